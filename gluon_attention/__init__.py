@@ -1,0 +1,10 @@
+"""Visual attention networks for MXNet Gluon."""
+from . import runtime
+
+runtime.prepare()
+
+from .errors import UserError  # noqa: E402
+from .zoo import get_model, list_models  # noqa: E402
+
+__version__ = "0.1.0"
+__all__ = ["UserError", "get_model", "list_models", "__version__"]

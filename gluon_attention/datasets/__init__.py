@@ -1,0 +1,1 @@
+"""One function per data set: batches for training, validation and test."""

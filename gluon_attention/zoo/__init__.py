@@ -1,0 +1,4 @@
+"""The networks: one file per paper, reached by name."""
+from .registry import get_model, list_models, options_of
+
+__all__ = ["get_model", "list_models", "options_of"]

@@ -1,0 +1,40 @@
+"""What every network of the zoo is: logits when called, and a trace that shows how it got there."""
+from __future__ import annotations
+
+from typing import Any, Callable, NamedTuple, Tuple
+
+from mxnet import gluon
+
+from ..training.task import Classification, Task
+
+
+class AttentionNet(gluon.HybridBlock):
+    """A network around a `body` that returns logits first, then all it can show.
+
+    `net(images)` and `net.body(images)` are two graphs over the same parameters: hybridized, the
+    first never computes or keeps what only the second returns.
+    """
+
+    Trace: Callable[..., NamedTuple]
+
+    def __init__(self, body: gluon.HybridBlock, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        with self.name_scope():
+            self.body = body
+
+    def still(self, F: Any) -> Tuple[Any, ...]:
+        """Arguments of `body` after the images that stand for 'no randomness'."""
+        return ()
+
+    def hybrid_forward(self, F: Any, images: Any) -> Any:
+        return self.body(images, *self.still(F))[0]
+
+    def trace(self, images: Any) -> NamedTuple:
+        """Logits and whatever the paper exposes, as a named tuple."""
+        from mxnet import nd
+
+        return self.Trace(*self.body(images, *self.still(nd)))
+
+    def objective(self, config: Any) -> Task:
+        """The task that trains this network; `config` is a `training.config.Config`."""
+        return Classification.of(self, config)

@@ -1,0 +1,98 @@
+"""Names of networks: registered once, looked up by `get_model`, listed by `list_models`."""
+from __future__ import annotations
+
+import difflib
+import fnmatch
+import inspect
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+
+import mxnet as mx
+
+from ..errors import UserError
+
+
+class Entry(NamedTuple):
+    """What is known of a name before anything is built."""
+
+    name: str
+    build: Callable[..., mx.gluon.HybridBlock]
+    shape: Tuple[int, int, int]  # of one image: channels, height, width
+    classes: int
+    alias: bool  # kept for users of another zoo; not listed
+
+
+_ENTRIES: Dict[str, Entry] = {}
+
+
+def register(
+    name: str,
+    build: Callable[..., mx.gluon.HybridBlock],
+    *,
+    shape: Tuple[int, int, int],
+    classes: int,
+    alias: bool = False,
+) -> None:
+    """Make `get_model(name)` call `build(classes=..., **options)`; a name can be taken once."""
+    if name in _ENTRIES:
+        raise ValueError(f"model '{name}' is registered twice")
+    _ENTRIES[name] = Entry(name, build, shape, classes, alias)
+
+
+def entry(name: str) -> Entry:
+    """The entry of a name, or an error that suggests the nearest ones."""
+    found = _ENTRIES.get(str(name).lower())
+    if found is None:
+        near = difflib.get_close_matches(str(name).lower(), _ENTRIES, n=3, cutoff=0.5)
+        hint = f"did you mean {' or '.join(repr(n) for n in near)}? " if near else ""
+        raise UserError(f"unknown model '{name}'; {hint}All names: gluon_attention.list_models()")
+    return found
+
+
+def list_models(pattern: str = "*", aliases: bool = False) -> List[str]:
+    """Sorted names that match a shell pattern such as `'cifar_*'`."""
+    return sorted(
+        e.name
+        for e in _ENTRIES.values()
+        if fnmatch.fnmatch(e.name, pattern.lower()) and (aliases or not e.alias)
+    )
+
+
+def options_of(name: str) -> Dict[str, Any]:
+    """Option names of a model and their defaults."""
+    parameters = inspect.signature(entry(name).build).parameters.values()
+    return {p.name: p.default for p in parameters if p.name != "classes"}
+
+
+def get_model(
+    name: str,
+    classes: Optional[int] = None,
+    pretrained: bool = False,
+    ctx: Any = None,
+    root: Optional[str] = None,
+    **options: Any,
+) -> mx.gluon.HybridBlock:
+    """Build a network by name.
+
+    Args:
+        name: one of `list_models()`, in any case.
+        classes: length of the logits; the data set of the name decides when it is None.
+        pretrained: load trained weights, or fail if the name has none.
+        ctx: device or devices that pretrained weights are loaded on.
+        root: folder searched for pretrained weights before the ones that ship with the package.
+        options: what the family offers, see `options_of(name)`.
+
+    Without `pretrained` the parameters are not initialised: call `net.initialize()`.
+    """
+    found = entry(name)
+    accepted = options_of(found.name)
+    unknown = sorted(set(options) - set(accepted))
+    if unknown:
+        raise UserError(f"{found.name} has no option '{unknown[0]}'; it has {', '.join(accepted)}")
+    if classes is not None and (not isinstance(classes, int) or classes < 1):
+        raise UserError(f"classes must be a whole number above 0, not {classes!r}")
+    net = found.build(classes=classes or found.classes, **options)
+    if pretrained:
+        from .pretrained import load_pretrained  # only now: most calls need no weights
+
+        load_pretrained(net, found.name, ctx=ctx or mx.cpu(), root=root)
+    return net
