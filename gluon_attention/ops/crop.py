@@ -1,0 +1,128 @@
+"""Windows of images: one crop, its growing pyramid, its soft mask.
+
+Every function takes `F` (`mx.nd` or `mx.sym`) first, so that it runs alone and inside a hybrid block.
+Coordinates are in [-1, 1] with the pixel centres of the corners at -1 and 1, x before y: `center` and
+`extent` are (N, 2), a window spans center - extent to center + extent, and a window of g pixels of a
+W-pixel row has extent (g - 1) / (W - 1). What lies outside an image is zero.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Tuple, Union
+
+from ..errors import UserError
+
+Size = Union[int, Tuple[int, int]]
+
+
+def crop(F: Any, images: Any, center: Any, extent: Any, size: Size) -> Any:
+    """Sample a window of each image bilinearly: (N, C, H, W) to (N, C, *size).
+
+    Args:
+        images: (N, C, H, W).
+        center: (N, 2), the middle of each window, x before y.
+        extent: (N, 2), half the sides of each window.
+        size: height and width of the result, or one number for both; at least 2.
+
+    Differentiable in images, center and extent; one launch for the batch.
+    """
+    zero = F.zeros_like(_axis(F, center, 0))
+    theta = F.concat(
+        *(_axis(F, extent, 0), zero, _axis(F, center, 0)),
+        *(zero, _axis(F, extent, 1), _axis(F, center, 1)),
+        dim=1,
+    )  # (N, 6), rows of the matrices that map window to image
+    grid = F.GridGenerator(theta, transform_type="affine", target_shape=_pair(size))
+    return F.BilinearSampler(images, grid)
+
+
+def pyramid(F: Any, images: Any, center: Any, size: Size, scales: int) -> Any:
+    """Windows around a point, each twice as wide as the one before: (N, K, C, *size).
+
+    The first is sampled at the pitch of the pixels; window k covers 2**k times as many of them and
+    is average-pooled to the same size. Nothing is resized twice, and only images get a gradient
+    through the pooling: callers that look often at one batch call `boxes` once and `glimpse` often.
+    """
+    return glimpse(F, boxes(F, images, scales), center, size, scales)
+
+
+def boxes(F: Any, images: Any, scales: int) -> Any:
+    """Means over every 2**k x 2**k box of the images: (N, K, C, H + S - 1, W + S - 1), S = 2**(K-1).
+
+    Pooling a bilinearly sampled window equals sampling the pooled image, so the boxes are taken once
+    however often the images are looked at. Entry (S-1) + i of a row is the box that starts at pixel
+    i: boxes that stick out of the image by any part are there, with zeros for what is outside.
+    """
+    rim = 2 ** (scales - 1) - 1
+    if rim:
+        images = F.pad(
+            images, mode="constant", constant_value=0, pad_width=(0, 0, 0, 0) + 4 * (rim,)
+        )
+    levels = [images]
+    for k in range(scales - 1):  # a box of 2s is the mean of four boxes of s, s apart
+        levels.append(_widen(F, _widen(F, levels[-1], 2, 2**k), 3, 2**k))
+    # A level is shorter by its box less one: cut all to the shortest.
+    cut = [F.slice_like(level, levels[-1], axes=(2, 3)) for level in levels[:-1]] + levels[-1:]
+    return F.stack(*cut, axis=1)
+
+
+def glimpse(F: Any, boxed: Any, center: Any, size: Size, scales: int) -> Any:
+    """The pyramid around a point from the `boxes` of the images: (N, K, C, *size)."""
+    height, width = _pair(size)
+    widest = 2 ** (scales - 1)
+    shape = F.cast(F.slice_axis(F.shape_array(boxed), axis=0, begin=3, end=5), "float32")
+    sides = F.reshape(F.reverse(shape, axis=0), shape=(1, 2)) - 1  # canvas: W + S - 2, H + S - 2
+    still = F.zeros_like(center)
+    reach = F.concat(_axis(F, still, 0) + (width - 1), _axis(F, still, 1) + (height - 1), dim=1)
+    reach = F.broadcast_div(reach, sides)
+    middles, extents = [], []
+    for k in range(scales):
+        # On the canvas a box of s starts (s - 1) / 2 before its middle, behind a rim of S - 1.
+        middle = F.broadcast_mul(center, sides - (widest - 1)) + (widest - 2**k)
+        middles.append(F.broadcast_div(middle, sides))
+        extents.append(reach * 2**k)
+    windows = crop(
+        F,
+        F.reshape(boxed, shape=(-3, -2)),  # (NK, C, H', W')
+        F.reshape(F.stack(*middles, axis=1), shape=(-3, -2)),
+        F.reshape(F.stack(*extents, axis=1), shape=(-3, -2)),
+        (height, width),
+    )
+    return F.reshape(windows, shape=(-4, -1, scales, -2))
+
+
+def boxcar(F: Any, center: Any, extent: Any, size: Size, sharpness: float = 10.0) -> Any:
+    """A soft mask that is near 1 inside the window and near 0 outside: (N, 1, *size).
+
+    The product over both axes of a rising and a falling logistic edge; `sharpness` is the slope of
+    the edges in the same coordinates as the window, so it does not depend on the size.
+    """
+    height, width = _pair(size)
+    sides = []
+    for axis, length in enumerate((width, height)):
+        middle = F.broadcast_axis(_axis(F, center, axis), axis=1, size=length)  # (N, length)
+        places = F.contrib.arange_like(middle, axis=1) * (2.0 / (length - 1)) - 1
+        away = F.broadcast_sub(F.expand_dims(places, axis=0), middle)
+        half = _axis(F, extent, axis)
+        rise = F.sigmoid(sharpness * F.broadcast_add(away, half))
+        sides.append(rise - F.sigmoid(sharpness * F.broadcast_sub(away, half)))
+    across, down = sides
+    mask = F.broadcast_mul(F.expand_dims(down, axis=2), F.expand_dims(across, axis=1))
+    return F.expand_dims(mask, axis=1)
+
+
+def _axis(F: Any, pairs: Any, axis: int) -> Any:
+    return F.slice_axis(pairs, axis=1, begin=axis, end=axis + 1)  # (N, 1)
+
+
+def _widen(F: Any, boxed: Any, axis: int, side: int) -> Any:
+    """Means of neighbours `side` apart along an axis, which gets shorter by as much."""
+    ahead = F.slice_axis(boxed, axis=axis, begin=side, end=None)
+    return (F.slice_axis(boxed, axis=axis, begin=0, end=-side) + ahead) * 0.5
+
+
+def _pair(size: Size) -> Tuple[int, int]:
+    height, width = (size, size) if isinstance(size, int) else size
+    if min(height, width) < 2:
+        raise UserError(f"a window needs at least 2 pixels a side to have an extent, not {size}")
+    return int(height), int(width)
