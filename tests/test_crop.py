@@ -140,7 +140,7 @@ def gradients(function, arrays):
 
 
 def test_gradients_of_crop_in_images_center_and_extent():
-    center, extent = [[0.13, -0.21], [0.4, 0.5]], [[0.43, 0.37], [0.61, 0.3]]
+    center, extent = [[0.13, -0.21], [0.4, 0.46]], [[0.43, 0.37], [0.61, 0.3]]
     gradients(lambda F, x, c, e: crop(F, x, c, e, (3, 4)), [images_of(2, 1, 5, 6), center, extent])
 
 
