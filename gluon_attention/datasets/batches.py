@@ -84,7 +84,7 @@ class Batches:
 
 
 class ArrayBatches(Batches):
-    """Images held as uint8 (N, C, H, W), made float32 by `transform(images, rng)` batch by batch."""
+    """Images held as uint8 (N, C, H, W), made float32 by `transform(images, rng)`."""
 
     def __init__(
         self,

@@ -1,0 +1,92 @@
+"""Files of published data sets: found, unpacked, verified, downloaded; never half written."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import lzma
+import os
+import urllib.request
+import zlib
+from pathlib import Path
+from typing import Any, Dict, Optional, Sequence
+
+from ..errors import UserError
+
+MANIFEST = "MANIFEST.json"  # {"files": {name: {"sha256": ...}}}, marks a folder as a sample
+_UNPACK = {"": bytes, ".gz": gzip.decompress, ".xz": lzma.decompress}
+
+
+def find(folder: Path, name: str) -> Optional[Path]:
+    """A file of a folder, plain or compressed (.gz, .xz)."""
+    candidates = [folder / (name + suffix) for suffix in _UNPACK]
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def manifest(folder: Path) -> Optional[Dict[str, Any]]:
+    """What a sample says of its files; None for the published set."""
+    path = folder / MANIFEST
+    if not path.is_file():
+        return None
+    try:
+        files = json.loads(path.read_text(encoding="utf-8"))["files"]
+        return {name: entry["sha256"] for name, entry in files.items()}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise UserError(f"{path} is not a list of files with their sha256; make it again") from None
+
+
+def read(folder: Path, name: str, sha1: str) -> bytes:
+    """Unpacked content, equal to what was published, or to what the manifest of a sample lists."""
+    path = find(folder, name)
+    if path is None:
+        raise UserError(f"{folder / name} (or .gz, .xz) is missing")
+    packed = path.read_bytes()
+    sample = manifest(folder)
+    if sample is not None and sample.get(path.name) != hashlib.sha256(packed).hexdigest():
+        raise UserError(f"{path} is not the file that {folder / MANIFEST} lists; copy it again")
+    try:
+        content = _UNPACK[path.suffix if path.name != name else ""](packed)
+    except (OSError, EOFError, zlib.error, lzma.LZMAError):
+        raise UserError(f"{path} is damaged or not a {path.suffix} file; copy it again") from None
+    if sample is None and hashlib.sha1(content).hexdigest() != sha1:
+        raise UserError(
+            f"{path} is not the published file: its content has {len(content)} bytes and another "
+            "SHA-1; download it again"
+        )
+    return content
+
+
+def write_aside(path: Path, content: bytes) -> None:
+    """Write a file so that it is there whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(aside, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+    finally:
+        if aside.exists():
+            aside.unlink()
+
+
+def download(urls: Sequence[str], md5: str, layout: str) -> bytes:
+    """The first of some addresses that answers with the right bytes.
+
+    Args:
+        layout: the files a user who has no network should have, for the error.
+    """
+    reason = ""
+    for url in urls:
+        try:
+            with urllib.request.urlopen(url, timeout=30) as answer:
+                content = answer.read()
+        except OSError as error:
+            reason = f"{url}: {getattr(error, 'reason', error)}"
+            continue
+        if hashlib.md5(content).hexdigest() == md5:
+            return content
+        reason = f"{url}: not the published file"
+    raise UserError(f"--data-dir lacks {layout}, and downloading failed ({reason})")
