@@ -1,4 +1,5 @@
 """Packaging of gluon_attention: `pip install -c constraints.txt -e .[cpu,dev]`."""
+
 import sys
 
 if not (3, 8) <= sys.version_info[:2] <= (3, 11):

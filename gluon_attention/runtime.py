@@ -1,7 +1,218 @@
 """Runs before MXNet is imported: threads, numpy aliases, CUDA libraries, one clear error."""
+
+from __future__ import annotations
+
+import ctypes
+import glob
+import importlib
+import importlib.util
 import os
+import re
+import sys
+import warnings
+from importlib import metadata
+from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
+
+from .errors import UserError
+
+BUILDS = ("mxnet", "mxnet-cu112")  # the CPU and the CUDA build, both imported as `mxnet`
+USE_CPU = "`pip uninstall mxnet-cu112` and `pip install mxnet==1.9.1`"
+ALIASES = {t.__name__: t for t in (bool, int, float, object, complex, str)}
+
+# What mxnet-cu112 links to and the nvidia-*-cu11 wheels hold, a library before those that need it.
+CUDA_LIBRARIES = (
+    "libcudart.so.11.0",
+    "libnvrtc.so.11.2",
+    "libnvToolsExt.so.1",
+    "libcublasLt.so.11",
+    "libcublas.so.11",
+    "libcufft.so.10",
+    "libcurand.so.10",
+    "libcusolver.so.11",
+    "libnccl.so.2",
+    "libcudnn.so.8",
+)
+SYSTEM_PACKAGES = {
+    "libquadmath.so.0": "libquadmath0",
+    "libgomp.so.1": "libgomp1",
+    "libGL.so.1": "libgl1",
+    "libgthread-2.0.so.0": "libglib2.0-0",
+}
+CAPABILITIES = ((5, 0), (8, 9))  # mxnet-cu112 1.9.1 holds code from Maxwell to Ada, and no PTX
+
+
+class RuntimeProblem(UserError, ImportError):
+    """This machine or environment cannot run MXNet as it is."""
+
+
+class GPU(NamedTuple):
+    """A device as the driver numbers it, and its compute capability."""
+
+    index: int
+    capability: Tuple[int, int]
 
 
 def prepare() -> None:
-    """Make `import mxnet` work and fast."""
-    os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count() or 1))
+    """Make `import mxnet` work and fast, or say in one sentence why it cannot."""
+    set_threads()
+    check_numpy(importlib.import_module("numpy"))
+    if "mxnet" in sys.modules:  # the caller was quicker: too late to help, no reason to complain
+        return
+    if installed_build() == "mxnet-cu112":
+        preload_cuda()
+        problem = gpu_problem(visible_gpus())
+        if problem:  # not an error: the CPU of this machine can still be used
+            warnings.warn(problem, RuntimeWarning, stacklevel=3)
+    import_mxnet()
+
+
+def set_threads() -> None:
+    """Use every core, unless the caller chose: MXNet by itself takes half of them."""
+    if os.environ.get("OMP_NUM_THREADS"):
+        return
+    usable = getattr(os, "sched_getaffinity", None)  # Linux only; knows of taskset and cpusets
+    cores = len(usable(0)) if usable else os.cpu_count() or 1
+    os.environ["OMP_NUM_THREADS"] = str(cores)
+
+
+def check_numpy(numpy: Any) -> None:
+    """Give back the aliases numpy 1.24 removed; MXNet, mxboard and GluonCV use them."""
+    if int(numpy.__version__.split(".")[0]) >= 2:
+        raise RuntimeProblem(
+            f"MXNet 1.9.1 cannot use numpy {numpy.__version__}, only 1.20.3 to 1.23.5: "
+            "run `pip install 'numpy>=1.20.3,<1.24'`"
+        )
+    for name, kind in ALIASES.items():
+        if name not in vars(numpy):  # hasattr would warn where the alias is deprecated
+            setattr(numpy, name, kind)
+
+
+def installed_build() -> Optional[str]:
+    """The installed MXNet build, or None where only its module can be found."""
+    found = [name for name in BUILDS if _is_installed(name)]
+    if len(found) == 2:
+        raise RuntimeProblem(
+            "mxnet and mxnet-cu112 are both installed and overwrite each other: run "
+            "`pip uninstall mxnet mxnet-cu112`, then install one of them"
+        )
+    if not found and importlib.util.find_spec("mxnet") is None:
+        raise RuntimeProblem(
+            "MXNet is not installed: run `pip install mxnet==1.9.1` for the CPU or "
+            "`pip install 'gluon_attention[cu112]'` for an NVIDIA GPU"
+        )
+    return found[0] if found else None
+
+
+def _is_installed(distribution: str) -> bool:
+    try:
+        metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def preload_cuda() -> None:
+    """Load the CUDA libraries of the nvidia wheels: the loader finds a loaded soname by itself."""
+    spec = importlib.util.find_spec("nvidia")
+    folders = list(spec.submodule_search_locations or ()) if spec else []
+    for library in CUDA_LIBRARIES:
+        for folder in folders:
+            for path in glob.glob(os.path.join(glob.escape(folder), "*", "lib", library)):
+                try:
+                    ctypes.CDLL(path)
+                except OSError as error:
+                    raise RuntimeProblem(explain(error)) from error
+
+
+def import_mxnet() -> None:
+    """Import MXNet, and OpenCV that it silently does without."""
+    for module in ("mxnet", "cv2"):
+        try:
+            with warnings.catch_warnings():  # both touch names that numpy and Python deprecate
+                warnings.simplefilter("ignore", DeprecationWarning)
+                importlib.import_module(module)
+        except (OSError, ImportError) as error:
+            raise RuntimeProblem(explain(error)) from error
+
+
+def explain(error: Exception) -> str:
+    """One sentence on a failed import: what is missing and how to get it."""
+    if isinstance(error, ModuleNotFoundError):
+        return f"the package '{error.name}' is not installed: run `pip install {error.name}`"
+    found = re.search(r"lib[\w+.-]+?\.so[.\d]*", str(error))
+    library = found.group() if found else ""
+    if library.startswith("libcuda.so"):
+        return (
+            "mxnet-cu112 needs the NVIDIA driver (libcuda.so.1), which this machine lacks: install "
+            f"the driver, or for the CPU {USE_CPU}"
+        )
+    if library in CUDA_LIBRARIES:
+        return (
+            f"mxnet-cu112 cannot load {library} ({error}): run `pip install "
+            f"'gluon_attention[cu112]'`, or for the CPU {USE_CPU}"
+        )
+    if library in SYSTEM_PACKAGES:
+        package = SYSTEM_PACKAGES[library]
+        return f"the system lacks {library}: run `apt-get install {package}` or what equals it"
+    if library:
+        return f"cannot load {library} ({error}): install the system package that holds it"
+    return f"MXNet cannot be imported ({error}): uninstall and install it again"
+
+
+def visible_gpus() -> List[GPU]:
+    """The GPUs the driver shows to this process; none where there is no working driver."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return []
+    count = ctypes.c_int()
+    if driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)):
+        return []
+    return [
+        GPU(i, (_attribute(driver, i, 75), _attribute(driver, i, 76))) for i in range(count.value)
+    ]
+
+
+def _attribute(driver: ctypes.CDLL, index: int, number: int) -> int:
+    """An attribute of a device: 75 and 76 are the two parts of its compute capability."""
+    value, device = ctypes.c_int(), ctypes.c_int()
+    driver.cuDeviceGet(ctypes.byref(device), index)
+    driver.cuDeviceGetAttribute(ctypes.byref(value), number, device)
+    return value.value
+
+
+def gpu_problem(gpus: Sequence[GPU]) -> Optional[str]:
+    """A sentence on the first GPU that mxnet-cu112 holds no code for."""
+    oldest, newest = CAPABILITIES
+    for gpu in gpus:
+        if not oldest <= gpu.capability <= newest:
+            return (
+                "GPU {} has compute capability {}.{}, but mxnet-cu112 1.9.1 runs on 5.0 to 8.9: "
+                "hide it with CUDA_VISIBLE_DEVICES or use the CPU with `--num-gpus 0`"
+            ).format(gpu.index, *gpu.capability)
+    return None
+
+
+def devices(num_gpus: Optional[int] = None) -> List[Any]:
+    """Contexts to compute on: all GPUs or else the CPU for None, the CPU for 0, else that many."""
+    import mxnet as mx
+
+    if num_gpus is not None and num_gpus < 0:
+        raise UserError(f"--num-gpus must be 0 (the CPU) or more, not {num_gpus}")
+    if num_gpus == 0:
+        return [mx.cpu(0)]
+    try:
+        found = mx.context.num_gpus()
+    except mx.MXNetError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise UserError(f"CUDA fails ({reason}): use `--num-gpus 0` to run on the CPU") from None
+    wanted = found if num_gpus is None else num_gpus
+    if wanted > found:
+        raise UserError(
+            f"--num-gpus {wanted} asks for more GPUs than the {found} that MXNet can use here: "
+            "use `--num-gpus 0` to run on the CPU"
+        )
+    problem = gpu_problem(visible_gpus()[:wanted]) if wanted else None
+    if problem:
+        raise UserError(problem)
+    return [mx.gpu(i) for i in range(wanted)] or [mx.cpu(0)]
