@@ -1,4 +1,6 @@
 """The networks: one file per paper, reached by name."""
+from . import residual_attention
+from . import recurrent_attention  # noqa: F401
 from .registry import get_model, list_models, options_of
 
 __all__ = ["get_model", "list_models", "options_of"]
