@@ -2,11 +2,15 @@
 
 A task knows nothing of devices, optimizers, logging or files; the engine knows nothing of losses.
 """
+
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List, NamedTuple, Sequence
+from abc import ABC, abstractmethod
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
 
 from mxnet import gluon, nd
+
+from .mixing import Mixing
 
 Losses = Dict[str, nd.NDArray]
 
@@ -26,37 +30,76 @@ class Update(NamedTuple):
     loss: Callable[[nd.NDArray, nd.NDArray], Losses]  # (images, labels) -> {name: (N,)}
 
 
-class Task:
+class Task(ABC):
     """Base of all tasks. Losses and scores are per sample: the engine averages them."""
 
+    @abstractmethod
     def groups(self) -> List[Group]:
         """Every group of parameters that some update moves."""
-        raise NotImplementedError
 
+    @abstractmethod
     def updates(self, epoch: int) -> List[Update]:
-        """The moves made for each batch of an epoch: a pure function, so resuming needs no state."""
-        raise NotImplementedError
+        """The moves made for each batch of an epoch; pure, so that resuming needs no state."""
 
+    @abstractmethod
     def scores(self, images: nd.NDArray, labels: nd.NDArray) -> Losses:
         """`{name: (N,)}`; the first is an accuracy in [0, 1] that chooses the best epoch."""
-        raise NotImplementedError
-
-    def pictures(self, images: nd.NDArray) -> Dict[str, Any]:
-        """`{name: (H, W, 3) uint8}` drawn on a few validation images for the monitor."""
-        return {}
 
 
 class Classification(Task):
     """Cross entropy, with labels smoothed and images mixed until the last epochs."""
 
     def __init__(
-        self, net: gluon.Block, classes: int, smoothing: float = 0.0, mixing: Any = None
+        self,
+        net: gluon.Block,
+        classes: int,
+        smoothing: float = 0.0,
+        mixing: Optional[Mixing] = None,
     ) -> None:
         self.net, self.classes, self.smoothing, self.mixing = net, classes, smoothing, mixing
-        self.top = min(5, classes)
 
     @classmethod
-    def of(cls, net: gluon.Block, config: Any) -> "Classification":
-        from .mixing import Mixing
+    def of(cls, net: gluon.Block, config: Any) -> Classification:
+        """The task that the settings ask for."""
+        return cls(net, net.classes, config.label_smoothing, Mixing.of(config))
 
-        return cls(net, config.classes, config.label_smoothing, Mixing.of(config))
+    def groups(self) -> List[Group]:
+        return [Group("net", [self.net])]
+
+    def updates(self, epoch: int) -> List[Update]:
+        mixing = self.mixing is not None and self.mixing.active(epoch)
+        return [Update("net", self.mixed_loss if mixing else self.loss)]
+
+    def loss(self, images: nd.NDArray, labels: nd.NDArray) -> Losses:
+        return self._descend(images, self.targets(labels))
+
+    def mixed_loss(self, images: nd.NDArray, labels: nd.NDArray) -> Losses:
+        return self._descend(*self.mixing(images, self.targets(labels)))
+
+    def targets(self, labels: nd.NDArray) -> nd.NDArray:
+        """Smoothed one-hot labels (N, classes): eps/K everywhere, 1 - eps more on the true class."""
+        rest = self.smoothing / self.classes
+        true = 1 - self.smoothing + rest
+        return nd.one_hot(labels, self.classes, on_value=true, off_value=rest)
+
+    def scores(self, images: nd.NDArray, labels: nd.NDArray) -> Losses:
+        return top_scores(self.net(images), labels)
+
+    def _descend(self, images: nd.NDArray, targets: nd.NDArray) -> Losses:
+        return {"cross_entropy": cross_entropy(self.net(images), targets)}
+
+
+def cross_entropy(logits: nd.NDArray, targets: nd.NDArray) -> nd.NDArray:
+    """Per sample (N,), of logits against target distributions, both (N, classes)."""
+    return -(nd.log_softmax(logits.astype("float32")) * targets).sum(axis=1)
+
+
+def top_scores(logits: nd.NDArray, labels: nd.NDArray) -> Losses:
+    """Top-1, top-5 where there are more than five classes, and the cross entropy, each (N,)."""
+    logits, labels = logits.astype("float32"), labels.astype("float32")
+    scores = {"accuracy": logits.argmax(axis=1) == labels}
+    if logits.shape[1] > 5:
+        best = logits.topk(axis=1, k=5)  # (N, 5)
+        scores["top5"] = nd.broadcast_equal(best, labels.expand_dims(1)).max(axis=1)
+    scores["cross_entropy"] = -nd.log_softmax(logits).pick(labels)
+    return scores

@@ -1,9 +1,10 @@
 """What every network of the zoo is: logits when called, and a trace that shows how it got there."""
+
 from __future__ import annotations
 
 from typing import Any, Callable, NamedTuple, Tuple
 
-from mxnet import gluon
+from mxnet import gluon, init, nd
 
 from ..training.task import Classification, Task
 
@@ -16,6 +17,8 @@ class AttentionNet(gluon.HybridBlock):
     """
 
     Trace: Callable[..., NamedTuple]
+    classes: int  # length of the logits
+    initializer = init.MSRAPrelu()  # of what has no weights yet when training starts
 
     def __init__(self, body: gluon.HybridBlock, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -31,8 +34,6 @@ class AttentionNet(gluon.HybridBlock):
 
     def trace(self, images: Any) -> NamedTuple:
         """Logits and whatever the paper exposes, as a named tuple."""
-        from mxnet import nd
-
         return self.Trace(*self.body(images, *self.still(nd)))
 
     def objective(self, config: Any) -> Task:

@@ -1,0 +1,109 @@
+"""A run can be killed at any moment and goes on from its last whole epoch.
+
+A checkpoint is one `.npz` file: a zip archive, whose checksums tell a damaged file from a good one,
+of plain arrays, which run no code when they are read.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from typing import Any, Dict, NamedTuple, Optional
+
+import numpy as np
+from mxnet import gluon
+
+from ..errors import UserError
+from ..files import written_aside
+from .optimize import Average, Mover, named_parameters
+
+LAST, PREVIOUS, BEST = "last.npz", "previous.npz", "best.params"
+
+
+class Progress(NamedTuple):
+    """How far a run has come."""
+
+    epoch: int = 0  # epochs that are done
+    counts: Any = None  # steps made by each group
+    best: float = -1.0  # score of the best epoch
+    best_epoch: int = -1
+    history: Any = ()  # one record an epoch
+    settings: Any = None  # those that the weights depend on
+
+
+def save(
+    folder: str, net: gluon.Block, movers: Dict[str, Mover], average: Average, progress: Progress
+) -> None:
+    """Write `last.npz`; the one before stays as `previous.npz`."""
+    arrays = {f"net/{name}": p.list_data()[0] for name, p in named_parameters([net]).items()}
+    arrays.update({f"average/{name}": value for name, value in average.values.items()})
+    for group, mover in movers.items():
+        arrays.update({f"{group}/{name}": value for name, value in mover.state().items()})
+    arrays = {name: value.asnumpy() for name, value in arrays.items()}
+    arrays["progress"] = np.frombuffer(json.dumps(progress._asdict()).encode(), dtype=np.uint8)
+    last = os.path.join(folder, LAST)
+    with written_aside(last) as aside:
+        with open(aside, "wb") as file:
+            np.savez(file, **arrays)
+        if os.path.exists(last):
+            os.replace(last, os.path.join(folder, PREVIOUS))
+
+
+def load(folder: str, settings: Dict[str, Any]) -> Optional[Dict[str, Any]]:
+    """Arrays and `progress` of the newest whole checkpoint of the same settings, or None."""
+    damaged = []
+    for name in (LAST, PREVIOUS):
+        path = os.path.join(folder, name)
+        if not os.path.exists(path):
+            continue
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                content = {key: archive[key] for key in archive.files}
+            content["progress"] = Progress(**json.loads(content["progress"].tobytes().decode()))
+        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+            damaged.append(f"{path} ({type(error).__name__})")
+            continue
+        _same(folder, content["progress"].settings, settings)
+        if damaged:
+            print(f"{damaged[0]} is damaged; going on from {path}")
+        return content
+    if damaged:
+        raise UserError(
+            f"{' and '.join(damaged)}: damaged or no checkpoint; remove it or choose another --name"
+        )
+    return None
+
+
+def _same(folder: str, then: Dict[str, Any], now: Dict[str, Any]) -> None:
+    now = json.loads(json.dumps(now))
+    for name in sorted(set(then) | set(now)):
+        if then.get(name) != now.get(name):
+            flag = "--" + name.replace("_", "-")
+            raise UserError(
+                f"{folder} holds a run with {flag} {then.get(name)}, not {now.get(name)}: "
+                "give the same flags to go on, or another --name to start anew"
+            )
+
+
+def restore(
+    content: Dict[str, Any], net: gluon.Block, movers: Dict[str, Mover], average: Average
+) -> Progress:
+    """Put what `load` gave where it belongs."""
+    progress = content["progress"]
+    for name, parameter in named_parameters([net]).items():
+        parameter.set_data(content[f"net/{name}"])
+    for name in average.values:
+        average.values[name][:] = content[f"average/{name}"]
+    for group, mover in movers.items():
+        prefix = group + "/"
+        state = {k[len(prefix) :]: v for k, v in content.items() if k.startswith(prefix)}
+        if state:
+            mover.restore(state, progress.counts[group])
+    return progress
+
+
+def save_weights(path: str, net: gluon.Block) -> None:
+    """A plain `.params` file, as `net.load_parameters` reads it."""
+    with written_aside(path) as aside:
+        net.save_parameters(aside)

@@ -1,0 +1,231 @@
+"""A setting is declared once: a field of a frozen dataclass is flag, default, check and help."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import difflib
+import math
+import sys
+from dataclasses import dataclass
+from typing import Any, Callable, Dict, NoReturn, Optional, Sequence, Tuple, TypeVar, get_type_hints
+
+from ..errors import UserError
+
+C = TypeVar("C", bound="Config")
+
+
+def setting(
+    default: Any,
+    help: str,
+    *flags: str,
+    choices: Optional[Sequence[Any]] = None,
+    low: float = -math.inf,
+    high: float = math.inf,
+    decides: bool = True,
+) -> Any:
+    """A field of a Config.
+
+    Args:
+        default: value when the flag is absent.
+        help: one line for `--help`.
+        flags: other spellings of the flag.
+        choices: all accepted values, or None.
+        low, high: smallest and largest accepted number.
+        decides: whether trained weights depend on it: a run cannot resume with another value.
+    """
+    metadata = dict(help=help, flags=flags, choices=choices, low=low, high=high, decides=decides)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class Config:
+    """What every training script accepts; a script overrides defaults and adds its own."""
+
+    data_dir: str = setting(
+        "", "folder of the data set; downloaded where possible if empty", decides=False
+    )
+    log_dir: str = setting("runs", "folder that run folders are made in", decides=False)
+    name: str = setting("", "name of the run folder; made from the model if empty", decides=False)
+    evaluate: bool = setting(
+        False, "evaluate the best checkpoint of the run and stop", decides=False
+    )
+    seed: int = setting(0, "seed of weights, order, augmentation and noise", low=0, high=2**31 - 1)
+    epochs: int = setting(200, "passes over the training set", low=1)
+    batch_size: int = setting(64, "images a device and step", "-b", low=1)
+    workers: int = setting(2, "loader threads", "-j", low=0, decides=False)
+    validation: int = setting(5000, "training images kept to choose the best epoch", low=1)
+
+    num_gpus: Optional[int] = setting(
+        None, "GPUs to use, 0 for the CPU; all there are if absent", low=0
+    )
+    kvstore: str = setting(
+        "device",
+        "how gradients of several devices or machines are summed",
+        choices=(
+            "local",
+            "device",
+            "nccl",
+            "dist_sync",
+            "dist_device_sync",
+            "dist_async",
+            "horovod",
+        ),
+    )
+    dtype: str = setting(
+        "float32",
+        "type of the computation; weights stay float32",
+        choices=("float32", "bfloat16", "float16"),
+    )
+
+    optimizer: str = setting("nag", "optimizer", choices=("sgd", "nag", "adam", "lamb"))
+    lr: float = setting(0.1, "highest learning rate", "--learning-rate", low=0)
+    momentum: float = setting(0.9, "momentum of sgd and nag", low=0, high=1)
+    weight_decay: float = setting(1e-4, "weight decay, none on BatchNorm and biases", "--wd", low=0)
+    lr_steps: Tuple[int, ...] = setting(
+        (), "epochs that multiply the rate by --lr-factor; cosine if empty", low=1
+    )
+    lr_factor: float = setting(0.1, "multiplies the rate at each of --lr-steps", low=0, high=1)
+    warmup_epochs: float = setting(0.0, "epochs in which the rate rises linearly from 0", low=0)
+    clip: float = setting(0.0, "largest norm of the gradient of a step; 0 for any", low=0)
+    ema: float = setting(
+        0.0, "decay of the moving average of weights that is evaluated; 0 for none", low=0, high=1
+    )
+
+    mix_up: bool = setting(False, "mix pairs of images and their labels")
+    alpha: float = setting(
+        1.0, "Beta(alpha, alpha) gives the share of each image of a pair", low=1e-6
+    )
+    mix_up_each: bool = setting(False, "draw a share for each pair instead of one for the batch")
+    mix_up_off: float = setting(0.1, "last part of the epochs that does not mix", low=0, high=1)
+    label_smoothing: float = setting(
+        0.0,
+        "epsilon: every class gets epsilon/K, the true one 1 - epsilon more",
+        "--epsilon",
+        low=0,
+        high=1,
+    )
+
+    log_interval: int = setting(50, "steps between log points", low=1, decides=False)
+    save_period: int = setting(
+        0, "epochs between weights that are kept; 0 keeps best and last", low=0, decides=False
+    )
+
+    @classmethod
+    def parse(cls: type[C], argv: Optional[Sequence[str]] = None, description: str = "") -> C:
+        """Read the command line; a mistake is a `UserError`."""
+        parser = _Parser(description=description, allow_abbrev=False)
+        kinds = get_type_hints(cls)
+        for field in dataclasses.fields(cls):
+            _add_flag(parser, field, kinds[field.name])
+        return cls(**vars(parser.parse_args(argv)))
+
+    def deciding(self) -> Dict[str, Any]:
+        """The settings that trained weights depend on."""
+        return {
+            f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.metadata["decides"]
+        }
+
+
+def command(main: Callable[[], None]) -> NoReturn:
+    """Run a script: mistakes of the user are one line and status 2, an interrupt is status 130."""
+    try:
+        main()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from the last epoch", file=sys.stderr)
+        sys.exit(130)
+    sys.exit(0)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Argparse whose mistakes are one sentence with a suggestion."""
+
+    def error(self, message: str) -> NoReturn:
+        for word in message.split():
+            near = difflib.get_close_matches(word.split("=")[0], self._option_string_actions, n=1)
+            if message.startswith("unrecognized") and word.startswith("--") and near:
+                raise UserError(f"unknown flag {word}; did you mean {near[0]}?")
+        raise UserError(f"{message}; --help lists what is accepted")
+
+
+def _add_flag(parser: argparse.ArgumentParser, field: dataclasses.Field, kind: Any) -> None:
+    flag = "--" + field.name.replace("_", "-")
+    known, options = field.metadata, {}
+    if kind is bool:
+        options = dict(nargs="?", const="1")
+    shown = _shown(field.default)
+    parser.add_argument(
+        flag,
+        *known["flags"],
+        dest=field.name,
+        default=field.default,
+        type=_reader(kind, known),
+        metavar=known["choices"]
+        and "{" + ",".join(map(str, known["choices"])) + "}"
+        or _metavar(kind),
+        help=known["help"].replace("%", "%%") + (f" (default: {shown})" if shown else ""),
+        **options,
+    )
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return "" if value is None else str(int(value) if isinstance(value, bool) else value)
+
+
+def _metavar(kind: Any) -> str:
+    return {bool: "0|1", str: "TEXT", Tuple[int, ...]: "N,N"}.get(kind, "N")
+
+
+def _reader(kind: Any, known: Any) -> Callable[[str], Any]:
+    """A function that turns the words of a flag into its value or says what is accepted."""
+
+    def number(text: str) -> float:
+        whole = kind in (int, Optional[int], Tuple[int, ...])
+        try:
+            value = int(text) if whole else float(text)
+        except ValueError:
+            raise _refused(text, "a whole number" if whole else "a number") from None
+        if not known["low"] <= value <= known["high"] or not math.isfinite(value):
+            raise _refused(text, _bounds(known["low"], known["high"]))
+        return value
+
+    def read(text: str) -> Any:
+        if kind is bool:
+            if text.lower() not in _SWITCH:
+                raise _refused(text, "0 or 1")
+            return _SWITCH[text.lower()]
+        if kind == Tuple[int, ...]:
+            return tuple(number(part) for part in text.split(",") if part.strip())
+        value = text if kind is str else number(text)
+        if known["choices"] and value not in known["choices"]:
+            raise _refused(text, "one of " + ", ".join(map(str, known["choices"])))
+        return value
+
+    return read
+
+
+_SWITCH = {
+    "1": True,
+    "true": True,
+    "yes": True,
+    "on": True,
+    "0": False,
+    "false": False,
+    "no": False,
+    "off": False,
+}
+
+
+def _refused(text: str, accepted: str) -> argparse.ArgumentTypeError:
+    return argparse.ArgumentTypeError(f"'{text}' is not {accepted}")
+
+
+def _bounds(low: float, high: float) -> str:
+    if high == math.inf:
+        return f"a finite number of at least {low:g}"
+    return f"a number from {low:g} to {high:g}"

@@ -1,0 +1,240 @@
+"""The only training loop: it moves what a task says, on any devices, and survives being killed."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from typing import Any, Callable, Dict, List, Sequence, Tuple
+
+import mxnet as mx
+import numpy as np
+from mxnet import autograd, gluon, nd
+
+from .. import runtime
+from ..errors import UserError
+from . import checkpoint
+from .checkpoint import Progress
+from .config import Config
+from .evaluation import Means, Shards, Sums, evaluate, split
+from .monitor import Monitor
+from .optimize import Average, Mover, join
+from .schedule import Schedule
+from .task import Losses, Task, Update
+
+
+def train(
+    config: Config,
+    name: str,
+    network: Callable[[int], gluon.HybridBlock],
+    data: Callable[[Tuple[int, int]], Any],
+) -> Dict[str, Any]:
+    """Train, validate every epoch, test once; give what `result.json` holds.
+
+    Args:
+        config: the settings.
+        name: of the run folder, unless the settings have one.
+        network: makes the network for a number of classes.
+        data: makes the `Splits` of worker `rank` of `workers`.
+    """
+    devices = runtime.devices(config.num_gpus)
+    if config.dtype != "float32":
+        _lower_precision(config.dtype, devices)
+    kvstore, rank, workers = join(config.kvstore, devices)
+    folder = os.path.join(config.log_dir, config.name or name)
+    settings = dict(config.deciding(), run=name)
+    content = checkpoint.load(folder, settings)
+    splits = data((rank, workers))
+    mx.random.seed(config.seed)
+    np.random.seed(config.seed)
+    net = network(len(splits.classes))
+    _prepare(net, splits, devices)
+    run = Run(
+        config, settings, net, splits, devices, kvstore, workers, folder if rank == 0 else None
+    )
+    if content:
+        run.progress = checkpoint.restore(content, net, run.movers, run.average)
+    try:
+        return run.test() if config.evaluate else run.complete()
+    finally:
+        run.monitor.close()
+
+
+class Run:
+    """Everything that one training run holds."""
+
+    def __init__(
+        self,
+        config: Config,
+        settings: Dict[str, Any],
+        net: gluon.HybridBlock,
+        splits: Any,
+        devices: Sequence[mx.Context],
+        kvstore: Any,
+        workers: int,
+        folder: Any,
+    ) -> None:
+        self.config, self.net, self.splits, self.devices = config, net, splits, devices
+        self.workers, self.folder = workers, folder
+        self.task: Task = net.objective(config)
+        steps = len(splits.train)
+        schedule = Schedule(
+            config.lr, config.epochs, steps, config.warmup_epochs, config.lr_steps, config.lr_factor
+        )
+        groups = self.task.groups()
+        if len(groups) > 1 and not isinstance(kvstore, str):
+            raise UserError(
+                f"{net.name} has several optimizers, which --kvstore {config.kvstore} cannot hold"
+            )
+        self.movers = {g.name: Mover(g, config, schedule, kvstore) for g in groups}
+        self.average = Average(net, config.ema)
+        self.progress = Progress(settings=settings)
+        self.monitor = Monitor(folder, config, steps)
+
+    def complete(self) -> Dict[str, Any]:
+        """Train the epochs that are left, then test."""
+        if self.progress.epoch:
+            print(f"going on after epoch {self.progress.epoch} of {self.config.epochs}")
+        while self.progress.epoch < self.config.epochs:
+            self.epoch(self.progress.epoch)
+        return self.test()
+
+    def epoch(self, number: int) -> None:
+        """Train and validate one epoch, and keep it."""
+        seed = int(np.random.RandomState([self.config.seed, number]).randint(2**31))
+        mx.random.seed(seed)
+        np.random.seed(seed)
+        self.monitor.begin(number)
+        losses, seconds = self._train(number)
+        with self.average.in_place():
+            scores = evaluate(self.task, self.splits.validation, self.devices)
+            self._record(number, scores, losses, seconds)
+            self._keep_weights(number)
+            self.monitor.pictures(self.net, self.splits, self._steps_done())
+        if self.folder:
+            checkpoint.save(self.folder, self.net, self.movers, self.average, self.progress)
+        self.monitor.end(self.progress.history, scores, self._steps_done())
+
+    def _steps_done(self) -> int:
+        return self.progress.epoch * len(self.splits.train)
+
+    def _train(self, number: int) -> Tuple[Means, float]:
+        """Move through the training set once; mean losses and seconds."""
+        updates, recent, total = self.task.updates(number), Sums(), Sums()
+        first, last = number * len(self.splits.train), (number + 1) * len(self.splits.train) - 1
+        started = time.time()
+        for step, (images, labels) in enumerate(self.splits.train.epoch(number), first):
+            shards = split(images, labels, self.devices)
+            rates = {}
+            for update in updates:
+                losses, rates[update.group] = self.move(update, shards, step)
+                recent.add(losses)
+            self.average.update(step)
+            self.monitor.step()
+            if (step + 1) % self.config.log_interval == 0 or step == last:
+                self._finite(recent.means(), step, rates)
+                self.monitor.log(step, recent.means(), rates)
+                total.take(recent)
+                recent = Sums()
+        return total.means(), time.time() - started
+
+    def move(self, update: Update, shards: Shards, step: int) -> Tuple[List[Losses], float]:
+        """Make one update from the shards of a batch."""
+        with autograd.record():
+            losses = [update.loss(images, labels) for images, labels in shards]
+            totals = [sum(part.sum() for part in parts.values()) for parts in losses]
+        autograd.backward(totals)
+        samples = sum(len(images) for images, _ in shards) * self.workers
+        return losses, self.movers[update.group].step(step, samples)
+
+    def _finite(self, means: Means, step: int, rates: Means) -> None:
+        for name, value in means.items():
+            if not math.isfinite(value):
+                last = os.path.join(self.folder or "", checkpoint.LAST)
+                kept = (
+                    f"the last good epoch is in {last}"
+                    if self.progress.epoch
+                    else "no epoch was done"
+                )
+                rate = max(rates.values())
+                raise UserError(
+                    f"{name} is {value} by step {step + 1} at learning rate {rate:.3g}; {kept}; "
+                    "try a lower --lr, more --warmup-epochs or --clip 5"
+                )
+
+    def _record(self, number: int, scores: Means, losses: Means, seconds: float) -> None:
+        """Take an epoch into the history."""
+        images = len(self.splits.train) * self.splits.train.batch_size * self.workers
+        record = {"epoch": number + 1, "seconds": seconds, "images_per_second": images / seconds}
+        record.update({f"train/{name}": value for name, value in losses.items()})
+        record.update({f"validation/{name}": value for name, value in scores.items()})
+        before, score = self.progress, next(iter(scores.values()))
+        better = score > before.best
+        self.progress = before._replace(
+            epoch=number + 1,
+            counts={name: mover.count for name, mover in self.movers.items()},
+            best=score if better else before.best,
+            best_epoch=number + 1 if better else before.best_epoch,
+            history=[*before.history, record],
+        )
+
+    def _keep_weights(self, number: int) -> None:
+        """Save the weights in place, which are those that were validated, if they are wanted."""
+        if not self.folder:
+            return
+        every = self.config.save_period
+        if self.progress.best_epoch == number + 1:
+            checkpoint.save_weights(os.path.join(self.folder, checkpoint.BEST), self.net)
+        if every and (number + 1) % every == 0:
+            checkpoint.save_weights(
+                os.path.join(self.folder, f"epoch-{number + 1:04d}.params"), self.net
+            )
+
+    def test(self) -> Dict[str, Any]:
+        """Read the test split once, with the weights of the best epoch."""
+        best = os.path.join(self.config.log_dir, self.progress.settings["run"], checkpoint.BEST)
+        if self.folder:
+            best = os.path.join(self.folder, checkpoint.BEST)
+        if not os.path.exists(best):
+            raise UserError(f"{best} does not exist: train first, without --evaluate")
+        self.net.load_parameters(best, ctx=list(self.devices))
+        scores = evaluate(self.task, self.splits.test, self.devices)
+        history = self.progress.history
+        result = dict(
+            test_error=100 * (1 - next(iter(scores.values()))),
+            test=scores,
+            test_images=self.splits.test.samples,
+            best_epoch=self.progress.best_epoch,
+            images_per_second=float(np.median([r["images_per_second"] for r in history]))
+            if history
+            else None,
+            seconds=sum(r["seconds"] for r in history),
+            parameters=parameters(self.net),
+        )
+        self.monitor.finish(self.net, self.splits, result, history)
+        return result
+
+
+def parameters(net: gluon.Block) -> int:
+    """Trainable numbers of a network."""
+    return sum(int(np.prod(p.shape)) for p in net.collect_params().values() if p.grad_req != "null")
+
+
+def _prepare(net: gluon.HybridBlock, splits: Any, devices: Sequence[mx.Context]) -> None:
+    """Initialise what has no weights yet, on all devices, with shapes that the data decide."""
+    fresh = [p for p in net.collect_params().values() if p._data is None and not p._deferred_init]
+    for parameter in fresh:
+        parameter.initialize(default_init=net.initializer, ctx=list(devices))
+    net.collect_params().reset_ctx(list(devices))
+    images, _ = next(iter(splits.validation.epoch(0)))
+    net.trace(nd.array(images[:1], ctx=devices[0]))
+    net.hybridize(static_alloc=True, static_shape=True)
+
+
+def _lower_precision(dtype: str, devices: Sequence[mx.Context]) -> None:
+    """Let MXNet insert casts: products in the short type, sums and weights in float32."""
+    from mxnet.contrib import amp
+
+    if dtype == "float16" and devices[0].device_type != "gpu":
+        raise UserError("--dtype float16 needs a GPU; the CPU has bfloat16 and float32")
+    amp.init(target_dtype=dtype)

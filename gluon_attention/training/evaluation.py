@@ -1,0 +1,65 @@
+"""Means of per-sample scores over a split, on any devices."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, Iterable, List, Sequence, Tuple
+
+import mxnet as mx
+import numpy as np
+from mxnet import gluon, nd
+
+from .task import Losses, Task
+
+Shards = List[Tuple[nd.NDArray, nd.NDArray]]
+Means = Dict[str, float]
+
+
+class Sums:
+    """Running means of named per-sample vectors, left on their devices until they are read."""
+
+    def __init__(self) -> None:
+        self.vectors: Dict[str, List[nd.NDArray]] = {}
+        self.totals: Dict[str, float] = {}
+        self.counts: Dict[str, int] = {}
+
+    def add(self, parts: Iterable[Losses], queue: int = 4) -> None:
+        """Take vectors in; waits for those of `queue` calls ago, so that work cannot pile up."""
+        for part in parts:
+            for name, vector in part.items():
+                self.vectors.setdefault(name, []).append(vector)
+                if len(self.vectors[name]) > queue:
+                    self.vectors[name][-queue - 1].wait_to_read()
+
+    def take(self, other: Sums) -> None:
+        """Add what another one holds."""
+        other._read()
+        for name, total in other.totals.items():
+            self.totals[name] = self.totals.get(name, 0.0) + total
+            self.counts[name] = self.counts.get(name, 0) + other.counts[name]
+
+    def means(self) -> Means:
+        self._read()
+        return {name: total / self.counts[name] for name, total in self.totals.items()}
+
+    def _read(self) -> None:
+        for name, vectors in self.vectors.items():
+            for vector in vectors:
+                values = vector.asnumpy()
+                self.totals[name] = self.totals.get(name, 0.0) + float(values.sum(dtype=np.float64))
+                self.counts[name] = self.counts.get(name, 0) + len(values)
+        self.vectors = {}
+
+
+def evaluate(task: Task, batches: Any, devices: Sequence[mx.Context]) -> Means:
+    """Mean scores over every image of a split."""
+    sums = Sums()
+    for images, labels in batches.epoch(0):
+        sums.add([task.scores(*shard) for shard in split(images, labels, devices)])
+    return sums.means()
+
+
+def split(images: Any, labels: Any, devices: Sequence[mx.Context]) -> Shards:
+    """A batch cut into one part for each device; a short batch may leave devices out."""
+    used = list(devices)[: len(images)]
+    parts = (gluon.utils.split_and_load(a, used, even_split=False) for a in (images, labels))
+    return list(zip(*parts))

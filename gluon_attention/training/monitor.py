@@ -1,0 +1,201 @@
+"""What a person sees of a run: progress, `history.csv`, curves, pictures, TensorBoard events."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import resource
+import subprocess
+import sys
+from typing import Any, Dict, List, Optional, Sequence
+
+import numpy as np
+from tqdm import tqdm
+
+from .. import explain
+from ..errors import UserError
+from ..files import write_text, written_aside
+from .optimize import named_parameters
+
+Record = Dict[str, float]
+
+
+class Monitor:
+    """Writes into the folder of a run; without one (workers but the first) it does nothing."""
+
+    def __init__(self, folder: Optional[str], config: Any, steps: int) -> None:
+        self.folder, self.epochs, self.steps = folder, config.epochs, steps
+        self.bar: Optional[tqdm] = None
+        self.events = None
+        if folder:
+            write_text(
+                os.path.join(folder, "config.json"), json.dumps(_provenance(config), indent=1)
+            )
+            self.events = _writer(folder)
+
+    def begin(self, epoch: int) -> None:
+        """An epoch starts."""
+        if self.folder:
+            self.bar = tqdm(
+                total=self.steps,
+                desc=f"epoch {epoch + 1}/{self.epochs}",
+                disable=not sys.stderr.isatty(),
+                leave=False,
+                unit="step",
+            )
+
+    def step(self) -> None:
+        if self.bar is not None:
+            self.bar.update()
+
+    def log(self, step: int, losses: Record, rates: Record) -> None:
+        """Means of the losses since the last log point, and the learning rates of the groups."""
+        if self.bar is None:
+            return
+        self.bar.set_postfix({name: f"{value:.4g}" for name, value in losses.items()})
+        self._scalars("train", losses, step)
+        self._scalars("learning_rate", rates, step)
+
+    def end(self, history: Sequence[Record], scores: Record, step: int) -> None:
+        """An epoch and its validation are done; the last record of the history is its."""
+        if not self.folder:
+            return
+        self.bar.close()
+        record = history[-1]
+        shown = ", ".join(
+            f"{name} {value:.4g}" for name, value in record.items() if name != "epoch"
+        )
+        print(f"epoch {record['epoch']}/{self.epochs}: {shown}", flush=True)
+        write_text(os.path.join(self.folder, "history.csv"), _table(history))
+        self._scalars("validation", scores, step)
+        self._scalars("speed", {"images_per_second": record["images_per_second"]}, step)
+        self.events.flush()
+
+    def pictures(self, net: Any, splits: Any, step: int, count: int = 4) -> List[str]:
+        """What the network attends to on the first validation images, as PNG files and events."""
+        if not self.folder:
+            return []
+        paths, raw = [], _raw(splits, count)
+        for name, picture in explain.pictures(net, raw, splits.mean, splits.std).items():
+            paths.append(os.path.join(self.folder, f"{name}.png"))
+            explain.save_png(paths[-1], picture)
+            self.events.add_image(name, picture.transpose(2, 0, 1), step)
+        for name, parameter in named_parameters([net]).items():
+            values = parameter.list_data()[0].astype("float32").asnumpy()
+            self.events.add_histogram(name.replace(".", "/"), values, step, bins=64)
+        return paths
+
+    def finish(
+        self, net: Any, splits: Any, result: Dict[str, Any], history: Sequence[Record]
+    ) -> None:
+        """The run is done: result, curves, pictures of the best weights, and where they lie."""
+        if not self.folder:
+            return
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+        result = dict(result, peak_mb=peak, command=" ".join(sys.argv))
+        write_text(os.path.join(self.folder, "result.json"), json.dumps(result, indent=1))
+        pictures = self.pictures(net, splits, len(history) * self.steps)
+        print(f"test error {result['test_error']:.2f} % on {result['test_images']} images")
+        print(f"weights   {os.path.join(self.folder, 'best.params')}")
+        if history:
+            curves = os.path.join(self.folder, "curves.png")
+            _draw_curves(curves, history)
+            print(
+                f"curves    {curves}, {os.path.join(self.folder, 'history.csv')}, "
+                f"tensorboard --logdir {self.folder}"
+            )
+        if pictures:
+            print(f"pictures  {', '.join(pictures)}")
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
+        if self.events:
+            self.events.close()
+
+    def _scalars(self, room: str, values: Record, step: int) -> None:
+        for name, value in values.items():
+            self.events.add_scalar(f"{room}/{name}", value, step)
+
+
+def _raw(splits: Any, count: int) -> np.ndarray:
+    """The first validation images as they were before normalisation, (N, H, W, C) uint8."""
+    images, _ = next(iter(splits.validation.epoch(0)))
+    images = images.asnumpy() if hasattr(images, "asnumpy") else np.asarray(images)
+    images = images[:count].transpose(0, 2, 3, 1) * np.asarray(splits.std) + np.asarray(splits.mean)
+    return np.clip(images * 255 + 0.5, 0, 255).astype(np.uint8)
+
+
+def _writer(folder: str) -> Any:
+    try:
+        from mxboard import SummaryWriter
+    except TypeError:  # what protobuf says of files made by an older protoc
+        raise UserError("mxboard needs protobuf below 3.21: pip install 'protobuf<3.21'") from None
+    return SummaryWriter(logdir=folder, verbose=False)
+
+
+def _provenance(config: Any) -> Dict[str, Any]:
+    """Every setting, and what else the result depends on."""
+    import mxnet
+
+    from .. import __version__
+
+    return dict(
+        settings=vars(config),
+        versions=dict(gluon_attention=__version__, mxnet=mxnet.__version__, numpy=np.__version__),
+        python=sys.version.split()[0],
+        commit=commit(),
+        threads=os.environ.get("OMP_NUM_THREADS"),
+    )
+
+
+def commit() -> str:
+    """The commit of the source, empty outside a checkout."""
+    here = os.path.dirname(os.path.abspath(__file__))
+    try:
+        asked = subprocess.run(
+            ["git", "rev-parse", "--short", "HEAD"],
+            cwd=here,
+            capture_output=True,
+            text=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return asked.stdout.strip()
+
+
+def _table(history: Sequence[Record]) -> str:
+    names = list(dict.fromkeys(name for record in history for name in record))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names, restval="")
+    writer.writeheader()
+    writer.writerows({k: f"{v:.6g}" for k, v in record.items()} for record in history)
+    return text.getvalue()
+
+
+def _draw_curves(path: str, history: Sequence[Record]) -> None:
+    """Training loss and validation scores over the epochs."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, 2, figsize=(10, 4), constrained_layout=True)
+    epochs = [record["epoch"] for record in history]
+    for name in history[-1]:
+        room, _, label = name.partition("/")
+        if label:
+            values = [record.get(name, float("nan")) for record in history]
+            accuracy = label.startswith(("accuracy", "top"))
+            axes[int(accuracy)].plot(epochs, values, label=f"{room} {label}".replace("_", " "))
+    for axis, title in zip(axes, ("losses", "accuracy")):
+        axis.set(title=title, xlabel="epoch")
+        axis.grid(alpha=0.3)
+        if axis.lines:
+            axis.legend()
+    with written_aside(path) as aside:
+        figure.savefig(aside, format="png", dpi=100)
+    pyplot.close(figure)

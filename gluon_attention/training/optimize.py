@@ -1,0 +1,164 @@
+"""Moves the parameters of a group, and averages weights over the steps."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from typing import Any, Dict, Iterator, List, Sequence
+
+import mxnet as mx
+from mxnet import gluon, nd
+
+from ..errors import UserError
+from .schedule import Schedule
+from .task import Group
+
+_WITHOUT_DECAY = ("gamma", "beta", "bias")
+
+
+def named_parameters(blocks: Sequence[gluon.Block]) -> Dict[str, gluon.Parameter]:
+    """Parameters by their place in the blocks, which does not change from process to process."""
+    named = {}
+    for number, block in enumerate(blocks):
+        for name, parameter in block._collect_params_with_prefix().items():
+            named[f"{number}.{name}" if len(blocks) > 1 else name] = parameter
+    return named
+
+
+class Mover:
+    """One optimizer over the parameters of one group."""
+
+    def __init__(self, group: Group, config: Any, schedule: Schedule, kvstore: Any) -> None:
+        self.group, self.schedule, self.clip = group, schedule, config.clip
+        self.count = 0  # steps made
+        self.parameters = [
+            p for p in named_parameters(group.blocks).values() if p.grad_req != "null"
+        ]
+        for parameter in self.parameters:
+            if parameter.name.endswith(_WITHOUT_DECAY):
+                parameter.wd_mult = 0.0
+        options = dict(wd=config.weight_decay, learning_rate=config.lr * group.lr_scale)
+        if config.optimizer in ("sgd", "nag"):
+            options["momentum"] = config.momentum
+        if kvstore == "dist_async":  # the server updates, so it needs the schedule
+            options["lr_scheduler"] = schedule
+        self.trainer = _trainer(self.parameters, config.optimizer, options, kvstore)
+
+    def step(self, when: int, samples: int) -> float:
+        """Move along gradients summed over `samples` at step `when` of the run; give the rate."""
+        rate = self.schedule(when) * self.group.lr_scale
+        if self.trainer.optimizer.lr_scheduler is None:
+            self.trainer.set_learning_rate(rate)
+        if self.clip:
+            self.trainer.allreduce_grads()
+            self._shorten(self.clip * samples)
+            self.trainer.update(samples)
+        else:
+            self.trainer.step(samples)
+        self.count += 1
+        return rate
+
+    def _shorten(self, longest: float) -> None:
+        """Scale the gradients of a device to a norm of at most `longest`, without reading it."""
+        for device in range(len(self.parameters[0].list_grad())):
+            grads = [p.list_grad()[device] for p in self.parameters]
+            norm = nd.multi_sum_sq(*grads, num_arrays=len(grads)).sum().sqrt()
+            scale = nd.minimum(longest / (norm + 1e-12), 1.0)
+            for grad in grads:
+                grad *= scale.reshape((1,) * grad.ndim).astype(grad.dtype)
+
+    def state(self) -> Dict[str, nd.NDArray]:
+        """Momenta and the like by the index of the parameter, of the first device."""
+        found = {}
+        for index, state in self.trainer._updaters[0].states.items():
+            found.update({f"{index}.{slot}": a for slot, a in enumerate(_arrays(state))})
+        return found
+
+    def restore(self, state: Dict[str, Any], steps: int) -> None:
+        """Continue after `steps` steps with what `state()` gave."""
+        optimizer = self.trainer.optimizer
+        for device, updater in enumerate(self.trainer._updaters):
+            for index, parameter in enumerate(self.parameters):
+                fresh = optimizer.create_state_multi_precision(index, parameter.list_data()[device])
+                for slot, array in enumerate(_arrays(fresh)):
+                    array[:] = state[f"{index}.{slot}"]
+                updater.states[index], updater.states_synced[index] = fresh, True
+            optimizer._all_index_update_counts[device] = dict.fromkeys(
+                range(len(self.parameters)), steps
+            )
+        optimizer._index_update_count = optimizer._all_index_update_counts[0]
+        optimizer.num_update = self.count = steps
+
+
+def _arrays(state: Any) -> List[nd.NDArray]:
+    if state is None:
+        return []
+    if isinstance(state, nd.NDArray):
+        return [state]
+    return [array for part in state for array in _arrays(part)]
+
+
+def _trainer(
+    parameters: List[gluon.Parameter], optimizer: str, options: Dict[str, Any], kvstore: Any
+) -> Any:
+    if kvstore == "horovod":
+        import horovod.mxnet as hvd
+
+        for index, parameter in enumerate(parameters):
+            hvd.broadcast_(parameter.data(), root_rank=0, name=str(index))
+        return hvd.DistributedTrainer(parameters, optimizer, options)
+    on_server = "async" in kvstore
+    return gluon.Trainer(
+        parameters, optimizer, options, kvstore=kvstore, update_on_kvstore=on_server
+    )
+
+
+class Average:
+    """An exponential moving average of every parameter, statistics of BatchNorm included."""
+
+    def __init__(self, net: gluon.Block, decay: float) -> None:
+        self.decay, self.parameters = decay, named_parameters([net])
+        self.values = (
+            {name: p.list_data()[0].copy() for name, p in self.parameters.items()} if decay else {}
+        )
+
+    def update(self, count: int) -> None:
+        """Take in the weights after step number `count`; early steps are forgotten faster."""
+        keep = min(self.decay, (1 + count) / (10 + count))
+        for name, value in self.values.items():
+            value *= keep
+            value += (1 - keep) * self.parameters[name].list_data()[0]
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """The network has the averaged weights inside the block."""
+        kept = {name: self.parameters[name].list_data()[0].copy() for name in self.values}
+        for name, value in self.values.items():
+            self.parameters[name].set_data(value)
+        try:
+            yield
+        finally:
+            for name, value in kept.items():
+                self.parameters[name].set_data(value)
+
+
+def join(kvstore: str, devices: List[mx.Context]) -> Any:
+    """The place of this process among the workers: `(kvstore, rank, workers)`."""
+    if kvstore == "nccl" and devices[0].device_type != "gpu":
+        raise UserError("--kvstore nccl needs GPUs; use device or local on the CPU")
+    if kvstore == "horovod":
+        try:
+            import horovod.mxnet as hvd
+        except ImportError:
+            raise UserError("--kvstore horovod needs Horovod built for MXNet; see README") from None
+        hvd.init()
+        return kvstore, hvd.rank(), hvd.size()
+    if kvstore.startswith("dist"):
+        if "DMLC_ROLE" not in os.environ:
+            raise UserError(
+                f"--kvstore {kvstore} needs a launcher that starts scheduler, servers and workers "
+                "and sets DMLC_ROLE; one machine takes --kvstore device"
+            )
+        store = mx.kv.create(kvstore)
+        return store, store.rank, store.num_workers
+    return kvstore, 0, 1
