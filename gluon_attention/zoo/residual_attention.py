@@ -15,32 +15,23 @@ Where this differs from the paper, and which source is followed where they disag
   with its single unit after each module, which makes its "452" 398 layers deep.
 - The paper gives no CIFAR network. `cifar_residual_attention*` is the wide one most
   implementations settled on: masks of depth 2, 1, 0 and an 8x8 tail. `_deep` has masks of depth
-  3, 2, 1 and a 4x4 tail. Both have the modules per stage of the ImageNet nets. `_slim` is the one
-  whose size agrees with the paper's 1.9 M (92) and 5.1 M (236); no reading gives its 8.6 M (452).
+  3, 2, 1 and a 4x4 tail. Both have the modules per stage of the ImageNet nets, so that the wide
+  452 has 40.1 M parameters (GluonCV's table and single unit make 41.6 M). `_slim` is the one whose
+  size agrees with the paper's 1.9 M (92) and 5.1 M (236); no reading gives its 8.6 M (452).
+- `unit="next"` is AttentionNeXt: post-activation units, and no BN-ReLU where they end.
 - Max pooling pads by one pixel, as every port but the authors' Caffe layer does.
 """
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Tuple
 
 from mxnet import gluon
 from mxnet.gluon import nn
 
-from ..errors import UserError
-from ..ops.resize import resize_like
+from .attention_module import UNITS, AttentionModule, Options, Size, Stage, activate
 from .base import AttentionNet
 from .registry import register
-from .units import UNITS, Unit, stack
-
-
-class Stage(NamedTuple):
-    """Units, the first of which changes the size, then attention modules."""
-
-    channels: int
-    stride: int
-    units: int
-    depth: Optional[int] = None  # how often a mask is halved; None where there are no modules
 
 
 class Layout(NamedTuple):
@@ -70,115 +61,6 @@ DEEP = Layout(
 SLIM = Layout((3, 32, 32), 10, 16, (Stage(64, 1, 2, 3), Stage(128, 2, 2, 2), Stage(256, 2, 2, 1)))
 
 
-class Size(NamedTuple):
-    """Modules per stage, and the units of a module: before, trunk, between mask sizes, after."""
-
-    modules: Tuple[int, ...]
-    p: int = 1
-    t: int = 2
-    r: int = 1
-    after: int = 1
-
-
-class Options(NamedTuple):
-    """The variants that the paper compares, and the one that loads GluonCV's weights."""
-
-    mask_fusion: str = "none"
-    mask_activation: str = "mixed"
-    attention: str = "residual"
-    mask: str = "encoder_decoder"
-    unit: str = "preact"
-
-    def check(self) -> Options:
-        for name, value in self._asdict().items():
-            if value not in _ACCEPTED[name]:
-                accepted = ", ".join(repr(a) for a in _ACCEPTED[name])
-                raise UserError(f"{name} must be one of {accepted}, not {value!r}")
-        return self
-
-
-_ACCEPTED: Dict[str, Sequence[str]] = {
-    "mask_fusion": ("none", "gluoncv"),
-    "mask_activation": ("mixed", "channel", "spatial"),
-    "attention": ("residual", "naive"),
-    "mask": ("encoder_decoder", "local"),
-    "unit": tuple(UNITS),
-}
-
-
-class MaskLevel(gluon.HybridBlock):
-    """Halve the input, work on it (and on smaller sizes still), return to the input's size.
-
-    With `mask="local"` neither the pooling nor the resizing happens: the ablation that shows what
-    seeing a wider context is worth.
-    """
-
-    def __init__(self, unit: Unit, channels: int, depth: int, r: int, options: Options) -> None:
-        super().__init__()
-        self._fuse = options.mask_fusion == "gluoncv"
-        self._local = options.mask == "local"
-        with self.name_scope():
-            self.down = stack(unit, r if depth > 1 else 2 * r, channels)
-            self.skip = unit(channels) if depth > 1 else None
-            self.inner = MaskLevel(unit, channels, depth - 1, r, options) if depth > 1 else None
-            self.up = stack(unit, r, channels) if depth > 1 else None
-
-    def hybrid_forward(self, F: Any, x: Any) -> Any:
-        pooled = x
-        if not self._local:
-            pooled = F.Pooling(x, pool_type="max", kernel=(3, 3), stride=(2, 2), pad=(1, 1))
-        y = self.down(pooled)
-        if self.inner is not None:
-            wide = self.inner(y) + self.skip(y)
-            y = self.up(wide + y if self._fuse else wide)
-        return y if self._local else resize_like(F, y, x)
-
-
-class AttentionModule(gluon.HybridBlock):
-    """A trunk of units, weighted by a mask of its own shape; returns features and mask."""
-
-    def __init__(self, unit: Unit, stage: Stage, size: Size, options: Options) -> None:
-        super().__init__()
-        channels, depth = stage.channels, stage.depth
-        self._options = options
-        self._fuse = options.mask_fusion == "gluoncv" and depth > 0
-        with self.name_scope():
-            self.before = stack(unit, size.p, channels)
-            self.trunk = stack(unit, size.t, channels)
-            if depth > 0:
-                self.mask = MaskLevel(unit, channels, depth, size.r, options)
-            else:
-                self.mask = stack(unit, 2 * size.r, channels)
-            self.gate = nn.HybridSequential()
-            with self.gate.name_scope():
-                for activated in (options.unit == "next", False):
-                    if not activated:
-                        self.gate.add(nn.BatchNorm(), nn.Activation("relu"))
-                    self.gate.add(nn.Conv2D(channels, 1, use_bias=False))
-            self.after = stack(unit, size.after, channels)
-
-    def hybrid_forward(self, F: Any, x: Any) -> Tuple[Any, Any]:
-        x = self.before(x)
-        trunk = self.trunk(x)
-        mask = self.mask(x)
-        mask = self.gate(mask + trunk if self._fuse else mask)
-        mask = self._activate(F, mask)  # (N, C, H, W)
-        weighted = mask * trunk
-        if self._options.attention == "residual":
-            weighted = trunk + weighted
-        return self.after(weighted), mask
-
-    def _activate(self, F: Any, x: Any) -> Any:
-        """Section 3.1 of the paper, equations 4 to 6."""
-        if self._options.mask_activation == "channel":
-            return F.L2Normalization(x, mode="channel")
-        if self._options.mask_activation == "spatial":
-            x = F.broadcast_sub(x, F.mean(x, axis=(2, 3), keepdims=True))
-            variance = F.mean(F.square(x), axis=(2, 3), keepdims=True)
-            x = F.broadcast_mul(x, 1 / F.sqrt(variance + 1e-5))
-        return F.sigmoid(x)
-
-
 class ResidualAttentionBody(gluon.HybridBlock):
     """Logits, and the mask of every module in the order they are met."""
 
@@ -197,9 +79,7 @@ class ResidualAttentionBody(gluon.HybridBlock):
                         self.steps.add(AttentionModule(unit, stage, size, options))
             self.head = nn.HybridSequential()
             with self.head.name_scope():
-                if options.unit != "next":  # whose output is normalised and rectified already
-                    self.head.add(nn.BatchNorm(), nn.Activation("relu"))
-                self.head.add(nn.GlobalAvgPool2D(), nn.Dense(classes))
+                self.head.add(*activate(options.unit), nn.GlobalAvgPool2D(), nn.Dense(classes))
 
     def hybrid_forward(self, F: Any, images: Any) -> Tuple[Any, List[Any]]:
         x, masks = self.stem(images), []
@@ -240,6 +120,7 @@ class ResidualAttention(AttentionNet):
 
     def __init__(self, layout: Layout, size: Size, classes: int, options: Options) -> None:
         super().__init__(ResidualAttentionBody(layout, size, classes, options))
+        self.classes = classes
 
 
 def _builder(layout: Layout, size: Size, fusion: str) -> Callable[..., ResidualAttention]:
