@@ -1,6 +1,7 @@
 """One function per data set: batches for training, validation and test."""
 
 from .batches import ArrayBatches, Batches, Splits, prefetch
+from .cifar import cifar10, cifar100
 from .mnist import mnist
 
-__all__ = ["ArrayBatches", "Batches", "Splits", "mnist", "prefetch"]
+__all__ = ["ArrayBatches", "Batches", "Splits", "cifar10", "cifar100", "mnist", "prefetch"]

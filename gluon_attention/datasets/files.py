@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import http.client
 import json
 import lzma
 import os
 import urllib.request
 import zlib
 from pathlib import Path
-from typing import Any, Dict, Optional, Sequence
+from typing import Dict, Optional, Sequence
 
 from ..errors import UserError
 
@@ -24,8 +25,8 @@ def find(folder: Path, name: str) -> Optional[Path]:
     return next((path for path in candidates if path.is_file()), None)
 
 
-def manifest(folder: Path) -> Optional[Dict[str, Any]]:
-    """What a sample says of its files; None for the published set."""
+def manifest(folder: Path) -> Optional[Dict[str, str]]:
+    """SHA-256 of the files of a sample by name; None for the published set."""
     path = folder / MANIFEST
     if not path.is_file():
         return None
@@ -40,7 +41,7 @@ def read(folder: Path, name: str, sha1: str) -> bytes:
     """Unpacked content, equal to what was published, or to what the manifest of a sample lists."""
     path = find(folder, name)
     if path is None:
-        raise UserError(f"{folder / name} (or .gz, .xz) is missing")
+        raise missing(folder, f"{name} (or .gz, .xz)")
     packed = path.read_bytes()
     sample = manifest(folder)
     if sample is not None and sample.get(path.name) != hashlib.sha256(packed).hexdigest():
@@ -72,21 +73,22 @@ def write_aside(path: Path, content: bytes) -> None:
             aside.unlink()
 
 
-def download(urls: Sequence[str], md5: str, layout: str) -> bytes:
-    """The first of some addresses that answers with the right bytes.
+def missing(folder: Path, layout: str, reason: str = "") -> UserError:
+    """The error of a folder that lacks the files of its data set."""
+    return UserError(f"{folder} lacks {layout}{reason}; give --data-dir a folder that has them")
 
-    Args:
-        layout: the files a user who has no network should have, for the error.
-    """
+
+def download(urls: Sequence[str], md5: str, folder: Path, layout: str) -> bytes:
+    """Content of the first of some addresses that answers with the right bytes."""
     reason = ""
     for url in urls:
         try:
             with urllib.request.urlopen(url, timeout=30) as answer:
                 content = answer.read()
-        except OSError as error:
+        except (OSError, http.client.HTTPException) as error:
             reason = f"{url}: {getattr(error, 'reason', error)}"
             continue
         if hashlib.md5(content).hexdigest() == md5:
             return content
         reason = f"{url}: not the published file"
-    raise UserError(f"--data-dir lacks {layout}, and downloading failed ({reason})")
+    raise missing(folder, layout, f", and downloading failed ({reason})")

@@ -106,11 +106,11 @@ def mnist(
 
 def fetch(folder: Path) -> None:
     """Download the files that a folder lacks."""
+    layout = ", ".join(f"{name}.gz" for name in FILES)
     for name, (_, md5) in FILES.items():
         if files.find(folder, name) is None:
             urls = [f"{mirror}{name}.gz" for mirror in MIRRORS]
-            layout = f"{name}.gz (MNIST is {', '.join(f'{name}.gz' for name in FILES)})"
-            files.write_aside(folder / f"{name}.gz", files.download(urls, md5, layout))
+            files.write_aside(folder / f"{name}.gz", files.download(urls, md5, folder, layout))
 
 
 class Draw(NamedTuple):

@@ -1,0 +1,237 @@
+"""CIFAR-10 and CIFAR-100 from their binary versions, augmented a batch at a time."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from pathlib import Path
+from typing import Dict, List, NamedTuple, Sequence, Tuple
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from ..errors import UserError
+from . import files
+from .batches import ArrayBatches, Normalise, Splits, hold_out
+
+MEAN = (0.4914, 0.4824, 0.4467)
+STD = (0.2471, 0.2435, 0.2616)
+PIXELS = 3 * 32 * 32
+
+
+class Archive(NamedTuple):
+    """What is published, and the bytes of a record that come before its pixels."""
+
+    folder: str
+    train: Dict[str, str]  # name: SHA-1
+    test: Dict[str, str]
+    names: str  # file of the class names, one a line
+    classes: int
+    header: int  # labels of a record
+    label: int  # the one that counts
+    url: str
+    md5: str
+
+
+CIFAR10 = Archive(
+    "cifar-10-batches-bin",
+    {
+        "data_batch_1.bin": "aadd24acce27caa71bf4b10992e9e7b2d74c2540",
+        "data_batch_2.bin": "c0ba65cce70568cd57b4e03e9ac8d2a5367c1795",
+        "data_batch_3.bin": "1dd00a74ab1d17a6e7d73e185b69dbf31242f295",
+        "data_batch_4.bin": "aab85764eb3584312d3c7f65fd2fd016e36a258e",
+        "data_batch_5.bin": "26e2849e66a845b7f1e4614ae70f4889ae604628",
+    },
+    {"test_batch.bin": "67eb016db431130d61cd03c7ad570b013799c88c"},
+    "batches.meta.txt",
+    classes=10,
+    header=1,
+    label=0,
+    url="https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
+    md5="c32a1d4ab5d03f1284b67883e8d87530",
+)
+CIFAR100 = Archive(
+    "cifar-100-binary",
+    {"train.bin": "e207cd2e05b73b1393c74c7f5e7bea451d63e08e"},
+    {"test.bin": "8fb6623e830365ff53cf14adec797474f5478006"},
+    "fine_label_names.txt",
+    classes=100,
+    header=2,
+    label=1,
+    url="https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz",
+    md5="03b5dce01913d631647c71ecec9e9cb8",
+)
+CIFAR100_COARSE = CIFAR100._replace(names="coarse_label_names.txt", classes=20, label=0)
+
+
+def cifar10(
+    root: str,
+    batch_size: int,
+    *,
+    seed: int = 0,
+    validation: int = 5000,
+    cutout: int = 0,
+    part: Tuple[int, int] = (0, 1),
+    download: bool = True,
+) -> Splits:
+    """Batches of CIFAR-10; training images are padded by 4, cropped and mirrored at random.
+
+    Args:
+        root: folder that has, or gets by download, `cifar-10-batches-bin/`; or that folder itself.
+        validation: images cut from the training files; a tenth of a sample at most.
+        cutout: side of a square of each training image that is blanked out.
+    """
+    return _splits(CIFAR10, root, batch_size, seed, validation, cutout, part, download)
+
+
+def cifar100(
+    root: str,
+    batch_size: int,
+    *,
+    coarse: bool = False,
+    seed: int = 0,
+    validation: int = 5000,
+    cutout: int = 0,
+    part: Tuple[int, int] = (0, 1),
+    download: bool = True,
+) -> Splits:
+    """Batches of CIFAR-100 from `cifar-100-binary/`, as `cifar10`; 20 classes with `coarse`."""
+    archive = CIFAR100_COARSE if coarse else CIFAR100
+    return _splits(archive, root, batch_size, seed, validation, cutout, part, download)
+
+
+class CropFlip:
+    """Random crop of the padded images, random mirror, normalisation, and cutout if asked for."""
+
+    def __init__(self, normalise: Normalise, pad: int = 4, cutout: int = 0) -> None:
+        if cutout < 0:
+            raise UserError(f"cutout must be the side of a square in pixels, not {cutout}")
+        self.normalise, self.pad, self.cutout = normalise, pad, cutout
+
+    def __call__(self, images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        count, _, height, width = images.shape
+        pad = self.pad
+        # Black before the normalisation: what the papers' code does, and not the mean colour.
+        padded = np.pad(images, ((0, 0), (0, 0), (pad, pad), (pad, pad)))
+        windows = sliding_window_view(padded, (height, width), axis=(2, 3))
+        top, left = rng.integers(2 * pad + 1, size=(2, count))
+        cropped = windows[np.arange(count), :, top, left]  # (N, C, H, W)
+        mirrored = rng.random(count) < 0.5
+        cropped[mirrored] = cropped[mirrored, :, :, ::-1]
+        out = self.normalise(cropped)
+        if self.cutout:
+            self._blank(out, rng)
+        return out
+
+    def _blank(self, images: np.ndarray, rng: np.random.Generator) -> None:
+        """Set a square around a pixel of each image to the mean colour; the rest of it is lost."""
+        count, _, *size = images.shape
+        inside = []
+        for length in size:
+            start = rng.integers(length, size=(count, 1)) - self.cutout // 2
+            at = np.arange(length)
+            inside.append((at >= start) & (at < start + self.cutout))  # (N, length)
+        rows, columns = inside
+        images *= ~(rows[:, None, :, None] & columns[:, None, None, :])
+
+
+def fetch(archive: Archive, root: Path) -> None:
+    """Download and unpack what `root` lacks."""
+    unpack(archive, files.download([archive.url], archive.md5, root, layout(archive)), root)
+
+
+def unpack(archive: Archive, content: bytes, root: Path) -> None:
+    """Unpack the files of the .tar.gz that are used, each whole or not at all."""
+    folder = root / archive.folder
+    try:
+        with tarfile.open(fileobj=io.BytesIO(content), mode="r:*") as tar:
+            for name in (*archive.train, *archive.test, archive.names):
+                member = tar.extractfile(f"{archive.folder}/{name}")
+                files.write_aside(folder / name, member.read())
+    except (tarfile.TarError, KeyError, EOFError) as error:
+        raise UserError(f"this is not the archive {Path(archive.url).name}: {error}") from None
+
+
+def layout(archive: Archive) -> str:
+    """The files of a data set, for a sentence."""
+    names = ", ".join([*archive.train, *archive.test])
+    return f"{archive.folder}/ with {names} (or .bin.xz)"
+
+
+def locate(archive: Archive, root: Path) -> Path:
+    """The folder of the .bin files: `root` or in `root`, whether it exists or not."""
+    return root if files.find(root, next(iter(archive.test))) else root / archive.folder
+
+
+def _splits(
+    archive: Archive,
+    root: str,
+    batch_size: int,
+    seed: int,
+    validation: int,
+    cutout: int,
+    part: Tuple[int, int],
+    download: bool,
+) -> Splits:
+    folder = locate(archive, Path(root))
+    if not folder.is_dir():
+        if not download:
+            raise files.missing(Path(root), layout(archive))
+        fetch(archive, Path(root))
+    sample = files.manifest(folder) is not None
+    images, labels = _read(archive, folder, archive.train, sample)
+    test_images, test_labels = _read(archive, folder, archive.test, sample)
+    if sample:
+        validation = min(validation, len(images) // 10)
+    train, held = hold_out(labels, validation, seed)
+    plain, classes = Normalise(MEAN, STD), archive.classes
+    augment = CropFlip(plain, cutout=cutout)
+    return Splits(
+        ArrayBatches(
+            images[train],
+            labels[train],
+            batch_size,
+            classes,
+            transform=augment,
+            shuffle=True,
+            seed=seed,
+            part=part,
+        ),
+        ArrayBatches(images[held], labels[held], batch_size, classes, transform=plain),
+        ArrayBatches(test_images, test_labels, batch_size, classes, transform=plain),
+        classes=_names(folder / archive.names, classes),
+        mean=MEAN,
+        std=STD,
+    )
+
+
+def _read(
+    archive: Archive, folder: Path, wanted: Dict[str, str], sample: bool
+) -> Tuple[np.ndarray, np.ndarray]:
+    """Images uint8 (N, 3, 32, 32) and labels (N,) of some files."""
+    if sample:  # it need not have all of them
+        wanted = {name: sha1 for name, sha1 in wanted.items() if files.find(folder, name)}
+    parts: List[np.ndarray] = []
+    for name, sha1 in wanted.items():
+        content = files.read(folder, name, sha1)
+        if not content or len(content) % (archive.header + PIXELS):
+            raise UserError(
+                f"{folder / name} has {len(content)} bytes, not records of "
+                f"{archive.header + PIXELS}; it is cut off or another file"
+            )
+        parts.append(np.frombuffer(content, np.uint8).reshape(-1, archive.header + PIXELS))
+    if not parts:
+        raise files.missing(folder, layout(archive))
+    images = np.concatenate([records[:, archive.header :] for records in parts])
+    labels = np.concatenate([records[:, archive.label] for records in parts])
+    return images.reshape(-1, 3, 32, 32), labels
+
+
+def _names(path: Path, classes: int) -> Sequence[str]:
+    """Names of the classes, or their numbers when the list is not there."""
+    if not path.is_file():
+        return [str(index) for index in range(classes)]
+    names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    if len(names) != classes:
+        raise UserError(f"{path} names {len(names)} classes; there are {classes}")
+    return names
