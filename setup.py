@@ -24,6 +24,8 @@ CUDA = [
     "nvidia-cudnn-cu11==8.9.6.50",
 ]
 
+ONNX = ["onnx<1.18", "onnxruntime"]  # onnx 1.18 wants protobuf 4
+
 setup(
     name="gluon_attention",
     version="0.1.0",
@@ -44,10 +46,11 @@ setup(
     extras_require={
         "cpu": ["mxnet==1.9.1"],
         "cu112": ["mxnet-cu112==1.9.1"] + CUDA,
-        "dev": ["pytest", "hypothesis", "ruff", "gluoncv==0.10.5.post0"],
+        "onnx": ONNX,
+        "dev": ["pytest", "hypothesis", "ruff", "gluoncv==0.10.5.post0", "matplotlib"] + ONNX,
         # An environment of its own: torch and gluoncv cannot be imported in one process, and
         # gluoncv refuses to be imported where torch 2 is merely installed.
-        "bench": ["torch==2.13.0", "onnx<1.18", "onnxruntime", "matplotlib"],
+        "bench": ["torch==2.13.0", "matplotlib"] + ONNX,
     },
     entry_points={"console_scripts": ["gluon-attention = gluon_attention.__main__:main"]},
 )

@@ -98,7 +98,7 @@ def installed_build() -> Optional[str]:
     if not found and importlib.util.find_spec("mxnet") is None:
         raise RuntimeProblem(
             "MXNet is not installed: run `pip install mxnet==1.9.1` for the CPU or "
-            "`pip install 'gluon_attention[cu112]'` for an NVIDIA GPU"
+            "`pip install -e .[cu112]` for an NVIDIA GPU"
         )
     return found[0] if found else None
 
@@ -148,8 +148,8 @@ def explain(error: Exception) -> str:
         )
     if library in CUDA_LIBRARIES:
         return (
-            f"mxnet-cu112 cannot load {library} ({error}): run `pip install "
-            f"'gluon_attention[cu112]'`, or for the CPU {USE_CPU}"
+            f"mxnet-cu112 cannot load {library} ({error}): run `pip install -e .[cu112]`, "
+            f"or for the CPU {USE_CPU}"
         )
     if library in SYSTEM_PACKAGES:
         package = SYSTEM_PACKAGES[library]

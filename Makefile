@@ -1,0 +1,58 @@
+# Everything is installed into .venv, nothing elsewhere. `make train EXTRA=cu112` uses NVIDIA GPUs.
+SHELL := /bin/sh
+.DELETE_ON_ERROR:
+
+FITS := import sys; sys.exit(not (3, 8) <= sys.version_info[:2] <= (3, 11))
+PYTHON ?= $(or $(firstword $(foreach p,python3 python3.11 python3.10 python3.9 python3.8,\
+	$(shell $(p) -c '$(FITS)' 2>/dev/null && echo $(p)))),python3)
+INSTALLED := $(shell cat .venv/.ready 2>/dev/null)
+EXTRA ?= $(or $(INSTALLED),cpu)
+PIP := .venv/bin/python -m pip --disable-pip-version-check
+
+TRAIN_FLAGS ?= --num-layers 92 --data-dir data/sample/cifar10 $(if $(filter cpu,$(EXTRA)),--num-gpus 0)
+PYTEST_ARGS ?=
+BENCH_FLAGS ?=
+
+ifeq ($(filter cpu cu112,$(EXTRA)),)
+$(error EXTRA is cpu or cu112, not '$(EXTRA)')
+endif
+ifneq ($(EXTRA),$(INSTALLED))
+.PHONY: .venv/.ready  # another build of MXNet is asked for
+endif
+
+.PHONY: help train test test-all lint bench clean
+help:
+	@echo "make train | test | test-all | lint | bench | clean   (see CONTRIBUTING.md)"
+
+train: .venv/.ready
+	.venv/bin/python train/cifar10_train.py $(TRAIN_FLAGS)
+
+test: .venv/.ready
+	.venv/bin/python -m pytest $(PYTEST_ARGS)
+
+# Slow tests as well, and on the CUDA build those that need a GPU.
+test-all: .venv/.ready
+	.venv/bin/python -m pytest -m "$(if $(filter cpu,$(EXTRA)),not gpu)" $(PYTEST_ARGS)
+
+lint: .venv/.ready
+	.venv/bin/python -m ruff check .
+	.venv/bin/python -m ruff format --check .
+
+bench: .venv/.ready
+	.venv/bin/python benchmarks/speed.py $(BENCH_FLAGS)
+
+clean:
+	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/.ready: setup.py constraints.txt
+	@$(PYTHON) -c '$(FITS)' 2>/dev/null || { echo "gluon_attention needs Python 3.8 to 3.11, which\
+	$(PYTHON) is not: install one and run make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@.venv/bin/python -c '$(FITS)' 2>/dev/null && $(PIP) --version >/dev/null 2>&1 \
+	|| $(PYTHON) -m venv --clear .venv >/dev/null 2>&1 \
+	|| { rm -rf .venv; echo "$(PYTHON) cannot make a virtual environment: on Debian and Ubuntu\
+	run apt-get install python3-venv" >&2; exit 1; }
+	@! $(PIP) show -q $(if $(filter cpu,$(EXTRA)),mxnet-cu112,mxnet) 2>/dev/null \
+	|| $(PIP) uninstall -q -y mxnet mxnet-cu112  # they overwrite each other's files
+	$(PIP) install -q -c constraints.txt -e '.[$(EXTRA),dev]'
+	@echo $(EXTRA) >$@

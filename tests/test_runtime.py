@@ -1,0 +1,229 @@
+"""The runtime makes MXNet importable and quick, or ends in one sentence: every way it can fail."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import types
+from pathlib import Path
+from typing import Any, Dict, List, Tuple
+
+from gluon_attention import UserError, runtime
+
+import mxnet as mx
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+FAKE_NUMPY = "__version__ = '1.23.5'\nbool = int = float = object = complex = str = None\n"
+
+
+@pytest.fixture()
+def site(tmp_path: Path) -> Path:
+    """A folder before all others on the path of `run`, with a numpy that is quick to import."""
+    write(tmp_path, "numpy", FAKE_NUMPY)
+    return tmp_path
+
+
+def write(site: Path, module: str, source: str) -> None:
+    (site / module).mkdir()
+    (site / module / "__init__.py").write_text(source)
+
+
+def install(site: Path, *distributions: str) -> None:
+    """Make pip's records say that these are installed."""
+    for name in distributions:
+        folder = site / f"{name.replace('-', '_')}-1.9.1.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.9.1\n")
+
+
+def run(code: str, *path: Path, **environment: str) -> Tuple[str, str]:
+    """Output and last line of errors of a Python that sees only `path` and the project.
+
+    `-S` leaves out the packages that are installed for this Python.
+    """
+    kept = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"}
+    kept.update(environment, PYTHONPATH=os.pathsep.join(map(str, [*path, ROOT])))
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", code], env=kept, stdout=-1, stderr=-1, text=True
+    )
+    return done.stdout.strip(), (done.stderr.strip().splitlines() or [""])[-1]
+
+
+def import_error(site: Path) -> str:
+    """The sentence that `import gluon_attention` ends in, caught as an ImportError."""
+    said, errors = run(
+        "try:\n import gluon_attention\nexcept ImportError as error:\n"
+        " print(type(error).__name__, isinstance(error, ValueError), error)",
+        site,
+    )
+    assert said.startswith("RuntimeProblem True "), errors
+    assert "\n" not in said
+    return said
+
+
+def test_no_mxnet(site: Path) -> None:
+    assert "pip install mxnet==1.9.1" in import_error(site)
+
+
+def test_both_builds(site: Path) -> None:
+    install(site, "mxnet", "mxnet-cu112")
+    assert "pip uninstall mxnet mxnet-cu112" in import_error(site)
+
+
+def test_numpy_2(tmp_path: Path) -> None:
+    write(tmp_path, "numpy", "__version__ = '2.1.0'")
+    said = import_error(tmp_path)
+    assert "numpy 2.1.0" in said and "numpy>=1.20.3,<1.24" in said
+
+
+@pytest.mark.parametrize(
+    ("message", "remedy"),
+    [
+        ("libcuda.so.1: cannot open shared object file", "install the driver"),
+        ("libcudnn.so.8: cannot open shared object file", "pip install -e .[cu112]"),
+        ("libquadmath.so.0: cannot open shared object file", "apt-get install libquadmath0"),
+        ("libgomp.so.1: cannot open shared object file", "apt-get install libgomp1"),
+        ("libGL.so.1: cannot open shared object file", "apt-get install libgl1"),
+        ("libodd-2.so.7: cannot open shared object file", "package that holds it"),
+        ("out of patience", "install it again"),
+    ],
+)
+def test_library_is_missing(message: str, remedy: str) -> None:
+    said = runtime.explain(OSError(message))
+    assert remedy in said and message.split(":")[0] in said
+    assert "\n" not in said
+
+
+def test_import_failures_of_mxnet_are_explained(site: Path) -> None:
+    install(site, "mxnet")
+    write(site, "mxnet", "raise OSError('libquadmath.so.0: cannot open shared object file')")
+    assert "apt-get install libquadmath0" in import_error(site)
+
+
+def test_missing_dependency_of_mxnet_is_named(site: Path) -> None:
+    install(site, "mxnet")
+    write(site, "mxnet", "import requests")
+    assert "pip install requests" in import_error(site)
+
+
+def test_opencv_that_cannot_load_is_not_passed_over(site: Path) -> None:
+    install(site, "mxnet")
+    write(site, "mxnet", "")
+    write(site, "cv2", "raise ImportError('libGL.so.1: cannot open shared object file')")
+    assert "libgl1" in import_error(site)
+
+
+def test_broken_cuda_library_is_named(site: Path) -> None:
+    install(site, "mxnet-cu112")
+    write(site, "mxnet", "")
+    folder = site / "nvidia" / "cudnn" / "lib"
+    folder.mkdir(parents=True)
+    (folder / "libcudnn.so.8").write_bytes(b"not a library")
+    assert "cannot load libcudnn.so.8" in import_error(site)
+
+
+def test_cuda_libraries_are_loaded_in_order(tmp_path: Path, monkeypatch: Any) -> None:
+    paths = [tmp_path / "nvidia" / "any" / "lib" / name for name in runtime.CUDA_LIBRARIES]
+    for path in reversed(paths):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    loaded: List[str] = []
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(runtime.ctypes, "CDLL", loaded.append)
+    runtime.preload_cuda()
+    assert loaded == [str(path) for path in paths]
+
+
+def test_mxnet_imported_before_is_left_alone(monkeypatch: Any) -> None:
+    monkeypatch.setattr(runtime, "installed_build", lambda: pytest.fail("asked for the build"))
+    runtime.prepare()
+
+
+def test_gpu_that_does_not_fit_is_a_warning_at_import(monkeypatch: Any) -> None:
+    monkeypatch.delitem(sys.modules, "mxnet")
+    monkeypatch.setattr(runtime, "installed_build", lambda: "mxnet-cu112")
+    monkeypatch.setattr(runtime, "visible_gpus", lambda: [runtime.GPU(0, (9, 0))])
+    imported: List[bool] = []
+    monkeypatch.setattr(runtime, "import_mxnet", lambda: imported.append(True))
+    with pytest.warns(RuntimeWarning, match="capability 9.0"):
+        runtime.prepare()
+    assert imported
+
+
+@pytest.mark.parametrize(("given", "expected"), [({}, None), ({"OMP_NUM_THREADS": "3"}, "3")])
+def test_threads(site: Path, given: Dict[str, str], expected: str) -> None:
+    install(site, "mxnet")
+    seen = "import os; print(os.environ['OMP_NUM_THREADS'])"
+    write(site, "mxnet", seen)
+    write(site, "cv2", "")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    code = "from gluon_attention.errors import UserError"
+    assert run(code, site, **given)[0].splitlines()[:1] == [expected or str(cores)]
+
+
+def test_aliases_are_given_back_and_kept() -> None:
+    numpy = types.SimpleNamespace(__version__="1.26.4", float="kept")
+    runtime.check_numpy(numpy)
+    assert (numpy.bool, numpy.int, numpy.object, numpy.float) == (bool, int, object, "kept")
+
+
+@pytest.mark.parametrize(
+    ("capability", "fits"),
+    [((3, 7), False), ((5, 0), True), ((8, 6), True), ((8, 9), True), ((9, 0), False)],
+)
+def test_capability(capability: Tuple[int, int], fits: bool) -> None:
+    said = runtime.gpu_problem([runtime.GPU(0, (7, 0)), runtime.GPU(1, capability)])
+    assert (said is None) == fits
+    assert fits or "GPU 1 has compute capability {}.{},".format(*capability) in said
+
+
+@pytest.mark.parametrize(
+    ("asked", "there", "expected"),
+    [
+        (None, 0, [mx.cpu(0)]),
+        (None, 2, [mx.gpu(0), mx.gpu(1)]),
+        (0, 2, [mx.cpu(0)]),
+        (1, 2, [mx.gpu(0)]),
+    ],
+)
+def test_devices(asked: Any, there: int, expected: List[mx.Context], monkeypatch: Any) -> None:
+    monkeypatch.setattr(mx.context, "num_gpus", lambda: there)
+    monkeypatch.setattr(runtime, "visible_gpus", lambda: [runtime.GPU(i, (8, 0)) for i in (0, 1)])
+    assert runtime.devices(asked) == expected
+
+
+def test_more_gpus_than_there_are(monkeypatch: Any) -> None:
+    monkeypatch.setattr(mx.context, "num_gpus", lambda: 1)
+    with pytest.raises(UserError, match="--num-gpus 2 .* 1 that .*--num-gpus 0"):
+        runtime.devices(2)
+    with pytest.raises(UserError, match="not -1"):
+        runtime.devices(-1)
+
+
+def test_only_a_gpu_that_is_used_has_to_fit(monkeypatch: Any) -> None:
+    gpus = [runtime.GPU(0, (8, 0)), runtime.GPU(1, (9, 0))]
+    monkeypatch.setattr(mx.context, "num_gpus", lambda: 2)
+    monkeypatch.setattr(runtime, "visible_gpus", lambda: gpus)
+    assert runtime.devices(1) == [mx.gpu(0)]
+    with pytest.raises(UserError, match="GPU 1 has compute capability 9.0"):
+        runtime.devices()
+
+
+def test_cuda_that_fails_is_reported(monkeypatch: Any) -> None:
+    def fail() -> int:
+        raise mx.MXNetError("trace\nCUDA driver version is insufficient")
+
+    monkeypatch.setattr(mx.context, "num_gpus", fail)
+    with pytest.raises(UserError, match="driver version is insufficient.*--num-gpus 0"):
+        runtime.devices()
+
+
+@pytest.mark.parametrize("version", [(3, 7), (3, 12)])
+def test_setup_refuses_other_pythons_in_one_line(version: Tuple[int, int]) -> None:
+    code = f"import sys; sys.version_info = {version}; exec(open('setup.py').read())"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, stdout=-1, stderr=-1)
+    assert done.returncode == 1
+    said = done.stderr.decode()
+    assert said.count("\n") == 1 and "this is Python {}.{}:".format(*version) in said
