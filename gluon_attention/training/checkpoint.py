@@ -58,7 +58,7 @@ def load(folder: str, settings: Dict[str, Any]) -> Optional[Dict[str, Any]]:
         if not os.path.exists(path):
             continue
         try:
-            with np.load(path, allow_pickle=False) as archive:
+            with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
                 content = {key: archive[key] for key in archive.files}
             content["progress"] = Progress(**json.loads(content["progress"].tobytes().decode()))
         except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:

@@ -43,7 +43,7 @@ class Config:
     """What every training script accepts; a script overrides defaults and adds its own."""
 
     data_dir: str = setting(
-        "", "folder of the data set; downloaded where possible if empty", decides=False
+        "data", "folder that holds the data set, or gets it by download", decides=False
     )
     log_dir: str = setting("runs", "folder that run folders are made in", decides=False)
     name: str = setting("", "name of the run folder; made from the model if empty", decides=False)

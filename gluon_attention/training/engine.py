@@ -27,7 +27,7 @@ def train(
     config: Config,
     name: str,
     network: Callable[[int], gluon.HybridBlock],
-    data: Callable[[Tuple[int, int]], Any],
+    data: Callable[[int, Tuple[int, int]], Any],
 ) -> Dict[str, Any]:
     """Train, validate every epoch, test once; give what `result.json` holds.
 
@@ -35,7 +35,7 @@ def train(
         config: the settings.
         name: of the run folder, unless the settings have one.
         network: makes the network for a number of classes.
-        data: makes the `Splits` of worker `rank` of `workers`.
+        data: makes the `Splits` for a batch size and a `(rank, workers)`.
     """
     devices = runtime.devices(config.num_gpus)
     if config.dtype != "float32":
@@ -44,14 +44,15 @@ def train(
     folder = os.path.join(config.log_dir, config.name or name)
     settings = dict(config.deciding(), run=name)
     content = checkpoint.load(folder, settings)
-    splits = data((rank, workers))
+    if config.evaluate and not content:
+        raise UserError(f"{folder} holds no run to evaluate: train first, without --evaluate")
+    splits = data(config.batch_size * len(devices), (rank, workers))
     mx.random.seed(config.seed)
     np.random.seed(config.seed)
     net = network(len(splits.classes))
     _prepare(net, splits, devices)
-    run = Run(
-        config, settings, net, splits, devices, kvstore, workers, folder if rank == 0 else None
-    )
+    writes = rank == 0 and not config.evaluate
+    run = Run(config, settings, net, splits, devices, kvstore, workers, folder, writes)
     if content:
         run.progress = checkpoint.restore(content, net, run.movers, run.average)
     try:
@@ -72,10 +73,11 @@ class Run:
         devices: Sequence[mx.Context],
         kvstore: Any,
         workers: int,
-        folder: Any,
+        folder: str,
+        writes: bool,
     ) -> None:
         self.config, self.net, self.splits, self.devices = config, net, splits, devices
-        self.workers, self.folder = workers, folder
+        self.workers, self.folder, self.writes = workers, folder, writes
         self.task: Task = net.objective(config)
         steps = len(splits.train)
         schedule = Schedule(
@@ -89,7 +91,7 @@ class Run:
         self.movers = {g.name: Mover(g, config, schedule, kvstore) for g in groups}
         self.average = Average(net, config.ema)
         self.progress = Progress(settings=settings)
-        self.monitor = Monitor(folder, config, steps)
+        self.monitor = Monitor(folder if writes else None, config, steps)
 
     def complete(self) -> Dict[str, Any]:
         """Train the epochs that are left, then test."""
@@ -111,7 +113,7 @@ class Run:
             self._record(number, scores, losses, seconds)
             self._keep_weights(number)
             self.monitor.pictures(self.net, self.splits, self._steps_done())
-        if self.folder:
+        if self.writes:
             checkpoint.save(self.folder, self.net, self.movers, self.average, self.progress)
         self.monitor.end(self.progress.history, scores, self._steps_done())
 
@@ -136,6 +138,7 @@ class Run:
                 self.monitor.log(step, recent.means(), rates)
                 total.take(recent)
                 recent = Sums()
+        mx.nd.waitall()  # MXNet does not see that backward writes the statistics of BatchNorm
         return total.means(), time.time() - started
 
     def move(self, update: Update, shards: Shards, step: int) -> Tuple[List[Losses], float]:
@@ -150,7 +153,7 @@ class Run:
     def _finite(self, means: Means, step: int, rates: Means) -> None:
         for name, value in means.items():
             if not math.isfinite(value):
-                last = os.path.join(self.folder or "", checkpoint.LAST)
+                last = os.path.join(self.folder, checkpoint.LAST)
                 kept = (
                     f"the last good epoch is in {last}"
                     if self.progress.epoch
@@ -180,7 +183,7 @@ class Run:
 
     def _keep_weights(self, number: int) -> None:
         """Save the weights in place, which are those that were validated, if they are wanted."""
-        if not self.folder:
+        if not self.writes:
             return
         every = self.config.save_period
         if self.progress.best_epoch == number + 1:
@@ -192,22 +195,17 @@ class Run:
 
     def test(self) -> Dict[str, Any]:
         """Read the test split once, with the weights of the best epoch."""
-        best = os.path.join(self.config.log_dir, self.progress.settings["run"], checkpoint.BEST)
-        if self.folder:
-            best = os.path.join(self.folder, checkpoint.BEST)
-        if not os.path.exists(best):
-            raise UserError(f"{best} does not exist: train first, without --evaluate")
+        best = os.path.join(self.folder, checkpoint.BEST)
         self.net.load_parameters(best, ctx=list(self.devices))
         scores = evaluate(self.task, self.splits.test, self.devices)
         history = self.progress.history
+        speed = np.median([record["images_per_second"] for record in history])
         result = dict(
             test_error=100 * (1 - next(iter(scores.values()))),
             test=scores,
             test_images=self.splits.test.samples,
             best_epoch=self.progress.best_epoch,
-            images_per_second=float(np.median([r["images_per_second"] for r in history]))
-            if history
-            else None,
+            images_per_second=float(speed),
             seconds=sum(r["seconds"] for r in history),
             parameters=parameters(self.net),
         )

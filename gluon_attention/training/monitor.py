@@ -91,21 +91,17 @@ class Monitor:
         self, net: Any, splits: Any, result: Dict[str, Any], history: Sequence[Record]
     ) -> None:
         """The run is done: result, curves, pictures of the best weights, and where they lie."""
+        print(f"test error {result['test_error']:.2f} % on {result['test_images']} images")
         if not self.folder:
             return
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
         result = dict(result, peak_mb=peak, command=" ".join(sys.argv))
         write_text(os.path.join(self.folder, "result.json"), json.dumps(result, indent=1))
+        curves = os.path.join(self.folder, "curves.png")
+        _draw_curves(curves, history)
         pictures = self.pictures(net, splits, len(history) * self.steps)
-        print(f"test error {result['test_error']:.2f} % on {result['test_images']} images")
         print(f"weights   {os.path.join(self.folder, 'best.params')}")
-        if history:
-            curves = os.path.join(self.folder, "curves.png")
-            _draw_curves(curves, history)
-            print(
-                f"curves    {curves}, {os.path.join(self.folder, 'history.csv')}, "
-                f"tensorboard --logdir {self.folder}"
-            )
+        print(f"curves    {curves}, or tensorboard --logdir {self.folder}")
         if pictures:
             print(f"pictures  {', '.join(pictures)}")
 

@@ -118,6 +118,7 @@ class Average:
 
     def __init__(self, net: gluon.Block, decay: float) -> None:
         self.decay, self.parameters = decay, named_parameters([net])
+        self.statistics = any(p.grad_req == "null" for p in self.parameters.values())
         self.values = (
             {name: p.list_data()[0].copy() for name, p in self.parameters.items()} if decay else {}
         )
@@ -125,6 +126,8 @@ class Average:
     def update(self, count: int) -> None:
         """Take in the weights after step number `count`; early steps are forgotten faster."""
         keep = min(self.decay, (1 + count) / (10 + count))
+        if self.values and self.statistics:
+            mx.nd.waitall()  # MXNet does not see that backward writes the statistics of BatchNorm
         for name, value in self.values.items():
             value *= keep
             value += (1 - keep) * self.parameters[name].list_data()[0]

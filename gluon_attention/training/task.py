@@ -77,7 +77,7 @@ class Classification(Task):
         return self._descend(*self.mixing(images, self.targets(labels)))
 
     def targets(self, labels: nd.NDArray) -> nd.NDArray:
-        """Smoothed one-hot labels (N, classes): eps/K everywhere, 1 - eps more on the true class."""
+        """Smoothed one-hot labels (N, classes): eps/K everywhere, 1 - eps more for the true."""
         rest = self.smoothing / self.classes
         true = 1 - self.smoothing + rest
         return nd.one_hot(labels, self.classes, on_value=true, off_value=rest)

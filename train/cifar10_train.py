@@ -1,0 +1,50 @@
+"""Train a residual attention network on CIFAR-10.
+
+python train/cifar10_train.py --num-layers 92 --epochs 200 --lr-steps 80,120 --mix-up 1
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gluon_attention import get_model
+from gluon_attention.datasets.cifar import cifar10
+from gluon_attention.training.config import Config, command, setting
+from gluon_attention.training.engine import train
+
+
+@dataclass(frozen=True)
+class Cifar10(Config):
+    num_layers: int = setting(56, "depth of the network", choices=(56, 92, 128, 164, 236, 452))
+    shape: str = setting(
+        "wide",
+        "wide: 7 to 42 M parameters; deep: deeper masks; slim: the paper's 1 to 10 M",
+        choices=("wide", "deep", "slim"),
+    )
+    cutout: int = setting(
+        0, "side of a square that is blanked in each training image", low=0, high=32
+    )
+
+
+def main() -> None:
+    config = Cifar10.parse(description=__doc__)
+    name = f"cifar_residual_attention{config.num_layers}"
+    if config.shape != "wide":
+        name += "_" + config.shape
+    train(
+        config,
+        name="cifar10-" + name,
+        network=lambda classes: get_model(name, classes=classes),
+        data=lambda batch_size, part: cifar10(
+            config.data_dir,
+            batch_size,
+            seed=config.seed,
+            validation=config.validation,
+            cutout=config.cutout,
+            part=part,
+        ),
+    )
+
+
+if __name__ == "__main__":
+    command(main)
