@@ -2,6 +2,17 @@
 
 from .batches import ArrayBatches, Batches, Splits, prefetch
 from .cifar import cifar10, cifar100
+from .imagenet import imagenet, imagenet_val
 from .mnist import mnist
 
-__all__ = ["ArrayBatches", "Batches", "Splits", "cifar10", "cifar100", "mnist", "prefetch"]
+__all__ = [
+    "ArrayBatches",
+    "Batches",
+    "Splits",
+    "cifar10",
+    "cifar100",
+    "imagenet",
+    "imagenet_val",
+    "mnist",
+    "prefetch",
+]

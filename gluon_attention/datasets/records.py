@@ -1,0 +1,95 @@
+"""Pictures packed in RecordIO (.rec with .idx), as MXNet's `im2rec` and `mx.recordio` write them.
+
+Read here, and not by `mx.io.ImageRecordIter`, so that a packed set gives the very batches that its
+folder gives: a full shuffle, validation pictures cut from the training file, the same epoch for
+any number of threads. ImageRecordIter's augmentation depends on its threads.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from pathlib import Path
+from typing import List
+
+import numpy as np
+
+from ..errors import UserError
+
+MAGIC = struct.pack("<I", 0xCED7230A)
+LABELLED = struct.Struct("<IfQQ")  # how many labels follow (0: the next one), label, two ids
+
+
+class Records:
+    """Records of a file in the order of their place in it; safe to read from many threads."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        index = path.with_suffix(".idx")
+        if not index.is_file():
+            raise UserError(
+                f"{path} needs {index.name} beside it; data/prepare_imagenet.py makes both"
+            )
+        try:
+            table = np.loadtxt(index, dtype=np.int64, ndmin=2).reshape(-1, 2)
+        except ValueError:
+            raise UserError(
+                f"{index} is not an index of records: lines of key and offset"
+            ) from None
+        order = np.argsort(table[:, 1])
+        self.keys, begins = table[order, 0], table[order, 1]
+        self.bounds = np.append(begins, path.stat().st_size)
+        self.file = os.open(path, os.O_RDONLY)
+        self.labels = self._labels()
+
+    def __del__(self) -> None:
+        if hasattr(self, "file"):
+            os.close(self.file)
+
+    def name(self, row: int) -> str:
+        return f"{self.path}, record {self.keys[row]},"
+
+    def content(self, row: int) -> bytes:
+        record = self._record(int(self.bounds[row]), int(self.bounds[row + 1]), row)
+        return record[LABELLED.size + 4 * LABELLED.unpack_from(record)[0] :]
+
+    def _labels(self) -> np.ndarray:
+        """Labels from `im2rec`'s .lst when it is there, which saves a look at every record."""
+        listed = self.path.with_suffix(".lst")
+        if listed.is_file():
+            table = np.loadtxt(listed, usecols=(0, 1), delimiter="\t", comments=None, ndmin=2)
+            by_key = dict(zip(table[:, 0].astype(int), table[:, 1].astype(int)))
+            if all(key in by_key for key in self.keys):
+                return np.array([by_key[key] for key in self.keys])
+        labels = []
+        for row, begin in enumerate(self.bounds[:-1]):
+            head = self._read(int(begin), 8 + LABELLED.size + 4, row)
+            several, label = LABELLED.unpack_from(head, 8)[:2]
+            labels.append(
+                struct.unpack_from("<f", head, 8 + LABELLED.size)[0] if several else label
+            )
+        return np.array(labels).astype(np.int64)
+
+    def _read(self, begin: int, length: int, row: int) -> bytes:
+        data = os.pread(self.file, length, begin)
+        if len(data) < 8 + LABELLED.size or data[:4] != MAGIC:
+            raise UserError(
+                f"{self.name(row)} is cut off or not where the index says; pack it again"
+            )
+        return data
+
+    def _record(self, begin: int, end: int, row: int) -> bytes:
+        """A record's payload: parts that were split where they held the magic number, joined."""
+        data = self._read(begin, end - begin, row)
+        parts: List[bytes] = []
+        at, kind = 0, 1
+        while kind in (1, 2):  # 0 whole, 1 first, 2 middle, 3 last part
+            if data[at : at + 4] != MAGIC:
+                raise UserError(f"{self.name(row)} is broken; pack the file again")
+            word = struct.unpack_from("<I", data.ljust(at + 8, b"\0"), at + 4)[0]
+            kind, length = word >> 29, word & (2**29 - 1)
+            parts.append(data[at + 8 : at + 8 + length])
+            if len(parts[-1]) < length:
+                raise UserError(f"{self.name(row)} is cut off; pack the file again")
+            at += 8 + (length + 3) // 4 * 4
+        return MAGIC.join(parts)
