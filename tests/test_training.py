@@ -1,0 +1,145 @@
+"""The rate, mixup, targets and scores, against what they are defined to be."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+
+from gluon_attention import UserError
+from gluon_attention.training.mixing import Mixing
+from gluon_attention.training.optimize import Average, Mover, join
+from gluon_attention.training.schedule import Schedule
+from gluon_attention.training.task import Classification, Group, cross_entropy, top_scores
+
+import mxnet as mx
+import numpy as np
+import pytest
+from mxnet import autograd, gluon, nd
+
+
+def test_cosine_after_a_linear_warm_up():
+    rate = Schedule(0.4, epochs=10, steps=100, warmup_epochs=2)
+    assert [rate(i) for i in (0, 99, 199)] == pytest.approx([0.002, 0.2, 0.4])
+    assert rate(600) == pytest.approx(0.2) and 0 < rate(999) < 1e-5
+    assert all(rate(i) >= rate(i + 1) for i in range(200, 999))
+
+
+def test_milestones_are_epochs():
+    rate = Schedule(1.0, epochs=10, steps=5, milestones=(4, 8), factor=0.1)
+    assert [rate(i) for i in (0, 19, 20, 39, 40, 49)] == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
+
+
+def test_a_fraction_of_a_step_of_warm_up_is_none():
+    assert Schedule(1.0, epochs=1, steps=10, warmup_epochs=0.05)(0) == 1.0
+
+
+@pytest.mark.parametrize("each", [False, True])
+def test_mixup_mixes_images_and_labels_alike(each):
+    images = nd.arange(6).reshape((6, 1, 1, 1))
+    targets = nd.one_hot(nd.arange(6), 6)
+    state = np.random.get_state()
+    mixed, labels = Mixing(1.0, each)(images, targets)
+    np.random.set_state(state)
+    order = np.random.permutation(6)
+    share = np.broadcast_to(np.random.beta(1.0, 1.0, size=6 if each else 1), 6)
+    expected = share * np.arange(6) + (1 - share) * order
+    np.testing.assert_allclose(mixed.asnumpy().ravel(), expected, rtol=1e-5)
+    # The label of an image is the mean of its own class and its partner's, as its value is.
+    np.testing.assert_allclose((labels * nd.arange(6)).sum(axis=1).asnumpy(), expected, rtol=1e-5)
+    np.testing.assert_allclose(labels.sum(axis=1).asnumpy(), 1, rtol=1e-6)
+
+
+def test_mixup_ends_before_the_last_epochs():
+    config = SimpleNamespace(mix_up=True, alpha=1.0, mix_up_each=False, epochs=200, mix_up_off=0.1)
+    mixing = Mixing.of(config)
+    assert mixing.active(179) and not mixing.active(180)
+    config.mix_up = False
+    assert Mixing.of(config) is None
+    task = Classification(None, 10, mixing=Mixing(1.0, until=2))
+    assert [task.updates(e)[0].loss == task.mixed_loss for e in range(4)] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+
+
+def test_smoothed_targets_sum_to_one():
+    targets = Classification(None, 4, smoothing=0.2).targets(nd.array([1, 3])).asnumpy()
+    np.testing.assert_allclose(targets, [[0.05, 0.85, 0.05, 0.05], [0.05, 0.05, 0.05, 0.85]])
+
+
+def test_cross_entropy_equals_gluons():
+    logits, labels = nd.random.normal(shape=(5, 7)), nd.array([0, 6, 3, 3, 1])
+    expected = gluon.loss.SoftmaxCELoss()(logits, labels)
+    found = cross_entropy(logits, nd.one_hot(labels, 7))
+    np.testing.assert_allclose(found.asnumpy(), expected.asnumpy(), rtol=1e-5)
+    np.testing.assert_allclose(
+        top_scores(logits, labels)["cross_entropy"].asnumpy(), expected.asnumpy(), rtol=1e-5
+    )
+
+
+def test_top_scores_against_numpy():
+    logits, labels = np.random.randn(200, 12).astype("float32"), np.random.randint(12, size=200)
+    found = top_scores(nd.array(logits), nd.array(labels))
+    rank = (logits > logits[np.arange(200), labels][:, None]).sum(axis=1)
+    np.testing.assert_array_equal(found["accuracy"].asnumpy(), rank == 0)
+    np.testing.assert_array_equal(found["top5"].asnumpy(), rank < 5)
+    assert "top5" not in top_scores(nd.ones((2, 5)), nd.array([0, 1]))
+
+
+def _mover(block, optimizer="sgd", **settings):
+    config = dict(optimizer=optimizer, lr=0.1, momentum=0.9, weight_decay=0.5, clip=0.0)
+    config = SimpleNamespace(**{**config, **settings})
+    return Mover(Group("all", [block]), config, lambda step: config.lr, "device")
+
+
+def test_weight_decay_spares_norms_and_biases():
+    net = gluon.nn.HybridSequential()
+    net.add(gluon.nn.Dense(2, in_units=3), gluon.nn.BatchNorm(in_channels=2))
+    net.initialize(mx.init.One())
+    mover = _mover(net)
+    with autograd.record():
+        loss = (net(nd.ones((4, 3))) * 0).sum()
+    loss.backward()
+    mover.step(0, samples=4)
+    assert net[0].weight.data().asnumpy() == pytest.approx(1 - 0.1 * 0.5)
+    assert net[1].gamma.data().asnumpy() == pytest.approx(1)
+    assert net[0].bias.data().asnumpy() == pytest.approx(0)
+
+
+def test_clipping_scales_the_whole_gradient():
+    block = gluon.nn.Dense(2, in_units=2)
+    block.initialize(mx.init.Zero())
+    mover = _mover(block, momentum=0.0, weight_decay=0.0, clip=0.5, lr=1.0)
+    with autograd.record():
+        loss = (block(nd.array([[3.0, 4.0]])) * nd.array([[1.0, 2.0]])).sum()
+    loss.backward()
+    gradient = np.array([[3, 4], [6, 8]]), np.array([1, 2])
+    norm = math.sqrt(sum((part**2).sum() for part in gradient))
+    mover.step(0, samples=1)
+    np.testing.assert_allclose(block.weight.data().asnumpy(), -gradient[0] * 0.5 / norm, rtol=1e-5)
+    np.testing.assert_allclose(block.bias.data().asnumpy(), -gradient[1] * 0.5 / norm, rtol=1e-5)
+
+
+def test_average_follows_its_formula_and_gives_the_weights_back():
+    block = gluon.nn.Dense(1, in_units=1, use_bias=False)
+    block.initialize(mx.init.Zero())
+    average, expected = Average(block, 0.5), 0.0
+    for step in range(30):
+        block.weight.set_data(nd.array([[step]]))
+        average.update(step)
+        keep = min(0.5, (1 + step) / (10 + step))
+        expected = keep * expected + (1 - keep) * step
+    with average.in_place():
+        assert block.weight.data().asscalar() == pytest.approx(expected, rel=1e-5)
+    assert block.weight.data().asscalar() == 29
+
+
+@pytest.mark.parametrize(
+    "kvstore, sentence",
+    [("nccl", "needs GPUs"), ("dist_sync", "DMLC_ROLE"), ("horovod", "Horovod")],
+)
+def test_what_a_machine_lacks_is_said(kvstore, sentence):
+    with pytest.raises(UserError, match=sentence):
+        join(kvstore, [mx.cpu(0)])
