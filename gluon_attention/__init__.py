@@ -3,8 +3,9 @@ from . import runtime
 
 runtime.prepare()
 
+from .deploy.weights import load_weights  # noqa: E402
 from .errors import UserError  # noqa: E402
 from .zoo import get_model, list_models  # noqa: E402
 
 __version__ = "0.1.0"
-__all__ = ["UserError", "get_model", "list_models", "__version__"]
+__all__ = ["UserError", "get_model", "list_models", "load_weights", "__version__"]

@@ -120,7 +120,7 @@ class ResidualAttention(AttentionNet):
 
     def __init__(self, layout: Layout, size: Size, classes: int, options: Options) -> None:
         super().__init__(ResidualAttentionBody(layout, size, classes, options))
-        self.classes = classes
+        self.classes, self.options = classes, options
 
 
 def _builder(layout: Layout, size: Size, fusion: str) -> Callable[..., ResidualAttention]:

@@ -1,0 +1,74 @@
+"""Trained weights that ship with the package, or lie in a folder of the user's.
+
+A folder of weights holds `index.json`: `{name: {"file": ..., "sha256": ..., "classes": ...}}`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from typing import Any, Dict, Optional
+
+from mxnet import gluon
+
+from ..errors import UserError
+
+SHIPPED = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "weights")
+
+
+def load_pretrained(net: gluon.Block, name: str, ctx: Any, root: Optional[str] = None) -> None:
+    """Load the weights of a name into its net; those in `root` come before the shipped ones."""
+    from ..deploy.weights import load_weights
+
+    entry = find_weights(name, root)
+    classes = getattr(net, "classes", entry["classes"])
+    if classes != entry["classes"]:
+        raise UserError(
+            f"the weights of '{name}' tell {entry['classes']} classes apart, not {classes}; "
+            f"build it with classes={entry['classes']}"
+        )
+    if not os.path.isfile(entry["file"]) or _digest(entry["file"]) != entry["sha256"]:
+        raise UserError(
+            f"{entry['file']} is missing or not the file that its index.json describes; "
+            "fetch it again or run without pretrained"
+        )
+    load_weights(net, entry["file"], ctx)
+
+
+def find_weights(name: str, root: Optional[str] = None) -> Dict[str, Any]:
+    """What is known of the weights of a name, with the file's whole path."""
+    table = all_weights(root)
+    if name not in table:
+        names = ", ".join(sorted(table))
+        have = f"these names have weights: {names}" if names else "no name has weights yet"
+        raise UserError(f"there are no trained weights for '{name}'; {have}")
+    return table[name]
+
+
+def all_weights(root: Optional[str] = None) -> Dict[str, Dict[str, Any]]:
+    """`{name: {"file", "sha256", "classes"}}` of the shipped weights and those in `root`."""
+    table: Dict[str, Dict[str, Any]] = {}
+    for folder in (SHIPPED, root) if root else (SHIPPED,):
+        for name, entry in _index(folder).items():
+            table[name] = {**entry, "file": os.path.join(folder, entry["file"])}
+    return table
+
+
+def _index(folder: str) -> Dict[str, Dict[str, Any]]:
+    path = os.path.join(folder, "index.json")
+    if not os.path.isfile(path):
+        return {}
+    try:
+        with open(path, encoding="utf-8") as file:
+            return dict(json.load(file))
+    except ValueError as error:
+        raise UserError(f"{path} is not a JSON table of weights: {error}") from None
+
+
+def _digest(path: str) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
