@@ -96,7 +96,7 @@ def _centre(size: int) -> View:
     return View(size, short=round(size * 256 / 224))
 
 
-def _synsets(folder: Path) -> Dict[str, str]:
+def read_synsets(folder: Path) -> Dict[str, str]:
     """Name of each wnid, in the order of the labels; empty without synsets.txt."""
     path = folder / "synsets.txt"
     if not path.is_file():
@@ -113,7 +113,7 @@ def _part(folder: Path, name: str, wnids: Sequence[str] = ()) -> Part:
     Args:
         wnids: the classes in the order of their labels, when synsets.txt does not say.
     """
-    synsets = _synsets(folder) or {wnid: wnid for wnid in wnids}
+    synsets = read_synsets(folder) or {wnid: wnid for wnid in wnids}
     packed = folder / f"{name}.rec"
     if packed.is_file():
         records = Records(packed)

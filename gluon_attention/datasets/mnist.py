@@ -85,8 +85,8 @@ def mnist(
     folder = Path(root)
     if download:
         fetch(folder)
-    images, labels = _read(folder, "train")
-    test_images, test_labels = _read(folder, "t10k")
+    images, labels = read_split(folder, "train")
+    test_images, test_labels = read_split(folder, "t10k")
     if files.manifest(folder) is not None:
         validation = min(validation, len(images) // 10)
     train, held = hold_out(labels, validation, seed)
@@ -209,7 +209,7 @@ def _sample(digits: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
     return (upper + (lower - upper) * dy + 0.5).astype(np.uint8)
 
 
-def _read(folder: Path, split: str) -> Tuple[np.ndarray, np.ndarray]:
+def read_split(folder: Path, split: str) -> Tuple[np.ndarray, np.ndarray]:
     """Images (N, 28, 28) and labels (N,) of the training or test files."""
     images = _read_idx(folder, f"{split}-images-idx3-ubyte", 3)
     labels = _read_idx(folder, f"{split}-labels-idx1-ubyte", 1)
