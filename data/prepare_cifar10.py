@@ -1,0 +1,58 @@
+"""Download CIFAR-10 (binary version), or take it from a folder or archive, unpack and verify it.
+
+python data/prepare_cifar10.py
+python data/prepare_cifar10.py --from cifar-10-binary.tar.gz --data-dir data/cifar10
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from gluon_attention import UserError
+from gluon_attention.datasets import files
+from gluon_attention.datasets.cifar import CIFAR10, fetch, locate, unpack
+
+
+def copy(source: Path, target: Path) -> None:
+    """Unpack the .bin files of a folder, compressed or not, once they are known to be right."""
+    source = locate(CIFAR10, source)
+    for name, sha1 in {**CIFAR10.train, **CIFAR10.test}.items():
+        files.write_aside(target / name, files.read(source, name, sha1))
+    names = files.find(source, CIFAR10.names)
+    if names:
+        files.write_aside(target / CIFAR10.names, names.read_bytes())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--data-dir", type=Path, default=Path("data/cifar10"), help="where to put it"
+    )
+    parser.add_argument(
+        "--from",
+        type=Path,
+        dest="source",
+        metavar="FOLDER_OR_ARCHIVE",
+        help="cifar-10-binary.tar.gz, or a folder with its .bin or .bin.xz files",
+    )
+    args = parser.parse_args()
+    folder = args.data_dir / CIFAR10.folder
+    try:
+        if args.source is None:
+            fetch(CIFAR10, args.data_dir)
+        elif args.source.is_dir():
+            copy(args.source, folder)
+        else:
+            unpack(CIFAR10, args.source.read_bytes(), args.data_dir)
+        for name, sha1 in {**CIFAR10.train, **CIFAR10.test}.items():
+            files.read(folder, name, sha1)
+    except (UserError, OSError) as error:
+        parser.exit(2, f"{parser.prog}: {error}\n")
+    print(
+        f"{folder}: {len(CIFAR10.train)} training files and {len(CIFAR10.test)} test file verified"
+    )
+
+
+if __name__ == "__main__":
+    main()

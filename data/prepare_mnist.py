@@ -1,0 +1,44 @@
+"""Download MNIST, or copy it from a folder, and verify it.
+
+python data/prepare_mnist.py
+python data/prepare_mnist.py --from FOLDER --data-dir data/mnist
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from gluon_attention import UserError
+from gluon_attention.datasets import files
+from gluon_attention.datasets.mnist import FILES, fetch, read_split
+
+
+def copy(source: Path, folder: Path) -> None:
+    """Copy the four files, once their content is known to be the published one."""
+    for name, (sha1, _) in FILES.items():
+        files.read(source, name, sha1)
+        path = files.find(source, name)
+        files.write_aside(folder / path.name, path.read_bytes())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data-dir", type=Path, default=Path("data/mnist"), help="where to put it")
+    parser.add_argument(
+        "--from", type=Path, dest="source", metavar="FOLDER", help="folder that has the files"
+    )
+    args = parser.parse_args()
+    try:
+        if args.source:
+            copy(args.source, args.data_dir)
+        else:
+            fetch(args.data_dir)
+        counts = [len(read_split(args.data_dir, split)[1]) for split in ("train", "t10k")]
+    except (UserError, OSError) as error:
+        parser.exit(2, f"{parser.prog}: {error}\n")
+    print(f"{args.data_dir}: {counts[0]} training and {counts[1]} test digits")
+
+
+if __name__ == "__main__":
+    main()
