@@ -1,0 +1,1 @@
+"""results.csv: its rows, and the tables that are drawn from them."""

@@ -1,0 +1,73 @@
+"""Tables of a README, drawn from the rows."""
+
+from __future__ import annotations
+
+import re
+from typing import Callable, Dict, List, Sequence, Tuple
+
+from figures.rows import Row
+
+_BLOCK = re.compile(r"(<!-- results:(\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def latest(rows: Sequence[Row]) -> List[Row]:
+    """The last row of each figure: later measurements replace earlier ones."""
+    keyed = {(r.name, r.dataset, r.metric, r.against, r.samples, r.machine): r for r in rows}
+    return list(keyed.values())
+
+
+def markdown(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A table; columns after the first two are aligned right."""
+    rule = ["---" if column < 2 else "---:" for column in range(len(header))]
+    return "\n".join("| " + " | ".join(line) + " |" for line in [header, rule, *lines]) + "\n"
+
+
+def accuracy_table(rows: Sequence[Row]) -> str:
+    """Every test error and the command that gives it."""
+    header = ["network", "data", "samples", "test error", "parameters", "epochs", "seed", "command"]
+    lines = [
+        [r.name, r.dataset, r.samples or "-", f"{float(r.value):.2f} %", f"{int(r.parameters):,}"]
+        + [r.epochs, r.seed, f"`{r.command}`"]
+        for r in rows
+        if r.metric == "test_error"
+    ]
+    return markdown(header, lines)
+
+
+def speed_table(rows: Sequence[Row]) -> str:
+    """Ours in every case, and how many times faster than each peer."""
+    peers = {"gluoncv": "GluonCV", "torch": "PyTorch", "torch_compile": "torch.compile"}
+    cases: Dict[Tuple[str, str, str], Dict[str, float]] = {}
+    for r in rows:
+        found = re.fullmatch(
+            r"(train|inference)_b(\d+)_(images_per_second|peak_mb|ratio)", r.metric
+        )
+        if found and r.name.split()[0] not in peers:
+            mode, batch, what = found.groups()
+            cases.setdefault((r.name, mode, batch), {})[r.against or what] = float(r.value)
+    header = ["network", "", "batch", "images/s", "peak MB", *(f"x {p}" for p in peers.values())]
+    lines = []
+    for (name, mode, batch), known in cases.items():
+        shown = [
+            f"{known[w]:,.0f}" if w in known else "-" for w in ("images_per_second", "peak_mb")
+        ]
+        shown += [f"{known[p]:.2f}" if p in known else "-" for p in peers]
+        lines.append([name, mode, batch, *shown])
+    return markdown(header, lines)
+
+
+TABLES: Dict[str, Callable[[Sequence[Row]], str]] = {
+    "accuracy": accuracy_table,
+    "speed": speed_table,
+}
+
+
+def rendered(text: str, rows: Sequence[Row]) -> str:
+    """The text with every table between its markers drawn anew."""
+
+    def draw(block: re.Match[str]) -> str:
+        if block.group(2) not in TABLES:
+            raise ValueError(f"no table '{block.group(2)}'; there are {', '.join(TABLES)}")
+        return block.group(1) + TABLES[block.group(2)](latest(rows)) + block.group(3)
+
+    return _BLOCK.sub(draw, text)

@@ -1,0 +1,96 @@
+"""Contestants on MXNet: `ours`, as the engine trains it, and `gluoncv`, as it installs itself.
+
+The GluonCV process never imports gluon_attention, which would give it all cores.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any, Callable, Dict, List, Tuple
+
+from protocol import Ready, serve
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+Move = Tuple[Any, Callable[[Any, Any], List[Any]]]  # a gluon.Trainer, and parts of its loss
+
+
+def ours(case: Dict[str, Any]) -> Ready:
+    """A network of this repository and the task that trains it."""
+    sys.path.insert(0, ROOT)
+    import gluon_attention
+    from gluon_attention.training.config import Config
+
+    net = gluon_attention.get_model(case["network"], classes=case["classes"])
+
+    def moves() -> List[Move]:
+        task = net.objective(Config())
+        trainers = {group.name: trainer(group.blocks) for group in task.groups()}
+        return [
+            (
+                trainers[u.group],
+                lambda images, labels, loss=u.loss: list(loss(images, labels).values()),
+            )
+            for u in task.updates(0)
+        ]
+
+    return start(case, net, moves, f"gluon_attention {gluon_attention.__version__}")
+
+
+def gluoncv(case: Dict[str, Any]) -> Ready:
+    """The same network of GluonCV's zoo."""
+    sys.modules["torch"] = None  # GluonCV refuses to be imported where it finds PyTorch 2
+    from gluoncv.model_zoo import get_model
+    from mxnet import gluon
+
+    net = get_model(case["network"], classes=case["classes"])
+    loss = gluon.loss.SoftmaxCrossEntropyLoss()
+    return start(
+        case,
+        net,
+        lambda: [(trainer([net]), lambda images, labels: [loss(net(images), labels)])],
+        "gluoncv 0.10.5",
+    )
+
+
+def trainer(blocks: List[Any]) -> Any:
+    """SGD with momentum over the parameters of some blocks."""
+    from mxnet import gluon
+
+    parameters = gluon.ParameterDict()
+    for block in blocks:
+        parameters.update(block.collect_params())
+    settings = {"learning_rate": 0.01, "momentum": 0.9, "wd": 1e-4}
+    return gluon.Trainer(parameters, "sgd", settings, kvstore=None)
+
+
+def start(case: Dict[str, Any], net: Any, moves: Callable[[], List[Move]], version: str) -> Ready:
+    """Initialise on random images and give the steps of a case."""
+    import mxnet as mx
+
+    mx.random.seed(0)
+    batch = case["batch"]
+    images = mx.nd.random.normal(shape=(batch, *case["shape"]))
+    labels = mx.nd.array([i % case["classes"] for i in range(batch)], dtype="int32")
+    net.initialize(mx.init.Xavier())
+    getattr(net, "trace", net)(images[:1])  # ours has parameters that only a trace reaches
+    net.hybridize(static_alloc=True, static_shape=True)
+    todo = moves() if case["mode"] == "train" else []
+
+    def run(steps: int) -> None:
+        for _ in range(steps):
+            if not todo:
+                net(images)
+            for optimizer, loss in todo:
+                with mx.autograd.record():
+                    total = sum(part.sum() for part in loss(images, labels))
+                total.backward()
+                optimizer.step(batch)
+        mx.nd.waitall()
+
+    trained = (p for p in net.collect_params().values() if p.grad_req != "null")
+    return Ready(run, sum(p.data().size for p in trained), f"{version}, mxnet {mx.__version__}")
+
+
+if __name__ == "__main__":
+    serve({"ours": ours, "gluoncv": gluoncv}[sys.argv[1]])

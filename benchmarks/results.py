@@ -1,0 +1,29 @@
+"""Check every row of results.csv, and draw the tables of a README from them."""
+
+from __future__ import annotations
+
+from typing import Optional, Sequence
+
+from figures import rows, tables
+from figures.flags import Parser
+
+
+def main(argv: Optional[Sequence[str]] = None) -> None:
+    """Do what the flags say."""
+    parser = Parser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("--csv", default=rows.PATH, metavar="PATH", help="the rows")
+    parser.add_argument("--readme", metavar="PATH", help="file whose tables are drawn anew")
+    flags = parser.parse_args(argv)
+    try:
+        known = rows.read(flags.csv)
+        if flags.readme:
+            with open(flags.readme, encoding="utf-8") as file:
+                text = file.read()
+            rows.replace(flags.readme, tables.rendered(text, known))
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
+    print(f"{len(known)} rows, all complete")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,230 @@
+"""Images per second and peak memory of training and inference: ours and its peers, in one run.
+
+Every contestant is a process of its own. They compute in turns, A B C A B C, so that whatever else
+the machine does hits all alike; only ratios of neighbouring turns mean anything.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+from contextlib import ExitStack
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+from figures import rows
+from figures.flags import Parser, number
+from peers.protocol import Worker, WorkerError
+
+PEERS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "peers")
+MODES = ("train", "inference")
+NAMES = ("ours", "gluoncv", "torch", "torch_compile")
+
+
+class Case(NamedTuple):
+    """One network and what it is called by each contestant that has it."""
+
+    shape: Tuple[int, int, int]
+    classes: int
+    networks: Dict[str, str]
+
+
+def _case(
+    ours: str, torch: str, gluoncv: str = "", shape: Tuple[int, int, int] = (3, 32, 32)
+) -> Case:
+    networks = {"ours": ours, "gluoncv": gluoncv, "torch": torch, "torch_compile": torch}
+    return Case(shape, 10, {peer: name for peer, name in networks.items() if name})
+
+
+CASES = {
+    "residual92": _case(
+        "cifar_residual_attention92", "residual_attention:92", "cifar_residualattentionnet92"
+    ),
+    "residual56": _case(
+        "cifar_residual_attention56", "residual_attention:56", "cifar_residualattentionnet56"
+    ),
+    "ram28": _case("ram_28", "recurrent_attention:28", shape=(1, 28, 28)),
+}
+
+
+class Figures(NamedTuple):
+    """What one contestant did in one case."""
+
+    network: str
+    parameters: int
+    version: str
+    rates: List[float]  # images per second of each round
+    peak_mb: float
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Measure what the flags say."""
+    flags = parse(argv)
+    pythons = {"ours": sys.executable, "gluoncv": sys.executable}
+    found = torch_python(flags.torch_python)
+    pythons.update({"torch": found, "torch_compile": found})
+    wanted = [peer for peer in flags.peers if pythons[peer]]
+    if len(wanted) < len(flags.peers):
+        print("no PyTorch here: its figures are left out; --torch-python names an interpreter")
+    failures = 0
+    for case in flags.cases:
+        for mode in flags.modes:
+            for batch in flags.batches:
+                print(f"\n{case}, {mode}, batch {batch}", flush=True)
+                figures, lost = contest(flags, CASES[case], mode, batch, wanted, pythons)
+                failures += lost
+                print(table(figures), flush=True)
+                if flags.write and figures:
+                    rows.append(rows_of(CASES[case], mode, batch, figures))
+    return 1 if failures else 0
+
+
+def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
+    """Read the command line; `--smoke` replaces every size by a tiny one."""
+    parser = Parser(description=__doc__.splitlines()[0], allow_abbrev=False)
+    some = dict(nargs="+", metavar="NAME")
+    parser.add_argument(
+        "--cases", choices=CASES, default=["residual92", "ram28"], help=", ".join(CASES), **some
+    )
+    parser.add_argument("--modes", choices=MODES, default=MODES, help=", ".join(MODES), **some)
+    parser.add_argument("--peers", choices=NAMES, default=NAMES, help=", ".join(NAMES), **some)
+    parser.add_argument(
+        "--batches",
+        type=number(int, 1),
+        nargs="+",
+        default=[32, 128],
+        metavar="N",
+        help="batch sizes",
+    )
+    parser.add_argument(
+        "--rounds", type=number(int, 1), default=7, metavar="N", help="turns of each contestant"
+    )
+    parser.add_argument(
+        "--seconds", type=number(float, 0.01), default=3.0, metavar="N", help="length of a turn"
+    )
+    parser.add_argument(
+        "--torch-python", default="", metavar="PATH", help="interpreter that has PyTorch 2"
+    )
+    parser.add_argument(
+        "--smoke", action="store_true", help="tiny sizes, under a minute: does it work at all"
+    )
+    parser.add_argument("--write", action="store_true", help="append the figures to results.csv")
+    flags = parser.parse_args(argv)
+    if flags.smoke and flags.write:
+        parser.error("--smoke figures mean nothing, so --write refuses them")
+    if flags.smoke:
+        flags.cases, flags.batches, flags.rounds, flags.seconds = (
+            ["residual56", "ram28"],
+            [2],
+            2,
+            0.05,
+        )
+        flags.peers = [peer for peer in flags.peers if peer != "torch_compile"]
+    return flags
+
+
+def torch_python(named: str) -> str:
+    """The interpreter that runs PyTorch: the one named, this one, or TORCH_PYTHON; '' for none."""
+    for python in [named] if named else [sys.executable, os.environ.get("TORCH_PYTHON", "")]:
+        if python and shutil.which(python):
+            if not subprocess.run([python, "-c", "import torch"], capture_output=True).returncode:
+                return python
+    if named:
+        Parser().error(f"--torch-python {named} cannot import torch")
+    return ""
+
+
+def command_of(peer: str, python: str) -> List[str]:
+    """What starts the process of a contestant."""
+    script = "torch_worker.py" if peer.startswith("torch") else "mxnet_worker.py"
+    role = {"torch": "eager", "torch_compile": "compile"}.get(peer, peer)
+    return [python, os.path.join(PEERS, script), role]
+
+
+def contest(
+    flags: argparse.Namespace,
+    case: Case,
+    mode: str,
+    batch: int,
+    peers: Sequence[str],
+    pythons: Dict[str, str],
+) -> Tuple[Dict[str, Figures], int]:
+    """Figures of every contestant that works, and how many did not."""
+    figures, workers, steps, failed = {}, {}, {}, 0
+    with ExitStack() as stack:
+        for peer in (p for p in peers if p in case.networks):
+            network = case.networks[peer]
+            asked = dict(
+                network=network, classes=case.classes, shape=case.shape, mode=mode, batch=batch
+            )
+            try:
+                worker = stack.enter_context(Worker(command_of(peer, pythons[peer])))
+                ready = worker.ask(do="setup", case=asked)
+                worker.ask(do="run", steps=2)  # compiles, and fills the pools
+                pace = worker.ask(do="run", steps=1)["seconds"]
+            except WorkerError as error:
+                print(f"{peer} is left out: {error}", flush=True)
+                failed += 1
+                continue
+            workers[peer] = worker
+            steps[peer] = max(1, round(flags.seconds / pace))
+            figures[peer] = Figures(network, ready["parameters"], ready["version"], [], 0.0)
+        for _ in range(flags.rounds):
+            for peer, worker in workers.items():
+                took = worker.ask(do="run", steps=steps[peer])
+                figures[peer].rates.append(batch * steps[peer] / took["seconds"])
+                figures[peer] = figures[peer]._replace(peak_mb=took["peak_mb"])
+    return figures, failed
+
+
+def ratio(ours: Figures, peer: Figures) -> float:
+    """Median of the ratios of neighbouring turns."""
+    return statistics.median(a / b for a, b in zip(ours.rates, peer.rates))
+
+
+def table(figures: Dict[str, Figures]) -> str:
+    """One line a contestant; the last column is how many times faster ours is."""
+    lines = [f"{'':14}{'images/s':>10}{'min':>9}{'max':>9}{'peak MB':>9}{'ours x':>8}  version"]
+    for peer, f in figures.items():
+        times = f"{ratio(figures['ours'], f):8.2f}" if "ours" in figures else f"{'':8}"
+        lines.append(
+            f"{peer:14}{statistics.median(f.rates):10.1f}{min(f.rates):9.1f}{max(f.rates):9.1f}"
+            f"{f.peak_mb:9.0f}{times}  {f.version}, {f.parameters:,} parameters"
+        )
+    return "\n".join(lines)
+
+
+def rows_of(case: Case, mode: str, batch: int, figures: Dict[str, Figures]) -> List[rows.Row]:
+    """The figures as rows of results.csv."""
+    dataset = "random " + "x".join(map(str, case.shape))
+    what = f"{mode}_b{batch}"
+    found = []
+    for peer, f in figures.items():
+        name = f.network if peer == "ours" else f"{peer} {f.network}"
+
+        def row(metric: str, value: float, unit: str, against: str = "", name=name, f=f) -> None:
+            found.append(
+                rows.measured(
+                    name, dataset, f"{what}_{metric}", value, unit, against, parameters=f.parameters
+                )
+            )
+
+        row("images_per_second", statistics.median(f.rates), "images/s")
+        row("peak_mb", f.peak_mb, "MB")
+        if peer != "ours" and "ours" in figures:
+            row(
+                "ratio",
+                ratio(figures["ours"], f),
+                "x",
+                peer,
+                figures["ours"].network,
+                figures["ours"],
+            )
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())
