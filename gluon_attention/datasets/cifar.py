@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tarfile
+import zlib
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Sequence, Tuple
 
@@ -148,8 +149,10 @@ def unpack(archive: Archive, content: bytes, root: Path) -> None:
             for name in (*archive.train, *archive.test, archive.names):
                 member = tar.extractfile(f"{archive.folder}/{name}")
                 files.write_aside(folder / name, member.read())
-    except (tarfile.TarError, KeyError, EOFError) as error:
-        raise UserError(f"this is not the archive {Path(archive.url).name}: {error}") from None
+    except (tarfile.TarError, KeyError, EOFError, zlib.error):
+        raise UserError(
+            f"this archive is not {Path(archive.url).name}, or is cut off; download it again"
+        ) from None
 
 
 def layout(archive: Archive) -> str:
@@ -174,11 +177,12 @@ def _splits(
     download: bool,
 ) -> Splits:
     folder = locate(archive, Path(root))
-    if not folder.is_dir():
+    sample = files.manifest(folder) is not None
+    if not sample and not all(files.find(folder, n) for n in (*archive.train, *archive.test)):
         if not download:
             raise files.missing(Path(root), layout(archive))
         fetch(archive, Path(root))
-    sample = files.manifest(folder) is not None
+        folder = locate(archive, Path(root))
     images, labels = _read(archive, folder, archive.train, sample)
     test_images, test_labels = _read(archive, folder, archive.test, sample)
     if sample:
