@@ -1,9 +1,9 @@
 """Windows of images: one crop, its growing pyramid, its soft mask.
 
-Every function takes `F` (`mx.nd` or `mx.sym`) first, so that it runs alone and inside a hybrid block.
-Coordinates are in [-1, 1] with the pixel centres of the corners at -1 and 1, x before y: `center` and
-`extent` are (N, 2), a window spans center - extent to center + extent, and a window of g pixels of a
-W-pixel row has extent (g - 1) / (W - 1). What lies outside an image is zero.
+Every function takes `F` (`mx.nd` or `mx.sym`) first, so that it runs alone and in a hybrid block.
+Coordinates are in [-1, 1] with the pixel centres of the corners at -1 and 1, x before y: `center`
+and `extent` are (N, 2), a window spans center - extent to center + extent, and a window of g pixels
+of a W-pixel row has extent (g - 1) / (W - 1). What lies outside an image is zero.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ def pyramid(F: Any, images: Any, center: Any, size: Size, scales: int) -> Any:
 
 
 def boxes(F: Any, images: Any, scales: int) -> Any:
-    """Means over every 2**k x 2**k box of the images: (N, K, C, H + S - 1, W + S - 1), S = 2**(K-1).
+    """Means over every 2**k x 2**k box: (N, K, C, H + S - 1, W + S - 1) with S = 2**(K-1).
 
-    Pooling a bilinearly sampled window equals sampling the pooled image, so the boxes are taken once
+    Pooling a bilinearly sampled window equals sampling the pooled image, so boxes are taken once
     however often the images are looked at. Entry (S-1) + i of a row is the box that starts at pixel
     i: boxes that stick out of the image by any part are there, with zeros for what is outside.
     """

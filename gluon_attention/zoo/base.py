@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, Callable, NamedTuple, Tuple
 
 from mxnet import gluon, init, nd
@@ -35,6 +36,11 @@ class AttentionNet(gluon.HybridBlock):
     def trace(self, images: Any) -> NamedTuple:
         """Logits and whatever the paper exposes, as a named tuple."""
         return self.Trace(*self.body(images, *self.still(nd)))
+
+    def _build_cache(self, *args: Any) -> None:
+        with warnings.catch_warnings():  # some parameters serve only the trace: that is intended
+            warnings.filterwarnings("ignore", ".* is not used by any computation")
+            super()._build_cache(*args)
 
     def objective(self, config: Any) -> Task:
         """The task that trains this network; `config` is a `training.config.Config`."""

@@ -1,0 +1,251 @@
+"""Recurrent Models of Visual Attention (RAM).
+
+Volodymyr Mnih, Nicolas Heess, Alex Graves, Koray Kavukcuoglu. NIPS 2014,
+https://arxiv.org/abs/1406.6247
+
+A network that never sees an image whole: it looks at a few small windows in turn, and learns where
+to look next from nothing but whether its final answer was right.
+
+Where this differs from the paper, and why:
+  * The mean of a location comes from a hidden layer behind the core, as in public implementations.
+  * Windows are sampled bilinearly, so a location need not fall on a pixel.
+  * The REINFORCE term leaves out the first location unless it is learned, and there is none for a
+    location that is never looked at.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Tuple
+
+from mxnet import autograd, gluon, nd
+
+from ..errors import UserError
+from ..ops.crop import boxes, glimpse
+from ..ops.detach import detach
+from .base import AttentionNet
+from .registry import register
+from .reinforce import Reinforce
+
+# Section 4.1 of the paper: side of the image, side of the patch, scales, glimpses.
+SPECS = {
+    "ram_28": (28, dict(patch=8, scales=1, glimpses=6)),
+    "ram_translated_60": (60, dict(patch=12, scales=3, glimpses=6)),
+    "ram_cluttered_60": (60, dict(patch=12, scales=3, glimpses=8)),
+    "ram_cluttered_100": (100, dict(patch=12, scales=4, glimpses=8)),
+}
+CORES = ("rnn", "lstm")
+MEANS = ("tanh", "clip")
+STARTS = ("uniform", "center", "learned")
+
+
+class Trace(NamedTuple):
+    """All that an episode of T glimpses shows."""
+
+    logits: nd.NDArray  # (N, classes), after the last glimpse
+    locations: nd.NDArray  # (N, T, 2), looked at: x before y, in [-1, 1]
+    means: nd.NDArray  # (N, T, 2), of the distributions they were drawn from
+    baselines: nd.NDArray  # (N, T), the reward expected before each location was drawn
+    step_logits: nd.NDArray  # (N, T, classes), what it would have answered after each glimpse
+
+
+class GlimpseNetwork(gluon.HybridBlock):
+    """What is seen and where it is seen, in one vector."""
+
+    def __init__(self, what: int, where: int, width: int, in_units: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        with self.name_scope():
+            self.what = gluon.nn.Dense(what, activation="relu", in_units=in_units, prefix="what_")
+            self.where = gluon.nn.Dense(where, activation="relu", in_units=2, prefix="where_")
+            self.both = gluon.nn.Dense(
+                width, activation="relu", in_units=what + where, prefix="both_"
+            )
+
+    def hybrid_forward(self, F: Any, windows: Any, location: Any) -> Any:
+        return self.both(F.concat(self.what(windows), self.where(location), dim=1))
+
+
+class Core(gluon.HybridBlock):
+    """One step of the recurrence; the state is one array, the part that others read comes first."""
+
+    def __init__(self, kind: str, width: int, in_units: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.kind, self.width = kind, width
+        self.state_width = width if kind == "rnn" else 2 * width
+        with self.name_scope():
+            gates = 1 if kind == "rnn" else 4
+            self.step = gluon.nn.Dense(gates * width, in_units=in_units + width, prefix="step_")
+
+    def hybrid_forward(self, F: Any, seen: Any, state: Any) -> Any:
+        hidden = F.slice_axis(state, axis=1, begin=0, end=self.width)
+        gates = self.step(F.concat(seen, hidden, dim=1))
+        if self.kind == "rnn":
+            return F.relu(gates)
+        enter, keep, leave, fresh = F.split(gates, num_outputs=4, axis=1)
+        memory = F.slice_axis(state, axis=1, begin=self.width, end=None)
+        # The 1 lets a new network remember.
+        memory = F.sigmoid(keep + 1) * memory + F.sigmoid(enter) * F.tanh(fresh)
+        return F.concat(F.sigmoid(leave) * F.tanh(memory), memory, dim=1)
+
+
+class Locator(gluon.HybridBlock):
+    """The mean of the next location."""
+
+    def __init__(self, mean: str, hidden: int, in_units: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.mean = mean
+        with self.name_scope():
+            self.hidden = gluon.nn.Dense(
+                hidden, activation="relu", in_units=in_units, prefix="hidden_"
+            )
+            self.place = gluon.nn.Dense(2, in_units=hidden, prefix="place_")
+
+    def hybrid_forward(self, F: Any, hidden: Any) -> Any:
+        place = self.place(self.hidden(hidden))
+        return F.tanh(place) if self.mean == "tanh" else F.clip(place, -1, 1)
+
+
+class Episode(gluon.HybridBlock):
+    """All glimpses, unrolled: (images, noise) to the parts of a `Trace`."""
+
+    def __init__(
+        self,
+        classes: int,
+        patch: int,
+        scales: int,
+        glimpses: int,
+        channels: int,
+        widths: Tuple[int, int, int, int, int],
+        core: str,
+        mean: str,
+        start: str,
+        reinforce_core: bool,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        what, where, both, hidden, locate = widths
+        self.patch, self.scales, self.glimpses = patch, scales, glimpses
+        self.start, self.reinforce_core, self.width = start, reinforce_core, hidden
+        with self.name_scope():
+            pixels = scales * channels * patch * patch
+            self.glimpse = GlimpseNetwork(what, where, both, in_units=pixels, prefix="glimpse_")
+            self.core = Core(core, hidden, in_units=both, prefix="core_")
+            self.locator = Locator(mean, locate, in_units=hidden, prefix="locator_")
+            self.baseline = gluon.nn.Dense(1, in_units=hidden, flatten=False, prefix="baseline_")
+            self.answer = gluon.nn.Dense(classes, in_units=hidden, flatten=False, prefix="answer_")
+
+    def hybrid_forward(self, F: Any, images: Any, noise: Any) -> Tuple[Any, ...]:
+        images = detach(F, images)
+        boxed = boxes(F, images, self.scales)
+        nothing = F.zeros_like(F.slice_axis(F.flatten(images), axis=1, begin=0, end=1))  # (N, 1)
+        state = F.broadcast_axis(nothing, axis=1, size=self.core.state_width)
+        hidden = F.slice_axis(state, axis=1, begin=0, end=self.width)
+        hiddens, means, locations = [hidden], [], []
+        for step in range(self.glimpses):
+            if step or self.start == "learned":
+                mean = self.locator(hidden if self.reinforce_core else detach(F, hidden))
+            else:
+                mean = F.broadcast_axis(nothing, axis=1, size=2)
+            jump = F.reshape(F.slice_axis(noise, axis=1, begin=step, end=step + 1), shape=(-1, 2))
+            location = F.clip(detach(F, F.broadcast_add(mean, jump)), -1, 1)
+            windows = detach(F, glimpse(F, boxed, location, self.patch, self.scales))
+            state = self.core(self.glimpse(windows, location), state)
+            hidden = F.slice_axis(state, axis=1, begin=0, end=self.width)
+            hiddens.append(hidden)
+            means.append(mean)
+            locations.append(location)
+        before = detach(F, F.stack(*hiddens[:-1], axis=1))  # (N, T, width)
+        answers = self.answer(F.stack(*hiddens[1:], axis=1))  # (N, T, classes)
+        return (
+            F.squeeze(F.slice_axis(answers, axis=1, begin=-1, end=None), axis=1),
+            F.stack(*locations, axis=1),
+            F.stack(*means, axis=1),
+            F.squeeze(self.baseline(before), axis=2),
+            answers,
+        )
+
+
+class RecurrentAttention(AttentionNet):
+    """RAM; `net(images)` looks at the means of its distributions, so it is deterministic."""
+
+    Trace = Trace
+
+    def __init__(self, episode: Episode, classes: int, std: float, **kwargs: Any) -> None:
+        super().__init__(episode, **kwargs)
+        self.classes, self.std = classes, std
+        self.glimpses, self.start = episode.glimpses, episode.start
+        self.patch, self.scales = episode.patch, episode.scales
+
+    def still(self, F: Any) -> Tuple[Any, ...]:
+        return (F.zeros((1, self.glimpses, 2)),)
+
+    def noise(self, images: nd.NDArray) -> nd.NDArray:
+        """What is added to the means of locations in an episode that is sampled: (N, T, 2)."""
+        shape, ctx = (images.shape[0], self.glimpses, 2), images.context
+        with autograd.pause():
+            jumps = nd.random.normal(scale=self.std, shape=shape, ctx=ctx)
+            if self.start == "uniform":
+                jumps[:, 0] = nd.random.uniform(-1, 1, shape=(shape[0], 2), ctx=ctx)
+            elif self.start == "center":
+                jumps[:, 0] = 0
+            return jumps
+
+    def sample(self, images: nd.NDArray) -> Tuple[Trace, nd.NDArray]:
+        """An episode with drawn locations, and the noise that they were drawn with."""
+        noise = self.noise(images)
+        return Trace(*self.body(images, noise)), noise
+
+    def predict(self, images: nd.NDArray, samples: int = 10) -> nd.NDArray:
+        """Probabilities (N, classes), averaged over `samples` drawn episodes."""
+        if samples < 1:
+            raise UserError(f"samples must be a whole number above 0, not {samples}")
+        many = nd.tile(images, (samples, 1, 1, 1))
+        probabilities = nd.softmax(self.sample(many)[0].logits)
+        return probabilities.reshape((samples, -1, self.classes)).mean(axis=0)
+
+    def objective(self, config: Any) -> Reinforce:
+        return Reinforce.of(self, config)
+
+
+def _build(defaults: dict) -> Any:
+    def build(
+        classes: int,
+        patch: int = defaults["patch"],
+        scales: int = defaults["scales"],
+        glimpses: int = defaults["glimpses"],
+        channels: int = 1,
+        widths: Tuple[int, int, int, int, int] = (128, 128, 256, 256, 128),
+        std: float = 0.1,
+        core: str = "rnn",
+        mean: str = "tanh",
+        start: str = "uniform",
+        reinforce_core: bool = False,
+    ) -> RecurrentAttention:
+        for option, value, accepted in (
+            ("core", core, CORES),
+            ("mean", mean, MEANS),
+            ("start", start, STARTS),
+        ):
+            if value not in accepted:
+                raise UserError(f"{option} must be one of {', '.join(accepted)}, not {value!r}")
+        if min(scales, glimpses) < 1 or std <= 0:
+            raise UserError("scales and glimpses must be whole numbers above 0, and std above 0")
+        episode = Episode(
+            classes,
+            patch,
+            scales,
+            glimpses,
+            channels,
+            widths,
+            core,
+            mean,
+            start,
+            reinforce_core,
+            prefix="ram_",
+        )
+        return RecurrentAttention(episode, classes, std)
+
+    return build
+
+
+for _name, (_side, _defaults) in SPECS.items():
+    register(_name, _build(_defaults), shape=(1, _side, _side), classes=10)

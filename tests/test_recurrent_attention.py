@@ -1,0 +1,213 @@
+"""RAM: what an episode is, what trains which part, and what the policy learns from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gluon_attention import UserError, get_model, list_models
+from gluon_attention.zoo.reinforce import Reinforce
+
+import numpy as np
+import pytest
+from mxnet import autograd, gluon, init, nd
+
+SMALL = dict(patch=4, glimpses=3, widths=(8, 8, 12, 16, 8))
+NAMES = ("ram_28", "ram_translated_60", "ram_cluttered_60", "ram_cluttered_100")
+
+
+def small(name: str = "ram_28", **options: Any) -> Any:
+    net = get_model(name, **{**SMALL, **options})
+    net.initialize(init.Xavier())
+    return net
+
+
+def images_of(*shape: int) -> nd.NDArray:
+    return nd.array(np.random.rand(*shape))
+
+
+def test_names_are_listed() -> None:
+    assert set(NAMES) <= set(list_models("ram_*"))
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [("ram_28", 241_805), ("ram_translated_60", 288_909), ("ram_cluttered_100", 307_341)],
+)
+def test_parameters(name: str, parameters: int) -> None:
+    net = get_model(name)
+    net.initialize()
+    assert sum(p.data().size for p in net.collect_params().values()) == parameters
+
+
+@pytest.mark.parametrize("core", ["rnn", "lstm"])
+@pytest.mark.parametrize("start", ["uniform", "center", "learned"])
+def test_hybridized_equals_imperative(core: str, start: str) -> None:
+    net = small(core=core, start=start, scales=2, mean="clip")
+    images = images_of(2, 1, 28, 28)
+    noise = net.noise(images)
+    plain = [*net.body(images, noise), net(images), *net.trace(images)]
+    net.hybridize()
+    graph = [*net.body(images, noise), net(images), *net.trace(images)]
+    for one, other in zip(plain, graph):
+        np.testing.assert_allclose(one.asnumpy(), other.asnumpy(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 28, 28), (2, 3, 40, 40), (3, 1, 28, 36)])
+def test_any_batch_colour_and_size(shape: tuple, hybridize: bool) -> None:
+    net = small("ram_cluttered_60", scales=3, channels=shape[1])
+    net.hybridize(active=hybridize)
+    images = images_of(*shape)
+    trace = net.trace(images)
+    batch = shape[0]
+    assert [part.shape for part in trace] == [
+        (batch, 10), (batch, 3, 2), (batch, 3, 2), (batch, 3), (batch, 3, 10)
+    ]  # fmt: skip
+    np.testing.assert_array_equal(trace.logits.asnumpy(), trace.step_logits.asnumpy()[:, -1])
+    assert abs(trace.locations.asnumpy()).max() <= 1
+    assert not trace.locations[:, 0].asnumpy().any()  # at rest it starts in the middle
+    np.testing.assert_allclose(net(images).asnumpy(), trace.logits.asnumpy(), rtol=1e-5)
+
+
+def test_an_episode_is_a_function_of_images_and_noise() -> None:
+    net = small()
+    images = images_of(2, 1, 28, 28)
+    noise = nd.random.uniform(-3, 3, shape=(2, 3, 2))
+    first, again = net.Trace(*net.body(images, noise)), net.Trace(*net.body(images, noise))
+    np.testing.assert_array_equal(first.logits.asnumpy(), again.logits.asnumpy())
+    wanted = np.clip((first.means + noise).asnumpy(), -1, 1)
+    np.testing.assert_allclose(first.locations.asnumpy(), wanted, rtol=1e-6)
+    assert (net.body(images, noise + 0.5)[0] != first.logits).sum().asscalar() > 0
+
+
+def test_predict_averages_probabilities_of_episodes() -> None:
+    net = small()
+    images = images_of(3, 1, 28, 28)
+    drawn = [net.noise(images) for _ in range(4)]
+    wanted = np.mean([nd.softmax(net.body(images, n)[0]).asnumpy() for n in drawn], axis=0)
+    net.noise = lambda many: nd.concat(*drawn, dim=0)
+    found = net.predict(images, samples=4)
+    np.testing.assert_allclose(found.asnumpy(), wanted, rtol=1e-5)
+    with pytest.raises(UserError, match="samples"):
+        net.predict(images, samples=0)
+
+
+@pytest.mark.parametrize("start", ["uniform", "center", "learned"])
+def test_noise(start: str) -> None:
+    net = small(start=start, std=0.2)
+    noise = net.noise(nd.zeros((4000, 1, 1, 1))).asnumpy()
+    spread = {"uniform": 3**-0.5, "center": 0, "learned": 0.2}[start]
+    np.testing.assert_allclose(noise.std(axis=0)[0], spread, rtol=0.05)
+    np.testing.assert_allclose(noise.std(axis=0)[1:], 0.2, rtol=0.05)
+    assert abs(noise[:, 0]).max() <= 1 or start == "learned"
+
+
+def moved(net: Any, part: str, **options: Any) -> set:
+    """Names of the blocks that get a gradient from one part of the loss."""
+    task = Reinforce(net, **options)
+    images, labels = images_of(8, 1, 28, 28), nd.arange(8, dtype="int32")
+    with autograd.record():
+        loss = task.loss(images, labels)[part]
+    loss.backward()
+    grads = {name: p.grad() for name, p in net.collect_params().items()}
+    return {name.split("ram_")[1].split("_")[0] for name, g in grads.items() if g.norm() > 0}
+
+
+@pytest.mark.parametrize(
+    ("part", "core", "blocks"),
+    [
+        ("classify", False, {"glimpse", "core", "answer"}),
+        ("baseline", False, {"baseline"}),
+        ("reinforce", False, {"locator"}),
+        ("reinforce", True, {"locator", "glimpse", "core"}),
+    ],
+)
+def test_each_loss_moves_its_own_blocks(part: str, core: bool, blocks: set) -> None:
+    assert moved(small(reinforce_core=core), part) == blocks
+
+
+def test_losses_and_scores_are_per_sample() -> None:
+    task = Reinforce(small(), samples=3)
+    images, labels = images_of(5, 1, 28, 28), nd.arange(5, dtype="int32")
+    for parts in (task.loss(images, labels), task.scores(images, labels)):
+        assert {part.shape for part in parts.values()} == {(5,)}
+    assert next(iter(task.scores(images, labels))) == "accuracy"
+
+
+def test_a_first_location_has_no_policy_unless_it_is_learned() -> None:
+    images, labels = images_of(2, 1, 28, 28), nd.zeros((2,), dtype="int32")
+    for start, terms in (("uniform", 0), ("center", 0), ("learned", 2)):
+        loss = Reinforce(small(glimpses=1, start=start)).loss(images, labels)["reinforce"]
+        assert (loss != 0).sum().asscalar() == terms
+
+
+class Arms:
+    """A net of one choice: its answer is right where it looked right of the middle."""
+
+    classes, std, start = 2, 0.5, "learned"
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.mean = gluon.Parameter("mean", shape=(1, 1, 2), init="zeros")
+        self.mean.initialize()
+
+    def sample(self, images: nd.NDArray) -> tuple:
+        noise = nd.random.normal(scale=self.std, shape=(self.count, 1, 2))
+        means = nd.broadcast_axis(self.mean.data(), axis=0, size=self.count)
+        places = (means + noise).detach()
+        right = places[:, 0, 0] > 0
+        logits = nd.stack(1 - right, right, axis=1)
+        trace = get_model("ram_28").Trace(
+            logits, places.clip(-1, 1), means, nd.full((self.count, 1), 0.5), logits.expand_dims(1)
+        )
+        return trace, noise
+
+
+def test_gradient_of_a_choice_between_two_arms() -> None:
+    count = 200_000
+    arms = Arms(count)
+    with autograd.record():
+        loss = Reinforce(arms, weight=1.0).loss(None, nd.ones((count,), dtype="int32"))["reinforce"]
+    loss.backward()
+    # The chance of the right arm is P(x > 0): its slope at mean 0 is the density there.
+    slope = 1 / (np.sqrt(2 * np.pi) * arms.std)
+    np.testing.assert_allclose(-arms.mean.grad().asnumpy()[0, 0] / count, [slope, 0], atol=0.01)
+
+
+def test_a_policy_learns_where_to_look() -> None:
+    """One bright dot among four places says the class: episodes that look there are rewarded."""
+    count = 64
+    net = small(patch=4, glimpses=2, start="center", std=0.3, classes=2)
+    places, labels = nd.zeros((count, 1, 12, 12)), nd.array(np.arange(count) % 2, dtype="int32")
+    places[::2, :, 1:3, 1:3] = 1
+    places[1::2, :, 9:11, 9:11] = 1
+    net.hybridize()
+    net(places)
+    trainer = gluon.Trainer(net.collect_params(), "adam", {"learning_rate": 1e-2})
+    task = Reinforce(net)
+    before = task.scores(places, labels)["accuracy_m1"].mean().asscalar()
+    for _ in range(150):
+        with autograd.record():
+            loss = sum(task.loss(places, labels).values())
+        loss.backward()
+        trainer.step(count)
+    after = task.scores(places, labels)["accuracy_m1"].mean().asscalar()
+    assert after > max(0.95, before)
+
+
+@pytest.mark.filterwarnings("ignore:Cannot decide type")  # of the input, until it comes
+def test_export_gives_the_same_numbers(tmp_path: Any) -> None:
+    net = small("ram_cluttered_60", scales=2)
+    net.hybridize()
+    images = images_of(2, 1, 28, 28)
+    wanted = net(images).asnumpy()
+    net.export(str(tmp_path / "ram"))
+    again = gluon.SymbolBlock.imports(
+        str(tmp_path / "ram-symbol.json"), ["data"], str(tmp_path / "ram-0000.params")
+    )
+    np.testing.assert_allclose(again(images).asnumpy(), wanted, rtol=1e-5)
+
+
+@pytest.mark.parametrize("option", [{"core": "gru"}, {"mean": "x"}, {"start": "x"}, {"std": 0}])
+def test_senseless_options_are_refused(option: dict) -> None:
+    with pytest.raises(UserError, match=next(iter(option))):
+        get_model("ram_28", **option)
