@@ -1,0 +1,78 @@
+"""Names: found, suggested, refused."""
+
+from __future__ import annotations
+
+from gluon_attention import UserError, get_model, list_models
+from gluon_attention.zoo import options_of, registry
+from gluon_attention.zoo.registry import register
+
+import pytest
+
+SMALL = "cifar_residual_attention56_slim"
+
+
+@pytest.mark.parametrize(
+    "wrong, right",
+    [
+        ("residual_atention92", "residual_attention92"),
+        ("cifar_residual_attention93", "cifar_residual_attention92"),
+        ("cifar_resattention_56", "cifar_residual_attention56"),
+    ],
+)
+def test_unknown_name_suggests_the_nearest(wrong: str, right: str) -> None:
+    with pytest.raises(UserError, match=f"unknown model '{wrong}'; did you mean .*'{right}'"):
+        get_model(wrong)
+
+
+def test_nothing_is_suggested_where_nothing_is_near() -> None:
+    with pytest.raises(UserError) as error:
+        get_model("zzz")
+    assert "did you mean" not in str(error.value)
+    assert "list_models" in str(error.value)
+
+
+def test_names_are_found_in_any_case() -> None:
+    assert registry.entry("CIFAR_Residual_Attention56").name == "cifar_residual_attention56"
+
+
+def test_a_name_is_taken_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_ENTRIES", dict(registry._ENTRIES))
+    register("brand_new", lambda classes: None, shape=(3, 8, 8), classes=2)
+    assert "brand_new" in list_models()
+    with pytest.raises(ValueError, match="'brand_new' is registered twice"):
+        register("brand_new", lambda classes: None, shape=(3, 8, 8), classes=2)
+
+
+def test_list_is_sorted_and_filtered() -> None:
+    names = list_models()
+    assert names == sorted(names) and len(set(names)) == len(names)
+    depths = ["128", "164", "236", "452", "56", "92"]
+    assert list_models("CIFAR_residual*_slim") == [
+        f"cifar_residual_attention{depth}_slim" for depth in depths
+    ]
+    assert list_models("nothing*") == []
+
+
+def test_aliases_are_listed_on_request() -> None:
+    assert list_models("*residualattentionnet*") == []
+    assert len(list_models("*residualattentionnet*", aliases=True)) == 10
+    assert set(list_models()) < set(list_models(aliases=True))
+
+
+def test_unknown_option_names_the_known_ones() -> None:
+    with pytest.raises(UserError, match=f"{SMALL} has no option 'mask_fussion'; it has mask_fusi"):
+        get_model(SMALL, mask_fussion="none")
+    assert options_of(SMALL) == {
+        "mask_fusion": "none",
+        "mask_activation": "mixed",
+        "attention": "residual",
+        "mask": "encoder_decoder",
+        "unit": "preact",
+    }
+    assert options_of("residualattentionnet56")["mask_fusion"] == "gluoncv"
+
+
+@pytest.mark.parametrize("classes", [0, -1, 2.5, "10"])
+def test_number_of_classes(classes: object) -> None:
+    with pytest.raises(UserError, match="classes must be a whole number above 0"):
+        get_model(SMALL, classes=classes)

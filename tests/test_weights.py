@@ -1,0 +1,170 @@
+"""Weights: what fits is loaded, what does not is refused in one sentence."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from gluon_attention import UserError, get_model, load_weights
+from gluon_attention.zoo import pretrained
+
+import mxnet as mx
+import numpy as np
+import pytest
+from mxnet import nd
+
+SMALL = "cifar_residual_attention56_slim"
+
+
+def trained(name: str = SMALL, **options: Any) -> Any:
+    """A net whose every parameter differs from what initialisation gives."""
+    net = get_model(name, **options)
+    net.initialize(mx.init.MSRAPrelu())
+    net(nd.zeros((1, 3, 32, 32)))
+    for parameter in net.collect_params().values():
+        parameter.set_data(parameter.data() + nd.random.uniform(0, 0.1, shape=parameter.shape))
+    return net
+
+
+def saved(net: Any, folder: Path, name: str = "net.params") -> str:
+    net.save_parameters(str(folder / name))
+    return str(folder / name)
+
+
+def same(one: Any, other: Any, tolerance: float = 0) -> bool:
+    pairs = zip(one.collect_params().values(), other.collect_params().values())
+    return all(abs(a.data() - b.data()).max().asscalar() <= tolerance for a, b in pairs)
+
+
+def test_own_file(tmp_path: Path) -> None:
+    net = trained()
+    fresh = get_model(SMALL)
+    load_weights(fresh, saved(net, tmp_path))
+    assert same(net, fresh)
+    load_weights(net, saved(trained(), tmp_path))  # into one that has parameters already
+    assert not same(net, fresh)
+
+
+def test_halves_are_cast_to_the_type_of_the_net(tmp_path: Path) -> None:
+    net = trained()
+    arrays = nd.load(saved(net, tmp_path))
+    nd.save(str(tmp_path / "half"), {k: v.astype("float16") for k, v in arrays.items()})
+    fresh = get_model(SMALL)
+    load_weights(fresh, str(tmp_path / "half"), ctx=[mx.cpu(0), mx.cpu(1)])
+    parameters = fresh.collect_params().values()
+    assert all(p.data(mx.cpu(1)).dtype == np.float32 for p in parameters)
+    pairs = zip(net.collect_params().values(), parameters)
+    assert all(abs(a.data() - b.data(mx.cpu(0))).max().asscalar() < 2e-3 for a, b in pairs)
+
+
+def test_damaged_files(tmp_path: Path) -> None:
+    file = Path(saved(trained(), tmp_path))
+    whole, net = file.read_bytes(), get_model(SMALL)
+    for content in (whole[: len(whole) // 2], whole[:7], b"", b"not a file of parameters" * 9):
+        file.write_bytes(content)
+        with pytest.raises(UserError, match="holds no named parameters") as error:
+            load_weights(net, str(file))
+        assert "\n" not in str(error.value)
+    nd.save(str(file), [nd.zeros((2,))])
+    with pytest.raises(UserError, match="holds no named parameters"):
+        load_weights(net, str(file))
+    with pytest.raises(UserError, match="is not a file"):
+        load_weights(net, str(tmp_path / "absent.params"))
+
+
+def test_the_first_mismatch_is_named(tmp_path: Path) -> None:
+    file = saved(trained(classes=7), tmp_path)
+    with pytest.raises(
+        UserError, match=r"'body.head.3.weight' is \(7, 256\) .* \(10, any\) in the"
+    ):
+        load_weights(get_model(SMALL), file)
+    with pytest.raises(
+        UserError, match="has 'body.steps.2.after.0.bn1.gamma', which the net has n"
+    ):
+        load_weights(_shorter(), file)
+    with pytest.raises(UserError, match="has no 'body.steps.3..*', which the net has"):
+        load_weights(get_model("cifar_residual_attention92_slim", classes=7), file)
+
+
+def _shorter() -> Any:
+    """The small net without the last unit of its first module."""
+    net = get_model(SMALL, classes=7)
+    module = net.body.steps[2]
+    module.after._children.clear()
+    return net
+
+
+def test_files_of_gluoncv_need_the_net_they_were_trained_in(tmp_path: Path) -> None:
+    import gluoncv
+
+    theirs = gluoncv.model_zoo.get_model("cifar_residualattentionnet56", classes=3)
+    theirs.initialize()
+    theirs(nd.zeros((1, 3, 32, 32)))
+    file = saved(theirs, tmp_path)
+    with pytest.raises(UserError, match="extra additions .* mask_fusion='gluoncv'"):
+        load_weights(get_model("cifar_residual_attention56", classes=3), file)
+    with pytest.raises(UserError, match=r"\(GluonCV\) and \(10, any\) in the net"):
+        load_weights(get_model("cifar_residualattentionnet56"), file)
+    with pytest.raises(UserError, match=r"\(GluonCV\) has no 'body.steps.4"):
+        load_weights(get_model("cifar_residualattentionnet92", classes=3), file)
+    with pytest.raises(UserError, match=r"\(GluonCV\) has no"):
+        load_weights(mx.gluon.nn.Dense(3), file)
+    load_weights(get_model("cifar_residual_attention56", classes=3, mask_fusion="gluoncv"), file)
+
+
+@pytest.fixture()
+def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder in place of the weights that ship with the package."""
+    folder = tmp_path / "shipped"
+    folder.mkdir()
+    monkeypatch.setattr(pretrained, "SHIPPED", str(folder))
+    return folder
+
+
+def store(net: Any, folder: Path, name: str = SMALL) -> None:
+    """Put weights into a folder as its index describes them."""
+    folder.mkdir(exist_ok=True)
+    file = Path(saved(net, folder, f"{name}.params"))
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    entry = {"file": file.name, "sha256": digest, "classes": net.classes}
+    (folder / "index.json").write_text(json.dumps({name: entry}))
+
+
+def test_pretrained_names(shelf: Path) -> None:
+    with pytest.raises(UserError, match=f"no trained weights for '{SMALL}'; no name has weights y"):
+        get_model(SMALL, pretrained=True)
+    net = trained()
+    store(net, shelf)
+    assert same(net, get_model(SMALL, pretrained=True))
+    with pytest.raises(UserError, match=f"these names have weights: {SMALL}"):
+        get_model("cifar_residual_attention92", pretrained=True)
+    with pytest.raises(UserError, match="tell 10 classes apart, not 100; build it with classes=10"):
+        get_model(SMALL, classes=100, pretrained=True)
+
+
+def test_a_folder_of_the_user_comes_first(shelf: Path, tmp_path: Path) -> None:
+    shipped, own = trained(), trained(classes=4)
+    store(shipped, shelf)
+    store(own, tmp_path / "own")
+    assert same(own, get_model(SMALL, classes=4, pretrained=True, root=str(tmp_path / "own")))
+    assert same(shipped, get_model(SMALL, pretrained=True, root=str(tmp_path / "elsewhere")))
+
+
+def test_damaged_shelf(shelf: Path) -> None:
+    store(trained(), shelf)
+    file = shelf / f"{SMALL}.params"
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(UserError, match="not the file that its index.json describes"):
+        get_model(SMALL, pretrained=True)
+    (shelf / "index.json").write_text("{")
+    with pytest.raises(UserError, match="is not a JSON table"):
+        get_model(SMALL, pretrained=True)
+
+
+def test_what_ships_is_what_its_index_says() -> None:
+    for name in pretrained.all_weights():
+        get_model(name, pretrained=True)
