@@ -15,6 +15,9 @@ from gluon_attention.training.engine import train
 
 @dataclass(frozen=True)
 class Cifar10(Config):
+    data_dir: str = setting(
+        "data/cifar10", "folder that holds the data set, or gets it by download", decides=False
+    )
     num_layers: int = setting(56, "depth of the network", choices=(56, 92, 128, 164, 236, 452))
     shape: str = setting(
         "wide",

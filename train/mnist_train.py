@@ -22,6 +22,9 @@ MODELS = {
 
 @dataclass(frozen=True)
 class Mnist(Config):
+    data_dir: str = setting(
+        "data/mnist", "folder that holds the data set, or gets it by download", decides=False
+    )
     task: str = setting("28", "what the digits are shown on", choices=tuple(TASKS))
     glimpses: int = setting(0, "windows looked at; those of the paper if 0", low=0)
     augment: float = setting(1.0, "how far training digits are moved, turned and scaled", low=0)
