@@ -46,12 +46,12 @@ clean:
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/.ready: setup.py constraints.txt
-	@$(PYTHON) -c '$(FITS)' 2>/dev/null || { echo "gluon_attention needs Python 3.8 to 3.11, which\
-	$(PYTHON) is not: install one and run make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -c '$(FITS)' 2>/dev/null || { echo "gluon_attention needs Python 3.8 to 3.11, and" \
+	"$(PYTHON) is none: install one, then run make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@.venv/bin/python -c '$(FITS)' 2>/dev/null && $(PIP) --version >/dev/null 2>&1 \
 	|| $(PYTHON) -m venv --clear .venv >/dev/null 2>&1 \
-	|| { rm -rf .venv; echo "$(PYTHON) cannot make a virtual environment: on Debian and Ubuntu\
-	run apt-get install python3-venv" >&2; exit 1; }
+	|| { rm -rf .venv; echo "$(PYTHON) cannot make a virtual environment: on Debian or Ubuntu" \
+	"run apt-get install python3-venv" >&2; exit 1; }
 	@! $(PIP) show -q $(if $(filter cpu,$(EXTRA)),mxnet-cu112,mxnet) 2>/dev/null \
 	|| $(PIP) uninstall -q -y mxnet mxnet-cu112  # they overwrite each other's files
 	$(PIP) install -q -c constraints.txt -e '.[$(EXTRA),dev]'
