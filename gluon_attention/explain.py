@@ -30,7 +30,7 @@ def pictures(
     std: Sequence[float],
     channel: Optional[int] = None,
 ) -> Dict[str, np.ndarray]:
-    """`{name: (H, W, 3) uint8}` for raw RGB images (N, H, W, 3) uint8, one below the other.
+    """`{name: (H, W, 3) uint8}` for raw images (N, H, W, 3 or 1) uint8, one below the other.
 
     `mean` and `std` are those the network was trained with, in units of pixel / 255. `channel`
     picks one channel of every mask instead of the mean of all.
@@ -81,8 +81,34 @@ def mask_tiles(image: np.ndarray, trace: Any, index: int, channel: Optional[int]
     return tiles
 
 
+def glimpse_tiles(
+    image: np.ndarray, trace: Any, index: int, channel: Optional[int] = None
+) -> Tiles:
+    """Where a recurrent attention network looked, step by step, above what its retina saw there.
+
+    Boxes are the windows of all scales around a glimpse, a line is the way that led to it. A tile
+    says which glimpse it is, what the network would have answered after it, and how surely.
+    """
+    base, (height, width) = _resize(image), image.shape[:2]
+    windows = trace.windows[index].asnumpy()  # (T, K, C, g, g)
+    middles = (trace.locations[index].asnumpy() + 1) / 2 * (width - 1, height - 1) + 0.5  # pixels
+    answers = nd.softmax(trace.step_logits[index]).asnumpy()
+    blank = np.full_like(base, 70)  # what was not seen is gray
+    tiles = [_tile(np.concatenate([base, blank]), f"image {width}x{height}")]
+    for step, (seen, middle) in enumerate(zip(windows, middles)):
+        boxes = _boxes(middle, seen.shape[-1], len(seen)) * (base.shape[1] / width)
+        view = blank.copy()
+        for patch, box in list(zip(seen, boxes))[::-1]:  # the finest lies on top
+            _paste(view, patch, box)
+        marked = _mark(base, boxes, middles[: step + 1] * (base.shape[1] / width))
+        best = answers[step].argmax()
+        label = f"{step + 1}: {best} {100 * answers[step, best]:.0f} %"
+        tiles.append(_tile(np.concatenate([marked, view]), label))
+    return tiles
+
+
 # What a trace exposes decides what is drawn: field of the trace -> painter(image, trace, index).
-PAINTERS: Dict[str, Callable[..., Tiles]] = {"masks": mask_tiles}
+PAINTERS: Dict[str, Callable[..., Tiles]] = {"masks": mask_tiles, "windows": glimpse_tiles}
 
 
 def save_png(path: str, picture: np.ndarray) -> None:
@@ -111,12 +137,14 @@ def _paint(
     images = np.asarray(images)
     if images.ndim == 3:
         images = images[None]
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3):
         raise UserError(
-            "pictures are drawn on RGB images of type uint8 and shape (N, H, W, 3), not "
-            f"{images.dtype} {images.shape}"
+            "pictures are drawn on images of type uint8 and shape (N, H, W, 3), or (N, H, W, 1) if "
+            f"they are gray, not {images.dtype} {images.shape}"
         )
-    scaled = (images / 255.0 - np.asarray(mean)) / np.asarray(std)
+    read = images.mean(axis=3, keepdims=True) if len(mean) == 1 else images
+    images = np.broadcast_to(images, (*images.shape[:3], 3))
+    scaled = (read / 255.0 - np.asarray(mean)) / np.asarray(std)
     device = next(iter(net.collect_params().values())).list_ctx()[0]
     trace = net.trace(nd.array(scaled.transpose(0, 3, 1, 2), ctx=device))
     return {
@@ -124,6 +152,36 @@ def _paint(
         for name, paint in PAINTERS.items()
         if name in trace._fields
     }
+
+
+def _boxes(middle: np.ndarray, side: int, scales: int) -> np.ndarray:
+    """Left, top, right and bottom of the windows around a point: (K, 4)."""
+    reach = side * 2.0 ** np.arange(scales)[:, None] / 2
+    return np.concatenate([middle - reach, middle + reach], axis=1)
+
+
+def _paste(view: np.ndarray, patch: np.ndarray, box: np.ndarray) -> None:
+    """Show pixels (C, g, g) of a normalised image where they were seen, as coarse as they were."""
+    left, top, right, bottom = np.rint(box).astype(int)
+    shown = np.clip(patch * 255 + 0.5, 0, 255).astype(np.uint8).transpose(1, 2, 0)
+    shown = cv2.resize(shown, (right - left, bottom - top), interpolation=cv2.INTER_NEAREST)
+    shown = shown.reshape(bottom - top, right - left, -1)
+    height, width = view.shape[:2]
+    part = shown[max(-top, 0) : height - top, max(-left, 0) : width - left]
+    view[max(top, 0) : bottom, max(left, 0) : right] = part
+
+
+def _mark(base: np.ndarray, boxes: np.ndarray, way: np.ndarray) -> np.ndarray:
+    """The image with boxes and the way to the middle of the last glimpse."""
+    picture = Image.fromarray(base)
+    draw = ImageDraw.Draw(picture)
+    colours = COLOURS[np.linspace(255, 100, len(boxes)).astype(int)]
+    for box, colour in zip(boxes, colours):
+        draw.rectangle(list(map(float, box)), outline=tuple(map(int, colour)), width=2)
+    draw.line([tuple(map(float, point)) for point in way], fill=(255, 80, 60), width=2)
+    x, y = way[-1]
+    draw.ellipse([x - 3, y - 3, x + 3, y + 3], fill=(255, 80, 60))
+    return np.asarray(picture)
 
 
 def _resize(image: np.ndarray) -> np.ndarray:

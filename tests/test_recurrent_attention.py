@@ -60,7 +60,8 @@ def test_any_batch_colour_and_size(shape: tuple, hybridize: bool) -> None:
     trace = net.trace(images)
     batch = shape[0]
     assert [part.shape for part in trace] == [
-        (batch, 10), (batch, 3, 2), (batch, 3, 2), (batch, 3), (batch, 3, 10)
+        (batch, 10), (batch, 3, 2), (batch, 3, 2), (batch, 3), (batch, 3, 10),
+        (batch, 3, 3, shape[1], 4, 4),
     ]  # fmt: skip
     np.testing.assert_array_equal(trace.logits.asnumpy(), trace.step_logits.asnumpy()[:, -1])
     assert abs(trace.locations.asnumpy()).max() <= 1
@@ -157,7 +158,7 @@ class Arms:
         right = places[:, 0, 0] > 0
         logits = nd.stack(1 - right, right, axis=1)
         trace = get_model("ram_28").Trace(
-            logits, places.clip(-1, 1), means, nd.full((self.count, 1), 0.5), logits.expand_dims(1)
+            logits, places.clip(-1, 1), means, nd.full((self.count, 1), 0.5), None, None
         )
         return trace, noise
 

@@ -46,6 +46,7 @@ class Trace(NamedTuple):
     means: nd.NDArray  # (N, T, 2), of the distributions they were drawn from
     baselines: nd.NDArray  # (N, T), the reward expected before each location was drawn
     step_logits: nd.NDArray  # (N, T, classes), what it would have answered after each glimpse
+    windows: nd.NDArray  # (N, T, K, C, patch, patch), what it saw, the finest scale first
 
 
 class GlimpseNetwork(gluon.HybridBlock):
@@ -139,7 +140,7 @@ class Episode(gluon.HybridBlock):
         nothing = F.zeros_like(F.slice_axis(F.flatten(images), axis=1, begin=0, end=1))  # (N, 1)
         state = F.broadcast_axis(nothing, axis=1, size=self.core.state_width)
         hidden = F.slice_axis(state, axis=1, begin=0, end=self.width)
-        hiddens, means, locations = [hidden], [], []
+        hiddens, means, locations, seen = [hidden], [], [], []
         for step in range(self.glimpses):
             if step or self.start == "learned":
                 mean = self.locator(hidden if self.reinforce_core else detach(F, hidden))
@@ -153,6 +154,7 @@ class Episode(gluon.HybridBlock):
             hiddens.append(hidden)
             means.append(mean)
             locations.append(location)
+            seen.append(windows)
         before = detach(F, F.stack(*hiddens[:-1], axis=1))  # (N, T, width)
         answers = self.answer(F.stack(*hiddens[1:], axis=1))  # (N, T, classes)
         return (
@@ -161,6 +163,7 @@ class Episode(gluon.HybridBlock):
             F.stack(*means, axis=1),
             F.squeeze(self.baseline(before), axis=2),
             answers,
+            F.stack(*seen, axis=1),
         )
 
 

@@ -17,14 +17,9 @@ class Reinforce(Task):
     """
 
     def __init__(
-        self,
-        net: Any,
-        samples: int = 10,
-        smoothing: float = 0.0,
-        weight: float = 0.01,
-        soft: bool = False,
+        self, net: Any, samples: int = 10, smoothing: float = 0.0, weight: float = 0.01
     ) -> None:
-        self.net, self.samples, self.weight, self.soft = net, samples, weight, soft
+        self.net, self.samples, self.weight = net, samples, weight
         self.answers = Classification(net, net.classes, smoothing)
         # Nothing is learned about a first location that no policy drew.
         self.first = 0 if net.start == "learned" else 1
@@ -42,10 +37,7 @@ class Reinforce(Task):
 
     def loss(self, images: nd.NDArray, labels: nd.NDArray) -> Losses:
         trace, noise = self.net.sample(images)
-        if self.soft:
-            reward = nd.softmax(trace.logits.detach()).pick(labels).expand_dims(1)  # (N, 1)
-        else:
-            reward = right(trace.logits, labels).expand_dims(1)  # (N, 1)
+        reward = right(trace.logits, labels).expand_dims(1)  # (N, 1)
         missed = nd.broadcast_sub(reward, trace.baselines)  # (N, T)
         drawn = (trace.means + noise).detach()  # before they were clipped to the image
         # -log p of each location; descending it makes those that earned more than expected likelier
@@ -59,11 +51,12 @@ class Reinforce(Task):
         }
 
     def scores(self, images: nd.NDArray, labels: nd.NDArray) -> Losses:
-        trace, _ = self.net.sample(images)
-        once = right(trace.logits, labels)
-        missed = nd.broadcast_sub(trace.baselines, once.expand_dims(1))
+        trace, _ = self.net.sample(nd.tile(images, (self.samples, 1, 1, 1)))
+        answers = nd.softmax(trace.logits).reshape((self.samples, -1, self.net.classes))
+        once = right(answers[0], labels)
+        missed = nd.broadcast_sub(trace.baselines[: len(images)], once.expand_dims(1))
         return {
-            "accuracy": right(self.net.predict(images, self.samples), labels),
+            "accuracy": right(answers.mean(axis=0), labels),
             "accuracy_m1": once,
             "reward": once,
             "baseline_error": missed.abs().mean(axis=1),

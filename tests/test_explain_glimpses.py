@@ -1,0 +1,63 @@
+"""Pictures of glimpses: boxes lie where the network looked, and show what it saw."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gluon_attention import explain, get_model
+
+import numpy as np
+import pytest
+from mxnet import init, nd
+from PIL import Image
+
+OPTIONS = dict(patch=4, scales=2, glimpses=3, widths=(8, 8, 12, 16, 8))
+
+
+def small(channels: int = 1) -> Any:
+    net = get_model("ram_28", channels=channels, **OPTIONS)
+    net.initialize(init.Xavier())
+    return net
+
+
+@pytest.mark.parametrize(("channels", "given"), [(1, 1), (1, 3), (3, 3)])
+def test_a_row_for_each_image_and_a_tile_for_each_glimpse(channels: int, given: int) -> None:
+    images = np.random.randint(0, 256, size=(2, 40, 30, given), dtype=np.uint8)
+    net = small(channels)
+    sheet = explain.pictures(net, images, [0] * channels, [1] * channels)["windows"]
+    side = 160 + explain.GAP  # a tile is as wide as the image is high, 40 pixels grown by 4
+    assert sheet.shape == (2 * (2 * 160 + explain.BAND + explain.GAP), 4 * side, 3)
+    frames = explain.animations(net, images, [0] * channels, [1] * channels)["windows"]
+    assert len(frames) == 3 and len({frame.shape for frame in frames}) == 1
+
+
+def test_what_was_seen_is_shown_where_it_was_seen() -> None:
+    image = np.random.randint(100, 256, size=(16, 16, 3), dtype=np.uint8)
+    image[..., 1:] = image[..., :1]
+    net = small()
+    middle = (7.5 + 0.5, 7.5 + 0.5)  # of the image, in pixels from its edge
+    boxes = explain._boxes(np.array(middle), 4, 2)
+    np.testing.assert_array_equal(boxes, [[6, 6, 10, 10], [4, 4, 12, 12]])
+    trace = net.trace(nd.array(image[None, None, ..., 0] / 255.0))
+    tile = explain.glimpse_tiles(image, trace, 0)[1][explain.BAND :]
+    view = tile[160:][5::10, 5::10]  # one of every 10 x 10, as the image grew by 10
+    np.testing.assert_array_equal(view[6:10, 6:10], image[6:10, 6:10])
+    coarse = image[4:12, 4:12].reshape(4, 2, 4, 2, 3).mean(axis=(1, 3))
+    np.testing.assert_allclose(view[4:12:2, 4:12:2][0], coarse[0], atol=1)
+    assert (view[0] == view[0, 0]).all()  # not seen
+
+
+def test_a_path_beyond_the_border_is_cut() -> None:
+    view = np.zeros((20, 20, 3), np.uint8)
+    explain._paste(view, np.ones((1, 4, 4)), np.array([-6.0, 14.0, 6.0, 26.0]))
+    assert (view[14:, :6] == 255).all() and view.sum() == 6 * 6 * 3 * 255
+    explain._paste(view, np.ones((1, 4, 4)), np.array([16.0, -4.0, 24.0, 4.0]))
+    assert (view[:4, 16:] == 255).all()
+
+
+def test_gif_has_a_frame_for_each_glimpse(tmp_path: Any) -> None:
+    image = np.zeros((1, 28, 28, 1), np.uint8)
+    frames = explain.animations(small(), image, [0], [1])["windows"]
+    explain.save_gif(str(tmp_path / "way.gif"), frames)
+    with Image.open(tmp_path / "way.gif") as picture:
+        assert picture.n_frames == 3
