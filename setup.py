@@ -39,6 +39,7 @@ setup(
         "opencv-python<4.12",  # 4.12 wants numpy 2
         "mxboard==0.1.0",
         "protobuf<3.21",  # mxboard's generated code is older than protobuf 4
+        "matplotlib",
         "Pillow",
         "tqdm",
     ],
@@ -47,10 +48,10 @@ setup(
         "cpu": ["mxnet==1.9.1"],
         "cu112": ["mxnet-cu112==1.9.1"] + CUDA,
         "onnx": ONNX,
-        "dev": ["pytest", "hypothesis", "ruff", "gluoncv==0.10.5.post0", "matplotlib"] + ONNX,
+        "dev": ["pytest", "hypothesis", "ruff", "gluoncv==0.10.5.post0"] + ONNX,
         # An environment of its own: torch and gluoncv cannot be imported in one process, and
         # gluoncv refuses to be imported where torch 2 is merely installed.
-        "bench": ["torch==2.13.0", "matplotlib"] + ONNX,
+        "bench": ["torch==2.13.0"] + ONNX,
     },
     entry_points={"console_scripts": ["gluon-attention = gluon_attention.__main__:main"]},
 )

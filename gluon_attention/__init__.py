@@ -5,7 +5,7 @@ runtime.prepare()
 
 from .deploy.weights import load_weights  # noqa: E402
 from .errors import UserError  # noqa: E402
-from .zoo import get_model, list_models  # noqa: E402
+from .zoo import get_model, list_models, options_of  # noqa: E402
 
 __version__ = "0.1.0"
-__all__ = ["UserError", "get_model", "list_models", "load_weights", "__version__"]
+__all__ = ["UserError", "get_model", "list_models", "load_weights", "options_of", "__version__"]
