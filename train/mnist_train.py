@@ -9,8 +9,10 @@ from dataclasses import dataclass
 
 from gluon_attention import get_model
 from gluon_attention.datasets.mnist import TASKS, mnist
+from gluon_attention.deploy.weights import load_weights
 from gluon_attention.training.config import Config, command, setting
 from gluon_attention.training.engine import train
+from gluon_attention.zoo.recurrent_attention import RecurrentAttention
 
 MODELS = {
     "28": "ram_28",
@@ -27,6 +29,8 @@ class Mnist(Config):
     )
     task: str = setting("28", "what the digits are shown on", choices=tuple(TASKS))
     glimpses: int = setting(0, "windows looked at; those of the paper if 0", low=0)
+    samples: int = setting(10, "episodes averaged to validate and test", "-m", low=1, decides=False)
+    start_from: str = setting("", "weights of the same network to start from, a .params file")
     augment: float = setting(1.0, "how far training digits are moved, turned and scaled", low=0)
     epochs: int = setting(80, "passes over the training set", low=1)
     batch_size: int = setting(128, "images a device and step", "-b", low=1)
@@ -36,13 +40,20 @@ class Mnist(Config):
     log_interval: int = setting(100, "steps between log points", low=1, decides=False)
 
 
+def network(config: Mnist, classes: int) -> RecurrentAttention:
+    options = {"glimpses": config.glimpses} if config.glimpses else {}
+    net = get_model(MODELS[config.task], classes=classes, **options)
+    if config.start_from:
+        load_weights(net, config.start_from)
+    return net
+
+
 def main() -> None:
     config = Mnist.parse(description=__doc__)
-    options = {"glimpses": config.glimpses} if config.glimpses else {}
     train(
         config,
         name="mnist-" + config.task,
-        network=lambda classes: get_model(MODELS[config.task], classes=classes, **options),
+        network=lambda classes: network(config, classes),
         data=lambda batch_size, part: mnist(
             config.data_dir,
             batch_size,

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, Tuple
 
-from mxnet import autograd, gluon, nd
+from mxnet import autograd, gluon, init, nd
 
 from ..errors import UserError
 from ..ops.crop import boxes, glimpse
@@ -171,6 +171,7 @@ class RecurrentAttention(AttentionNet):
     """RAM; `net(images)` looks at the means of its distributions, so it is deterministic."""
 
     Trace = Trace
+    initializer = init.Xavier(magnitude=2.34)
 
     def __init__(self, episode: Episode, classes: int, std: float, **kwargs: Any) -> None:
         super().__init__(episode, **kwargs)

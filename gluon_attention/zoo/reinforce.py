@@ -27,7 +27,7 @@ class Reinforce(Task):
     @classmethod
     def of(cls, net: Any, config: Any) -> Reinforce:
         """The task that the settings ask for."""
-        return cls(net, smoothing=config.label_smoothing)
+        return cls(net, getattr(config, "samples", 10), config.label_smoothing)
 
     def groups(self) -> List[Group]:
         return [Group("net", [self.net])]
