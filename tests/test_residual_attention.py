@@ -76,20 +76,20 @@ def tiny(**options: str) -> ResidualAttention:
     return net
 
 
-def shaped(net: gluon.HybridBlock, *shape: int) -> Dict[str, gluon.Parameter]:
-    """Parameters with all shapes known; nothing is computed."""
-    net.infer_shape(nd.zeros(shape or (1, 3, 32, 32)))
-    return net._collect_params_with_prefix()
+def shaped(net: gluon.HybridBlock) -> gluon.HybridBlock:
+    """The net with the shapes of all parameters known; nothing is computed or allocated."""
+    net.infer_shape(nd.zeros((1, 3, 32, 32)))
+    return net
 
 
 def count(net: gluon.HybridBlock, running: bool = False) -> int:
-    parameters = shaped(net).values()
+    parameters = net.collect_params().values()
     return sum(int(np.prod(p.shape)) for p in parameters if running or p.grad_req != "null")
 
 
 def weighted_layers(net: ResidualAttention) -> int:
     """Convolutions and dense layers on the longest path that passes no mask and no shortcut."""
-    names = [name for name in shaped(net) if name.endswith(".weight")]
+    names = [name for name in net._collect_params_with_prefix() if name.endswith(".weight")]
     return sum(not any(p in name for p in (".mask.", ".gate.", ".downsample.")) for name in names)
 
 
@@ -99,7 +99,7 @@ def test_every_name_is_counted() -> None:
 
 @pytest.mark.parametrize("name", COUNTS)
 def test_parameters_and_depth(name: str) -> None:
-    net = get_model(name)
+    net = shaped(get_model(name))
     assert count(net) == COUNTS[name]
     if name.endswith("_448"):
         return  # named after the net that it adds a stage to
@@ -109,16 +109,18 @@ def test_parameters_and_depth(name: str) -> None:
 
 
 def test_published_sizes() -> None:
-    assert count(get_model("residual_attention56"), running=True) == 31_883_432  # "31.9 M"
-    assert count(get_model("residual_attention56", unit="next")) == 31_318_824
-    assert count(get_model("residual_attention92_448", classes=10)) == 50_782_410
+    assert count(shaped(get_model("residual_attention56")), running=True) == 31_883_432  # "31.9 M"
+    assert count(shaped(get_model("residual_attention56", unit="next"))) == 31_318_824
+    assert count(shaped(get_model("residual_attention92_448", classes=10))) == 50_782_410
 
 
 def randomised(net: gluon.HybridBlock) -> gluon.HybridBlock:
     """Moving averages and affine parts of normalisation that matter, logits of ordinary size."""
     for name, parameter in net.collect_params().items():
-        if name.endswith(("gamma", "running_var")):
-            parameter.set_data(nd.random.uniform(0.4, 1.0, shape=parameter.shape))
+        if name.endswith("gamma"):
+            parameter.set_data(nd.random.uniform(0.2, 0.8, shape=parameter.shape))
+        elif name.endswith("running_var"):
+            parameter.set_data(nd.random.uniform(0.8, 1.6, shape=parameter.shape))
         elif name.endswith(("beta", "running_mean", "bias")):
             parameter.set_data(nd.random.normal(0, 0.2, shape=parameter.shape))
     return net
@@ -150,7 +152,7 @@ def test_numbers_of_gluoncv(name: str, tmp_path: Path) -> None:
         faithful = get_model("cifar_residual_attention56")
         ours.save_parameters(str(tmp_path / "ours.params"))
         load_weights(faithful, str(tmp_path / "ours.params"))
-        assert (abs(faithful(image) - want).max() / abs(want).max()).asscalar() > 1e-3
+        assert (abs(faithful(image) - want).max() / abs(want).max()).asscalar() > 1e-4
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
