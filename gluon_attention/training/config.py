@@ -114,7 +114,7 @@ class Config:
     @classmethod
     def parse(cls: type[C], argv: Optional[Sequence[str]] = None, description: str = "") -> C:
         """Read the command line; a mistake is a `UserError`."""
-        parser = _Parser(description=description, allow_abbrev=False)
+        parser = Parser(description=description, allow_abbrev=False)
         kinds = get_type_hints(cls)
         for field in dataclasses.fields(cls):
             _add_flag(parser, field, kinds[field.name])
@@ -140,7 +140,7 @@ def command(main: Callable[[], None]) -> NoReturn:
     sys.exit(0)
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     """Argparse whose mistakes are one sentence with a suggestion."""
 
     def error(self, message: str) -> NoReturn:
