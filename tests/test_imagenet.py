@@ -26,8 +26,8 @@ def colour(index):
 def write_picture(path, rgb, shape=(40, 60)):
     path.parent.mkdir(parents=True, exist_ok=True)
     picture = np.empty((*shape, 3), np.uint8)
-    picture[:] = rgb[::-1]
-    assert cv2.imwrite(str(path), picture)
+    picture[:] = rgb
+    assert cv2.imwrite(str(path), picture[..., ::-1])
 
 
 @pytest.fixture()
@@ -86,6 +86,16 @@ def test_epochs_repeat_whatever_the_workers():
         np.testing.assert_array_equal(one[0], other[0])
         np.testing.assert_array_equal(one[1], other[1])
     assert not np.array_equal(every(runs[0], 0)[0], every(runs[0], 1)[0])
+
+
+def test_every_picture_is_seen_in_its_own_way(tmp_path):
+    noise = np.random.default_rng(0).integers(256, size=(40, 40, 3)).astype(np.uint8)
+    for part in ("train", "val"):
+        for number in range(6):
+            write_picture(tmp_path / part / "n01" / f"{number}.png", noise, (40, 40))
+    batches = imagenet(str(tmp_path), 5, size=16).train
+    views = [image.tobytes() for epoch in (0, 1) for image in every(batches, epoch)[0]]
+    assert len(set(views)) == 10
 
 
 def test_shards_and_validation_are_disjoint(coloured):

@@ -137,11 +137,8 @@ def picture_batches(
 def decode(content: bytes, name: str) -> np.ndarray:
     """RGB pixels uint8 (H, W, 3) of a JPEG, PNG, ...; grey gets three channels, EXIF is ignored."""
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    # OpenCV fills what a cut-off JPEG lacks with grey and says nothing: look for the end marker.
-    # A thumbnail in the first half may have one too.
-    jpeg = content[:2] == b"\xff\xd8"
-    whole = not jpeg or content.rfind(b"\xff\xd9") > len(content) // 2
-    picture = cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content and whole else None
+    # OpenCV gives no picture for a cut-off file, and raises for an empty one.
+    picture = cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content else None
     if picture is None:
         raise UserError(f"{name} is broken or not a picture; replace it or take it out")
     return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
