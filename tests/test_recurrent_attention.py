@@ -126,6 +126,13 @@ def test_each_loss_moves_its_own_blocks(part: str, core: bool, blocks: set) -> N
     assert moved(small(reinforce_core=core), part) == blocks
 
 
+def test_random_locations_teach_no_policy() -> None:
+    net = small(policy="random")
+    noise = net.noise(nd.zeros((4000, 1, 1, 1))).asnumpy()
+    np.testing.assert_allclose(noise.std(axis=0), 3**-0.5, rtol=0.05)
+    assert moved(net, "reinforce") == set()
+
+
 def test_losses_and_scores_are_per_sample() -> None:
     task = Reinforce(small(), samples=3)
     images, labels = images_of(5, 1, 28, 28), nd.arange(5, dtype="int32")
@@ -144,7 +151,7 @@ def test_a_first_location_has_no_policy_unless_it_is_learned() -> None:
 class Arms:
     """A net of one choice: its answer is right where it looked right of the middle."""
 
-    classes, std, start = 2, 0.5, "learned"
+    classes, glimpses, std, start, policy = 2, 1, 0.5, "learned", "learned"
 
     def __init__(self, count: int) -> None:
         self.count = count

@@ -5,7 +5,9 @@ python train/mnist_train.py --task cluttered60
 
 from __future__ import annotations
 
+import ast
 from dataclasses import dataclass
+from typing import Any
 
 from gluon_attention import get_model
 from gluon_attention.datasets.mnist import TASKS, mnist
@@ -29,6 +31,7 @@ class Mnist(Config):
     )
     task: str = setting("28", "what the digits are shown on", choices=tuple(TASKS))
     glimpses: int = setting(0, "windows looked at; those of the paper if 0", low=0)
+    options: str = setting("", "other options of the network, such as core=lstm,std=0.2")
     samples: int = setting(10, "episodes averaged to validate and test", "-m", low=1, decides=False)
     start_from: str = setting("", "weights of the same network to start from, a .params file")
     augment: float = setting(1.0, "how far training digits are moved, turned and scaled", low=0)
@@ -42,10 +45,20 @@ class Mnist(Config):
 
 def network(config: Mnist, classes: int) -> RecurrentAttention:
     options = {"glimpses": config.glimpses} if config.glimpses else {}
+    for option in filter(None, config.options.split(",")):
+        name, _, value = option.partition("=")
+        options[name] = _read(value)
     net = get_model(MODELS[config.task], classes=classes, **options)
     if config.start_from:
         load_weights(net, config.start_from)
     return net
+
+
+def _read(value: str) -> Any:
+    try:
+        return ast.literal_eval(value)
+    except (SyntaxError, ValueError):
+        return value
 
 
 def main() -> None:

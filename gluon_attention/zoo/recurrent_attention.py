@@ -36,6 +36,7 @@ SPECS = {
 CORES = ("rnn", "lstm")
 MEANS = ("tanh", "clip")
 STARTS = ("uniform", "center", "learned")
+POLICIES = ("learned", "random")
 
 
 class Trace(NamedTuple):
@@ -119,13 +120,15 @@ class Episode(gluon.HybridBlock):
         core: str,
         mean: str,
         start: str,
+        policy: str,
         reinforce_core: bool,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         what, where, both, hidden, locate = widths
         self.patch, self.scales, self.glimpses = patch, scales, glimpses
-        self.start, self.reinforce_core, self.width = start, reinforce_core, hidden
+        self.start, self.policy, self.width = start, policy, hidden
+        self.reinforce_core = reinforce_core
         with self.name_scope():
             pixels = scales * channels * patch * patch
             self.glimpse = GlimpseNetwork(what, where, both, in_units=pixels, prefix="glimpse_")
@@ -144,6 +147,7 @@ class Episode(gluon.HybridBlock):
         for step in range(self.glimpses):
             if step or self.start == "learned":
                 mean = self.locator(hidden if self.reinforce_core else detach(F, hidden))
+                mean = mean * 0 if self.policy == "random" else mean
             else:
                 mean = F.broadcast_axis(nothing, axis=1, size=2)
             jump = F.reshape(F.slice_axis(noise, axis=1, begin=step, end=step + 1), shape=(-1, 2))
@@ -176,7 +180,7 @@ class RecurrentAttention(AttentionNet):
     def __init__(self, episode: Episode, classes: int, std: float, **kwargs: Any) -> None:
         super().__init__(episode, **kwargs)
         self.classes, self.std = classes, std
-        self.glimpses, self.start = episode.glimpses, episode.start
+        self.glimpses, self.start, self.policy = episode.glimpses, episode.start, episode.policy
         self.patch, self.scales = episode.patch, episode.scales
 
     def still(self, F: Any) -> Tuple[Any, ...]:
@@ -186,6 +190,8 @@ class RecurrentAttention(AttentionNet):
         """What is added to the means of locations in an episode that is sampled: (N, T, 2)."""
         shape, ctx = (images.shape[0], self.glimpses, 2), images.context
         with autograd.pause():
+            if self.policy == "random":
+                return nd.random.uniform(-1, 1, shape=shape, ctx=ctx)
             jumps = nd.random.normal(scale=self.std, shape=shape, ctx=ctx)
             if self.start == "uniform":
                 jumps[:, 0] = nd.random.uniform(-1, 1, shape=(shape[0], 2), ctx=ctx)
@@ -222,12 +228,14 @@ def _build(defaults: dict) -> Any:
         core: str = "rnn",
         mean: str = "tanh",
         start: str = "uniform",
+        policy: str = "learned",
         reinforce_core: bool = False,
     ) -> RecurrentAttention:
         for option, value, accepted in (
             ("core", core, CORES),
             ("mean", mean, MEANS),
             ("start", start, STARTS),
+            ("policy", policy, POLICIES),
         ):
             if value not in accepted:
                 raise UserError(f"{option} must be one of {', '.join(accepted)}, not {value!r}")
@@ -243,6 +251,7 @@ def _build(defaults: dict) -> Any:
             core,
             mean,
             start,
+            policy,
             reinforce_core,
             prefix="ram_",
         )

@@ -21,8 +21,9 @@ class Reinforce(Task):
     ) -> None:
         self.net, self.samples, self.weight = net, samples, weight
         self.answers = Classification(net, net.classes, smoothing)
-        # Nothing is learned about a first location that no policy drew.
+        # Nothing is learned about locations that no policy drew.
         self.first = 0 if net.start == "learned" else 1
+        self.first = net.glimpses if net.policy == "random" else self.first
 
     @classmethod
     def of(cls, net: Any, config: Any) -> Reinforce:
