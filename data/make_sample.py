@@ -51,10 +51,10 @@ def sample_cifar10(source: Path, target: Path, train: int, test: int) -> None:
         content = b"".join(files.read(source, file, sha1) for file, sha1 in wanted.items())
         records = np.frombuffer(content, np.uint8).reshape(-1, 1 + cifar.PIXELS)
         chosen = records[hold_out(records[:, 0], count, seed=0)[1]]
-        files.write_aside(target / f"{name}.xz", lzma.compress(chosen.tobytes(), filters=XZ))
+        files.write(target / f"{name}.xz", lzma.compress(chosen.tobytes(), filters=XZ))
         counts[f"{name}.xz"] = count
     names = (source / cifar.CIFAR10.names).read_bytes()
-    files.write_aside(target / cifar.CIFAR10.names, names)
+    files.write(target / cifar.CIFAR10.names, names)
     write_manifest(target, counts)
 
 
@@ -70,7 +70,7 @@ def sample_mnist(source: Path, target: Path, train: int, test: int) -> None:
         ):
             header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes()
             packed = gzip.compress(header + array.tobytes(), 9, mtime=0)
-            files.write_aside(target / name, packed)
+            files.write(target / name, packed)
             counts[name] = count
     write_manifest(target, counts)
 
@@ -86,9 +86,9 @@ def sample_imagenet(source: Path, target: Path, side: int) -> None:
             quality = [cv2.IMWRITE_JPEG_QUALITY, 80]
             packed = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), quality)[1]
             folder = target / ("val" if number == 3 else "train") / wnid
-            files.write_aside(folder / paths[member].name, packed.tobytes())
+            files.write(folder / paths[member].name, packed.tobytes())
     lines = "".join(f"{wnid} {name}\n" for wnid, name, _ in KINDS)
-    files.write_aside(target / "synsets.txt", lines.encode())
+    files.write(target / "synsets.txt", lines.encode())
 
 
 def write_manifest(folder: Path, counts: dict) -> None:
@@ -98,7 +98,7 @@ def write_manifest(folder: Path, counts: dict) -> None:
         for name, count in counts.items()
     }
     text = json.dumps({"files": entries}, indent=2) + "\n"
-    files.write_aside(folder / files.MANIFEST, text.encode())
+    files.write(folder / files.MANIFEST, text.encode())
 
 
 def main() -> None:

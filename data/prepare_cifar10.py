@@ -18,10 +18,10 @@ def copy(source: Path, target: Path) -> None:
     """Unpack the .bin files of a folder, compressed or not, once they are known to be right."""
     source = locate(CIFAR10, source)
     for name, sha1 in {**CIFAR10.train, **CIFAR10.test}.items():
-        files.write_aside(target / name, files.read(source, name, sha1))
+        files.write(target / name, files.read(source, name, sha1))
     names = files.find(source, CIFAR10.names)
     if names:
-        files.write_aside(target / CIFAR10.names, names.read_bytes())
+        files.write(target / CIFAR10.names, names.read_bytes())
 
 
 def main() -> None:

@@ -96,7 +96,7 @@ def main() -> None:
         names = classes_of(args.source)
         args.data_dir.mkdir(parents=True, exist_ok=True)
         text = "".join(f"{wnid} {name}\n" for wnid, name in names.items())
-        files.write_aside(args.data_dir / "synsets.txt", text.encode())
+        files.write(args.data_dir / "synsets.txt", text.encode())
         index = {wnid: label for label, wnid in enumerate(names)}
         for part in ("train", "val"):
             if (args.source / part).is_dir():

@@ -19,7 +19,7 @@ def copy(source: Path, folder: Path) -> None:
     for name, (sha1, _) in FILES.items():
         files.read(source, name, sha1)
         path = files.find(source, name)
-        files.write_aside(folder / path.name, path.read_bytes())
+        files.write(folder / path.name, path.read_bytes())
 
 
 def main() -> None:

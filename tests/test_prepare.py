@@ -82,7 +82,7 @@ def test_samples_are_cut_from_whole_sets(run, tmp_path, monkeypatch):
 def test_cifar10_is_copied_once_it_is_verified(run, tmp_path, monkeypatch):
     source = tmp_path / "whole"
     for name in (*cifar.CIFAR10.train, *cifar.CIFAR10.test):
-        files.write_aside(source / cifar.CIFAR10.folder / name, bytes(3073))
+        files.write(source / cifar.CIFAR10.folder / name, bytes(3073))
     arguments = ("--from", source, "--data-dir", tmp_path / "copy")
     code, _, error = run("prepare_cifar10.py", *arguments)
     assert code == 2 and "data_batch_1.bin is not the published file" in error

@@ -148,7 +148,7 @@ def unpack(archive: Archive, content: bytes, root: Path) -> None:
         with tarfile.open(fileobj=io.BytesIO(content), mode="r:*") as tar:
             for name in (*archive.train, *archive.test, archive.names):
                 member = tar.extractfile(f"{archive.folder}/{name}")
-                files.write_aside(folder / name, member.read())
+                files.write(folder / name, member.read())
     except (tarfile.TarError, KeyError, EOFError, zlib.error):
         raise UserError(
             f"this archive is not {Path(archive.url).name}, or is cut off; download it again"

@@ -7,13 +7,13 @@ import hashlib
 import http.client
 import json
 import lzma
-import os
 import urllib.request
 import zlib
 from pathlib import Path
 from typing import Dict, Optional, Sequence
 
 from ..errors import UserError
+from ..files import written_aside
 
 MANIFEST = "MANIFEST.json"  # {"files": {name: {"sha256": ...}}}, marks a folder as a sample
 _UNPACK = {"": bytes, ".gz": gzip.decompress, ".xz": lzma.decompress}
@@ -58,19 +58,10 @@ def read(folder: Path, name: str, sha1: str) -> bytes:
     return content
 
 
-def write_aside(path: Path, content: bytes) -> None:
+def write(path: Path, content: bytes) -> None:
     """Write a file so that it is there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(aside, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-    finally:
-        if aside.exists():
-            aside.unlink()
+    with written_aside(str(path)) as aside:
+        Path(aside).write_bytes(content)
 
 
 def missing(folder: Path, layout: str, reason: str = "") -> UserError:

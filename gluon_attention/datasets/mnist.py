@@ -110,7 +110,7 @@ def fetch(folder: Path) -> None:
     for name, (_, md5) in FILES.items():
         if files.find(folder, name) is None:
             urls = [f"{mirror}{name}.gz" for mirror in MIRRORS]
-            files.write_aside(folder / f"{name}.gz", files.download(urls, md5, folder, layout))
+            files.write(folder / f"{name}.gz", files.download(urls, md5, folder, layout))
 
 
 class Draw(NamedTuple):
