@@ -126,21 +126,34 @@ def _deciding(folder):
         return json.loads(archive["progress"].tobytes())["settings"]
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adam", "lamb"])
-def test_a_stopped_run_goes_on_as_if_nothing_had_happened(tmp_path, monkeypatch, optimizer):
-    run(tmp_path / "whole", optimizer=optimizer, lr=0.01, ema=0.9)
+def cut(epoch, folder, monkeypatch, **settings):
+    """Interrupt a run at the start of an epoch, then start it again."""
     keep = engine.Run.epoch
 
     def stop(self, number):
-        if number == 2:
+        if number == epoch:
             raise KeyboardInterrupt
         keep(self, number)
 
     with monkeypatch.context() as patch:
         patch.setattr(engine.Run, "epoch", stop)
         with pytest.raises(KeyboardInterrupt):
-            run(tmp_path / "cut", optimizer=optimizer, lr=0.01, ema=0.9)
-    run(tmp_path / "cut", optimizer=optimizer, lr=0.01, ema=0.9)
+            run(folder, **settings)
+    run(folder, **settings)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "lamb"])
+def test_a_stopped_run_goes_on_as_if_nothing_had_happened(tmp_path, monkeypatch, optimizer):
+    settings = dict(optimizer=optimizer, lr=0.01, ema=0.9)
+    run(tmp_path / "whole", **settings)
+    cut(2, tmp_path / "cut", monkeypatch, **settings)
+    same(last(tmp_path / "whole"), last(tmp_path / "cut"), rtol=0, atol=0)
+
+
+def test_groups_that_alternate_go_on_too(tmp_path, monkeypatch):
+    settings = dict(task=Alternate, optimizer="adam", lr=0.01)
+    run(tmp_path / "whole", **settings)
+    cut(3, tmp_path / "cut", monkeypatch, **settings)
     same(last(tmp_path / "whole"), last(tmp_path / "cut"), rtol=0, atol=0)
 
 
@@ -178,23 +191,6 @@ def test_an_update_moves_its_group_and_nothing_else(tmp_path):
         "body.last.weight",
         "body.last.bias",
     }
-
-
-def test_groups_that_alternate_resume(tmp_path, monkeypatch):
-    run(tmp_path / "whole", task=Alternate, optimizer="adam", lr=0.01)
-    run_epoch = engine.Run.epoch
-
-    def stop(self, number):
-        if number == 3:
-            raise KeyboardInterrupt
-        run_epoch(self, number)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(engine.Run, "epoch", stop)
-        with pytest.raises(KeyboardInterrupt):
-            run(tmp_path / "cut", task=Alternate, optimizer="adam", lr=0.01)
-    run(tmp_path / "cut", task=Alternate, optimizer="adam", lr=0.01)
-    same(last(tmp_path / "whole"), last(tmp_path / "cut"), rtol=0, atol=0)
 
 
 def test_another_setting_does_not_resume(tmp_path):

@@ -1,0 +1,126 @@
+"""The training scripts as a user starts them, and as a machine kills them."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SAMPLE = ROOT / "data" / "sample"
+
+
+def words(script, folder, *flags):
+    return [sys.executable, str(ROOT / "train" / script), "--log-dir", str(folder), *flags]
+
+
+def start(script, folder, *flags, **options):
+    """Run a script to its end on one thread."""
+    environment = dict(os.environ, OMP_NUM_THREADS="1")
+    command = words(script, folder, "--num-gpus", "0", *flags)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, **options)
+
+
+def arrays(path):
+    with np.load(path) as archive:
+        return {name: archive[name] for name in archive.files if name != "progress"}
+
+
+@pytest.fixture(scope="module")
+def tiny_cifar(tmp_path_factory):
+    """A hundred random pictures in the layout of CIFAR-10."""
+    folder = tmp_path_factory.mktemp("cifar") / "cifar-10-batches-bin"
+    folder.mkdir()
+    rng, files = np.random.RandomState(0), {}
+    for name, count in [("data_batch_1.bin", 100), ("test_batch.bin", 20)]:
+        records = rng.randint(256, size=(count, 3073)).astype("uint8")
+        records[:, 0] = np.arange(count) % 10
+        (folder / name).write_bytes(records.tobytes())
+        digest = hashlib.sha256(records.tobytes()).hexdigest()
+        files[name] = {"sha256": digest, "count": count}
+    (folder / "batches.meta.txt").write_text("\n".join(f"class{i}" for i in range(10)))
+    (folder / "MANIFEST.json").write_text(json.dumps({"files": files}))
+    return folder.parent
+
+
+def test_cifar10(tmp_path, tiny_cifar):
+    flags = "--shape slim --epochs 1 -b 16 --mix-up 1 --cutout 8 --epsilon 0.1 --clip 5 --ema 0.9"
+    done = start("cifar10_train.py", tmp_path, "--data-dir", str(tiny_cifar), *flags.split())
+    assert done.returncode == 0, done.stderr
+    run = tmp_path / "cifar10-cifar_residual_attention56_slim"
+    result = json.loads((run / "result.json").read_text())
+    assert result["test_images"] == 20 and result["parameters"] == 1030394
+    assert (run / "masks.png").stat().st_size > 10000
+    for name in ("best.params", "curves.png", "masks.png"):
+        assert str(run / name) in done.stdout
+
+
+def test_imagenet_takes_any_network(tmp_path):
+    flags = "--model cifar_residual_attention56_slim --size 32 --epochs 1 -b 4"
+    done = start(
+        "imagenet_train.py", tmp_path, "--data-dir", str(SAMPLE / "imagenet"), *flags.split()
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_killed_run_ends_as_if_it_had_not_been(tmp_path):
+    flags = ["--data-dir", str(SAMPLE / "mnist"), "--epochs", "4", "--validation", "100"]
+    whole = start("mnist_train.py", tmp_path / "whole", *flags)
+    assert whole.returncode == 0, whole.stderr
+
+    command = words("mnist_train.py", tmp_path / "cut", "--num-gpus", "0", *flags)
+    run = tmp_path / "cut" / "mnist-28"
+    victim = subprocess.Popen(
+        command, env=dict(os.environ, OMP_NUM_THREADS="1"), stdout=subprocess.DEVNULL
+    )
+    deadline = time.time() + 60
+    while not (run / "history.csv").exists() and time.time() < deadline:
+        time.sleep(0.02)
+    time.sleep(0.2)  # some way into an epoch
+    victim.send_signal(signal.SIGKILL)
+    victim.wait()
+    assert (run / "last.npz").exists() and not (run / "result.json").exists()
+
+    again = start("mnist_train.py", tmp_path / "cut", *flags)
+    assert again.returncode == 0 and "going on after epoch" in again.stdout, again.stderr
+    one, other = arrays(tmp_path / "whole" / "mnist-28" / "last.npz"), arrays(run / "last.npz")
+    assert one.keys() == other.keys()
+    for name in one:
+        np.testing.assert_array_equal(one[name], other[name], err_msg=name)
+    tables = [
+        list(csv.DictReader((folder / "history.csv").read_text().splitlines()))
+        for folder in (tmp_path / "whole" / "mnist-28", run)
+    ]
+    for row, twin in zip(*tables):
+        assert {k: v for k, v in row.items() if "second" not in k} == {
+            k: v for k, v in twin.items() if "second" not in k
+        }
+
+
+@pytest.mark.parametrize(
+    "flags, sentence",
+    [
+        (["--num-layers", "93"], "'93' is not one of 56, 92, 128"),
+        (["--num-layer", "92"], "did you mean --num-layers"),
+        (["--data-dir", "/nowhere"], "/nowhere"),
+        (["--num-gpus", "99"], "--num-gpus 0"),
+        (["--log-dir", "/proc/runs"], "/proc/runs"),
+        (["--dtype", "float16"], "float16 needs a GPU"),
+        (["--lr", "1e30", "--log-interval", "2", "-b", "16"], "learning rate"),
+    ],
+)
+def test_mistakes_end_in_one_line(tmp_path, tiny_cifar, flags, sentence):
+    defaults = ["--data-dir", str(tiny_cifar), "--shape", "slim"]
+    done = start("cifar10_train.py", tmp_path, *defaults, *flags)
+    assert done.returncode == 2, done.stderr
+    assert len(done.stderr.splitlines()) == 1 and sentence in done.stderr, done.stderr
+    assert not list(tmp_path.rglob("*.params"))
