@@ -1,4 +1,5 @@
 """Visual attention networks for MXNet Gluon."""
+
 from . import runtime
 
 runtime.prepare()

@@ -1,12 +1,12 @@
 """Windows of images against slicing, padding and averaging in numpy."""
 
+from gluon_attention.errors import UserError
+from gluon_attention.ops.crop import boxcar, boxes, crop, pyramid
+
 import mxnet as mx
 import numpy as np
 import pytest
 from mxnet import autograd, gluon, nd
-
-from gluon_attention.errors import UserError
-from gluon_attention.ops.crop import boxcar, boxes, crop, pyramid
 
 
 class Graph(gluon.HybridBlock):

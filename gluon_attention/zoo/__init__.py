@@ -1,4 +1,5 @@
 """The networks: one file per paper, reached by name."""
+
 from . import recurrent_attention, residual_attention  # noqa: F401
 from .registry import get_model, list_models, options_of
 

@@ -1,4 +1,5 @@
 """Names of networks: registered once, looked up by `get_model`, listed by `list_models`."""
+
 from __future__ import annotations
 
 import difflib
