@@ -1,0 +1,188 @@
+"""The crop of RA-CNN: a box in, what lies in the box out, and a choice of what moves the box.
+
+A box is (tx, ty, tl): its middle, x before y, and half its side, all in the coordinates of
+`ops.crop`, in which the image spans -1 to 1. So (0, 0, 1) is the whole image, tl is the side of the
+box as a share of the image's, and boxes have the proportions of their image.
+
+What moves a box, `gradient`:
+
+- `sampler`: the true gradient of bilinear sampling: how the loss changes when the pixels under the
+  crop slide or spread. Exact and local: on fine texture it points at the next stripe.
+- `mask`: the rule of the paper. The energy of a pixel, E = sum over channels of dL/dcrop squared,
+  says how much it matters. With M the boxcar over the box, whose edges have the slope `sharpness`
+  in half sides of the box, the box descends -sum(E * dM/dbox): it moves to the side that matters.
+  dM/dtl is positive everywhere, so that this alone would widen any box for ever. Of each derivative
+  its mean over the crop is taken off: what is left of dM/dtl is positive at the rim and negative
+  inside, and energy that is the same everywhere pulls at nothing. The sum is divided by the root of
+  the crop's energy, which makes it grow with the loss as a gradient does, not with its square, and
+  it is measured in half sides of the box.
+- `both`: their sum.
+
+With `masked` the crop is multiplied by its boxcar, as the paper has it: the rim fades to zero,
+which in normalised images is the mean colour of the data, not black, and half of it is gone on the
+outer rows. That costs what the box was chosen for, so it is off: the crop is what the box holds.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Tuple
+
+import mxnet as mx
+import numpy as np
+from mxnet import gluon, nd
+
+from ..errors import UserError
+from .crop import Size, boxcar, crop
+from .detach import detach
+
+GRADIENTS = ("sampler", "mask", "both")
+SHARPNESS = 10.0
+
+
+class AttentionCrop(gluon.HybridBlock):
+    """Crops of a batch: images (N, C, H, W) and boxes (N, 3) to (N, C, *size).
+
+    Args:
+        size: height and width of the crops, or one number for both.
+        gradient: what moves the boxes: sampler, mask or both.
+        image_gradient: whether images get the gradient of the crops too.
+        masked: fade the rim of the crops to zero.
+        sharpness: slope of the boxcar's edges, per half side of the box.
+
+    Exported graphs of `mask` and `both` need this module where they are loaded; `sampler` has the
+    same values and needs nothing.
+    """
+
+    def __init__(
+        self,
+        size: Size,
+        gradient: str = "both",
+        image_gradient: bool = False,
+        masked: bool = False,
+        sharpness: float = SHARPNESS,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if gradient not in GRADIENTS:
+            raise UserError(f"gradient must be one of {', '.join(GRADIENTS)}, not {gradient!r}")
+        if sharpness <= 0:
+            raise UserError(f"sharpness must be above 0, not {sharpness}")
+        self.size, self.gradient, self.image_gradient = size, gradient, image_gradient
+        self.masked, self.sharpness = masked, sharpness
+
+    def hybrid_forward(self, F: Any, images: Any, boxes: Any) -> Any:
+        images = images if self.image_gradient else detach(F, images)
+        exact = detach(F, boxes) if self.gradient == "mask" else boxes
+        seen = crop_box(F, images, exact, self.size)
+        if self.gradient != "sampler":
+            seen = F.Custom(seen, boxes, op_type=PULL, sharpness=self.sharpness)
+        if self.masked:
+            still = F.zeros_like(F.slice_axis(boxes, axis=1, begin=0, end=2))
+            seen = F.broadcast_mul(seen, boxcar(F, still, still + 1, self.size, self.sharpness))
+        return seen
+
+
+def crop_box(F: Any, images: Any, boxes: Any, size: Size) -> Any:
+    """What lies in boxes (N, 3), with the true gradient."""
+    half = F.slice_axis(boxes, axis=1, begin=2, end=3)
+    extent = F.concat(half, half, dim=1)
+    return crop(F, images, F.slice_axis(boxes, axis=1, begin=0, end=2), extent, size)
+
+
+def bounded_box(F: Any, free: Any, smallest: float, largest: float) -> Any:
+    """Boxes from any numbers (N, 3): sides between two bounds, and never out of the image.
+
+    Sigmoids, not clips: no box is so far out that its gradient is gone. The middle has the room
+    that the side leaves it.
+    """
+    half = F.slice_axis(free, axis=1, begin=2, end=3)
+    half = smallest + (largest - smallest) * F.sigmoid(half)
+    middle = 2 * F.sigmoid(F.slice_axis(free, axis=1, begin=0, end=2)) - 1
+    return F.concat(F.broadcast_mul(middle, 1 - half), half, dim=1)
+
+
+def inner_box(F: Any, outer: Any, inner: Any) -> Any:
+    """A box given in the coordinates of another one's crop, in those of the image."""
+    half = F.slice_axis(outer, axis=1, begin=2, end=3)
+    shift = F.slice_axis(outer, axis=1, begin=0, end=2)
+    scaled = F.broadcast_mul(inner, half)
+    return F.concat(
+        shift + F.slice_axis(scaled, axis=1, begin=0, end=2),
+        F.slice_axis(scaled, axis=1, begin=2, end=3),
+        dim=1,
+    )
+
+
+def pulls(size: Tuple[int, int], sharpness: float) -> np.ndarray:
+    """What a pixel's energy adds to tx, ty and tl: (3, H, W), each with a mean of zero."""
+
+    def edges(length: int) -> List[np.ndarray]:
+        places = np.linspace(-1, 1, length)
+        rise, fall = (1 / (1 + np.exp(-sharpness * (places + side))) for side in (1, -1))
+        slopes = sharpness * rise * (1 - rise), sharpness * fall * (1 - fall)
+        return [rise - fall, slopes[1] - slopes[0], slopes[0] + slopes[1]]
+
+    (down, down_move, down_grow), (across, across_move, across_grow) = map(edges, size)
+    table = np.stack(
+        [
+            np.outer(down, across_move),
+            np.outer(down_move, across),
+            np.outer(down, across_grow) + np.outer(down_grow, across),
+        ]
+    )
+    return table - table.mean(axis=(1, 2), keepdims=True)
+
+
+class MaskPull(mx.operator.CustomOp):
+    """The crop as it is; on the way back its box gets the pull of its energy.
+
+    The pull is not linear in the gradient of the crop, which no graph of MXNet's operators can be.
+    """
+
+    def __init__(self, sharpness: float) -> None:
+        super().__init__()
+        self.sharpness = sharpness
+        self.tables: Dict[Tuple[Any, Any], nd.NDArray] = {}
+
+    def forward(self, is_train: bool, req: Any, in_data: Any, out_data: Any, aux: Any) -> None:
+        self.assign(out_data[0], req[0], in_data[0])
+
+    def backward(
+        self, req: Any, out_grad: Any, in_data: Any, out_data: Any, in_grad: Any, aux: Any
+    ) -> None:
+        self.assign(in_grad[0], req[0], out_grad[0])
+        energy = out_grad[0].square().sum(axis=1).reshape((len(out_grad[0]), -1))  # (N, HW)
+        total = energy.sum(axis=1, keepdims=True)
+        moved = nd.dot(energy, self._table(out_grad[0]), transpose_b=True)  # (N, 3)
+        self.assign(in_grad[1], req[1], -nd.broadcast_div(moved, (total + 1e-30).sqrt()))
+
+    def _table(self, like: nd.NDArray) -> nd.NDArray:
+        key = like.shape[2:], like.context
+        if key not in self.tables:
+            table = pulls(like.shape[2:], self.sharpness).reshape(3, -1)
+            self.tables[key] = nd.array(table, ctx=like.context, dtype=like.dtype)
+        return self.tables[key]
+
+
+PULL = "gluon_attention_mask_pull"
+
+
+@mx.operator.register(PULL)
+class MaskPullProp(mx.operator.CustomOpProp):
+    """Shapes and arguments of `MaskPull`."""
+
+    def __init__(self, sharpness: str = str(SHARPNESS)) -> None:
+        super().__init__(need_top_grad=True)
+        self.sharpness = float(sharpness)
+
+    def list_arguments(self) -> List[str]:
+        return ["crop", "boxes"]
+
+    def infer_shape(self, in_shape: Any) -> Tuple[Any, Any, Any]:
+        return in_shape, [in_shape[0]], []
+
+    def declare_backward_dependency(self, out_grad: Any, in_data: Any, out_data: Any) -> List[Any]:
+        return [out_grad[0]]
+
+    def create_operator(self, ctx: Any, shapes: Any, dtypes: Any) -> MaskPull:
+        return MaskPull(self.sharpness)

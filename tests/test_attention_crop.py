@@ -1,0 +1,212 @@
+"""RA-CNN's crop: what it shows, what moves its box, and that no box leaves the image."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gluon_attention import UserError
+from gluon_attention.ops.attention_crop import (
+    AttentionCrop,
+    bounded_box,
+    crop_box,
+    inner_box,
+    pulls,
+)
+
+import cv2
+import numpy as np
+import pytest
+from mxnet import autograd, gluon, nd
+
+BOXES = [[0.2, -0.3, 0.5], [-0.45, 0.4, 0.31]]
+
+
+def block(hybridize: bool, *args: Any, **options: Any) -> AttentionCrop:
+    made = AttentionCrop(*args, **options)
+    made.hybridize(hybridize, static_alloc=True, static_shape=True)
+    return made
+
+
+def images_of(*shape: int) -> nd.NDArray:
+    return nd.array(np.random.rand(*shape))
+
+
+def box_gradient(made: Any, images: nd.NDArray, boxes: Any, heads: np.ndarray) -> np.ndarray:
+    """Gradient in the boxes when that in the crops is `heads`."""
+    boxes = nd.array(boxes)
+    boxes.attach_grad()
+    with autograd.record():
+        seen = made(images, boxes)
+    seen.backward(nd.array(heads))
+    return boxes.grad.asnumpy()
+
+
+@pytest.mark.parametrize("gradient", ["sampler", "mask", "both"])
+def test_a_crop_is_what_the_box_holds(gradient: str, hybridize: bool) -> None:
+    image = cv2.GaussianBlur(np.random.rand(41, 61).astype(np.float32), (0, 0), 3)
+    seen = block(hybridize, (11, 13), gradient)(nd.array(image[None, None]), nd.array([BOXES[0]]))
+    x, y, half = BOXES[0]
+    columns = (np.linspace(x - half, x + half, 13) + 1) / 2 * 60
+    rows = (np.linspace(y - half, y + half, 11) + 1) / 2 * 40
+    wanted = cv2.remap(
+        image,
+        np.tile(columns.astype(np.float32), (11, 1)),
+        np.tile(rows.astype(np.float32)[:, None], (1, 13)),
+        cv2.INTER_LINEAR,
+    )
+    np.testing.assert_allclose(seen.asnumpy()[0, 0], wanted, atol=2e-3)  # cv2 rounds to 1/32
+
+
+def test_the_whole_image_is_the_image(hybridize: bool) -> None:
+    images = images_of(2, 3, 9, 9)
+    seen = block(hybridize, 9)(images, nd.array([[0, 0, 1]] * 2))
+    np.testing.assert_allclose(seen.asnumpy(), images.asnumpy(), atol=1e-5)
+
+
+def test_masked_fades_the_rim_alone(hybridize: bool) -> None:
+    seen = block(hybridize, 21, masked=True)(nd.ones((1, 1, 30, 30)), nd.array([[0, 0, 0.5]]))
+    seen = seen.asnumpy()[0, 0]
+    np.testing.assert_allclose([seen[10, 0], seen[0, 0], seen[10, 10]], [0.5, 0.25, 1], atol=1e-3)
+
+
+def test_sampler_is_the_numeric_gradient(hybridize: bool) -> None:
+    # Bilinear sampling has a kink at every pixel; of a smooth image they are small.
+    smooth = [cv2.GaussianBlur(np.random.rand(60, 60), (0, 0), 6) * 20 for _ in range(2)]
+    images = nd.array([smooth] * 2)
+    heads = np.random.randn(2, 2, 5, 5)
+    made = block(hybridize, 5, "sampler")
+    found = box_gradient(made, images, BOXES, heads)
+    for index in np.ndindex(2, 3):
+        ends = []
+        for step in (1e-2, -1e-2):
+            moved = np.array(BOXES)
+            moved[index] += step
+            ends.append((made(images, nd.array(moved)).asnumpy() * heads).sum())
+        assert found[index] == pytest.approx((ends[0] - ends[1]) / 2e-2, rel=2e-2, abs=5e-2)
+
+
+def boxcar(x: float, y: float, half: float, size: int, box: float, sharpness: float) -> np.ndarray:
+    """The mask of a box, at the pixels of the crop of the box (0, 0, `box`)."""
+    places = np.linspace(-box, box, size)
+
+    def side(middle: float) -> np.ndarray:
+        edge = lambda z: 1 / (1 + np.exp(-sharpness / box * z))
+        return edge(places - middle + half) - edge(places - middle - half)
+
+    return np.outer(side(y), side(x))
+
+
+def test_pulls_are_the_slopes_of_the_mask() -> None:
+    """Numeric derivatives in half sides of the box, each less its mean."""
+    box, step, size = 0.4, 1e-5, 15
+    moves = np.eye(3) * step
+    for table, (x, y, half) in zip(pulls((size, size), 8.0), moves):
+        ends = [boxcar(s * x, s * y, box + s * half, size, box, 8.0) for s in (1, -1)]
+        wanted = (ends[0] - ends[1]) / (2 * step) * box
+        np.testing.assert_allclose(table, wanted - wanted.mean(), atol=1e-5)
+
+
+def test_mask_is_the_pull_of_the_energy(hybridize: bool) -> None:
+    heads = np.random.randn(2, 3, 7, 7)
+    found = box_gradient(block(hybridize, 7, "mask"), images_of(2, 3, 20, 20), BOXES, heads)
+    energy = (heads**2).sum(axis=1)
+    wanted = -np.einsum("nhw,khw->nk", energy, pulls((7, 7), 10.0))
+    wanted /= np.sqrt(energy.sum(axis=(1, 2)))[:, None]
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_both_is_the_sum(hybridize: bool) -> None:
+    images, heads = images_of(2, 3, 20, 20), np.random.randn(2, 3, 7, 7)
+    one, other, both = (
+        box_gradient(block(hybridize, 7, kind), images, BOXES, heads)
+        for kind in ("sampler", "mask", "both")
+    )
+    np.testing.assert_allclose(both, one + other, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [8, 9, (12, 16)])
+def test_uniform_energy_pulls_at_nothing(size: Any) -> None:
+    height, width = size if isinstance(size, tuple) else (size, size)
+    heads = np.random.choice([-1, 1], (2, 3, height, width))
+    found = box_gradient(AttentionCrop(size, "mask"), images_of(2, 3, 20, 20), BOXES, heads)
+    np.testing.assert_allclose(found, 0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "step"),
+    [
+        (slice(None), slice(0, 3), (-1, 0, 1)),  # energy on the left: go left, and wider
+        (slice(None), slice(-3, None), (1, 0, 1)),
+        (slice(0, 3), slice(None), (0, -1, 1)),
+        (slice(8, 13), slice(8, 13), (0, 0, -1)),  # in the middle: zoom in
+        (slice(8, 13), slice(11, 16), (1, 0, -1)),
+    ],
+)
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_a_box_moves_to_what_matters(rows: slice, columns: slice, step: tuple, sign: int) -> None:
+    heads = np.zeros((1, 1, 21, 21))
+    heads[:, :, rows, columns] = sign * 1e-4
+    found = -box_gradient(AttentionCrop(21, "mask"), images_of(1, 1, 30, 30), [BOXES[0]], heads)
+    assert tuple(np.sign(np.where(abs(found[0]) < 1e-8, 0, found[0]))) == step
+
+
+def test_the_pull_grows_with_the_loss_and_is_nothing_without(hybridize: bool) -> None:
+    images, heads = images_of(2, 1, 20, 20), np.random.randn(2, 1, 6, 6)
+    made = block(hybridize, 6, "mask")
+    once, thrice, none = (box_gradient(made, images, BOXES, heads * by) for by in (1, 3, 0))
+    np.testing.assert_allclose(thrice, 3 * once, rtol=1e-3, atol=1e-6)
+    assert not none.any()
+
+
+@pytest.mark.parametrize("gradient", ["sampler", "mask", "both"])
+def test_images_get_a_gradient_if_asked(gradient: str, hybridize: bool) -> None:
+    for asked in (False, True):
+        images, boxes = images_of(1, 1, 10, 10), nd.array([BOXES[0]])
+        images.attach_grad()
+        boxes.attach_grad()
+        with autograd.record():
+            seen = block(hybridize, 6, gradient, image_gradient=asked)(images, boxes)
+        seen.backward()
+        assert bool(images.grad.sum().asscalar()) == asked
+        if asked:  # all weight that the crop took from the image
+            assert images.grad.sum().asscalar() == pytest.approx(36, rel=1e-4)
+
+
+def test_boxes_stay_inside_and_keep_their_gradient() -> None:
+    free = nd.array([[x, y, s] for x in (-9, 0, 9) for y in (-9, 0, 9) for s in (-9, 0, 9)])
+    free.attach_grad()
+    with autograd.record():
+        boxes = bounded_box(nd, free, 0.25, 0.9)
+        total = boxes.sum()
+    total.backward()
+    found = boxes.asnumpy()
+    assert (abs(found[:, :2]) + found[:, 2:] <= 1).all()
+    assert found[:, 2].min() >= 0.25 and found[:, 2].max() <= 0.9
+    assert (abs(free.grad.asnumpy()[:, :2]) > 1e-6).all()
+    np.testing.assert_allclose(found[13], [0, 0, 0.575], atol=1e-6)
+
+
+def test_a_crop_of_a_crop_is_the_crop_of_the_inner_box() -> None:
+    ramp = np.linspace(0, 1, 33)
+    images = nd.array((ramp[:, None] * 2 + ramp)[None, None])  # bilinear sampling is exact on it
+    outer, inner = nd.array([BOXES[0]]), nd.array([[-0.2, 0.4, 0.5]])
+    twice = crop_box(nd, crop_box(nd, images, outer, 33), inner, 9)
+    once = crop_box(nd, images, inner_box(nd, outer, inner), 9)
+    np.testing.assert_allclose(twice.asnumpy(), once.asnumpy(), atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:Cannot decide type")  # of the input, until it comes
+@pytest.mark.parametrize("gradient", ["sampler", "both"])
+def test_export_gives_the_same_numbers(tmp_path: Any, gradient: str) -> None:
+    made = block(True, 6, gradient)
+    images, boxes = images_of(2, 3, 20, 20), nd.array(BOXES)
+    wanted = made(images, boxes).asnumpy()
+    made.export(str(tmp_path / "crop"))
+    again = gluon.SymbolBlock.imports(str(tmp_path / "crop-symbol.json"), ["data0", "data1"])
+    np.testing.assert_allclose(again(images, boxes).asnumpy(), wanted, rtol=1e-5)
+
+
+@pytest.mark.parametrize("option", [{"gradient": "x"}, {"sharpness": 0}])
+def test_senseless_options_are_refused(option: dict) -> None:
+    with pytest.raises(UserError, match=next(iter(option))):
+        AttentionCrop(8, **option)
