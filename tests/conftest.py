@@ -5,9 +5,14 @@ from __future__ import annotations
 import os
 import random
 import zlib
-from typing import Any, Iterator
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, NamedTuple, Tuple
 
-import gluon_attention  # noqa: F401 - before MXNet, which it prepares for
+from gluon_attention.datasets.batches import ArrayBatches, Normalise, Splits
+from gluon_attention.training import engine
+from gluon_attention.training.config import Config
+from gluon_attention.training.task import Classification
+from gluon_attention.zoo.base import AttentionNet
 
 import mxnet as mx
 import numpy as np
@@ -43,3 +48,46 @@ def pytest_runtest_makereport(item: Any) -> Iterator[None]:
     value = dict(item.user_properties).get("seed")
     if report.failed and value is not None:
         report.sections.append(("seed", f"replay with GLUON_ATTENTION_SEED={value}"))
+
+
+class Toy(AttentionNet):
+    """A network of a few hundred parameters that shows nothing but logits."""
+
+    def __init__(self, classes: int) -> None:
+        body = mx.gluon.nn.HybridSequential()
+        body.add(mx.gluon.nn.Conv2D(4, 3), mx.gluon.nn.BatchNorm(), mx.gluon.nn.Activation("relu"))
+        body.add(mx.gluon.nn.Dense(classes), mx.gluon.nn.HybridLambda(lambda F, x: (x,)))
+        super().__init__(body)
+        self.classes = classes
+
+    def trace(self, images: Any) -> Any:
+        return Logits(self(images))
+
+    def objective(self, config: Any) -> Classification:
+        return Classification.of(self, config)
+
+
+class Logits(NamedTuple):
+    logits: Any
+
+
+def toy_splits(batch_size: int, part: Tuple[int, int] = (0, 1)) -> Splits:
+    """Forty images of three classes that brightness tells apart."""
+    labels = np.arange(40) % 3
+    noise = np.random.RandomState(0).randint(60, size=(40, 1, 6, 6))
+    images = (noise + 60 * labels[:, None, None, None]).astype("uint8")
+    kind = dict(classes=3, transform=Normalise((0.5,), (0.25,)))
+    train = ArrayBatches(images, labels, batch_size, shuffle=True, part=part, **kind)
+    held = ArrayBatches(images[:15], labels[:15], batch_size, **kind)
+    return Splits(train, held, held, ["a", "b", "c"], (0.5,), (0.25,))
+
+
+@pytest.fixture
+def train_toy(tmp_path: Path) -> Callable[..., Dict[str, Any]]:
+    """A function of settings that trains the toy in `tmp_path / "toy"` and gives the result."""
+
+    def run(**settings: Any) -> Dict[str, Any]:
+        kind = dict(epochs=3, batch_size=8, optimizer="sgd", num_gpus=0, log_dir=str(tmp_path))
+        return engine.train(Config(**{**kind, **settings}), "toy", Toy, toy_splits)
+
+    return run

@@ -128,15 +128,16 @@ class Config:
 
 
 def command(main: Callable[[], None]) -> NoReturn:
-    """Run a script: mistakes of the user are one line and status 2, an interrupt is status 130."""
+    """Run a script: mistakes of the user are one line and status 2, a signal is 130 or 143."""
     try:
         main()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on from the last epoch", file=sys.stderr)
-        sys.exit(130)
+    except KeyboardInterrupt as stop:
+        told = str(stop) or "interrupted; the same command goes on from the last epoch"
+        print(told, file=sys.stderr)
+        sys.exit(getattr(stop, "status", 130))
     sys.exit(0)
 
 

@@ -20,6 +20,7 @@ from .evaluation import Means, Shards, Sums, evaluate, split
 from .monitor import Monitor
 from .optimize import Average, Mover, join
 from .schedule import Schedule
+from .signals import StopRequest
 from .task import Losses, Task, Update
 
 
@@ -56,7 +57,8 @@ def train(
     if content:
         run.progress = checkpoint.restore(content, net, run.movers, run.average)
     try:
-        return run.test() if config.evaluate else run.complete()
+        with run.stop:
+            return run.test() if config.evaluate else run.complete()
     finally:
         run.monitor.close()
 
@@ -92,6 +94,7 @@ class Run:
         self.average = Average(net, config.ema)
         self.progress = Progress(settings=settings)
         self.monitor = Monitor(folder if writes else None, config, steps)
+        self.stop = StopRequest()
 
     def complete(self) -> Dict[str, Any]:
         """Train the epochs that are left, then test."""
@@ -109,7 +112,7 @@ class Run:
         self.monitor.begin(number)
         losses, seconds = self._train(number)
         with self.average.in_place():
-            scores = evaluate(self.task, self.splits.validation, self.devices)
+            scores = evaluate(self.task, self.splits.validation, self.devices, self._check)
             self._record(number, scores, losses, seconds)
             self._keep_weights(number)
             self.monitor.pictures(self.net, self.splits, self._steps_done())
@@ -126,6 +129,7 @@ class Run:
         first, last = number * len(self.splits.train), (number + 1) * len(self.splits.train) - 1
         started = time.time()
         for step, (images, labels) in enumerate(self.splits.train.epoch(number), first):
+            self._check()
             shards = split(images, labels, self.devices)
             rates = {}
             for update in updates:
@@ -140,6 +144,12 @@ class Run:
                 recent = Sums()
         mx.nd.waitall()  # MXNet does not see that backward writes the statistics of BatchNorm
         return total.means(), time.time() - started
+
+    def _check(self) -> None:
+        """Stop here if a signal asked for it."""
+        epoch = self.progress.epoch
+        kept = f"goes on after epoch {epoch}" if epoch else "starts again, as no epoch was done"
+        self.stop.check(f"the same command {kept}")
 
     def move(self, update: Update, shards: Shards, step: int) -> Tuple[List[Losses], float]:
         """Make one update from the shards of a batch."""
@@ -197,7 +207,7 @@ class Run:
         """Read the test split once, with the weights of the best epoch."""
         best = os.path.join(self.folder, checkpoint.BEST)
         self.net.load_parameters(best, ctx=list(self.devices))
-        scores = evaluate(self.task, self.splits.test, self.devices)
+        scores = evaluate(self.task, self.splits.test, self.devices, self._check)
         history = self.progress.history
         speed = np.median([record["images_per_second"] for record in history])
         result = dict(

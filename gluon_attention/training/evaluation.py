@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Iterable, List, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Sequence, Tuple
 
 import mxnet as mx
 import numpy as np
@@ -50,10 +50,16 @@ class Sums:
         self.vectors = {}
 
 
-def evaluate(task: Task, batches: Any, devices: Sequence[mx.Context]) -> Means:
-    """Mean scores over every image of a split."""
+def evaluate(
+    task: Task,
+    batches: Any,
+    devices: Sequence[mx.Context],
+    check: Callable[[], None] = lambda: None,
+) -> Means:
+    """Mean scores over every image of a split; `check` is called before each batch."""
     sums = Sums()
     for images, labels in batches.epoch(0):
+        check()
         sums.add([task.scores(*shard) for shard in split(images, labels, devices)])
     return sums.means()
 

@@ -1,0 +1,74 @@
+"""Ctrl-C and SIGTERM: a run ends between two steps and says how to go on."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from gluon_attention.training import engine, evaluation
+from gluon_attention.training.config import command
+from gluon_attention.training.signals import StopRequest
+
+import pytest
+
+
+def strike(monkeypatch, owner, name, at, number):
+    """Send a signal to this process in the call number `at` of a function, which goes on."""
+    keep, calls = getattr(owner, name), []
+
+    def struck(*words):
+        calls.append(0)
+        if len(calls) == at:
+            os.kill(os.getpid(), number)
+        return keep(*words)
+
+    monkeypatch.setattr(owner, name, struck)
+    return calls
+
+
+@pytest.mark.parametrize(
+    "number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["int", "term"]
+)
+def test_a_signal_ends_the_run_after_its_step(
+    train_toy, tmp_path, monkeypatch, capsys, number, status
+):
+    handler = signal.getsignal(number)
+    with monkeypatch.context() as patch:
+        moves = strike(patch, engine.Run, "move", at=7, number=number)  # of five an epoch
+        with pytest.raises(SystemExit) as ended:
+            command(train_toy)
+    assert ended.value.code == status and len(moves) == 7
+    told = capsys.readouterr().err.splitlines()
+    assert told[0].startswith("stopping after this step")
+    assert told[1:] == [f"stopped by {number.name}; the same command goes on after epoch 1"]
+    assert signal.getsignal(number) is handler
+    names = {path.name for path in (tmp_path / "toy").iterdir() if path.name[0] != "e"}
+    assert names == {"best.params", "config.json", "history.csv", "last.npz"}
+    train_toy()
+    assert "going on after epoch 1 of 3" in capsys.readouterr().out
+
+
+def test_in_the_first_epoch_nothing_is_kept_and_that_is_said(train_toy, monkeypatch):
+    strike(monkeypatch, engine.Run, "move", at=2, number=signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt, match="starts again, as no epoch was done"):
+        train_toy()
+
+
+def test_evaluation_stops_too(train_toy, monkeypatch):
+    reads = strike(monkeypatch, evaluation, "split", at=1, number=signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt):
+        train_toy()
+    assert len(reads) == 1
+
+
+def test_a_second_signal_does_not_wait():
+    with pytest.raises(KeyboardInterrupt), StopRequest() as stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.received == signal.SIGINT
+        os.kill(os.getpid(), signal.SIGINT)
+        raise AssertionError("the second signal was waited for")
+
+
+def test_no_signal_no_stop():
+    with StopRequest() as stop:
+        stop.check("never")
