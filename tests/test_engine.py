@@ -286,3 +286,10 @@ def test_clipping_bounds_a_step(tmp_path):
     learned = [name for name in old if "running" not in name]
     distance = np.sqrt(sum(((old[k] - new[k]) ** 2).sum() for k in learned))
     assert 0 < distance <= steps * 1e-3 * 1.01
+
+
+def test_a_batch_in_parts_is_the_batch(tmp_path, monkeypatch):
+    monkeypatch.setattr(gluon.nn, "BatchNorm", lambda: gluon.nn.Activation("relu"))
+    whole, _ = run(tmp_path / "whole", task=Alternate)
+    parts, _ = run(tmp_path / "parts", task=Alternate, accumulate=3)  # 3, 3 and 2 of 8
+    same(weights(whole), weights(parts), rtol=1e-5, atol=1e-6)

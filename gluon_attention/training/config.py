@@ -53,6 +53,12 @@ class Config:
     seed: int = setting(0, "seed of weights, order, augmentation and noise", low=0, high=2**31 - 1)
     epochs: int = setting(200, "passes over the training set", low=1)
     batch_size: int = setting(64, "images a device and step", "-b", low=1)
+    accumulate: int = setting(
+        1,
+        "parts that a batch is computed in, one after the other, to save memory",
+        low=1,
+        decides=False,
+    )
     workers: int = setting(2, "loader threads", "-j", low=0, decides=False)
     validation: int = setting(5000, "training images kept to choose the best epoch", low=1)
 

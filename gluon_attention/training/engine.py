@@ -16,7 +16,7 @@ from ..errors import UserError
 from . import checkpoint
 from .checkpoint import Progress
 from .config import Config
-from .evaluation import Means, Shards, Sums, evaluate, split
+from .evaluation import Means, Shards, Sums, accumulated, evaluate, located, split
 from .monitor import Monitor
 from .optimize import Average, Mover, join
 from .schedule import Schedule
@@ -153,12 +153,16 @@ class Run:
 
     def move(self, update: Update, shards: Shards, step: int) -> Tuple[List[Losses], float]:
         """Make one update from the shards of a batch."""
-        with autograd.record():
-            losses = [update.loss(images, labels) for images, labels in shards]
-            totals = [sum(part.sum() for part in parts.values()) for parts in losses]
-        autograd.backward(totals)
+        mover, losses = self.movers[update.group], []
+        mover.begin()
+        for part in accumulated(shards, self.config.accumulate):
+            with autograd.record():
+                found = [update.loss(images, labels) for images, labels in part]
+                totals = [sum(vector.sum() for vector in named.values()) for named in found]
+            autograd.backward(totals)
+            losses += found
         samples = sum(len(images) for images, _ in shards) * self.workers
-        return losses, self.movers[update.group].step(step, samples)
+        return losses, mover.step(step, samples)
 
     def _finite(self, means: Means, step: int, rates: Means) -> None:
         for name, value in means.items():
@@ -208,6 +212,7 @@ class Run:
         best = os.path.join(self.folder, checkpoint.BEST)
         self.net.load_parameters(best, ctx=list(self.devices))
         scores = evaluate(self.task, self.splits.test, self.devices, self._check)
+        scores.update(located(self.net, self.splits.test, self.devices[0]))
         history = self.progress.history
         speed = np.median([record["images_per_second"] for record in history])
         result = dict(

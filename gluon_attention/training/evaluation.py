@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, Iterable, List, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Sequence, Tuple
 
 import mxnet as mx
 import numpy as np
@@ -62,6 +62,43 @@ def evaluate(
         check()
         sums.add([task.scores(*shard) for shard in split(images, labels, devices)])
     return sums.means()
+
+
+def located(net: Any, batches: Any, device: mx.Context) -> Means:
+    """How well the last box of each image lies, where a split knows what it should hold.
+
+    `batches.regions()` gives left, top, right and bottom of the place that matters in each image,
+    (N, 4), in [-1, 1] of the image. No network is ever trained on them.
+    """
+    if not hasattr(batches, "regions") or "boxes" not in getattr(net.Trace, "_fields", ()):
+        return {}
+    regions, found = batches.regions(), []
+    for images, _ in batches.epoch(0):
+        boxes = net.trace(nd.array(images, ctx=device)).boxes
+        if isinstance(boxes, list):  # of one scale: there are none
+            return {}
+        found.append(boxes[:, -1].asnumpy())
+    boxes = np.concatenate(found)
+    middle, half = boxes[:, :2], boxes[:, 2:]
+    low, high = regions[:, :2], regions[:, 2:]
+    holds = (middle - half <= low) & (high <= middle + half)
+    hits = (low <= middle) & (middle <= high)
+    return {
+        "box_holds_region": float(holds.all(axis=1).mean()),
+        "box_centre_in_region": float(hits.all(axis=1).mean()),
+    }
+
+
+def accumulated(shards: Shards, parts: int) -> Iterator[Shards]:
+    """The shards of a batch in so many smaller ones, one after the other."""
+    for part in range(parts):
+        cut = []
+        for images, labels in shards:
+            rows = slice(len(images) * part // parts, len(images) * (part + 1) // parts)
+            if rows.start < rows.stop:
+                cut.append((images[rows], labels[rows]))
+        if cut:
+            yield cut
 
 
 def split(images: Any, labels: Any, devices: Sequence[mx.Context]) -> Shards:

@@ -34,15 +34,24 @@ class Mover:
         self.parameters = [
             p for p in named_parameters(group.blocks).values() if p.grad_req != "null"
         ]
+        self.sums = getattr(config, "accumulate", 1) > 1  # gradients of the parts of a batch
         for parameter in self.parameters:
             if parameter.name.endswith(_WITHOUT_DECAY):
                 parameter.wd_mult = 0.0
+            if self.sums:
+                parameter.grad_req = "add"
         options = dict(wd=config.weight_decay, learning_rate=config.lr * group.lr_scale)
         if config.optimizer in ("sgd", "nag"):
             options["momentum"] = config.momentum
         if kvstore == "dist_async":  # the server updates, so it needs the schedule
             options["lr_scheduler"] = schedule
         self.trainer = _trainer(self.parameters, config.optimizer, options, kvstore)
+
+    def begin(self) -> None:
+        """A step starts: what gradients were summed before is forgotten."""
+        if self.sums:
+            for parameter in self.parameters:
+                parameter.zero_grad()
 
     def step(self, when: int, samples: int) -> float:
         """Move along gradients summed over `samples` at step `when` of the run; give the rate."""
