@@ -11,6 +11,7 @@ from mxnet.base import MXNetError
 
 from ..errors import UserError
 from ..zoo.attention_module import AttentionModule, MaskLevel
+from ..zoo.backbones import Backbone, freeze_bn
 from ..zoo.residual_attention import ResidualAttention
 
 Arrays = Dict[str, nd.NDArray]
@@ -40,6 +41,43 @@ def load_weights(net: gluon.Block, file: str, ctx: Any = None) -> None:
     _check(file, origin, arrays, parameters)
     for name, parameter in parameters.items():
         parameter._load_init(arrays[name], ctx, cast_dtype=True)
+
+
+def load_backbone(backbone: Backbone, file: str, ctx: Any = None) -> None:
+    """Load the features of a whole network, saved from Gluon's zoo or GluonCV's; its head is left.
+
+    GluonCV's MobileNetV2 has no expansion in its first bottleneck and Gluon's has: there, what the
+    file lacks becomes an identity that is not trained. What it is given has been through a ReLU6,
+    and so has what it gives.
+    """
+    arrays = _read(file)
+    parameters = backbone.layers._collect_params_with_prefix()
+    if not any("." in name for name in arrays):  # saved by an old version of MXNet
+        arrays = {key: arrays[old] for key, old in backbone.legacy.items() if old in arrays}
+    else:
+        prefix = "features." if any(name.startswith("features.") for name in arrays) else ""
+        arrays = {n[len(prefix) :]: a for n, a in arrays.items() if n.startswith(prefix)}
+    first = getattr(backbone.layers[3], "out", None) if len(backbone.layers) > 3 else None
+    if first is not None and "3.out.7.gamma" in parameters and "3.out.7.gamma" not in arrays:
+        arrays = _with_identity(arrays)
+        freeze_bn(first[1])
+        first[0].weight.grad_req = "null"
+    _check(file, "a backbone", {n: arrays[n] for n in parameters if n in arrays}, parameters)
+    for name, parameter in parameters.items():
+        parameter._load_init(arrays[name], ctx, cast_dtype=True)
+
+
+def _with_identity(arrays: Arrays) -> Arrays:
+    """The first bottleneck behind a 1x1 convolution and a BatchNorm that do nothing."""
+    moved = {}
+    for name, array in arrays.items():
+        match = re.match(r"3\.out\.(\d+)\.(.*)", name)
+        moved[f"3.out.{int(match[1]) + 3}.{match[2]}" if match else name] = array
+    channels = arrays["3.out.0.weight"].shape[0]
+    moved["3.out.0.weight"] = nd.eye(channels).reshape((channels, channels, 1, 1))
+    for name, value in (("gamma", 1), ("beta", 0), ("running_mean", 0), ("running_var", 1 - 1e-5)):
+        moved[f"3.out.1.{name}"] = nd.full((channels,), value)
+    return moved
 
 
 def _read(file: str) -> Arrays:

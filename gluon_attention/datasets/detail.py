@@ -1,0 +1,200 @@
+"""A generated data set that nobody can read without looking closely.
+
+A scene holds a large coloured shape, which gives the group, and on it a small grey mark, whose
+stripes decide the class within the group. A coarse look, the image with every `coarse`-th part of
+its side averaged to a pixel, shows where the mark is and nothing else of it: over every such pixel
+the stripes average to the grey of the mark, exactly.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, List, NamedTuple, Tuple
+
+import cv2
+import numpy as np
+
+from ..errors import UserError
+from .batches import ArrayBatches, Normalise, Splits
+
+SHAPES = ("disc", "square", "cross", "triangle")
+STRIPES = ("flat", "rising", "upright", "falling")
+CLASSES = tuple(f"{stripes}_on_{shape}" for shape in SHAPES for stripes in STRIPES)
+MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
+MARK, PERIOD = 0.125, 1.5  # half side; coarse pixels a stripe
+CONTRAST, NOISE = 75.0, 8.0  # of 255; more contrast would be clipped and so leave a trace
+CHUNK = 32
+
+
+class Scenes(NamedTuple):
+    """Images, what they show and where their mark is."""
+
+    images: np.ndarray  # (N, 3, size, size) uint8
+    labels: np.ndarray  # (N,)
+    marks: np.ndarray  # (N, 4): left, top, right and bottom, the image spans -1 to 1
+
+
+def detail(
+    batch_size: int,
+    *,
+    size: int = 192,
+    coarse: int = 64,
+    train: int = 1600,
+    validation: int = 400,
+    test: int = 400,
+    seed: int = 0,
+    part: Tuple[int, int] = (0, 1),
+) -> Splits:
+    """Batches of generated scenes; validation and test know the marks: `batches.regions()`.
+
+    Args:
+        size: side of the images, a multiple of `coarse`.
+        coarse: side at which the stripes cannot be seen.
+        train, validation, test: images.
+    """
+
+    def of(stream: int, count: int, **order: Any) -> ArrayBatches:
+        found = scenes(count, size, coarse, [seed, stream])
+        batches = ArrayBatches(
+            found.images,
+            found.labels,
+            batch_size,
+            len(CLASSES),
+            transform=Normalise(MEAN, STD),
+            **order,
+        )
+        batches.regions = lambda: found.marks
+        return batches
+
+    return Splits(
+        of(0, train, shuffle=True, seed=seed, part=part),
+        of(1, validation),
+        of(2, test),
+        classes=CLASSES,
+        mean=MEAN,
+        std=STD,
+    )
+
+
+def scenes(count: int, size: int, coarse: int, seed: Any = 0) -> Scenes:
+    """Scenes of all classes in equal shares, in random order."""
+    if coarse < 16 or size % coarse or size < 2 * coarse:
+        raise UserError(
+            f"size must be a multiple of coarse, twice as much or more, and coarse 16 or more, "
+            f"not {size} and {coarse}"
+        )
+    rng = np.random.default_rng(seed)
+    labels = rng.permutation(np.arange(count) % len(CLASSES))
+    images = np.empty((count, 3, size, size), np.uint8)
+    marks = np.empty((count, 4))
+    for start in range(0, count, CHUNK):
+        rows = slice(start, start + CHUNK)
+        images[rows], marks[rows] = _draw(labels[rows], size, coarse, rng)
+    return Scenes(images, labels, marks)
+
+
+def write_cub(
+    root: str, count: int, *, size: int = 192, coarse: int = 64, test: float = 0.4, seed: int = 0
+) -> None:
+    """Write scenes in the layout of CUB-200-2011, `test` of them as its test images.
+
+    Pictures are PNG: JPEG would blur the stripes. Boxes are those of the marks.
+    """
+    folder, found = Path(root), scenes(count, size, coarse, seed)
+    lists: List[List[str]] = [[] for _ in range(4)]
+    names = [f"{label + 1:03d}.{name}" for label, name in enumerate(CLASSES)]
+    for name in names:
+        (folder / "images" / name).mkdir(parents=True, exist_ok=True)
+    first_test = count - round(count * test)
+    for row, (image, label, mark) in enumerate(zip(*found)):
+        file = f"{names[label]}/{row + 1:05d}.png"
+        cv2.imwrite(str(folder / "images" / file), image.transpose(1, 2, 0)[..., ::-1])
+        left, top, right, bottom = (mark + 1) / 2 * (size - 1)
+        box = f"{left:.1f} {top:.1f} {right - left + 1:.1f} {bottom - top + 1:.1f}"
+        values = (file, str(label + 1), str(int(row < first_test)), box)
+        for lines, value in zip(lists, values):
+            lines.append(f"{row + 1} {value}\n")
+    lists.append([f"{label + 1} {name}\n" for label, name in enumerate(names)])
+    files = ("images", "image_class_labels", "train_test_split", "bounding_boxes", "classes")
+    for file, lines in zip(files, lists):
+        (folder / f"{file}.txt").write_text("".join(lines), encoding="utf-8")
+
+
+def _draw(
+    labels: np.ndarray, size: int, coarse: int, rng: np.random.Generator
+) -> Tuple[np.ndarray, np.ndarray]:
+    """Images and marks of some labels."""
+    count, places = len(labels), np.linspace(-1, 1, size, dtype=np.float32)
+    group, stripes = labels // len(STRIPES), labels % len(STRIPES)
+    radius = rng.uniform(0.5, 0.7, size=count)
+    middle = rng.uniform(-1, 1, size=(count, 2)) * (0.95 - radius)[:, None]
+    mark = _place(group, middle, radius, rng)
+    x, y = places[None, None, :], places[None, :, None]
+
+    def column(values: np.ndarray) -> np.ndarray:
+        return values.astype(np.float32)[:, None, None]
+
+    def away(points: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+        return x - column(points[:, 0]), y - column(points[:, 1])
+
+    across, down = away(middle)
+    shape = _inside(column(group), across / column(radius), down / column(radius))
+    ground, colour = rng.uniform(60, 195, size=(2, count, 3))
+    colour[np.arange(count), rng.integers(3, size=count)] = rng.choice([20, 235], size=count)
+    pixels = np.where(
+        shape[:, None], *(c[..., None, None].astype(np.float32) for c in (colour, ground))
+    )
+    across, down = away(mark)
+    disc = across**2 + down**2 < MARK**2
+    angle = stripes * (np.pi / 4) + np.pi / 2
+    pitch = 2 * np.pi * coarse / 2 / PERIOD
+    wave = np.cos(
+        pitch * (across * column(np.cos(angle)) + down * column(np.sin(angle)))
+        + column(rng.uniform(0, 2 * np.pi, size=count))
+    )
+    grey = 128 + CONTRAST * _unseen(wave * disc, size // coarse, disc)
+    pixels = np.where(disc[:, None], grey[:, None], pixels)
+    pixels += rng.normal(0, NOISE, size=pixels.shape).astype(np.float32)
+    boxes = np.concatenate([mark - MARK, mark + MARK], axis=1)
+    return np.clip(pixels + 0.5, 0, 255).astype(np.uint8), boxes
+
+
+def _inside(group: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Whether points, in radii from the middle of a shape, are in it."""
+    x, y = np.abs(x), np.broadcast_to(y, np.broadcast_shapes(x.shape, np.shape(y)))
+    tall = np.abs(y)
+    return np.choose(
+        group.astype(int),
+        [
+            x**2 + tall**2 < 1,
+            np.maximum(x, tall) < 0.85,
+            (np.minimum(x, tall) < 0.38) & (np.maximum(x, tall) < 1),
+            (y < 0.8) & (2 * x < y + 1),
+        ],
+    )
+
+
+def _place(
+    group: np.ndarray, middle: np.ndarray, radius: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """A place on every shape, so far from its rim that the mark has room: (N, 2)."""
+    tries = rng.uniform(-1, 1, size=(len(group), 256, 2))
+    room = MARK / radius[:, None]
+    fits = np.ones(tries.shape[:2], bool)
+    for angle in np.arange(8) * (np.pi / 4):
+        rim = tries + np.stack([np.cos(angle) * room, np.sin(angle) * room], axis=-1)
+        fits &= _inside(group[:, None], rim[..., 0], rim[..., 1])
+    chosen = tries[np.arange(len(group)), fits.argmax(axis=1)]
+    return middle + chosen * radius[:, None]
+
+
+def _unseen(wave: np.ndarray, pitch: int, disc: np.ndarray) -> np.ndarray:
+    """The wave less its mean over what each coarse pixel has of the disc."""
+    count, size = wave.shape[0], wave.shape[1]
+
+    def sums(values: np.ndarray) -> np.ndarray:
+        parts = values.reshape(count, size // pitch, pitch, size // pitch, pitch)
+        return parts.sum(axis=(2, 4), dtype=np.float32)
+
+    means = sums(wave) / np.maximum(sums(disc), 1)
+    return (wave - means.repeat(pitch, axis=1).repeat(pitch, axis=2)) * disc

@@ -1,0 +1,111 @@
+"""Feature extractors by name: any network of Gluon's model zoo, or of GluonCV's, without its head.
+
+What is kept is everything before the first fully connected layer, less the pooling in front of
+it, so that features keep their places: (N, 3, H, W) to (N, channels, h, w). `tiny` is a small
+network of this package, for small images.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Dict
+
+from mxnet import gluon, sym
+from mxnet.gluon import nn
+from mxnet.gluon.model_zoo import vision
+
+from ..errors import UserError
+
+_HEAD = (nn.Dense, nn.Flatten, nn.GlobalAvgPool2D)
+_POOLING = (nn.MaxPool2D, nn.AvgPool2D, nn.Dropout)
+
+
+class Backbone(gluon.HybridBlock):
+    """Features of images.
+
+    Attributes:
+        channels: of the features.
+        legacy: names that files of old versions of MXNet have for the parameters.
+    """
+
+    def __init__(self, layers: nn.HybridSequential, legacy: str = "", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.layers = layers
+        self.channels = _channels(layers)
+        self.legacy: Dict[str, str] = {
+            name: parameter.name[len(legacy) :]
+            for name, parameter in layers._collect_params_with_prefix().items()
+        }
+
+    def hybrid_forward(self, F: Any, images: Any) -> Any:
+        return self.layers(images)
+
+
+def backbone(name: str, frozen_bn: bool = False) -> Backbone:
+    """A backbone by name, without weights.
+
+    Args:
+        name: of a network of `mxnet.gluon.model_zoo.vision`, of GluonCV if that is installed, or
+            `tiny`.
+        frozen_bn: normalise by the statistics that were loaded and leave them and the scales as
+            they are: batches of a few images have none worth learning from.
+    """
+    made = Backbone(_tiny()) if name == "tiny" else _cut(name)
+    if frozen_bn:
+        freeze_bn(made)
+    return made
+
+
+def freeze_bn(block: gluon.Block) -> None:
+    """Make every BatchNorm in a block a fixed affine map."""
+    if isinstance(block, nn.BatchNorm):
+        block._kwargs["use_global_stats"] = True
+        for parameter in block.params.values():
+            parameter.grad_req = "null"
+    for child in block._children.values():
+        freeze_bn(child)
+
+
+def _tiny() -> nn.HybridSequential:
+    """Three strides of two, 128 channels."""
+    layers = nn.HybridSequential()
+    with layers.name_scope():
+        for channels, stride in ((16, 1), (32, 2), (32, 1), (64, 2), (64, 1), (128, 2)):
+            layers.add(nn.Conv2D(channels, 3, stride, padding=1, use_bias=False))
+            layers.add(nn.BatchNorm(), nn.Activation("relu"))
+    return layers
+
+
+def _cut(name: str) -> Backbone:
+    whole = _whole(name)
+    layers = getattr(whole, "features", None)
+    if not isinstance(layers, nn.HybridSequential):
+        raise UserError(
+            f"'{name}' keeps no sequence of layers in .features; take another backbone, such as "
+            "mobilenetv2_1.0, vgg19 or resnet50_v2"
+        )
+    kept = list(layers)
+    ends = [index for index, layer in enumerate(kept) if isinstance(layer, _HEAD)]
+    kept = kept[: ends[0]] if ends else kept
+    while isinstance(kept[-1], _POOLING):
+        kept.pop()
+    return Backbone(layers[: len(kept)], whole.prefix)
+
+
+def _whole(name: str) -> gluon.HybridBlock:
+    try:
+        return vision.get_model(name)
+    except ValueError:
+        known = "a network of mxnet.gluon.model_zoo.vision or tiny"
+    try:
+        from gluoncv.model_zoo import get_model
+    except ImportError:
+        raise UserError(f"backbone must be {known}, not '{name}'; GluonCV has more") from None
+    try:
+        return get_model(name)
+    except ValueError:
+        raise UserError(f"backbone must be {known}, or of GluonCV, not '{name}'") from None
+
+
+def _channels(layers: nn.HybridSequential) -> int:
+    image = (1, 3, 224, 224)
+    return layers(sym.var("images")).infer_shape(images=image)[1][0][1]

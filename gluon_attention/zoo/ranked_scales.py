@@ -1,0 +1,169 @@
+"""How a network that looks closer and closer learns what to answer and where to look.
+
+Three stages: the first scale alone; the APNs, towards the strongest response of the features; then
+answers with boxes held still, and boxes with everything else held still, in turn.
+"""
+
+from __future__ import annotations
+
+from typing import Any, List, NamedTuple, Tuple
+
+from mxnet import autograd, nd
+
+from ..errors import UserError
+from ..ops.attention_crop import AttentionCrop
+from ..training.task import Classification, Group, Losses, Task, Update, cross_entropy
+
+
+class Stages(NamedTuple):
+    """Epochs of the schedule."""
+
+    first: int = 10  # the first scale alone
+    locate: int = 2  # boxes towards the strongest response
+    turn: int = 1  # epochs of answers, then as many of boxes; 0 does both for every batch
+
+
+class RankedScales(Task):
+    """Cross entropy for every answer; for the boxes, a finer scale that is surer by a margin."""
+
+    def __init__(
+        self,
+        net: Any,
+        smoothing: float = 0.0,
+        margin: float = 0.05,
+        gradient: str = "both",
+        stages: Stages = Stages(),  # noqa: B008 - it cannot change
+        attend_lr: float = 0.1,
+    ) -> None:
+        if min(stages) < 0:
+            raise UserError(f"epochs of stages must be whole numbers from 0, not {tuple(stages)}")
+        self.net, self.body, self.margin, self.stages = net, net.body, margin, stages
+        self.attend_lr = attend_lr
+        self.answers = Classification(net, net.classes, smoothing)
+        self.crops = [AttentionCrop(size, gradient) for size in net.body.crops]
+        for crop in self.crops:
+            crop.hybridize()
+
+    @classmethod
+    def of(cls, net: Any, config: Any) -> RankedScales:
+        """The task that the settings ask for."""
+        known = {name: getattr(config, name, None) for name in ("margin", "gradient", "attend_lr")}
+        stages = getattr(config, "stages", None)
+        if stages is not None and len(stages) != 3:
+            raise UserError(f"--stages takes three numbers of epochs, not {len(stages)}")
+        given = {name: value for name, value in known.items() if value is not None}
+        return cls(net, config.label_smoothing, stages=Stages(*stages or ()), **given)
+
+    def groups(self) -> List[Group]:
+        body = self.body
+        found = [
+            Group("first", [body.backbones[0], body.heads[0]]),
+            Group("classify", [body.backbones, body.heads, body.fused]),
+        ]
+        if self.crops:  # two optimizers, so that ranking starts without momenta of the stage before
+            found += [
+                Group("locate", [body.apns]),
+                Group("attend", [body.apns], self.attend_lr),
+            ]
+        return found
+
+    def updates(self, epoch: int) -> List[Update]:
+        first, locate, turn = self.stages
+        answer, rank = Update("classify", self.classify), Update("attend", self.rank)
+        if epoch < first:
+            return [Update("first", self.fine_tune)]
+        if not self.crops:
+            return [answer]
+        if epoch < first + locate:
+            return [Update("locate", self.locate)]
+        if not turn:
+            return [answer, rank]
+        return [rank if (epoch - first - locate) // turn % 2 else answer]
+
+    def fine_tune(self, images: nd.NDArray, labels: nd.NDArray) -> Losses:
+        """The first scale alone."""
+        features = self.body.features(self.body.whole(nd, images), 0)
+        _, logits = self.body.heads[0](features)
+        return {"classify1": cross_entropy(logits, self.answers.targets(labels))}
+
+    def classify(self, images: nd.NDArray, labels: nd.NDArray) -> Losses:
+        """Every answer, with boxes that no gradient reaches."""
+        body, targets = self.body, self.answers.targets(labels)
+        view, box, descriptors, losses = body.whole(nd, images), None, [], {}
+        for scale in range(body.scales):
+            features = body.features(view, scale)
+            descriptor, logits = body.heads[scale](features)
+            descriptors.append(descriptor)
+            losses[f"classify{scale + 1}"] = cross_entropy(logits, targets)
+            if scale < len(self.crops):
+                with autograd.pause():
+                    box = body.box(nd, features, box, scale)
+                    view = self.crops[scale](images, box)
+        fused = body.fused(nd.concat(*descriptors, dim=1))
+        losses["classify_fused"] = cross_entropy(fused, targets)
+        return losses
+
+    def locate(self, images: nd.NDArray, labels: nd.NDArray) -> Losses:
+        """Boxes of half the side around the strongest response, by the distance to them."""
+        body, losses, outer = self.body, {}, None
+        view = body.whole(nd, images)
+        for scale, crop in enumerate(self.crops):
+            with autograd.pause():
+                features = body.features(view, scale)
+                wanted = strongest(features)
+            with autograd.predict_mode():
+                inner = body.apns[scale](features)
+            losses[f"locate{scale + 2}"] = nd.smooth_l1(inner - wanted, scalar=1).sum(axis=1)
+            with autograd.pause():
+                outer = body.box(nd, features, outer, scale)
+                view = crop(images, outer)
+        return losses
+
+    def rank(self, images: nd.NDArray, labels: nd.NDArray) -> Losses:
+        """How much less than a margin a closer look is surer of the true class.
+
+        The look before is the standard and gets no gradient. Backbones and heads are neither moved
+        nor even differentiated: the gradient is taken in the boxes, and goes on from there.
+        """
+        body, losses, box = self.body, {}, None
+        with autograd.predict_mode():
+            with autograd.pause():
+                features, before = self._look(body.whole(nd, images), labels, 0)
+            for scale, crop in enumerate(self.crops):
+                box = body.box(nd, features.detach(), box, scale)
+                here = box.detach()
+                here.attach_grad()
+                features, sure = self._look(crop(images, here), labels, scale + 1)
+                missing = nd.relu(before - sure + self.margin)
+                (pull,) = autograd.grad(missing, [here], train_mode=False)
+                moved = (box * pull).sum(axis=1)  # has that gradient; the value is of no interest
+                losses[f"rank{scale + 2}"] = moved + (missing - moved).detach()
+                before = sure.detach()
+        return losses
+
+    def _look(self, view: nd.NDArray, labels: nd.NDArray, scale: int) -> Tuple[Any, Any]:
+        """Features, and the probability of the true class (N,)."""
+        features = self.body.features(view, scale)
+        _, logits = self.body.heads[scale](features)
+        return features, nd.softmax(logits.astype("float32")).pick(labels)
+
+    def scores(self, images: nd.NDArray, labels: nd.NDArray) -> Losses:
+        trace, labels = self.net.trace(images), labels.astype("float32")
+        scores = {"accuracy": trace.logits.argmax(axis=1) == labels}
+        for scale in range(self.body.scales):
+            scores[f"accuracy_{scale + 1}"] = trace.scale_logits[:, scale].argmax(axis=1) == labels
+        for scale in range(len(self.crops)):
+            scores[f"side_{scale + 2}"] = trace.boxes[:, scale, 2]
+        scores["cross_entropy"] = -nd.log_softmax(trace.logits.astype("float32")).pick(labels)
+        return scores
+
+
+def strongest(features: nd.NDArray, half: float = 0.5) -> nd.NDArray:
+    """The box of a side around the largest mean of all channels, moved into the image: (N, 3)."""
+    height, width = features.shape[2:]
+    peak = features.mean(axis=1).reshape((0, -1)).argmax(axis=1)
+    row = nd.floor(peak / width)
+    x = (peak - row * width) * (2 / max(width - 1, 1)) - 1
+    y = row * (2 / max(height - 1, 1)) - 1
+    inside = nd.stack(x, y, axis=1).clip(half - 1, 1 - half)
+    return nd.concat(inside, nd.full((len(features), 1), half, ctx=features.context), dim=1)
