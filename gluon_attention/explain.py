@@ -107,14 +107,53 @@ def glimpse_tiles(
     return tiles
 
 
+def box_tiles(image: np.ndarray, trace: Any, index: int, channel: Optional[int] = None) -> Tiles:
+    """The boxes of RA-CNN on the image, then what each of them holds, enlarged.
+
+    A tile says which scale it is, its answer and how sure it is of it.
+    """
+    base, (height, width) = _resize(image), image.shape[:2]
+    boxes = trace.boxes[index].asnumpy() if len(trace.boxes) else []  # none at one scale
+    answers = nd.softmax(trace.scale_logits[index]).asnumpy()  # (K, classes)
+    corners = [np.concatenate([box[:2] - box[2], box[:2] + box[2]]) for box in boxes]
+    pixels = [(corner + 1) / 2 * ([width - 1, height - 1] * 2) + 0.5 for corner in corners]
+    marked = Image.fromarray(base)
+    draw = ImageDraw.Draw(marked)
+    colours = COLOURS[np.linspace(255, 150, max(len(boxes), 1)).astype(int)]
+    for box, colour in zip(pixels, colours):
+        grown = list(map(float, box * (base.shape[1] / width)))
+        draw.rectangle(grown, outline=tuple(map(int, colour)), width=3)
+    views = [np.asarray(marked)]
+    for left, top, right, bottom in pixels:
+        scale = np.array([[right - left, 0, left], [0, bottom - top, top]])
+        scale[:, :2] /= base.shape[1::-1]
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        views.append(cv2.warpAffine(image, scale, base.shape[1::-1], flags=flags))
+    best = answers.argmax(axis=1)
+    return [
+        _tile(view, f"{scale + 1}: {best[scale]} {100 * answers[scale, best[scale]]:.0f} %")
+        for scale, view in enumerate(views)
+    ]
+
+
 # What a trace exposes decides what is drawn: field of the trace -> painter(image, trace, index).
-PAINTERS: Dict[str, Callable[..., Tiles]] = {"masks": mask_tiles, "windows": glimpse_tiles}
+PAINTERS: Dict[str, Callable[..., Tiles]] = {
+    "masks": mask_tiles,
+    "windows": glimpse_tiles,
+    "boxes": box_tiles,
+}
 
 
 def save_png(path: str, picture: np.ndarray) -> None:
     """Write a picture (H, W, 3) uint8."""
     with written_aside(path) as aside:
         Image.fromarray(picture).save(aside, format="PNG")
+
+
+def load_png(path: str) -> np.ndarray:
+    """A picture as `save_png` took it."""
+    with Image.open(path) as picture:
+        return np.asarray(picture.convert("RGB"))
 
 
 def save_gif(path: str, frames: Tiles, seconds: float = 0.8) -> None:

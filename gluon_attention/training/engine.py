@@ -115,7 +115,7 @@ class Run:
             scores = evaluate(self.task, self.splits.validation, self.devices, self._check)
             self._record(number, scores, losses, seconds)
             self._keep_weights(number)
-            self.monitor.pictures(self.net, self.splits, self._steps_done())
+            self.monitor.pictures(self.net, self.splits, self._steps_done(), number + 1)
         if self.writes:
             checkpoint.save(self.folder, self.net, self.movers, self.average, self.progress)
         self.monitor.end(self.progress.history, scores, self._steps_done())

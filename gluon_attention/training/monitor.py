@@ -20,6 +20,7 @@ from ..files import write_text, written_aside
 from .optimize import named_parameters
 
 Record = Dict[str, float]
+MOVIES = ("boxes",)  # pictures that say most by how they change from epoch to epoch
 
 
 class Monitor:
@@ -73,14 +74,21 @@ class Monitor:
         self._scalars("speed", {"images_per_second": record["images_per_second"]}, step)
         self.events.flush()
 
-    def pictures(self, net: Any, splits: Any, step: int, count: int = 4) -> List[str]:
-        """What the network attends to on the first validation images, as PNG files and events."""
+    def pictures(
+        self, net: Any, splits: Any, step: int, epoch: int = 0, count: int = 4
+    ) -> List[str]:
+        """What the network attends to on the first validation images, as PNG files and events.
+
+        An `epoch` is kept, to be a frame of the movie of its kind at the end.
+        """
         if not self.folder:
             return []
         paths, raw = [], _raw(splits, count)
         for name, picture in explain.pictures(net, raw, splits.mean, splits.std).items():
             paths.append(os.path.join(self.folder, f"{name}.png"))
             explain.save_png(paths[-1], picture)
+            if name in MOVIES and epoch:
+                explain.save_png(self._frame(name, epoch), picture)
             self.events.add_image(name, picture.transpose(2, 0, 1), step)
         for name, parameter in named_parameters([net]).items():
             values = parameter.list_data()[0].astype("float32").asnumpy()
@@ -100,10 +108,25 @@ class Monitor:
         curves = os.path.join(self.folder, "curves.png")
         _draw_curves(curves, history)
         pictures = self.pictures(net, splits, len(history) * self.steps)
+        pictures += self._movies(len(history))
         print(f"weights   {os.path.join(self.folder, 'best.params')}")
         print(f"curves    {curves}, or tensorboard --logdir {self.folder}")
         if pictures:
             print(f"pictures  {', '.join(pictures)}")
+
+    def _frame(self, name: str, epoch: int) -> str:
+        return os.path.join(self.folder, "epochs", f"{name}-{epoch:04d}.png")
+
+    def _movies(self, epochs: int) -> List[str]:
+        """What the network attended to after every epoch, one after the other."""
+        made = []
+        for name in MOVIES:
+            paths = [self._frame(name, epoch) for epoch in range(1, epochs + 1)]
+            frames = [explain.load_png(path) for path in paths if os.path.exists(path)]
+            if frames:
+                made.append(os.path.join(self.folder, f"{name}.gif"))
+                explain.save_gif(made[-1], frames, seconds=0.3)
+        return made
 
     def close(self) -> None:
         if self.bar is not None:

@@ -69,7 +69,7 @@ def _tiny() -> nn.HybridSequential:
     """Three strides of two, 128 channels."""
     layers = nn.HybridSequential()
     with layers.name_scope():
-        for channels, stride in ((16, 1), (32, 2), (32, 1), (64, 2), (64, 1), (128, 2)):
+        for channels, stride in ((16, 1), (32, 2), (64, 2), (64, 1), (128, 2), (128, 1)):
             layers.add(nn.Conv2D(channels, 3, stride, padding=1, use_bias=False))
             layers.add(nn.BatchNorm(), nn.Activation("relu"))
     return layers

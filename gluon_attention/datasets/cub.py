@@ -1,0 +1,137 @@
+"""CUB-200-2011, birds of 200 kinds, or any folder that has its layout.
+
+Training pictures: a random part of the picture whose short side is 512, mirrored or not.
+Evaluation: the centre of it. The boxes around the birds are for evaluation only.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Dict, NamedTuple, Tuple
+
+import numpy as np
+
+from ..errors import UserError
+from .batches import Batches, Splits, hold_out
+from .files import missing
+from .image_folder import IMAGENET_MEAN, IMAGENET_STD, Files, View, decode, picture_batches
+
+LISTS = ("images", "image_class_labels", "train_test_split", "bounding_boxes", "classes")
+
+
+class Birds(NamedTuple):
+    """All that the lists say, in the order of images.txt."""
+
+    source: Files
+    labels: np.ndarray  # (N,)
+    training: np.ndarray  # (N,) bool
+    boxes: np.ndarray  # (N, 4): left, top, width, height in pixels
+    names: Tuple[str, ...]
+
+
+def cub200(
+    root: str,
+    batch_size: int,
+    *,
+    size: int = 448,
+    short: int = 512,
+    seed: int = 0,
+    validation: int = 600,
+    workers: int = 4,
+    part: Tuple[int, int] = (0, 1),
+) -> Splits:
+    """Batches of CUB-200-2011; validation and test know the birds: `batches.regions()`.
+
+    Args:
+        root: folder of images/ and the five lists, images.txt and so on.
+        size, short: side of the inputs, and of the short side of a picture they are cut from.
+        validation: pictures cut from the training set; a tenth of it at most.
+        workers: threads that decode.
+    """
+    birds = read_birds(Path(root))
+    rows = np.flatnonzero(birds.training)
+    if not 0 < len(rows) < len(birds.labels):
+        raise UserError(f"{root}/train_test_split.txt must have lines that end in 1 and in 0")
+    count = min(validation, max(len(rows) // 10, 1))
+    kept, held = hold_out(birds.labels[rows], count, seed)
+    fixed = View(size, short=short)
+
+    def of(rows: np.ndarray, view: View, **order: Any) -> Batches:
+        batches = picture_batches(
+            birds.source,
+            birds.labels,
+            rows,
+            batch_size,
+            len(birds.names),
+            view=view,
+            workers=workers,
+            **order,
+        )
+        if not view.random:
+            batches.regions = lambda: regions(birds, rows, view)
+        return batches
+
+    return Splits(
+        of(rows[kept], View(size, short=short, random=True), shuffle=True, seed=seed, part=part),
+        of(rows[held], fixed),
+        of(np.flatnonzero(~birds.training), fixed),
+        classes=birds.names,
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
+    )
+
+
+def read_birds(folder: Path) -> Birds:
+    """Read the five lists of the data set."""
+    lists = {name: _read(folder / f"{name}.txt") for name in LISTS}
+    images = lists["images"]
+    for name in LISTS[1:4]:
+        without = [number for number in images if number not in lists[name]]
+        if without:
+            raise UserError(
+                f"{folder / name}.txt has no line for image {without[0]}; copy it again"
+            )
+    classes = lists["classes"]
+    if not images or not classes:
+        raise missing(folder, "any image in images.txt or any class in classes.txt")
+    place = {number: label for label, number in enumerate(classes)}
+
+    def column(name: str) -> Any:
+        return (lists[name][number] for number in images)
+
+    try:
+        return Birds(
+            Files([folder / "images" / file for file in images.values()]),
+            np.array([place[number] for number in column("image_class_labels")]),
+            np.array([bool(int(value)) for value in column("train_test_split")]),
+            np.array([value.split() for value in column("bounding_boxes")], float).reshape(-1, 4),
+            tuple(name.partition(".")[2] or name for name in classes.values()),
+        )
+    except (ValueError, KeyError) as error:
+        raise UserError(f"the lists of {folder} do not fit together: {error}; copy them") from None
+
+
+def regions(birds: Birds, rows: np.ndarray, view: View) -> np.ndarray:
+    """Boxes of the birds as a fixed view shows them: left, top, right, bottom; it spans -1 to 1."""
+    found = np.empty((len(rows), 4))
+    for index, row in enumerate(rows):
+        picture = decode(birds.source.content(row), birds.source.name(row))
+        shape = np.array(picture.shape[1::-1])  # width, height
+        resized = np.maximum(np.rint(shape * (view.short / shape.min())), view.short)
+        corner = (resized - view.size) // 2
+        low, extent = birds.boxes[row].reshape(2, 2)
+        ends = np.stack([low, low + extent]) * (resized / shape) - corner
+        found[index] = (ends / (view.size - 1) * 2 - 1).ravel()
+    return np.clip(found, -1, 1)
+
+
+def _read(path: Path) -> Dict[str, str]:
+    """The rest of every line by its first word."""
+    if not path.is_file():
+        raise missing(path.parent, f"{path.name} of CUB-200-2011")
+    lines = path.read_text(encoding="utf-8").splitlines()
+    pairs = [line.split(maxsplit=1) for line in lines if line.strip()]
+    short = [number for number, pair in enumerate(pairs) if len(pair) < 2]
+    if short:
+        raise UserError(f"line {short[0] + 1} of {path} is not '<number> <value>'; copy it again")
+    return {number: value.strip() for number, value in pairs}

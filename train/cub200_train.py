@@ -1,0 +1,88 @@
+"""Train RA-CNN, which looks closer and closer, on CUB-200-2011 or on a generated set like it.
+
+python train/cub200_train.py --data-dir data/CUB_200_2011 --backbone-weights mobilenetv2_1.0.params
+python train/cub200_train.py --dataset detail
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import Any, Tuple
+
+from gluon_attention import get_model
+from gluon_attention.datasets.cub import cub200
+from gluon_attention.datasets.detail import detail
+from gluon_attention.deploy.weights import load_backbone
+from gluon_attention.ops.attention_crop import GRADIENTS
+from gluon_attention.training.config import Config, command, setting
+from gluon_attention.training.engine import train
+from gluon_attention.zoo.ra_cnn import APNS
+
+# What fits the generated set; flags that are given come after these and replace them.
+DETAIL = (
+    "--backbone=tiny --crops=64,64 --shrink=3 --size=192 --frozen-bn=0 --shared=0 -b=32".split()
+)
+DETAIL += "--optimizer=adam --lr=2e-3 --stages=8,4,1 --epochs=40 --validation=400".split()
+
+
+@dataclass(frozen=True)
+class Cub(Config):
+    data_dir: str = setting("data/CUB_200_2011", "folder of images and their lists", decides=False)
+    dataset: str = setting("cub", "birds, or generated scenes", choices=("cub", "detail"))
+    model: str = setting("mobilenet_v2", "backbone", choices=("mobilenet_v2", "vgg19"))
+    backbone: str = setting("", "any other of Gluon's networks, instead of --model's")
+    backbone_weights: str = setting("", "its weights, a .params file; random ones if empty")
+    size: int = setting(448, "side of the images", low=32)
+    crops: Tuple[int, ...] = setting((224, 224), "sides of the crops, one for each scale", low=2)
+    shrink: int = setting(1, "how much smaller than the image the first scale is", low=1)
+    shared: bool = setting(False, "one backbone for all scales")
+    apn: str = setting("light", "network that proposes a box", choices=APNS)
+    frozen_bn: bool = setting(True, "leave BatchNorm as it was loaded")
+    gradient: str = setting("mask", "what moves the boxes", choices=GRADIENTS)
+    margin: float = setting(0.05, "how much surer a closer look should be", low=0, high=1)
+    stages: Tuple[int, ...] = setting(
+        (10, 3, 1), "epochs of the first scale, of locating, of each turn", low=0
+    )
+    attend_lr: float = setting(0.1, "rate of the ranked boxes, as a share of --lr", low=0)
+    epochs: int = setting(40, "passes over the training set", low=1)
+    batch_size: int = setting(8, "images a device and step", "-b", low=1)
+    workers: int = setting(2, "threads that decode", "-j", low=1, decides=False)
+    validation: int = setting(600, "training images kept to choose the best epoch", low=1)
+    lr: float = setting(1e-3, "highest learning rate", "--learning-rate", low=0)
+    weight_decay: float = setting(5e-4, "weight decay, none on BatchNorm and biases", "--wd", low=0)
+
+
+def network(config: Cub, classes: int) -> Any:
+    options = {name: getattr(config, name) for name in ("crops", "shrink", "shared", "apn")}
+    options["frozen_bn"] = config.frozen_bn
+    if config.backbone:
+        options["backbone"] = config.backbone
+    net = get_model(f"racnn_{config.model}", classes=classes, **options)
+    if config.backbone_weights:
+        for backbone in net.body.backbones:
+            load_backbone(backbone, config.backbone_weights)
+    return net
+
+
+def data(config: Cub, batch_size: int, part: Tuple[int, int]) -> Any:
+    same = dict(size=config.size, seed=config.seed, validation=config.validation, part=part)
+    if config.dataset == "detail":
+        return detail(batch_size, coarse=config.size // config.shrink, **same)
+    return cub200(config.data_dir, batch_size, workers=config.workers, **same)
+
+
+def main() -> None:
+    words = sys.argv[1:]
+    generated = "--dataset=detail" in words or ("--dataset", "detail") in zip(words, words[1:])
+    config = Cub.parse([*DETAIL, *words] if generated else words, description=__doc__)
+    train(
+        config,
+        name=f"{config.dataset}-racnn_{config.model}",
+        network=lambda classes: network(config, classes),
+        data=lambda batch_size, part: data(config, batch_size, part),
+    )
+
+
+if __name__ == "__main__":
+    command(main)
