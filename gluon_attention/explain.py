@@ -92,7 +92,7 @@ def glimpse_tiles(
     base, (height, width) = _resize(image), image.shape[:2]
     windows = trace.windows[index].asnumpy()  # (T, K, C, g, g)
     middles = (trace.locations[index].asnumpy() + 1) / 2 * (width - 1, height - 1) + 0.5  # pixels
-    answers = nd.softmax(trace.step_logits[index]).asnumpy()
+    answers = nd.softmax(trace.step_logits[index, 1:]).asnumpy()
     blank = np.full_like(base, 70)  # what was not seen is gray
     tiles = [_tile(np.concatenate([base, blank]), f"image {width}x{height}")]
     for step, (seen, middle) in enumerate(zip(windows, middles)):

@@ -31,7 +31,7 @@ def test_names_are_listed() -> None:
 
 @pytest.mark.parametrize(
     ("name", "parameters"),
-    [("ram_28", 241_805), ("ram_translated_60", 288_909), ("ram_cluttered_100", 307_341)],
+    [("ram_28", 244_375), ("ram_translated_60", 291_479), ("ram_cluttered_100", 309_911)],
 )
 def test_parameters(name: str, parameters: int) -> None:
     net = get_model(name)
@@ -60,7 +60,7 @@ def test_any_batch_colour_and_size(shape: tuple, hybridize: bool) -> None:
     trace = net.trace(images)
     batch = shape[0]
     assert [part.shape for part in trace] == [
-        (batch, 10), (batch, 3, 2), (batch, 3, 2), (batch, 3), (batch, 3, 10),
+        (batch, 10), (batch, 3, 2), (batch, 3, 2), (batch, 3), (batch, 4, 10),
         (batch, 3, 3, shape[1], 4, 4),
     ]  # fmt: skip
     np.testing.assert_array_equal(trace.logits.asnumpy(), trace.step_logits.asnumpy()[:, -1])
@@ -117,6 +117,7 @@ def moved(net: Any, part: str, **options: Any) -> set:
     ("part", "core", "blocks"),
     [
         ("classify", False, {"glimpse", "core", "answer"}),
+        ("guess", False, {"guess"}),
         ("baseline", False, {"baseline"}),
         ("reinforce", False, {"locator"}),
         ("reinforce", True, {"locator", "glimpse", "core"}),
@@ -165,7 +166,12 @@ class Arms:
         right = places[:, 0, 0] > 0
         logits = nd.stack(1 - right, right, axis=1)
         trace = get_model("ram_28").Trace(
-            logits, places.clip(-1, 1), means, nd.full((self.count, 1), 0.5), None, None
+            logits,
+            places.clip(-1, 1),
+            means,
+            nd.full((self.count, 1), 0.5),
+            nd.stack(logits, logits, axis=1),
+            None,
         )
         return trace, noise
 
@@ -174,11 +180,26 @@ def test_gradient_of_a_choice_between_two_arms() -> None:
     count = 200_000
     arms = Arms(count)
     with autograd.record():
-        loss = Reinforce(arms, weight=1.0).loss(None, nd.ones((count,), dtype="int32"))["reinforce"]
+        loss = Reinforce(arms, reward="right", weight=1.0).loss(
+            None, nd.ones((count,), dtype="int32")
+        )["reinforce"]
     loss.backward()
     # The chance of the right arm is P(x > 0): its slope at mean 0 is the density there.
     slope = 1 / (np.sqrt(2 * np.pi) * arms.std)
     np.testing.assert_allclose(-arms.mean.grad().asnumpy()[0, 0] / count, [slope, 0], atol=0.01)
+
+
+def test_gains_are_paid_to_the_glimpse_that_made_them() -> None:
+    net = small(glimpses=3)
+    known = np.log([[0.1, 0.2, 0.2, 0.8], [0.5, 0.001, 0.5, 0.5]])  # of the label, after each
+    steps = np.stack([known, np.log1p(-np.exp(known))], axis=2)
+    empty = nd.zeros((2, 3))
+    trace = net.Trace(None, None, None, empty, nd.array(steps), None)
+    found = Reinforce(net, discount=0.5).rewards(trace, nd.zeros((2,), dtype="int32"))
+    gains = np.diff(np.maximum(known, -4), axis=1)
+    last, middle = gains[:, 2], gains[:, 1] + 0.5 * gains[:, 2]
+    wanted = np.stack([gains[:, 0] + 0.5 * middle, middle, last], axis=1)
+    np.testing.assert_allclose(found.asnumpy(), wanted, rtol=1e-4)
 
 
 def test_a_policy_learns_where_to_look() -> None:

@@ -33,6 +33,12 @@ class Mnist(Config):
     glimpses: int = setting(0, "windows looked at; those of the paper if 0", low=0)
     options: str = setting("", "other options of the network, such as core=lstm,std=0.2")
     samples: int = setting(10, "episodes averaged to validate and test", "-m", low=1, decides=False)
+    reward: str = setting(
+        "gain",
+        "what a glimpse is paid for: what it adds to the log-probability of the label, or, as in "
+        "the paper, that the last answer is right",
+        choices=("gain", "right"),
+    )
     start_from: str = setting("", "weights of the same network to start from, a .params file")
     augment: float = setting(1.0, "how far training digits are moved, turned and scaled", low=0)
     epochs: int = setting(80, "passes over the training set", low=1)

@@ -46,7 +46,7 @@ class Trace(NamedTuple):
     locations: nd.NDArray  # (N, T, 2), looked at: x before y, in [-1, 1]
     means: nd.NDArray  # (N, T, 2), of the distributions they were drawn from
     baselines: nd.NDArray  # (N, T), the reward expected before each location was drawn
-    step_logits: nd.NDArray  # (N, T, classes), what it would have answered after each glimpse
+    step_logits: nd.NDArray  # (N, T + 1, classes), guesses before each glimpse, and the answer
     windows: nd.NDArray  # (N, T, K, C, patch, patch), what it saw, the finest scale first
 
 
@@ -135,7 +135,10 @@ class Episode(gluon.HybridBlock):
             self.core = Core(core, hidden, in_units=both, prefix="core_")
             self.locator = Locator(mean, locate, in_units=hidden, prefix="locator_")
             self.baseline = gluon.nn.Dense(1, in_units=hidden, flatten=False, prefix="baseline_")
-            self.answer = gluon.nn.Dense(classes, in_units=hidden, flatten=False, prefix="answer_")
+            self.guess = gluon.nn.Dense(classes, in_units=hidden, flatten=False, prefix="guess_")
+            self.answer = gluon.nn.Dense(classes, in_units=hidden, prefix="answer_")
+        for parameter in self.locator.collect_params().values():
+            parameter.lr_mult = 0.3  # faster ones run to the border before the rest can follow
 
     def hybrid_forward(self, F: Any, images: Any, noise: Any) -> Tuple[Any, ...]:
         images = detach(F, images)
@@ -160,13 +163,13 @@ class Episode(gluon.HybridBlock):
             locations.append(location)
             seen.append(windows)
         before = detach(F, F.stack(*hiddens[:-1], axis=1))  # (N, T, width)
-        answers = self.answer(F.stack(*hiddens[1:], axis=1))  # (N, T, classes)
+        answer = self.answer(hidden)
         return (
-            F.squeeze(F.slice_axis(answers, axis=1, begin=-1, end=None), axis=1),
+            answer,
             F.stack(*locations, axis=1),
             F.stack(*means, axis=1),
             F.squeeze(self.baseline(before), axis=2),
-            answers,
+            F.concat(self.guess(before), F.expand_dims(answer, axis=1), dim=1),
             F.stack(*seen, axis=1),
         )
 
