@@ -94,6 +94,11 @@ class Config:
     lr_factor: float = setting(0.1, "multiplies the rate at each of --lr-steps", low=0, high=1)
     warmup_epochs: float = setting(0.0, "epochs in which the rate rises linearly from 0", low=0)
     clip: float = setting(0.0, "largest norm of the gradient of a step; 0 for any", low=0)
+    skip_nonfinite: bool = setting(
+        False,
+        "leave out steps whose loss is NaN or Inf; the host then waits for every forward pass",
+        decides=False,
+    )
     ema: float = setting(
         0.0, "decay of the moving average of weights that is evaluated; 0 for none", low=0, high=1
     )

@@ -85,6 +85,8 @@ class Run:
         schedule = Schedule(
             config.lr, config.epochs, steps, config.warmup_epochs, config.lr_steps, config.lr_factor
         )
+        if config.skip_nonfinite and workers > 1:
+            raise UserError("--skip-nonfinite cannot leave out a step that other workers make")
         groups = self.task.groups()
         if len(groups) > 1 and not isinstance(kvstore, str):
             raise UserError(
@@ -94,7 +96,7 @@ class Run:
         self.average = Average(net, config.ema)
         self.progress = Progress(settings=settings)
         self.monitor = Monitor(folder if writes else None, config, steps)
-        self.stop = StopRequest()
+        self.stop, self.left_out = StopRequest(), 0
 
     def complete(self) -> Dict[str, Any]:
         """Train the epochs that are left, then test."""
@@ -131,13 +133,12 @@ class Run:
         for step, (images, labels) in enumerate(self.splits.train.epoch(number), first):
             self._check()
             shards = split(images, labels, self.devices)
-            rates = {}
             for update in updates:
-                losses, rates[update.group] = self.move(update, shards, step)
-                recent.add(losses)
+                recent.add(self.move(update, shards, step))
             self.average.update(step)
             self.monitor.step()
             if (step + 1) % self.config.log_interval == 0 or step == last:
+                rates = {u.group: self.movers[u.group].rate(step) for u in updates}
                 self._finite(recent.means(), step, rates)
                 self.monitor.log(step, recent.means(), rates)
                 total.take(recent)
@@ -151,21 +152,25 @@ class Run:
         kept = f"goes on after epoch {epoch}" if epoch else "starts again, as no epoch was done"
         self.stop.check(f"the same command {kept}")
 
-    def move(self, update: Update, shards: Shards, step: int) -> Tuple[List[Losses], float]:
-        """Make one update from the shards of a batch."""
+    def move(self, update: Update, shards: Shards, step: int) -> List[Losses]:
+        """Make one update from the shards of a batch; its losses, none if it was left out."""
         mover, losses = self.movers[update.group], []
         mover.begin()
         for part in accumulated(shards, self.config.accumulate):
             with autograd.record():
                 found = [update.loss(images, labels) for images, labels in part]
                 totals = [sum(vector.sum() for vector in named.values()) for named in found]
+            # Before backward, which would take the batch into the statistics of BatchNorm.
+            if self.config.skip_nonfinite and not all(map(_is_finite, totals)):
+                self.left_out += 1
+                return []
             autograd.backward(totals)
             losses += found
-        samples = sum(len(images) for images, _ in shards) * self.workers
-        return losses, mover.step(step, samples)
+        mover.step(step, sum(len(images) for images, _ in shards) * self.workers)
+        return losses
 
     def _finite(self, means: Means, step: int, rates: Means) -> None:
-        for name, value in means.items():
+        for name, value in means.items() or [("every loss", math.nan)]:  # when all were left out
             if not math.isfinite(value):
                 last = os.path.join(self.folder, checkpoint.LAST)
                 kept = (
@@ -183,6 +188,8 @@ class Run:
         """Take an epoch into the history."""
         images = len(self.splits.train) * self.splits.train.batch_size * self.workers
         record = {"epoch": number + 1, "seconds": seconds, "images_per_second": images / seconds}
+        if self.config.skip_nonfinite:
+            record["left_out"], self.left_out = self.left_out, 0
         record.update({f"train/{name}": value for name, value in losses.items()})
         record.update({f"validation/{name}": value for name, value in scores.items()})
         before, score = self.progress, next(iter(scores.values()))
@@ -226,6 +233,10 @@ class Run:
         )
         self.monitor.finish(self.net, self.splits, result, history)
         return result
+
+
+def _is_finite(loss: nd.NDArray) -> bool:
+    return math.isfinite(loss.asscalar())
 
 
 def parameters(net: gluon.Block) -> int:

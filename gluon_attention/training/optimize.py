@@ -53,11 +53,14 @@ class Mover:
             for parameter in self.parameters:
                 parameter.zero_grad()
 
-    def step(self, when: int, samples: int) -> float:
-        """Move along gradients summed over `samples` at step `when` of the run; give the rate."""
-        rate = self.schedule(when) * self.group.lr_scale
+    def rate(self, when: int) -> float:
+        """Learning rate at step `when` of the run."""
+        return self.schedule(when) * self.group.lr_scale
+
+    def step(self, when: int, samples: int) -> None:
+        """Move along gradients summed over `samples` at step `when` of the run."""
         if self.trainer.optimizer.lr_scheduler is None:
-            self.trainer.set_learning_rate(rate)
+            self.trainer.set_learning_rate(self.rate(when))
         if self.clip:
             self.trainer.allreduce_grads()
             self._shorten(self.clip * samples)
@@ -65,7 +68,6 @@ class Mover:
         else:
             self.trainer.step(samples)
         self.count += 1
-        return rate
 
     def _shorten(self, longest: float) -> None:
         """Scale the gradients of a device to a norm of at most `longest`, without reading it."""
