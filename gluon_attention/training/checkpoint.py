@@ -77,11 +77,11 @@ def load(folder: str, settings: Dict[str, Any]) -> Optional[Dict[str, Any]]:
 
 def _same(folder: str, then: Dict[str, Any], now: Dict[str, Any]) -> None:
     now = json.loads(json.dumps(now))
-    for name in sorted(set(then) | set(now)):
-        if then.get(name) != now.get(name):
+    for name in sorted(then):  # what an older version did not know had no effect
+        if then[name] != now.get(name):
             flag = "--" + name.replace("_", "-")
             raise UserError(
-                f"{folder} holds a run with {flag} {then.get(name)}, not {now.get(name)}: "
+                f"{folder} holds a run with {flag} {then[name]}, not {now.get(name)}: "
                 "give the same flags to go on, or another --name to start anew"
             )
 

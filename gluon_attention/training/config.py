@@ -78,6 +78,7 @@ class Config:
             "horovod",
         ),
     )
+    sync_bn: bool = setting(False, "BatchNorm over the batch of all GPUs, not of each by itself")
     dtype: str = setting(
         "float32",
         "type of the computation; weights stay float32",

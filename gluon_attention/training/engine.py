@@ -21,6 +21,7 @@ from .monitor import Monitor
 from .optimize import Average, Mover, join
 from .schedule import Schedule
 from .signals import StopRequest
+from .sync_bn import share_statistics
 from .task import Losses, Task, Update
 
 
@@ -40,6 +41,8 @@ def train(
     """
     devices = runtime.devices(config.num_gpus)
     if config.dtype != "float32":
+        if config.sync_bn:
+            raise UserError("--sync-bn works in float32 only: leave out --dtype")
         _lower_precision(config.dtype, devices)
     kvstore, rank, workers = join(config.kvstore, devices)
     folder = os.path.join(config.log_dir, config.name or name)
@@ -51,7 +54,7 @@ def train(
     mx.random.seed(config.seed)
     np.random.seed(config.seed)
     net = network(len(splits.classes))
-    _prepare(net, splits, devices)
+    _prepare(net, splits, devices, config.sync_bn)
     writes = rank == 0 and not config.evaluate
     run = Run(config, settings, net, splits, devices, kvstore, workers, folder, writes)
     if content:
@@ -244,15 +247,20 @@ def parameters(net: gluon.Block) -> int:
     return sum(int(np.prod(p.shape)) for p in net.collect_params().values() if p.grad_req != "null")
 
 
-def _prepare(net: gluon.HybridBlock, splits: Any, devices: Sequence[mx.Context]) -> None:
+def _prepare(
+    net: gluon.HybridBlock, splits: Any, devices: Sequence[mx.Context], sync_bn: bool
+) -> None:
     """Initialise what has no weights yet, on all devices, with shapes that the data decide."""
+    several = sync_bn and len(devices) > 1
+    if several:
+        share_statistics(net, devices)
     fresh = [p for p in net.collect_params().values() if p._data is None and not p._deferred_init]
     for parameter in fresh:
         parameter.initialize(default_init=net.initializer, ctx=list(devices))
     net.collect_params().reset_ctx(list(devices))
     images, _ = next(iter(splits.validation.epoch(0)))
     net.trace(nd.array(images[:1], ctx=devices[0]))
-    net.hybridize(static_alloc=True, static_shape=True)
+    net.hybridize(static_alloc=True, static_shape=not several)  # devices that wait for each other
 
 
 def _lower_precision(dtype: str, devices: Sequence[mx.Context]) -> None:

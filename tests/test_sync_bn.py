@@ -1,0 +1,85 @@
+"""BatchNorm over two devices equals BatchNorm of one with the whole batch."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+from gluon_attention import UserError
+from gluon_attention.training.sync_bn import share_statistics
+
+import mxnet as mx
+import numpy as np
+import pytest
+from mxnet import autograd, gluon, nd
+
+STEPS, BATCH = 20, 8
+
+
+def network(devices):
+    """The same weights each time it is called, two layers of BatchNorm, on the devices."""
+    net = gluon.nn.HybridSequential()
+    net.add(gluon.nn.Conv2D(4, 3, in_channels=2), gluon.nn.BatchNorm(in_channels=4))
+    net.add(gluon.nn.Activation("relu"), gluon.nn.Conv2D(4, 3, in_channels=4))
+    net.add(gluon.nn.BatchNorm(in_channels=4), gluon.nn.Dense(3, in_units=64))
+    net.initialize(ctx=devices)
+    rng = np.random.RandomState(1)
+    for parameter in net.collect_params().values():
+        if parameter.grad_req != "null":
+            parameter.set_data(nd.array(rng.normal(0, 0.3, parameter.shape)))
+    if len(devices) > 1:
+        share_statistics(net, devices)
+        assert sum(type(block).__name__ == "SyncBatchNorm" for block in net) == 2
+    net.hybridize(static_alloc=True)
+    return net
+
+
+def train(devices):
+    """Gradients of the first step and parameters after the last, as flat lists."""
+    net, rng = network(devices), np.random.RandomState(2)
+    sgd = dict(learning_rate=0.05, momentum=0.9)
+    trainer = gluon.Trainer(net.collect_params(), "sgd", sgd, update_on_kvstore=False)
+    loss, first = gluon.loss.SoftmaxCrossEntropyLoss(), None
+    for _ in range(STEPS):
+        batch = nd.array(rng.randn(BATCH, 2, 8, 8)), nd.array(np.arange(BATCH) % 3)
+        shards = zip(*(gluon.utils.split_and_load(array, devices) for array in batch))
+        with autograd.record():
+            losses = [loss(net(images), labels) for images, labels in shards]
+        autograd.backward(losses)
+        if first is None:
+            moved = [p for p in net.collect_params().values() if p.grad_req != "null"]
+            first = [sum(g.asnumpy() for g in p.list_grad()).tolist() for p in moved]
+        trainer.step(BATCH)
+    nd.waitall()
+    return first, [p.list_data()[-1].asnumpy().tolist() for p in net.collect_params().values()]
+
+
+def test_two_devices_equal_one():
+    """In a process of its own: MXNet reads the variable only once."""
+    environment = dict(os.environ, MXNET_CPU_TEMP_COPY="64", OMP_NUM_THREADS="1")
+    done = subprocess.run(
+        [sys.executable, __file__], env=environment, capture_output=True, text=True, timeout=100
+    )
+    assert done.returncode == 0, done.stderr
+    for one, two in zip(train([mx.cpu(0)]), json.loads(done.stdout)):
+        assert len(one) == len(two)
+        for array, other in zip(one, two):
+            np.testing.assert_allclose(array, other, rtol=1e-5, atol=1e-5)
+
+
+def test_cpu_devices_that_would_wait_for_ever_are_refused(monkeypatch):
+    monkeypatch.delenv("MXNET_CPU_TEMP_COPY", raising=False)
+    with pytest.raises(UserError, match="MXNET_CPU_TEMP_COPY=64"):
+        share_statistics(gluon.nn.BatchNorm(), [mx.cpu(0), mx.cpu(1)])
+
+
+def test_one_device_and_lower_precision(train_toy):
+    train_toy(epochs=1, sync_bn=True)
+    with pytest.raises(UserError, match="float32 only"):
+        train_toy(epochs=1, sync_bn=True, dtype="bfloat16")
+
+
+if __name__ == "__main__":
+    print(json.dumps(train([mx.cpu(0), mx.cpu(1)])))
