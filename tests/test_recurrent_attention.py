@@ -223,6 +223,16 @@ def test_a_policy_learns_where_to_look() -> None:
     assert after > max(0.95, before)
 
 
+def test_a_wider_retina_starts_from_a_narrower_one(tmp_path: Any) -> None:
+    narrow, wide = small(scales=2), get_model("ram_28", **SMALL, scales=3)
+    narrow.save_parameters(str(tmp_path / "narrow.params"))
+    wide.start_from(str(tmp_path / "narrow.params"))
+    images = images_of(2, 1, 28, 28)
+    np.testing.assert_allclose(wide(images).asnumpy(), narrow(images).asnumpy(), rtol=1e-4)
+    with pytest.raises(UserError, match="what.weight"):
+        small(scales=1).start_from(str(tmp_path / "narrow.params"))
+
+
 @pytest.mark.filterwarnings("ignore:Cannot decide type")  # of the input, until it comes
 def test_export_gives_the_same_numbers(tmp_path: Any) -> None:
     net = small("ram_cluttered_60", scales=2)

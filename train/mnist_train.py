@@ -11,7 +11,6 @@ from typing import Any
 
 from gluon_attention import get_model
 from gluon_attention.datasets.mnist import TASKS, mnist
-from gluon_attention.deploy.weights import load_weights
 from gluon_attention.training.config import Config, command, setting
 from gluon_attention.training.engine import train
 from gluon_attention.zoo.recurrent_attention import RecurrentAttention
@@ -39,7 +38,7 @@ class Mnist(Config):
         "the paper, that the last answer is right",
         choices=("gain", "right"),
     )
-    start_from: str = setting("", "weights of the same network to start from, a .params file")
+    start_from: str = setting("", "weights of such a network to start from, a .params file")
     augment: float = setting(1.0, "how far training digits are moved, turned and scaled", low=0)
     epochs: int = setting(80, "passes over the training set", low=1)
     batch_size: int = setting(128, "images a device and step", "-b", low=1)
@@ -56,7 +55,7 @@ def network(config: Mnist, classes: int) -> RecurrentAttention:
         options[name] = _read(value)
     net = get_model(MODELS[config.task], classes=classes, **options)
     if config.start_from:
-        load_weights(net, config.start_from)
+        net.start_from(config.start_from)
     return net
 
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, Tuple
 
+import mxnet as mx
 from mxnet import autograd, gluon, init, nd
 
 from ..errors import UserError
@@ -26,12 +27,13 @@ from .base import AttentionNet
 from .registry import register
 from .reinforce import Reinforce
 
-# Section 4.1 of the paper: side of the image, side of the patch, scales, glimpses.
+# Section 4.1 of the paper: side of the image; side of the patch, scales, glimpses. Where the widest
+# window sees most of the image from its middle, a first glimpse elsewhere is one lost.
 SPECS = {
-    "ram_28": (28, dict(patch=8, scales=1, glimpses=6)),
-    "ram_translated_60": (60, dict(patch=12, scales=3, glimpses=6)),
-    "ram_cluttered_60": (60, dict(patch=12, scales=3, glimpses=8)),
-    "ram_cluttered_100": (100, dict(patch=12, scales=4, glimpses=8)),
+    "ram_28": (28, dict(patch=8, scales=1, glimpses=6, start="uniform")),
+    "ram_translated_60": (60, dict(patch=12, scales=3, glimpses=6, start="center")),
+    "ram_cluttered_60": (60, dict(patch=12, scales=3, glimpses=8, start="center")),
+    "ram_cluttered_100": (100, dict(patch=12, scales=4, glimpses=8, start="center")),
 }
 CORES = ("rnn", "lstm")
 MEANS = ("tanh", "clip")
@@ -215,6 +217,20 @@ class RecurrentAttention(AttentionNet):
         probabilities = nd.softmax(self.sample(many)[0].logits)
         return probabilities.reshape((samples, -1, self.classes)).mean(axis=0)
 
+    def start_from(self, file: str) -> None:
+        """Load a network like this one with as many or fewer scales: new ones count nothing yet."""
+        arrays, parameters = nd.load(file), self._collect_params_with_prefix()
+        if not isinstance(arrays, dict) or set(arrays) != set(parameters):
+            raise UserError(f"{file} does not hold the weights of a recurrent attention network")
+        for name, parameter in parameters.items():
+            given, shape = arrays[name], parameter.shape
+            if name == "body.glimpse.what.weight" and given.shape[1] < shape[1]:
+                unseen = nd.zeros((len(given), shape[1] - given.shape[1]))
+                given = nd.concat(given, unseen, dim=1)  # pixels of finer scales come first
+            if given.shape != shape:
+                raise UserError(f"{name} in {file} has shape {given.shape}, not {shape}")
+            parameter.initialize(init.Constant(given), ctx=mx.cpu(), force_reinit=True)
+
     def objective(self, config: Any) -> Reinforce:
         return Reinforce.of(self, config)
 
@@ -230,7 +246,7 @@ def _build(defaults: dict) -> Any:
         std: float = 0.1,
         core: str = "rnn",
         mean: str = "tanh",
-        start: str = "uniform",
+        start: str = defaults["start"],
         policy: str = "learned",
         reinforce_core: bool = False,
     ) -> RecurrentAttention:
