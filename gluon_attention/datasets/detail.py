@@ -139,8 +139,9 @@ def _draw(
 
     across, down = away(middle)
     shape = _inside(column(group), across / column(radius), down / column(radius))
-    ground, colour = rng.uniform(60, 195, size=(2, count, 3))
-    colour[np.arange(count), rng.integers(3, size=count)] = rng.choice([20, 235], size=count)
+    ground = np.repeat(rng.uniform(20, 70, size=(count, 1)), 3, axis=1)  # dark, of no colour
+    colour = rng.uniform(80, 200, size=(count, 3))
+    colour[np.arange(count), rng.integers(3, size=count)] = 230
     pixels = np.where(
         shape[:, None], *(c[..., None, None].astype(np.float32) for c in (colour, ground))
     )

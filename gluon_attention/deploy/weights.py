@@ -57,11 +57,12 @@ def load_backbone(backbone: Backbone, file: str, ctx: Any = None) -> None:
     else:
         prefix = "features." if any(name.startswith("features.") for name in arrays) else ""
         arrays = {n[len(prefix) :]: a for n, a in arrays.items() if n.startswith(prefix)}
-    first = getattr(backbone.layers[3], "out", None) if len(backbone.layers) > 3 else None
-    if first is not None and "3.out.7.gamma" in parameters and "3.out.7.gamma" not in arrays:
+    longer = "3.out.7.gamma" in parameters and "3.out.7.gamma" not in arrays
+    if longer and "3.out.4.gamma" in arrays:
         arrays = _with_identity(arrays)
-        freeze_bn(first[1])
-        first[0].weight.grad_req = "null"
+        convolution, norm = backbone.layers[3].out[:2]
+        convolution.weight.grad_req = "null"
+        freeze_bn(norm)
     _check(file, "a backbone", {n: arrays[n] for n in parameters if n in arrays}, parameters)
     for name, parameter in parameters.items():
         parameter._load_init(arrays[name], ctx, cast_dtype=True)

@@ -1,0 +1,115 @@
+"""Backbones: features keep their places, and weights of whole networks fit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gluon_attention import UserError
+from gluon_attention.deploy.weights import load_backbone
+from gluon_attention.zoo.backbones import backbone
+
+import numpy as np
+import pytest
+from mxnet import autograd, gluon, nd
+from mxnet.gluon.model_zoo import vision
+
+
+def images_of(side: int = 64, count: int = 1) -> nd.NDArray:
+    return nd.array(np.random.randn(count, 3, side, side))
+
+
+def settled(net: gluon.Block) -> gluon.Block:
+    """A network whose every parameter differs from its default, statistics too."""
+    net.initialize()
+    net(images_of())
+    for name, parameter in net.collect_params().items():
+        if name.endswith(("gamma", "beta", "mean", "var")):
+            parameter.set_data(nd.random.uniform(0.5, 1.5, shape=parameter.shape))
+    return net
+
+
+@pytest.mark.parametrize(
+    ("name", "channels", "stride"),
+    [
+        ("mobilenetv2_0.25", 1280, 32),
+        ("vgg11", 512, 16),  # the last pooling is left out
+        ("resnet18_v1", 512, 32),
+        ("squeezenet1.1", 512, 16),
+        ("tiny", 128, 8),
+    ],
+)
+def test_features_keep_their_places(name: str, channels: int, stride: int) -> None:
+    made = backbone(name)
+    made.initialize()
+    assert made.channels == channels
+    found = made(images_of(96)).shape
+    assert found[1] == channels and abs(found[2] - 96 // stride) <= 1 and found[2] == found[3]
+
+
+@pytest.mark.parametrize("name", ["mobilenetv2_0.25", "resnet18_v2"])
+def test_weights_of_a_whole_network_fit(name: str, tmp_path: Any) -> None:
+    whole, images, file = settled(vision.get_model(name)), images_of(), str(tmp_path / "w.params")
+    whole.save_parameters(file)
+    made = backbone(name)
+    load_backbone(made, file)
+    wanted = whole.features(images).asnumpy().reshape(1, -1)
+    np.testing.assert_allclose(made(images).mean(axis=(2, 3)).asnumpy(), wanted, rtol=1e-4)
+
+
+def test_files_of_old_versions_fit(tmp_path: Any) -> None:
+    whole, images, file = settled(vision.get_model("resnet18_v1")), images_of(), str(tmp_path / "w")
+    named = whole.collect_params().items()
+    nd.save(file, {name[len(whole.prefix) :]: parameter.data() for name, parameter in named})
+    made = backbone("resnet18_v1")
+    load_backbone(made, file)
+    wanted = whole.features(images).asnumpy().reshape(1, -1)
+    np.testing.assert_allclose(made(images).mean(axis=(2, 3)).asnumpy(), wanted, rtol=1e-4)
+
+
+def test_mobilenet_v2_of_gluoncv_gives_its_features(tmp_path: Any) -> None:
+    gluoncv = pytest.importorskip("gluoncv")
+    whole = settled(gluoncv.model_zoo.get_model("mobilenetv2_0.25"))
+    images, file = images_of(), str(tmp_path / "w.params")
+    whole.save_parameters(file)
+    made = backbone("mobilenetv2_0.25")
+    load_backbone(made, file)
+    wanted = whole.features(images).asnumpy()[:, :, 0, 0]
+    assert wanted.std() > 0.1
+    np.testing.assert_allclose(made(images).mean(axis=(2, 3)).asnumpy(), wanted, rtol=1e-3)
+    first = made.layers[3].out
+    assert first[0].weight.grad_req == first[1].gamma.grad_req == "null"
+
+
+@pytest.mark.parametrize("content", ["another", "head", "nothing"])
+def test_weights_that_do_not_fit_are_refused(content: str, tmp_path: Any) -> None:
+    file = str(tmp_path / "w.params")
+    whole = settled(vision.get_model("resnet18_v1"))
+    if content == "another":
+        whole.save_parameters(file)
+    elif content == "head":
+        whole.output.save_parameters(file)
+    with pytest.raises(UserError, match="w.params"):
+        load_backbone(backbone("mobilenetv2_0.25"), file)
+
+
+def test_frozen_batchnorm_stays_as_it_was_loaded(hybridize: bool) -> None:
+    made = settled(backbone("tiny", frozen_bn=True))
+    made.hybridize(hybridize)
+    named = made._collect_params_with_prefix()
+    fixed = [n for n in named if n.endswith(("gamma", "beta", "mean", "var"))]
+    assert len(fixed) == 4 * 6 and {named[n].grad_req for n in fixed} == {"null"}
+    before, images = {n: named[n].data().asnumpy() for n in fixed}, images_of(count=4)
+    with autograd.record():
+        features = made(images)
+    features.backward()
+    nd.waitall()
+    np.testing.assert_allclose(features.asnumpy(), made(images).asnumpy(), rtol=1e-4, atol=1e-5)
+    for name in fixed:
+        np.testing.assert_array_equal(named[name].data().asnumpy(), before[name])
+    assert named["layers.0.weight"].grad().norm().asscalar() > 0
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", "resnet18_v1b"])
+def test_unknown_backbones_are_refused(name: str) -> None:
+    with pytest.raises(UserError, match=name):
+        backbone(name)

@@ -1,0 +1,99 @@
+"""CUB-200-2011, on scenes written in its layout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from gluon_attention import UserError
+from gluon_attention.datasets.cub import cub200, read_birds
+from gluon_attention.datasets.detail import CLASSES, scenes, write_cub
+
+import cv2
+import numpy as np
+import pytest
+
+COUNT, SIZE = 60, 64
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: Any) -> Path:
+    path = tmp_path_factory.mktemp("cub")
+    write_cub(str(path), COUNT, size=SIZE, coarse=32, seed=1)
+    return path
+
+
+def test_splits_are_those_of_the_lists(folder: Path) -> None:
+    splits = cub200(str(folder), 4, size=48, short=56, validation=100)
+    assert splits.train.samples + splits.validation.samples == 36
+    assert (splits.validation.samples, splits.test.samples) == (3, 24)
+    assert list(splits.classes) == list(CLASSES)
+    images, labels = next(iter(splits.train.epoch(0)))
+    assert images.shape == (4, 3, 48, 48) and images.dtype == np.float32
+    seen = np.concatenate([labels for _, labels in splits.test.epoch(0)])
+    np.testing.assert_array_equal(seen, scenes(COUNT, SIZE, 32, 1).labels[36:])
+
+
+def test_evaluation_sees_the_middle_of_the_normalised_picture(folder: Path) -> None:
+    splits = cub200(str(folder), 4, size=48, short=SIZE)
+    images, _ = next(iter(splits.test.epoch(0)))
+    wanted = scenes(COUNT, SIZE, 32, 1).images[36, :, 8:56, 8:56].transpose(1, 2, 0) / 255
+    wanted = (wanted - splits.mean) / splits.std
+    np.testing.assert_allclose(images[0], wanted.transpose(2, 0, 1), atol=1e-4)
+
+
+def test_regions_follow_the_view(folder: Path) -> None:
+    marks = scenes(COUNT, SIZE, 32, 1).marks[36:]
+    whole = cub200(str(folder), 4, size=SIZE, short=SIZE).test.regions()
+    np.testing.assert_allclose(whole, marks, atol=0.04)  # of a pixel, 0.03
+    part = cub200(str(folder), 4, size=48, short=SIZE).test.regions()
+    wanted = np.clip(((whole + 1) / 2 * 63 - 8) / 47 * 2 - 1, -1, 1)
+    np.testing.assert_allclose(part, wanted, atol=1e-6)
+
+
+def test_regions_of_a_picture_that_is_not_square(folder: Path, tmp_path: Path) -> None:
+    for name in ("images", "image_class_labels", "train_test_split", "bounding_boxes", "classes"):
+        text = (folder / f"{name}.txt").read_text()
+        (tmp_path / f"{name}.txt").write_text(text)
+    birds = read_birds(folder)
+    for row, path in enumerate(birds.source.paths):
+        there = tmp_path / "images" / path.parent.name
+        there.mkdir(parents=True, exist_ok=True)
+        picture = np.zeros((80, 120), np.uint8)  # grey, as some of the birds are
+        left, top, width, height = np.rint(birds.boxes[row]).astype(int)
+        picture[top : top + height, left : left + width] = 255
+        cv2.imwrite(str(there / path.name), picture)
+    test = cub200(str(tmp_path), 4, size=40, short=40).test
+    images = np.concatenate([images for images, _ in test.epoch(0)])
+    bright = images[:, 0] > images[:, 0].min() + 2
+    places = np.linspace(-1, 1, 40)
+    for mask, (left, top, right, bottom) in zip(bright, test.regions()):
+        assert mask.any() or right - left < 0.1
+        rows, columns = places[mask.any(axis=1)], places[mask.any(axis=0)]
+        if mask.any():
+            found = [columns[0], rows[0], columns[-1], rows[-1]]
+            np.testing.assert_allclose(found, [left, top, right, bottom], atol=0.08)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("bounding_boxes", None, "bounding_boxes.txt"),
+        ("image_class_labels", "1 1\n", "image 2"),
+        ("image_class_labels", "".join(f"{n} 99\n" for n in range(1, COUNT + 1)), "fit together"),
+        ("train_test_split", "".join(f"{n} 1\n" for n in range(1, COUNT + 1)), "end in 1 and in 0"),
+        ("images", "1\n", "line 1"),
+        ("images", "", "any image"),
+    ],
+)
+def test_broken_lists_are_named(
+    folder: Path, tmp_path: Path, name: str, text: Any, said: str
+) -> None:
+    for path in folder.glob("*.txt"):
+        (tmp_path / path.name).write_text(path.read_text())
+    if text is None:
+        (tmp_path / f"{name}.txt").unlink()
+    else:
+        (tmp_path / f"{name}.txt").write_text(text)
+    with pytest.raises(UserError, match=said):
+        cub200(str(tmp_path), 4)

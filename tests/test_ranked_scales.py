@@ -1,0 +1,218 @@
+"""The task of RA-CNN: what each loss moves, and that boxes go where the answer gets surer."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, Set
+
+from gluon_attention import UserError, get_model
+from gluon_attention.ops.attention_crop import bounded_box
+from gluon_attention.zoo.ranked_scales import RankedScales, Stages, strongest
+
+import numpy as np
+import pytest
+from mxnet import autograd, gluon, nd
+
+SMALL = dict(classes=5, backbone="tiny", crops=(16, 24))
+
+
+def small(**options: Any) -> Any:
+    net = get_model("racnn_mobilenet_v2", **{**SMALL, **options})
+    net.initialize(net.initializer)
+    net.trace(images_of(1))
+    return net
+
+
+def images_of(count: int) -> nd.NDArray:
+    return nd.array(np.random.randn(count, 3, 32, 32))
+
+
+def task_of(net: Any, **options: Any) -> RankedScales:
+    return RankedScales(net, **options)
+
+
+def touched(net: Any, task: RankedScales, part: str) -> Set[str]:
+    """Blocks of which a loss writes gradients at all, zero or not."""
+    for parameter in net.collect_params().values():
+        if parameter.grad_req != "null":
+            parameter.grad()[:] = 7
+    before = {name: value.asnumpy() for name, value in _statistics(net).items()}
+    with autograd.record():
+        losses = getattr(task, part)(images_of(4), nd.arange(4, dtype="int32"))
+        total = sum(loss.sum() for loss in losses.values())
+    total.backward()
+    nd.waitall()
+    found = set()
+    for name, parameter in net._collect_params_with_prefix().items():
+        if parameter.grad_req != "null" and (parameter.grad() != 7).sum().asscalar():
+            found.add(".".join(name.split(".")[1:3]) if "fused" not in name else "fused")
+    if part in ("rank", "locate"):  # nor do they move the statistics of BatchNorm
+        for name, value in _statistics(net).items():
+            np.testing.assert_array_equal(value.asnumpy(), before[name])
+    return found
+
+
+def _statistics(net: Any) -> Any:
+    named = net._collect_params_with_prefix()
+    return {name: p.data() for name, p in named.items() if "running" in name}
+
+
+ALL = {f"{part}.{scale}" for part in ("backbones", "heads") for scale in range(3)} | {"fused"}
+
+
+@pytest.mark.parametrize(
+    ("part", "blocks"),
+    [
+        ("fine_tune", {"backbones.0", "heads.0"}),
+        ("locate", {"apns.0", "apns.1"}),
+        ("classify", ALL),
+        ("rank", {"apns.0", "apns.1"}),
+    ],
+)
+@pytest.mark.parametrize("gradient", ["sampler", "mask"])
+def test_each_loss_moves_its_own_blocks(
+    part: str, blocks: set, gradient: str, hybridize: bool
+) -> None:
+    net = small(sides=(0.3, 0.9))
+    net.hybridize(hybridize, static_alloc=True, static_shape=True)
+    task = task_of(net, gradient=gradient, margin=1.0)
+    assert touched(net, task, part) == blocks
+    group = {"fine_tune": "first", "rank": "attend"}.get(part, part)
+    moved = {g.name: g for g in task.groups()}[group].blocks
+    owned = {id(p) for block in moved for p in block.collect_params().values()}
+    for name, parameter in net._collect_params_with_prefix().items():
+        mine = any(name.startswith(f"body.{block}") for block in blocks)
+        assert (id(parameter) in owned) == mine, name
+
+
+def test_stages_are_a_function_of_the_epoch() -> None:
+    net = small()
+
+    def groups(stages: Stages, count: int) -> list:
+        task = task_of(net, stages=stages)
+        return ["+".join(u.group for u in task.updates(epoch)) for epoch in range(count)]
+
+    turns = ["classify", "classify", "attend", "attend", "classify"]
+    assert groups(Stages(2, 1, 2), 8) == ["first", "first", "locate", *turns]
+    assert groups(Stages(0, 0, 0), 2) == ["classify+attend"] * 2
+    alone = task_of(small(crops=()))  # one scale has no boxes to train
+    assert {u.group for epoch in range(20) for u in alone.updates(epoch)} == {"first", "classify"}
+
+
+def test_losses_and_scores_are_per_sample() -> None:
+    task = task_of(small())
+    images, labels = images_of(3), nd.arange(3, dtype="int32")
+    for part in (task.fine_tune, task.locate, task.classify, task.rank):
+        with autograd.record():
+            losses = part(images, labels)
+        assert {loss.shape for loss in losses.values()} == {(3,)}
+    scores = task.scores(images, labels)
+    assert {score.shape for score in scores.values()} == {(3,)}
+    assert list(scores)[:4] == ["accuracy", "accuracy_1", "accuracy_2", "accuracy_3"]
+    sides = task.net.trace(images).boxes[:, 1, 2]
+    np.testing.assert_allclose(scores["side_3"].asnumpy(), sides.asnumpy(), rtol=1e-5)
+
+
+def test_rank_is_the_loss_of_the_paper() -> None:
+    """On softmax probabilities of the true class, of each sample by itself."""
+    net, images, labels = small(), images_of(3), nd.array([4, 0, 1], dtype="int32")
+    sure = nd.softmax(net.trace(images).scale_logits).asnumpy()[range(3), :, [4, 0, 1]]
+    with autograd.record():
+        losses = task_of(net, margin=0.02).rank(images, labels)
+    for scale in (0, 1):
+        wanted = np.maximum(0, sure[:, scale] - sure[:, scale + 1] + 0.02)
+        np.testing.assert_allclose(losses[f"rank{scale + 2}"].asnumpy(), wanted, atol=1e-5)
+
+
+def test_a_satisfied_rank_pulls_at_nothing() -> None:
+    net = small()
+    task = task_of(net, margin=-1.0)
+    with autograd.record():
+        total = sum(loss.sum() for loss in task.rank(images_of(2), nd.zeros((2,))).values())
+    total.backward()
+    for parameter in net.body.apns.collect_params().values():
+        assert not parameter.grad().asnumpy().any()
+
+
+def test_strongest_response() -> None:
+    features = np.random.rand(3, 4, 5, 9)
+    for sample, (row, column) in enumerate([(2, 4), (0, 8), (3, 2)]):
+        features[sample, :, row, column] += 1
+    found = strongest(nd.array(features)).asnumpy()
+    np.testing.assert_allclose(found, [[0, 0, 0.5], [0.5, -0.5, 0.5], [-0.5, 0.5, 0.5]], atol=1e-6)
+
+
+@pytest.mark.parametrize("apn", ["light", "paper"])
+def test_locating_learns_where_the_response_is(apn: str) -> None:
+    net = small(crops=(16,), apn=apn)
+    task, images = task_of(net), nd.zeros((16, 3, 32, 32))
+    for sample in range(16):
+        row, column = 4 + 8 * (sample // 4), 4 + 8 * (sample % 4)
+        images[sample, :, row - 3 : row + 3, column - 3 : column + 3] = 3
+    net.hybridize()
+    trainer = gluon.Trainer(net.body.apns.collect_params(), "adam", {"learning_rate": 3e-3})
+    means = []
+    for _ in range(80):
+        with autograd.record():
+            loss = task.locate(images, None)["locate2"]
+        loss.backward()
+        trainer.step(16)
+        means.append(loss.mean().asscalar())
+    assert means[-1] < means[0] / 4
+
+
+class Spot:
+    """The body of a network that is the surer of class 1 the more bright pixels it sees."""
+
+    scales, crops = 2, (24,)
+
+    def __init__(self, count: int) -> None:
+        self.free = gluon.Parameter("free", shape=(count, 3), init="zeros")
+        self.free.initialize()
+        self.heads = [self.answer] * 2
+
+    def whole(self, F: Any, images: nd.NDArray) -> nd.NDArray:
+        return images
+
+    def features(self, view: nd.NDArray, scale: int) -> nd.NDArray:
+        return view
+
+    def answer(self, view: nd.NDArray) -> Any:
+        seen = 6 * view.square().mean(axis=(1, 2, 3))
+        return None, nd.stack(seen * 0, seen, axis=1)
+
+    def box(self, *_: Any) -> nd.NDArray:
+        return bounded_box(nd, self.free.data(), 0.2, 0.9)
+
+
+@pytest.mark.parametrize("gradient", ["sampler", "mask", "both"])
+def test_ranking_zooms_in_on_what_decides(gradient: str) -> None:
+    """It closes in on the spot and stays there, instead of growing back to the whole image."""
+    places = [(14, 14), (14, 32), (32, 14), (32, 32)]
+    images = np.zeros((4, 3, 48, 48))
+    for image, (row, column) in zip(images, places):
+        image[:, row - 4 : row + 5, column - 4 : column + 5] = 1
+    body, images = Spot(4), nd.array(images)
+    task = task_of(SimpleNamespace(body=body, classes=2), gradient=gradient, margin=1.0)
+    trainer = gluon.Trainer([body.free], "adam", {"learning_rate": 0.1})
+    for _ in range(120):
+        with autograd.record():
+            loss = task.rank(images, nd.ones((4,)))["rank2"]
+        loss.backward()
+        trainer.step(4)
+    found = body.box().asnumpy()
+    spots = (np.array(places)[:, ::-1]) / 47 * 2 - 1
+    assert abs(found[:, :2] - spots).max() < 0.15
+    assert found[:, 2].max() < 0.4
+
+
+def test_settings_make_the_task() -> None:
+    config = SimpleNamespace(
+        label_smoothing=0.1, margin=0.2, gradient="sampler", stages=(1, 2, 3), attend_lr=0.5
+    )
+    task = small().objective(config)
+    assert (task.margin, task.stages, task.answers.smoothing) == (0.2, Stages(1, 2, 3), 0.1)
+    assert {crop.gradient for crop in task.crops} == {"sampler"}
+    assert {group.name: group.lr_scale for group in task.groups()}["attend"] == 0.5
+    with pytest.raises(UserError, match="three"):
+        small().objective(SimpleNamespace(label_smoothing=0.0, stages=(1,)))
