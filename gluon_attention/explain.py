@@ -116,17 +116,17 @@ def box_tiles(image: np.ndarray, trace: Any, index: int, channel: Optional[int] 
     boxes = trace.boxes[index].asnumpy() if len(trace.boxes) else []  # none at one scale
     answers = nd.softmax(trace.scale_logits[index]).asnumpy()  # (K, classes)
     corners = [np.concatenate([box[:2] - box[2], box[:2] + box[2]]) for box in boxes]
-    pixels = [(corner + 1) / 2 * ([width - 1, height - 1] * 2) + 0.5 for corner in corners]
+    pixels = [(corner + 1) / 2 * ([width - 1, height - 1] * 2) for corner in corners]
     marked = Image.fromarray(base)
     draw = ImageDraw.Draw(marked)
     colours = COLOURS[np.linspace(255, 150, max(len(boxes), 1)).astype(int)]
     for box, colour in zip(pixels, colours):
-        grown = list(map(float, box * (base.shape[1] / width)))
+        grown = list(map(float, (box + 0.5) * (base.shape[1] / width)))
         draw.rectangle(grown, outline=tuple(map(int, colour)), width=3)
     views = [np.asarray(marked)]
     for left, top, right, bottom in pixels:
         scale = np.array([[right - left, 0, left], [0, bottom - top, top]])
-        scale[:, :2] /= base.shape[1::-1]
+        scale[:, :2] /= np.array(base.shape[1::-1]) - 1
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         views.append(cv2.warpAffine(image, scale, base.shape[1::-1], flags=flags))
     best = answers.argmax(axis=1)
