@@ -2,6 +2,8 @@
 
 from .batches import ArrayBatches, Batches, Splits, prefetch
 from .cifar import cifar10, cifar100
+from .cub import cub200
+from .detail import detail
 from .imagenet import imagenet, imagenet_val
 from .mnist import mnist
 
@@ -11,6 +13,8 @@ __all__ = [
     "Splits",
     "cifar10",
     "cifar100",
+    "cub200",
+    "detail",
     "imagenet",
     "imagenet_val",
     "mnist",
