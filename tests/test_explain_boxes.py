@@ -51,7 +51,7 @@ def test_tiles_show_the_box_and_what_it_holds() -> None:
 
 @dataclass(frozen=True)
 class Settings(Config):
-    epochs: int = setting(4, "epochs")
+    epochs: int = setting(5, "epochs")
     batch_size: int = setting(8, "batch")
     optimizer: str = setting("adam", "optimizer")
     num_gpus: int = setting(0, "gpus")
@@ -72,7 +72,13 @@ def test_a_run_goes_through_all_stages_and_animates_its_boxes(tmp_path: Any) -> 
     for name in ("box_holds_region", "box_centre_in_region"):
         assert 0 <= result["test"][name] <= 1
     table = (tmp_path / "run" / "history.csv").read_text().splitlines()
-    for name in ("train/classify1", "train/locate2", "train/rank2", "validation/side_2"):
+    for name in (
+        "train/classify1",
+        "train/locate2",
+        "train/classify2",
+        "train/rank2",
+        "validation/side_2",
+    ):
         assert name in table[0]
     with Image.open(tmp_path / "run" / "boxes.gif") as movie:
-        assert movie.n_frames == 4
+        assert movie.n_frames == 5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, Set
 
@@ -31,14 +32,14 @@ def task_of(net: Any, **options: Any) -> RankedScales:
     return RankedScales(net, **options)
 
 
-def touched(net: Any, task: RankedScales, part: str) -> Set[str]:
+def touched(net: Any, task: RankedScales, part: Any) -> Set[str]:
     """Blocks of which a loss writes gradients at all, zero or not."""
     for parameter in net.collect_params().values():
         if parameter.grad_req != "null":
             parameter.grad()[:] = 7
     before = {name: value.asnumpy() for name, value in _statistics(net).items()}
     with autograd.record():
-        losses = getattr(task, part)(images_of(4), nd.arange(4, dtype="int32"))
+        losses = part(task, images_of(4), nd.arange(4, dtype="int32"))
         total = sum(loss.sum() for loss in losses.values())
     total.backward()
     nd.waitall()
@@ -46,7 +47,7 @@ def touched(net: Any, task: RankedScales, part: str) -> Set[str]:
     for name, parameter in net._collect_params_with_prefix().items():
         if parameter.grad_req != "null" and (parameter.grad() != 7).sum().asscalar():
             found.add(".".join(name.split(".")[1:3]) if "fused" not in name else "fused")
-    if part in ("rank", "locate"):  # nor do they move the statistics of BatchNorm
+    if not found & ALL:  # then the statistics of BatchNorm stay as well
         for name, value in _statistics(net).items():
             np.testing.assert_array_equal(value.asnumpy(), before[name])
     return found
@@ -58,51 +59,57 @@ def _statistics(net: Any) -> Any:
 
 
 ALL = {f"{part}.{scale}" for part in ("backbones", "heads") for scale in range(3)} | {"fused"}
+NESTED = {"backbones.0", "heads.0"}
 
 
 @pytest.mark.parametrize(
-    ("part", "blocks"),
+    ("part", "epoch", "blocks"),
     [
-        ("fine_tune", {"backbones.0", "heads.0"}),
-        ("locate", {"apns.0", "apns.1"}),
-        ("classify", ALL),
-        ("rank", {"apns.0", "apns.1"}),
+        (partial(RankedScales.grow, scale=0), 0, NESTED),
+        (partial(RankedScales.grow, scale=1), 2, NESTED | {"backbones.1", "heads.1"}),
+        (partial(RankedScales.locate, scale=0), 1, {"apns.0"}),
+        (partial(RankedScales.locate, scale=1), 3, {"apns.1"}),
+        (RankedScales.classify, 5, ALL),
+        (RankedScales.rank, 6, {"apns.0", "apns.1"}),
     ],
 )
-@pytest.mark.parametrize("gradient", ["sampler", "mask"])
+@pytest.mark.parametrize("shared", [False, True])
 def test_each_loss_moves_its_own_blocks(
-    part: str, blocks: set, gradient: str, hybridize: bool
+    part: Any, epoch: int, blocks: set, shared: bool, hybridize: bool
 ) -> None:
-    net = small(sides=(0.3, 0.9))
+    net = small(sides=(0.3, 0.9), shared=shared)
     net.hybridize(hybridize, static_alloc=True, static_shape=True)
-    task = task_of(net, gradient=gradient, margin=1.0)
+    task = task_of(net, margin=1.0, stages=Stages(1, 1, 1))
+    blocks = blocks - {"backbones.1", "backbones.2"} if shared else blocks
     assert touched(net, task, part) == blocks
-    group = {"fine_tune": "first", "rank": "attend"}.get(part, part)
-    moved = {g.name: g for g in task.groups()}[group].blocks
-    owned = {id(p) for block in moved for p in block.collect_params().values()}
+    (update,) = task.updates(epoch)
+    groups = {group.name: group.blocks for group in task.groups()}
+    moved = [block for name in update.groups for block in groups[name]]
+    owned = [id(p) for block in moved for p in block.collect_params().values()]
+    assert len(owned) == len(set(owned))
     for name, parameter in net._collect_params_with_prefix().items():
         mine = any(name.startswith(f"body.{block}") for block in blocks)
         assert (id(parameter) in owned) == mine, name
 
 
 def test_stages_are_a_function_of_the_epoch() -> None:
-    net = small()
-
-    def groups(stages: Stages, count: int) -> list:
+    def groups(stages: Stages, count: int, net: Any) -> list:
         task = task_of(net, stages=stages)
-        return ["+".join(u.group for u in task.updates(epoch)) for epoch in range(count)]
+        return ["".join(name[0] + name[-1] for name in task.updates(e)[0].groups) for e in count]
 
-    turns = ["classify", "classify", "attend", "attend", "classify"]
-    assert groups(Stages(2, 1, 2), 8) == ["first", "first", "locate", *turns]
-    assert groups(Stages(0, 0, 0), 2) == ["classify+attend"] * 2
-    alone = task_of(small(crops=()))  # one scale has no boxes to train
-    assert {u.group for epoch in range(20) for u in alone.updates(epoch)} == {"first", "classify"}
+    net, answers = small(), "s1s2s3fd"
+    begun = ["s1", "s1", "l2", "s1s2", "s1s2", "l3", "s1s2s3", "s1s2s3"]
+    turns = [answers, answers, "ad", "ad", answers]
+    assert groups(Stages(2, 1, 2), range(13), net) == begun + turns
+    assert len(task_of(net, stages=Stages(0, 0, 0)).updates(0)) == 2  # both for every batch
+    assert groups(Stages(1, 1, 1), range(3), small(crops=())) == ["s1", "s1fd", "s1fd"]
 
 
 def test_losses_and_scores_are_per_sample() -> None:
     task = task_of(small())
     images, labels = images_of(3), nd.arange(3, dtype="int32")
-    for part in (task.fine_tune, task.locate, task.classify, task.rank):
+    grow, locate = partial(task.grow, scale=1), partial(task.locate, scale=1)
+    for part in (grow, locate, task.classify, task.rank):
         with autograd.record():
             losses = part(images, labels)
         assert {loss.shape for loss in losses.values()} == {(3,)}
@@ -154,7 +161,7 @@ def test_locating_learns_where_the_response_is(apn: str) -> None:
     means = []
     for _ in range(80):
         with autograd.record():
-            loss = task.locate(images, None)["locate2"]
+            loss = task.locate(images, None, 0)["locate2"]
         loss.backward()
         trainer.step(16)
         means.append(loss.mean().asscalar())

@@ -141,7 +141,7 @@ class Run:
             self.average.update(step)
             self.monitor.step()
             if (step + 1) % self.config.log_interval == 0 or step == last:
-                rates = {u.group: self.movers[u.group].rate(step) for u in updates}
+                rates = {name: self.movers[name].rate(step) for u in updates for name in u.groups}
                 self._finite(recent.means(), step, rates)
                 self.monitor.log(step, recent.means(), rates)
                 total.take(recent)
@@ -157,8 +157,9 @@ class Run:
 
     def move(self, update: Update, shards: Shards, step: int) -> List[Losses]:
         """Make one update from the shards of a batch; its losses, none if it was left out."""
-        mover, losses = self.movers[update.group], []
-        mover.begin()
+        movers, losses = [self.movers[name] for name in update.groups], []
+        for mover in movers:
+            mover.begin()
         for part in accumulated(shards, self.config.accumulate):
             with autograd.record():
                 found = [update.loss(images, labels) for images, labels in part]
@@ -169,7 +170,9 @@ class Run:
                 return []
             autograd.backward(totals)
             losses += found
-        mover.step(step, sum(len(images) for images, _ in shards) * self.workers)
+        samples = sum(len(images) for images, _ in shards) * self.workers
+        for mover in movers:
+            mover.step(step, samples)
         return losses
 
     def _finite(self, means: Means, step: int, rates: Means) -> None:

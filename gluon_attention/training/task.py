@@ -6,7 +6,7 @@ A task knows nothing of devices, optimizers, logging or files; the engine knows 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Union
 
 from mxnet import gluon, nd
 
@@ -24,10 +24,14 @@ class Group(NamedTuple):
 
 
 class Update(NamedTuple):
-    """One move: descend the sum of the losses' parts in the parameters of a group."""
+    """One move: descend the sum of the losses' parts in the parameters of one group or more."""
 
-    group: str
+    group: Union[str, Sequence[str]]
     loss: Callable[[nd.NDArray, nd.NDArray], Losses]  # (images, labels) -> {name: (N,)}
+
+    @property
+    def groups(self) -> Sequence[str]:
+        return [self.group] if isinstance(self.group, str) else self.group
 
 
 class Task(ABC):

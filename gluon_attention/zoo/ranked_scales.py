@@ -1,11 +1,15 @@
 """How a network that looks closer and closer learns what to answer and where to look.
 
-Three stages: the first scale alone; the APNs, towards the strongest response of the features; then
-answers with boxes held still, and boxes with everything else held still, in turn.
+First the scales grow, one after the other: a scale learns to answer, then the APN behind it learns
+to point at the strongest response of its features. Then answers are trained with boxes held still,
+and boxes with everything else held still, in turn. The paper points with features of ImageNet at
+every scale at once; where the response means nothing yet, a box that starts in the wrong place has
+nothing in it that could pull it to the right one.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, List, NamedTuple, Tuple
 
 from mxnet import autograd, nd
@@ -18,8 +22,8 @@ from ..training.task import Classification, Group, Losses, Task, Update, cross_e
 class Stages(NamedTuple):
     """Epochs of the schedule."""
 
-    first: int = 10  # the first scale alone
-    locate: int = 2  # boxes towards the strongest response
+    grow: int = 5  # of answers, for each scale
+    locate: int = 2  # of the box towards the strongest response, between two scales
     turn: int = 1  # epochs of answers, then as many of boxes; 0 does both for every batch
 
 
@@ -56,68 +60,68 @@ class RankedScales(Task):
 
     def groups(self) -> List[Group]:
         body = self.body
-        found = [
-            Group("first", [body.backbones[0], body.heads[0]]),
-            Group("classify", [body.backbones, body.heads, body.fused]),
-        ]
-        if self.crops:  # two optimizers, so that ranking starts without momenta of the stage before
-            found += [
-                Group("locate", [body.apns]),
-                Group("attend", [body.apns], self.attend_lr),
-            ]
+        eyes = [[head] for head in body.heads]
+        for scale, backbone in enumerate(body.backbones):  # one, if it is shared
+            eyes[scale].append(backbone)
+        found = [Group(f"scale{scale + 1}", blocks) for scale, blocks in enumerate(eyes)]
+        found.append(Group("fused", [body.fused]))
+        found += [Group(f"locate{scale + 2}", [apn]) for scale, apn in enumerate(body.apns)]
+        if self.crops:  # an optimizer of its own: no momenta of locating
+            found.append(Group("attend", [body.apns], self.attend_lr))
         return found
 
     def updates(self, epoch: int) -> List[Update]:
-        first, locate, turn = self.stages
-        answer, rank = Update("classify", self.classify), Update("attend", self.rank)
-        if epoch < first:
-            return [Update("first", self.fine_tune)]
-        if not self.crops:
-            return [answer]
-        if epoch < first + locate:
-            return [Update("locate", self.locate)]
-        if not turn:
-            return [answer, rank]
-        return [rank if (epoch - first - locate) // turn % 2 else answer]
-
-    def fine_tune(self, images: nd.NDArray, labels: nd.NDArray) -> Losses:
-        """The first scale alone."""
-        features = self.body.features(self.body.whole(nd, images), 0)
-        _, logits = self.body.heads[0](features)
-        return {"classify1": cross_entropy(logits, self.answers.targets(labels))}
+        (grow, locate, turn), scales = self.stages, self.body.scales
+        begun = scales * grow + (scales - 1) * locate
+        names = [f"scale{scale + 1}" for scale in range(scales)]
+        answer, rank = Update([*names, "fused"], self.classify), Update("attend", self.rank)
+        if epoch >= begun:
+            if not (turn and self.crops):
+                return [answer, rank] if self.crops else [answer]
+            return [rank if (epoch - begun) // turn % 2 else answer]
+        scale, since = divmod(epoch, grow + locate)
+        if since < grow:
+            return [Update(names[: scale + 1], partial(self.grow, scale=scale))]
+        return [Update(f"locate{scale + 2}", partial(self.locate, scale=scale))]
 
     def classify(self, images: nd.NDArray, labels: nd.NDArray) -> Losses:
         """Every answer, with boxes that no gradient reaches."""
+        return self._answers(images, labels, self.body.scales - 1, fused=True)
+
+    def grow(self, images: nd.NDArray, labels: nd.NDArray, scale: int) -> Losses:
+        """Answers up to a scale."""
+        return self._answers(images, labels, scale, fused=False)
+
+    def _answers(self, images: nd.NDArray, labels: nd.NDArray, last: int, fused: bool) -> Losses:
         body, targets = self.body, self.answers.targets(labels)
         view, box, descriptors, losses = body.whole(nd, images), None, [], {}
-        for scale in range(body.scales):
+        for scale in range(last + 1):
             features = body.features(view, scale)
             descriptor, logits = body.heads[scale](features)
             descriptors.append(descriptor)
             losses[f"classify{scale + 1}"] = cross_entropy(logits, targets)
-            if scale < len(self.crops):
+            if scale < last:
                 with autograd.pause():
                     box = body.box(nd, features, box, scale)
                     view = self.crops[scale](images, box)
-        fused = body.fused(nd.concat(*descriptors, dim=1))
-        losses["classify_fused"] = cross_entropy(fused, targets)
+        if fused:
+            answer = body.fused(nd.concat(*descriptors, dim=1))
+            losses["classify_fused"] = cross_entropy(answer, targets)
         return losses
 
-    def locate(self, images: nd.NDArray, labels: nd.NDArray) -> Losses:
-        """Boxes of half the side around the strongest response, by the distance to them."""
-        body, losses, outer = self.body, {}, None
-        view = body.whole(nd, images)
-        for scale, crop in enumerate(self.crops):
+    def locate(self, images: nd.NDArray, labels: nd.NDArray, scale: int) -> Losses:
+        """The distance to a box of half the side around the strongest response of a scale."""
+        body, box = self.body, None
+        with autograd.predict_mode():
             with autograd.pause():
+                view = body.whole(nd, images)
+                for coarser in range(scale):
+                    box = body.box(nd, body.features(view, coarser), box, coarser)
+                    view = self.crops[coarser](images, box)
                 features = body.features(view, scale)
                 wanted = strongest(features)
-            with autograd.predict_mode():
-                inner = body.apns[scale](features)
-            losses[f"locate{scale + 2}"] = nd.smooth_l1(inner - wanted, scalar=1).sum(axis=1)
-            with autograd.pause():
-                outer = body.box(nd, features, outer, scale)
-                view = crop(images, outer)
-        return losses
+            missed = nd.smooth_l1(body.apns[scale](features) - wanted, scalar=1)
+        return {f"locate{scale + 2}": missed.sum(axis=1)}
 
     def rank(self, images: nd.NDArray, labels: nd.NDArray) -> Losses:
         """How much less than a margin a closer look is surer of the true class.
