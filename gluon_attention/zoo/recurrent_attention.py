@@ -29,16 +29,21 @@ from .reinforce import Reinforce
 
 # Section 4.1 of the paper: side of the image; side of the patch, scales, glimpses. Where the widest
 # window sees most of the image from its middle, a first glimpse elsewhere is one lost.
+SCENE = dict(patch=12, scales=3, start="center", move="relative", reinforce_core=True)
 SPECS = {
-    "ram_28": (28, dict(patch=8, scales=1, glimpses=6, start="uniform")),
-    "ram_translated_60": (60, dict(patch=12, scales=3, glimpses=6, start="center")),
-    "ram_cluttered_60": (60, dict(patch=12, scales=3, glimpses=8, start="center")),
-    "ram_cluttered_100": (100, dict(patch=12, scales=4, glimpses=8, start="center")),
+    "ram_28": (
+        28,
+        dict(patch=8, scales=1, glimpses=6, start="uniform", move="absolute", reinforce_core=False),
+    ),
+    "ram_translated_60": (60, dict(SCENE, glimpses=6)),
+    "ram_cluttered_60": (60, dict(SCENE, glimpses=8)),
+    "ram_cluttered_100": (100, dict(SCENE, glimpses=8, scales=4)),
 }
 CORES = ("rnn", "lstm")
 MEANS = ("tanh", "clip")
 STARTS = ("uniform", "center", "learned")
 POLICIES = ("learned", "random")
+MOVES = ("relative", "absolute")
 
 
 class Trace(NamedTuple):
@@ -123,6 +128,7 @@ class Episode(gluon.HybridBlock):
         mean: str,
         start: str,
         policy: str,
+        move: str,
         reinforce_core: bool,
         **kwargs: Any,
     ) -> None:
@@ -130,7 +136,7 @@ class Episode(gluon.HybridBlock):
         what, where, both, hidden, locate = widths
         self.patch, self.scales, self.glimpses = patch, scales, glimpses
         self.start, self.policy, self.width = start, policy, hidden
-        self.reinforce_core = reinforce_core
+        self.relative, self.reinforce_core = move == "relative", reinforce_core
         with self.name_scope():
             pixels = scales * channels * patch * patch
             self.glimpse = GlimpseNetwork(what, where, both, in_units=pixels, prefix="glimpse_")
@@ -148,13 +154,14 @@ class Episode(gluon.HybridBlock):
         nothing = F.zeros_like(F.slice_axis(F.flatten(images), axis=1, begin=0, end=1))  # (N, 1)
         state = F.broadcast_axis(nothing, axis=1, size=self.core.state_width)
         hidden = F.slice_axis(state, axis=1, begin=0, end=self.width)
+        location = middle = F.broadcast_axis(nothing, axis=1, size=2)
         hiddens, means, locations, seen = [hidden], [], [], []
         for step in range(self.glimpses):
+            mean = middle
             if step or self.start == "learned":
                 mean = self.locator(hidden if self.reinforce_core else detach(F, hidden))
+                mean = mean + location if self.relative else mean
                 mean = mean * 0 if self.policy == "random" else mean
-            else:
-                mean = F.broadcast_axis(nothing, axis=1, size=2)
             jump = F.reshape(F.slice_axis(noise, axis=1, begin=step, end=step + 1), shape=(-1, 2))
             location = F.clip(detach(F, F.broadcast_add(mean, jump)), -1, 1)
             windows = detach(F, glimpse(F, boxed, location, self.patch, self.scales))
@@ -248,13 +255,15 @@ def _build(defaults: dict) -> Any:
         mean: str = "tanh",
         start: str = defaults["start"],
         policy: str = "learned",
-        reinforce_core: bool = False,
+        move: str = defaults["move"],
+        reinforce_core: bool = defaults["reinforce_core"],
     ) -> RecurrentAttention:
         for option, value, accepted in (
             ("core", core, CORES),
             ("mean", mean, MEANS),
             ("start", start, STARTS),
             ("policy", policy, POLICIES),
+            ("move", move, MOVES),
         ):
             if value not in accepted:
                 raise UserError(f"{option} must be one of {', '.join(accepted)}, not {value!r}")
@@ -271,6 +280,7 @@ def _build(defaults: dict) -> Any:
             mean,
             start,
             policy,
+            move,
             reinforce_core,
             prefix="ram_",
         )

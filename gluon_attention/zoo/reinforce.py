@@ -26,7 +26,7 @@ class Reinforce(Task):
         samples: int = 10,
         smoothing: float = 0.0,
         reward: str = "gain",
-        weight: float = 0.01,
+        weight: float = 0.1,
         discount: float = 0.7,
     ) -> None:
         self.net, self.samples, self.reward = net, samples, reward
