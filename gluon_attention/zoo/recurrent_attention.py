@@ -29,12 +29,9 @@ from .reinforce import Reinforce
 
 # Section 4.1 of the paper: side of the image; side of the patch, scales, glimpses. Where the widest
 # window sees most of the image from its middle, a first glimpse elsewhere is one lost.
-SCENE = dict(patch=12, scales=3, start="center", move="relative", reinforce_core=True)
+SCENE = dict(patch=12, scales=3, start="center", move="relative")
 SPECS = {
-    "ram_28": (
-        28,
-        dict(patch=8, scales=1, glimpses=6, start="uniform", move="absolute", reinforce_core=False),
-    ),
+    "ram_28": (28, dict(patch=8, scales=1, glimpses=6, start="uniform", move="absolute")),
     "ram_translated_60": (60, dict(SCENE, glimpses=6)),
     "ram_cluttered_60": (60, dict(SCENE, glimpses=8)),
     "ram_cluttered_100": (100, dict(SCENE, glimpses=8, scales=4)),
@@ -256,7 +253,7 @@ def _build(defaults: dict) -> Any:
         start: str = defaults["start"],
         policy: str = "learned",
         move: str = defaults["move"],
-        reinforce_core: bool = defaults["reinforce_core"],
+        reinforce_core: bool = True,
     ) -> RecurrentAttention:
         for option, value, accepted in (
             ("core", core, CORES),
