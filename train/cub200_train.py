@@ -21,9 +21,9 @@ from gluon_attention.zoo.ra_cnn import APNS
 
 # What fits the generated set; flags that are given come after these and replace them.
 DETAIL = (
-    "--backbone=tiny --crops=64,64 --shrink=3 --size=192 --frozen-bn=0 --shared=0 -b=32".split()
-)
-DETAIL += "--optimizer=adam --lr=2e-3 --stages=8,4,1 --epochs=40 --validation=400".split()
+    "--backbone=tiny --crops=64,64 --size=192 --shrink=3 --smallest=0.45 --frozen-bn=0"
+    " --stages=4,2,2 --optimizer=adam --lr=1.5e-3 -b=16 --epochs=40 --validation=320"
+).split()
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,14 @@ class Cub(Config):
     shrink: int = setting(1, "how much smaller than the image the first scale is", low=1)
     shared: bool = setting(False, "one backbone for all scales")
     apn: str = setting("light", "network that proposes a box", choices=APNS)
+    smallest: float = setting(
+        1 / 3, "smallest side of a box, in the view before", low=0.05, high=0.85
+    )
     frozen_bn: bool = setting(True, "leave BatchNorm as it was loaded")
-    gradient: str = setting("mask", "what moves the boxes", choices=GRADIENTS)
+    gradient: str = setting("both", "what moves the boxes", choices=GRADIENTS)
     margin: float = setting(0.05, "how much surer a closer look should be", low=0, high=1)
     stages: Tuple[int, ...] = setting(
-        (10, 3, 1), "epochs of the first scale, of locating, of each turn", low=0
+        (6, 2, 1), "epochs: a scale grows, a box is located, a turn of answers or boxes", low=0
     )
     attend_lr: float = setting(0.1, "rate of the ranked boxes, as a share of --lr", low=0)
     epochs: int = setting(40, "passes over the training set", low=1)
@@ -55,7 +58,7 @@ class Cub(Config):
 
 def network(config: Cub, classes: int) -> Any:
     options = {name: getattr(config, name) for name in ("crops", "shrink", "shared", "apn")}
-    options["frozen_bn"] = config.frozen_bn
+    options.update(frozen_bn=config.frozen_bn, sides=(config.smallest, 0.9))
     if config.backbone:
         options["backbone"] = config.backbone
     net = get_model(f"racnn_{config.model}", classes=classes, **options)
