@@ -12,6 +12,8 @@ import sys
 import time
 from pathlib import Path
 
+from gluon_attention.datasets.detail import write_cub
+
 import numpy as np
 import pytest
 
@@ -70,6 +72,22 @@ def test_imagenet_takes_any_network(tmp_path):
         "imagenet_train.py", tmp_path, "--data-dir", str(SAMPLE / "imagenet"), *flags.split()
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_cub200_reads_the_layout_of_the_birds(tmp_path):
+    write_cub(str(tmp_path / "birds"), 40, size=32, coarse=16)
+    flags = "--backbone tiny --size 32 --crops 16,16 --stages 0,0,0 --epochs 1 --accumulate 2 -b 8"
+    done = start("cub200_train.py", tmp_path, "--data-dir", str(tmp_path / "birds"), *flags.split())
+    assert done.returncode == 0, done.stderr
+    run = tmp_path / "cub-racnn_mobilenet_v2"
+    result = json.loads((run / "result.json").read_text())
+    assert result["test_images"] == 16 and 0 <= result["test"]["box_centre_in_region"] <= 1
+    assert str(run / "boxes.gif") in done.stdout
+
+
+def test_cub200_knows_what_fits_generated_scenes(tmp_path):
+    done = start("cub200_train.py", tmp_path, "--dataset", "detail", "--evaluate")
+    assert done.returncode == 2 and "no run to evaluate" in done.stderr
 
 
 def test_a_killed_run_ends_as_if_it_had_not_been(tmp_path):

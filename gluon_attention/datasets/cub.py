@@ -1,7 +1,7 @@
 """CUB-200-2011, birds of 200 kinds, or any folder that has its layout.
 
-Training pictures: a random part of the picture whose short side is 512, mirrored or not.
-Evaluation: the centre of it. The boxes around the birds are for evaluation only.
+Training pictures: a random 448 pixels of the picture whose short side is 512, mirrored or not.
+Evaluation: its centre. The boxes around the birds are for evaluation only.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def cub200(
     batch_size: int,
     *,
     size: int = 448,
-    short: int = 512,
+    short: int = 0,
     seed: int = 0,
     validation: int = 600,
     workers: int = 4,
@@ -44,11 +44,12 @@ def cub200(
 
     Args:
         root: folder of images/ and the five lists, images.txt and so on.
-        size, short: side of the inputs, and of the short side of a picture they are cut from.
+        size: side of the inputs.
+        short: short side of the pictures that they are cut from; 0 for what 512 is to 448.
         validation: pictures cut from the training set; a tenth of it at most.
         workers: threads that decode.
     """
-    birds = read_birds(Path(root))
+    birds, short = read_birds(Path(root)), short or round(size * 512 / 448)
     rows = np.flatnonzero(birds.training)
     if not 0 < len(rows) < len(birds.labels):
         raise UserError(f"{root}/train_test_split.txt must have lines that end in 1 and in 0")
