@@ -38,11 +38,11 @@ class Scenes(NamedTuple):
 def detail(
     batch_size: int,
     *,
-    size: int = 192,
-    coarse: int = 64,
-    train: int = 1600,
-    validation: int = 400,
-    test: int = 400,
+    size: int = 144,
+    coarse: int = 48,
+    train: int = 960,
+    validation: int = 192,
+    test: int = 320,
     seed: int = 0,
     part: Tuple[int, int] = (0, 1),
 ) -> Splits:
@@ -95,7 +95,7 @@ def scenes(count: int, size: int, coarse: int, seed: Any = 0) -> Scenes:
 
 
 def write_cub(
-    root: str, count: int, *, size: int = 192, coarse: int = 64, test: float = 0.4, seed: int = 0
+    root: str, count: int, *, size: int = 144, coarse: int = 48, test: float = 0.4, seed: int = 0
 ) -> None:
     """Write scenes in the layout of CUB-200-2011, `test` of them as its test images.
 
