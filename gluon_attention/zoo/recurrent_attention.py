@@ -11,6 +11,14 @@ Where this differs from the paper, and why:
   * Windows are sampled bilinearly, so a location need not fall on a pixel.
   * The REINFORCE term leaves out the first location unless it is learned, and there is none for a
     location that is never looked at.
+  * A glimpse is paid for what it adds to the log-probability of the label (`reinforce.Reinforce`).
+
+What options did, as validation error in percent at ten samples, and at one:
+  * 28x28, 6 epochs, paid for a right answer: 3.1 / 6.3; std 0.25 instead of 0.1: 3.1 / 8.1; first
+    location in the middle: 15 / 16; REINFORCE into the core: 3.6 / 6.8.
+  * translated, 4 glimpses, 3 epochs, paid for a right answer: 15 / 19; locators at 0.3 of the
+    rate: 12 / 16; paid for gains: 9.9 / 14; moves relative to the last location: 12 / 16; those
+    and REINFORCE into the core: 11 / 17 after 2 epochs, 18 / 23 with ten times its weight.
 """
 
 from __future__ import annotations
