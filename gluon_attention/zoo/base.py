@@ -7,6 +7,7 @@ from typing import Any, Callable, NamedTuple, Tuple
 
 from mxnet import gluon, init, nd
 
+from ..ops.blocked import portable
 from ..training.task import Classification, Task
 
 
@@ -36,6 +37,21 @@ class AttentionNet(gluon.HybridBlock):
     def trace(self, images: Any) -> NamedTuple:
         """Logits and whatever the paper exposes, as a named tuple."""
         return self.Trace(*self.body(images, *self.still(nd)))
+
+    def export(self, *args: Any, **kwargs: Any) -> None:
+        """As Gluon's, of a graph that leaves out what only speeds this build of MXNet up."""
+        if self._cached_graph and not self._backend:
+            self._cached_graph = ()
+            with portable():
+                self._get_graph(nd.zeros((1,)))
+        super().export(*args, **kwargs)
+
+    def optimize_for(self, *args: Any, **kwargs: Any) -> None:
+        """As Gluon's, for inference only: a fused network trains without learning."""
+        if not self._backend:
+            self._clear_cached_op()
+        with portable():
+            super().optimize_for(*args, **kwargs)
 
     def _build_cache(self, *args: Any) -> None:
         with warnings.catch_warnings():  # some parameters serve only the trace: that is intended

@@ -1,0 +1,44 @@
+"""Memory layouts on a CPU, where oneDNN keeps features in blocks of 16 channels.
+
+Operators that oneDNN lacks, such as products, take and give plain memory. What follows them goes
+on in plain memory, where BatchNorm and sums are several times slower, until something moves it.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from typing import Any, Iterator
+
+import mxnet as mx
+
+_features = mx.runtime.Features()
+_moving = (
+    _features.is_enabled("MKLDNN")
+    and not _features.is_enabled("CUDA")
+    and os.environ.get("MXNET_MKLDNN_ENABLED", "1") != "0"
+)
+
+
+@contextmanager
+def portable() -> Iterator[None]:
+    """Graphs that are built inside are free of `blocked`: for export, fusion and quantization."""
+    global _moving
+    before, _moving = _moving, False
+    try:
+        yield
+    finally:
+        _moving = before
+
+
+def blocked(F: Any, x: Any, channels: int) -> Any:
+    """`x` (N, channels, H, W) as it is, in the layout of convolutions if this is a graph."""
+    if not _moving or F is mx.nd:
+        return x
+    # Of the type of x. F.slice would divide by zero where x is in blocks already.
+    one = F.slice_axis(F.slice_axis(x, axis=0, begin=0, end=1), axis=1, begin=0, end=1)
+    one = F.ones_like(F.max(one, keepdims=True))  # (1, 1, 1, 1)
+    # Each channel is convolved by itself. Blocked last, so that ones get no gradient computed.
+    ones = F.BlockGrad(F.broadcast_axis(one, axis=0, size=channels))
+    same = dict(kernel=(1, 1), num_filter=channels, num_group=channels, no_bias=True)
+    return F.Convolution(x, ones, **same)

@@ -1,0 +1,88 @@
+"""Moving features into the layout of convolutions changes no number, and stays at home."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, List
+
+from gluon_attention import get_model
+from gluon_attention.ops.blocked import blocked, portable
+from gluon_attention.zoo.attention_module import UNITS, AttentionModule, Options, Size, Stage
+
+import mxnet as mx
+import numpy as np
+import pytest
+from mxnet import autograd, gluon, nd
+
+
+class Blocked(gluon.HybridBlock):
+    def hybrid_forward(self, F: Any, x: Any) -> Any:
+        return blocked(F, x, 20)
+
+
+def test_identity(hybridize: bool) -> None:
+    net = Blocked()
+    net.hybridize(hybridize)
+    x, head = nd.random.normal(shape=(2, 20, 3, 5)), nd.random.normal(shape=(2, 20, 3, 5))
+    x.attach_grad()
+    with autograd.record():
+        y = net(x)
+    y.backward(head)
+    assert (y == x).asnumpy().all() and (x.grad == head).asnumpy().all()
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_takes_the_type_of_its_input(dtype: str) -> None:
+    _, types, _ = blocked(mx.sym, mx.sym.var("x"), 20).infer_type(x=dtype)
+    assert types == [np.dtype(dtype).type]
+
+
+def gradients(plain: bool) -> List[np.ndarray]:
+    """Of the parameters of a hybridized module, the same each time."""
+    mx.random.seed(1)
+    block = AttentionModule(UNITS["preact"], Stage(64, 1, 1, 2), Size((1,)), Options())
+    block.initialize(mx.init.MSRAPrelu())
+    x, head = (nd.random.normal(shape=(4, 64, 12, 8)) for _ in range(2))
+    block(x)
+    block.hybridize(static_alloc=True, static_shape=True)
+    with portable() if plain else nullcontext():
+        with autograd.record():
+            y = block(x)[0]
+        y.backward(head)
+    found = [p for p in block.collect_params().values() if p.grad_req != "null"]
+    return [y.asnumpy(), *(p.grad().asnumpy() for p in found)]
+
+
+def test_training_is_the_same() -> None:
+    for a, b in zip(gradients(plain=True), gradients(plain=False)):
+        # A ReLU whose input is nearly 0 may be open in one of them and shut in the other.
+        assert np.linalg.norm(a - b) <= 0.02 * np.linalg.norm(a) + 1e-4
+
+
+def network() -> Any:
+    net = get_model("cifar_residual_attention56_slim")
+    net.initialize(mx.init.MSRAPrelu())
+    net.hybridize()
+    return net
+
+
+@pytest.mark.filterwarnings("ignore:Cannot decide type")  # of the input, until it comes
+def test_export_is_plain(tmp_path: Path) -> None:
+    net, image = network(), nd.random.normal(shape=(1, 3, 32, 32))
+    logits = net(image)
+    net.export(str(tmp_path / "net"))
+    assert "ones_like" not in (tmp_path / "net-symbol.json").read_text()
+    files = str(tmp_path / "net-symbol.json"), "data", str(tmp_path / "net-0000.params")
+    loaded = gluon.SymbolBlock.imports(*files)
+    np.testing.assert_allclose(loaded(image).asnumpy(), logits.asnumpy(), 1e-4, 1e-5)
+    assert (net(image) == logits).asnumpy().all()
+
+
+def test_fused_network_gives_the_same_numbers(tmp_path: Path) -> None:
+    net, image = network(), nd.random.normal(shape=(2, 3, 32, 32))
+    logits = net(image).asnumpy()
+    net.optimize_for(image, backend="MKLDNN", static_alloc=True, static_shape=True)
+    np.testing.assert_allclose(net(image).asnumpy(), logits, 1e-4, 1e-5)
+    net.export(str(tmp_path / "fused"))
+    assert "_sg_mkldnn_conv" in (tmp_path / "fused-symbol.json").read_text()
