@@ -28,7 +28,7 @@ def test_marks_lie_on_the_shape_inside_of_the_image(size: int, coarse: int) -> N
     places = np.linspace(-1, 1, size)
     for image, (left, top, right, bottom) in zip(found.images, found.marks):
         x, y = (left + right) / 2, (top + bottom) / 2
-        ring = [(x + 0.16 * np.cos(a), y + 0.16 * np.sin(a)) for a in np.arange(8) * np.pi / 4]
+        ring = [(x + 0.2 * np.cos(a), y + 0.2 * np.sin(a)) for a in np.arange(8) * np.pi / 4]
         pixels = [image[:, abs(places - v).argmin(), abs(places - u).argmin()] for u, v in ring]
         coloured = [np.ptp(pixel.astype(int)) > 25 or pixel.max() > 150 for pixel in pixels]
         assert sum(coloured) >= 4  # the ground is dark and grey

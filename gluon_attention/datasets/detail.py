@@ -1,6 +1,6 @@
 """A generated data set that nobody can read without looking closely.
 
-A scene holds a large shape, whose form and hue give the group, and on it a small grey mark, whose
+A scene holds a large coloured shape, whose form gives the group, and on it a small grey mark, whose
 stripes decide the class within the group. A coarse look, the image with every `coarse`-th part of
 its side averaged to a pixel, shows where the mark is and nothing else of it: over every such pixel
 the stripes average to the grey of the mark, exactly.
@@ -18,7 +18,6 @@ from ..errors import UserError
 from .batches import ArrayBatches, Normalise, Splits
 
 SHAPES = ("disc", "square", "cross", "triangle")
-BRIGHT = ((1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 0))  # channels of a shape
 STRIPES = ("flat", "rising", "upright", "falling")
 CLASSES = tuple(f"{stripes}_on_{shape}" for shape in SHAPES for stripes in STRIPES)
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
@@ -38,10 +37,10 @@ class Scenes(NamedTuple):
 def detail(
     batch_size: int,
     *,
-    size: int = 144,
-    coarse: int = 48,
-    train: int = 960,
-    validation: int = 192,
+    size: int = 192,
+    coarse: int = 64,
+    train: int = 1200,
+    validation: int = 320,
     test: int = 320,
     seed: int = 0,
     part: Tuple[int, int] = (0, 1),
@@ -95,7 +94,7 @@ def scenes(count: int, size: int, coarse: int, seed: Any = 0) -> Scenes:
 
 
 def write_cub(
-    root: str, count: int, *, size: int = 144, coarse: int = 48, test: float = 0.4, seed: int = 0
+    root: str, count: int, *, size: int = 192, coarse: int = 64, test: float = 0.4, seed: int = 0
 ) -> None:
     """Write scenes in the layout of CUB-200-2011, `test` of them as its test images.
 
@@ -141,7 +140,8 @@ def _draw(
     across, down = away(middle)
     shape = _inside(column(group), across / column(radius), down / column(radius))
     ground = np.repeat(rng.uniform(20, 70, size=(count, 1)), 3, axis=1)  # dark, of no colour
-    colour = np.where(np.array(BRIGHT)[group], 230, rng.uniform(60, 160, size=(count, 3)))
+    colour = rng.uniform(80, 200, size=(count, 3))
+    colour[np.arange(count), rng.integers(3, size=count)] = 230
     pixels = np.where(
         shape[:, None], *(c[..., None, None].astype(np.float32) for c in (colour, ground))
     )
