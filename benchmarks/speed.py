@@ -76,7 +76,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
                 print(f"\n{case}, {mode}, batch {batch}", flush=True)
                 figures, lost = contest(flags, CASES[case], mode, batch, wanted, pythons)
                 failures += lost
-                print(table(figures), flush=True)
+                if figures:
+                    print(table(figures), flush=True)
                 if flags.write and figures:
                     rows.append(rows_of(CASES[case], mode, batch, figures))
     return 1 if failures else 0
@@ -172,11 +173,15 @@ def contest(
             workers[peer] = worker
             steps[peer] = max(1, round(flags.seconds / pace))
             figures[peer] = Figures(network, ready["parameters"], ready["version"], [], 0.0)
-        for _ in range(flags.rounds):
-            for peer, worker in workers.items():
-                took = worker.ask(do="run", steps=steps[peer])
-                figures[peer].rates.append(batch * steps[peer] / took["seconds"])
-                figures[peer] = figures[peer]._replace(peak_mb=took["peak_mb"])
+        try:
+            for _ in range(flags.rounds):
+                for peer, worker in workers.items():
+                    took = worker.ask(do="run", steps=steps[peer])
+                    figures[peer].rates.append(batch * steps[peer] / took["seconds"])
+                    figures[peer] = figures[peer]._replace(peak_mb=took["peak_mb"])
+        except WorkerError as error:
+            print(f"{peer} gave up, so this case has no figures: {error}", flush=True)
+            return {}, failed + 1
     return figures, failed
 
 

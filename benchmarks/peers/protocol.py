@@ -14,6 +14,7 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import suppress
 from typing import Any, Callable, Dict, NamedTuple, Optional, Sequence
 
 
@@ -75,7 +76,8 @@ class Worker:
         return self
 
     def __exit__(self, *_: Any) -> None:
-        self.process.stdin.close()
+        with suppress(BrokenPipeError):  # a request may be left that nobody reads any more
+            self.process.stdin.close()
         try:
             self.process.wait(timeout=10)
         except subprocess.TimeoutExpired:

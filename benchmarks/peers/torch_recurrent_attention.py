@@ -18,7 +18,8 @@ class Episode(NamedTuple):
     """What one look at a batch gives; T glimpses."""
 
     logits: torch.Tensor  # (N, classes)
-    log_probs: torch.Tensor  # (N, T - 1) of the sampled locations
+    guesses: torch.Tensor  # (N, T - 1, classes), before each location but the first is drawn
+    log_probs: torch.Tensor  # (N, T - 1) of those locations
     baselines: torch.Tensor  # (N, T - 1)
 
 
@@ -39,7 +40,7 @@ class RecurrentAttention(nn.Module):
         self.place = nn.Linear(2, 128)
         self.merge, self.core = nn.Linear(256, 256), nn.Linear(512, 256)
         self.locate = nn.Sequential(nn.Linear(256, 128), nn.ReLU(True), nn.Linear(128, 2))
-        self.classify = nn.Linear(256, classes)
+        self.classify, self.guess = nn.Linear(256, classes), nn.Linear(256, classes)
         self.expect = nn.Linear(256, 1)
         steps = torch.linspace(-1, 1, patch) * (patch - 1) / (size - 1)
         rows, columns = torch.meshgrid(steps, steps, indexing="ij")
@@ -53,20 +54,22 @@ class RecurrentAttention(nn.Module):
     def forward(self, images: torch.Tensor) -> Episode:
         location = torch.rand(len(images), 2) * 2 - 1
         hidden = images.new_zeros(len(images), 256)
-        log_probs, baselines = [], []
+        hiddens, log_probs = [], []
         for step in range(self.glimpses):
             what, where = self.see(self.retina(images, location)), self.place(location)
             seen = F.relu(self.merge(F.relu(torch.cat((what, where), dim=1))))
             hidden = F.relu(self.core(torch.cat((seen, hidden), dim=1)))
             if step == self.glimpses - 1:
                 break
-            still = hidden.detach()
-            mean = torch.tanh(self.locate(still))
+            hiddens.append(hidden)
+            mean = torch.tanh(self.locate(hidden))
             sample = (mean + self.std * torch.randn_like(mean)).detach()
             log_probs.append(self.log_prob(sample, mean))
-            baselines.append(self.expect(still).squeeze(1))
             location = sample.clamp(-1, 1)
-        return Episode(self.classify(hidden), torch.stack(log_probs, 1), torch.stack(baselines, 1))
+        before = torch.stack(hiddens, 1).detach()  # (N, T - 1, 256)
+        baselines = self.expect(before).squeeze(2)
+        log_probs = torch.stack(log_probs, 1)
+        return Episode(self.classify(hidden), self.guess(before), log_probs, baselines)
 
     def log_prob(self, sample: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
         """Of isotropic Gaussians, (N,)."""
@@ -75,11 +78,15 @@ class RecurrentAttention(nn.Module):
 
 
 def loss(episode: Episode, labels: torch.Tensor) -> torch.Tensor:
-    """Cross entropy, squared error of the baseline, and REINFORCE on the right answers."""
-    reward = (episode.logits.argmax(1) == labels).float()[:, None]  # (N, 1)
-    surprise = reward - episode.baselines
+    """Cross entropies, squared error of the baseline, and REINFORCE on what later glimpses add."""
+    classify = F.cross_entropy(episode.logits, labels)
+    steps = episode.guesses.shape[1]
+    likely = F.log_softmax(episode.guesses, dim=2)  # (N, T - 1, classes)
+    likely = likely.gather(2, labels[:, None, None].expand(-1, steps, 1)).squeeze(2)
+    last = F.log_softmax(episode.logits, dim=1).gather(1, labels[:, None])  # (N, 1)
+    surprise = (last - likely).detach() - episode.baselines
     reinforce = -(episode.log_probs * surprise.detach()).sum(1).mean()
-    return F.cross_entropy(episode.logits, labels) + surprise.square().mean() + 0.01 * reinforce
+    return classify - likely.mean() + surprise.square().mean() + 0.01 * reinforce
 
 
 def build(size: int = 28, patch: int = 8, glimpses: int = 6, classes: int = 10) -> nn.Module:
