@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import tempfile
 from contextlib import contextmanager
 from typing import Iterator
 
 from .errors import UserError
+
+_ASIDE = ".aside-"
 
 
 @contextmanager
@@ -17,7 +20,7 @@ def written_aside(path: str) -> Iterator[str]:
     try:
         os.makedirs(folder, exist_ok=True)
         handle, aside = tempfile.mkstemp(
-            dir=folder, prefix=".", suffix="-" + os.path.basename(path)
+            dir=folder, prefix=_ASIDE, suffix="-" + os.path.basename(path)
         )
         os.close(handle)
     except OSError as error:
@@ -39,6 +42,12 @@ def write_text(path: str, text: str) -> None:
     """Replace a text file in one move."""
     with written_aside(path) as aside, open(aside, "w", encoding="utf-8") as file:
         file.write(text)
+
+
+def remove_leftovers(folder: str) -> None:
+    """Remove what a killed process was writing; no other may be writing there now."""
+    for path in glob.glob(os.path.join(glob.escape(folder), _ASIDE + "*")):
+        os.remove(path)
 
 
 def _sync(path: str) -> None:

@@ -6,6 +6,7 @@ of plain arrays, which run no code when they are read.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import zipfile
@@ -42,10 +43,12 @@ def save(
         arrays.update({f"{group}/{name}": value for name, value in mover.state().items()})
     arrays = {name: value.asnumpy() for name, value in arrays.items()}
     arrays["progress"] = np.frombuffer(json.dumps(progress._asdict()).encode(), dtype=np.uint8)
+    whole = io.BytesIO()  # an archive that a full disk cuts short would fail again when it is freed
+    np.savez(whole, **arrays)
     last = os.path.join(folder, LAST)
     with written_aside(last) as aside:
         with open(aside, "wb") as file:
-            np.savez(file, **arrays)
+            file.write(whole.getbuffer())
         if os.path.exists(last):
             os.replace(last, os.path.join(folder, PREVIOUS))
 
@@ -98,7 +101,7 @@ def restore(
     for group, mover in movers.items():
         prefix = group + "/"
         state = {k[len(prefix) :]: v for k, v in content.items() if k.startswith(prefix)}
-        if state:
+        if state or mover.on_server:
             mover.restore(state, progress.counts[group])
     return progress
 

@@ -59,7 +59,9 @@ class Config:
         low=1,
         decides=False,
     )
-    workers: int = setting(2, "loader threads", "-j", low=0, decides=False)
+    workers: int = setting(
+        2, "threads that decode pictures, where there are any", "-j", low=0, decides=False
+    )
     validation: int = setting(5000, "training images kept to choose the best epoch", low=1)
 
     num_gpus: Optional[int] = setting(
@@ -77,6 +79,12 @@ class Config:
             "dist_async",
             "horovod",
         ),
+    )
+    compression: str = setting(
+        "none", "what gradients of other machines are sent as", choices=("none", "2bit")
+    )
+    compression_threshold: float = setting(
+        0.5, "2bit sends -t, 0 or t of a gradient summed over the batch, the rest later", low=1e-9
     )
     sync_bn: bool = setting(False, "BatchNorm over the batch of all GPUs, not of each by itself")
     dtype: str = setting(
@@ -126,7 +134,8 @@ class Config:
     @classmethod
     def parse(cls: type[C], argv: Optional[Sequence[str]] = None, description: str = "") -> C:
         """Read the command line; a mistake is a `UserError`."""
-        parser = Parser(description=description, allow_abbrev=False)
+        kind = argparse.RawDescriptionHelpFormatter
+        parser = Parser(description=description, allow_abbrev=False, formatter_class=kind)
         kinds = get_type_hints(cls)
         for field in dataclasses.fields(cls):
             _add_flag(parser, field, kinds[field.name])

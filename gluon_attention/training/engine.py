@@ -17,8 +17,9 @@ from . import checkpoint
 from .checkpoint import Progress
 from .config import Config
 from .evaluation import Means, Shards, Sums, accumulated, evaluate, located, split
+from .machines import agree, join, leave
 from .monitor import Monitor
-from .optimize import Average, Mover, join
+from .optimize import Average, movers
 from .schedule import Schedule
 from .signals import StopRequest
 from .sync_bn import share_statistics
@@ -44,26 +45,44 @@ def train(
         if config.sync_bn:
             raise UserError("--sync-bn works in float32 only: leave out --dtype")
         _lower_precision(config.dtype, devices)
-    kvstore, rank, workers = join(config.kvstore, devices)
+    kvstore, rank, workers = join(config, devices)
+    try:
+        run = _start(config, name, network, data, devices, kvstore, (rank, workers))
+        try:
+            with run.stop:
+                return run.test() if config.evaluate else run.complete()
+        finally:
+            run.monitor.close()
+    except BaseException:
+        leave(kvstore)
+        raise
+
+
+def _start(
+    config: Config,
+    name: str,
+    network: Callable[[int], gluon.HybridBlock],
+    data: Callable[[int, Tuple[int, int]], Any],
+    devices: Sequence[mx.Context],
+    kvstore: Any,
+    part: Tuple[int, int],
+) -> Run:
+    """A run as its checkpoint left it, or a new one."""
     folder = os.path.join(config.log_dir, config.name or name)
     settings = dict(config.deciding(), run=name)
     content = checkpoint.load(folder, settings)
+    agree(kvstore, content["progress"].epoch if content else 0)
     if config.evaluate and not content:
         raise UserError(f"{folder} holds no run to evaluate: train first, without --evaluate")
-    splits = data(config.batch_size * len(devices), (rank, workers))
+    splits = data(config.batch_size * len(devices), part)
     mx.random.seed(config.seed)
     np.random.seed(config.seed)
     net = network(len(splits.classes))
     _prepare(net, splits, devices, config.sync_bn)
-    writes = rank == 0 and not config.evaluate
-    run = Run(config, settings, net, splits, devices, kvstore, workers, folder, writes)
+    run = Run(config, settings, net, splits, devices, kvstore, part, folder)
     if content:
         run.progress = checkpoint.restore(content, net, run.movers, run.average)
-    try:
-        with run.stop:
-            return run.test() if config.evaluate else run.complete()
-    finally:
-        run.monitor.close()
+    return run
 
 
 class Run:
@@ -77,33 +96,28 @@ class Run:
         splits: Any,
         devices: Sequence[mx.Context],
         kvstore: Any,
-        workers: int,
+        part: Tuple[int, int],
         folder: str,
-        writes: bool,
     ) -> None:
         self.config, self.net, self.splits, self.devices = config, net, splits, devices
-        self.workers, self.folder, self.writes = workers, folder, writes
+        (self.rank, self.workers), self.folder = part, folder
+        self.writes = self.rank == 0 and not config.evaluate
         self.task: Task = net.objective(config)
         steps = len(splits.train)
         schedule = Schedule(
             config.lr, config.epochs, steps, config.warmup_epochs, config.lr_steps, config.lr_factor
         )
-        if config.skip_nonfinite and workers > 1:
+        if config.skip_nonfinite and self.workers > 1:
             raise UserError("--skip-nonfinite cannot leave out a step that other workers make")
-        groups = self.task.groups()
-        if len(groups) > 1 and not isinstance(kvstore, str):
-            raise UserError(
-                f"{net.name} has several optimizers, which --kvstore {config.kvstore} cannot hold"
-            )
-        self.movers = {g.name: Mover(g, config, schedule, kvstore) for g in groups}
+        self.movers = movers(self.task.groups(), config, schedule, kvstore)
         self.average = Average(net, config.ema)
         self.progress = Progress(settings=settings)
-        self.monitor = Monitor(folder if writes else None, config, steps)
+        self.monitor = Monitor(folder if self.writes else None, config, steps)
         self.stop, self.left_out = StopRequest(), 0
 
     def complete(self) -> Dict[str, Any]:
         """Train the epochs that are left, then test."""
-        if self.progress.epoch:
+        if self.progress.epoch and self.writes:
             print(f"going on after epoch {self.progress.epoch} of {self.config.epochs}")
         while self.progress.epoch < self.config.epochs:
             self.epoch(self.progress.epoch)
@@ -111,7 +125,8 @@ class Run:
 
     def epoch(self, number: int) -> None:
         """Train and validate one epoch, and keep it."""
-        seed = int(np.random.RandomState([self.config.seed, number]).randint(2**31))
+        stream = [self.config.seed, number] + [self.rank] * (self.rank > 0)
+        seed = int(np.random.RandomState(stream).randint(2**31))
         mx.random.seed(seed)
         np.random.seed(seed)
         self.monitor.begin(number)
@@ -194,6 +209,10 @@ class Run:
         """Take an epoch into the history."""
         images = len(self.splits.train) * self.splits.train.batch_size * self.workers
         record = {"epoch": number + 1, "seconds": seconds, "images_per_second": images / seconds}
+        if self.workers > 1:
+            compressed = self.config.compression != "none"
+            moved = [self.movers[u.group] for u in self.task.updates(number)]
+            record["bytes_per_step"] = sum(mover.traffic(compressed) for mover in moved)
         if self.config.skip_nonfinite:
             record["left_out"], self.left_out = self.left_out, 0
         record.update({f"train/{name}": value for name, value in losses.items()})
@@ -221,8 +240,12 @@ class Run:
             )
 
     def test(self) -> Dict[str, Any]:
-        """Read the test split once, with the weights of the best epoch."""
+        """Read the test split once, with the weights of the best epoch; empty but for rank 0."""
+        if self.rank:
+            return {}
         best = os.path.join(self.folder, checkpoint.BEST)
+        for mover in self.movers.values():
+            mover.release()
         self.net.load_parameters(best, ctx=list(self.devices))
         scores = evaluate(self.task, self.splits.test, self.devices, self._check)
         scores.update(located(self.net, self.splits.test, self.devices[0]))

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from .. import explain
 from ..errors import UserError
-from ..files import write_text, written_aside
+from ..files import remove_leftovers, write_text, written_aside
 from .optimize import named_parameters
 
 Record = Dict[str, float]
@@ -31,6 +31,7 @@ class Monitor:
         self.bar: Optional[tqdm] = None
         self.events = None
         if folder:
+            remove_leftovers(folder)
             write_text(
                 os.path.join(folder, "config.json"), json.dumps(_provenance(config), indent=1)
             )

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import contextmanager
 from typing import Any, Dict, Iterator, List, Sequence
 
 import mxnet as mx
+import numpy as np
 from mxnet import gluon, nd
 
 from ..errors import UserError
+from .machines import Keys
 from .schedule import Schedule
 from .task import Group
 
@@ -28,7 +29,10 @@ def named_parameters(blocks: Sequence[gluon.Block]) -> Dict[str, gluon.Parameter
 class Mover:
     """One optimizer over the parameters of one group."""
 
-    def __init__(self, group: Group, config: Any, schedule: Schedule, kvstore: Any) -> None:
+    def __init__(
+        self, group: Group, config: Any, schedule: Schedule, kvstore: Any, first: int = 0
+    ) -> None:
+        """`first` is the number of parameters that other movers keep in the same store."""
         self.group, self.schedule, self.clip = group, schedule, config.clip
         self.count = 0  # steps made
         self.parameters = [
@@ -43,9 +47,18 @@ class Mover:
         options = dict(wd=config.weight_decay, learning_rate=config.lr * group.lr_scale)
         if config.optimizer in ("sgd", "nag"):
             options["momentum"] = config.momentum
-        if kvstore == "dist_async":  # the server updates, so it needs the schedule
-            options["lr_scheduler"] = schedule
-        self.trainer = _trainer(self.parameters, config.optimizer, options, kvstore)
+        self.on_server = getattr(kvstore, "type", "") == "dist_async"
+        self.workers = 1 if isinstance(kvstore, str) else kvstore.num_workers
+        if self.on_server:
+            if self.clip:
+                raise UserError("--clip needs gradients that --kvstore dist_async sends away")
+            options["lr_scheduler"] = schedule.served(self.workers, group.lr_scale)
+        if not isinstance(kvstore, str):
+            kvstore = Keys(kvstore, first)
+        self.trainer = _trainer(self.parameters, config.optimizer, options, kvstore, self.on_server)
+        if self.on_server:  # which gets the optimizer without its parameters
+            still = [i for i, p in enumerate(self.parameters) if p.wd_mult == 0]
+            self.trainer.optimizer.wd_mult = dict.fromkeys(still, 0.0)
 
     def begin(self) -> None:
         """A step starts: what gradients were summed before is forgotten."""
@@ -78,6 +91,16 @@ class Mover:
             for grad in grads:
                 grad *= scale.reshape((1,) * grad.ndim).astype(grad.dtype)
 
+    def release(self) -> None:
+        """Training is over: weights can be set that a server does not know."""
+        for parameter in self.parameters:
+            parameter._set_trainer(None)
+
+    def traffic(self, compressed: bool) -> float:
+        """Bytes that a worker sends and gets each step."""
+        numbers = sum(int(np.prod(p.shape)) for p in self.parameters)
+        return numbers * (4 / 16 if compressed else 4) + numbers * 4
+
     def state(self) -> Dict[str, nd.NDArray]:
         """Momenta and the like by the index of the parameter, of the first device."""
         found = {}
@@ -88,6 +111,10 @@ class Mover:
     def restore(self, state: Dict[str, Any], steps: int) -> None:
         """Continue after `steps` steps with what `state()` gave."""
         optimizer = self.trainer.optimizer
+        if self.on_server:  # momenta are lost with the server
+            self.count, optimizer.begin_num_update = steps, steps * self.workers
+            optimizer.num_update = optimizer.begin_num_update
+            return
         for device, updater in enumerate(self.trainer._updaters):
             for index, parameter in enumerate(self.parameters):
                 fresh = optimizer.create_state_multi_precision(index, parameter.list_data()[device])
@@ -110,7 +137,11 @@ def _arrays(state: Any) -> List[nd.NDArray]:
 
 
 def _trainer(
-    parameters: List[gluon.Parameter], optimizer: str, options: Dict[str, Any], kvstore: Any
+    parameters: List[gluon.Parameter],
+    optimizer: str,
+    options: Dict[str, Any],
+    kvstore: Any,
+    on_server: bool,
 ) -> Any:
     if kvstore == "horovod":
         import horovod.mxnet as hvd
@@ -118,10 +149,25 @@ def _trainer(
         for index, parameter in enumerate(parameters):
             hvd.broadcast_(parameter.data(), root_rank=0, name=str(index))
         return hvd.DistributedTrainer(parameters, optimizer, options)
-    on_server = "async" in kvstore
     return gluon.Trainer(
         parameters, optimizer, options, kvstore=kvstore, update_on_kvstore=on_server
     )
+
+
+def movers(
+    groups: Sequence[Group], config: Any, schedule: Schedule, kvstore: Any
+) -> Dict[str, Mover]:
+    """A mover for each group of parameters; those of one store have keys that follow each other."""
+    found: Dict[str, Mover] = {}
+    if len(groups) > 1 and config.kvstore == "dist_async":
+        raise UserError(
+            "--kvstore dist_async has one optimizer and this network takes "
+            f"{len(groups)}; --kvstore dist_sync can hold them"
+        )
+    for group in groups:
+        first = sum(len(mover.parameters) for mover in found.values())
+        found[group.name] = Mover(group, config, schedule, kvstore, first)
+    return found
 
 
 class Average:
@@ -147,32 +193,13 @@ class Average:
     def in_place(self) -> Iterator[None]:
         """The network has the averaged weights inside the block."""
         kept = {name: self.parameters[name].list_data()[0].copy() for name in self.values}
-        for name, value in self.values.items():
-            self.parameters[name].set_data(value)
+        self._put(self.values)
         try:
             yield
         finally:
-            for name, value in kept.items():
-                self.parameters[name].set_data(value)
+            self._put(kept)
 
-
-def join(kvstore: str, devices: List[mx.Context]) -> Any:
-    """The place of this process among the workers: `(kvstore, rank, workers)`."""
-    if kvstore == "nccl" and devices[0].device_type != "gpu":
-        raise UserError("--kvstore nccl needs GPUs; use device or local on the CPU")
-    if kvstore == "horovod":
-        try:
-            import horovod.mxnet as hvd
-        except ImportError:
-            raise UserError("--kvstore horovod needs Horovod built for MXNet; see README") from None
-        hvd.init()
-        return kvstore, hvd.rank(), hvd.size()
-    if kvstore.startswith("dist"):
-        if "DMLC_ROLE" not in os.environ:
-            raise UserError(
-                f"--kvstore {kvstore} needs a launcher that starts scheduler, servers and workers "
-                "and sets DMLC_ROLE; one machine takes --kvstore device"
-            )
-        store = mx.kv.create(kvstore)
-        return store, store.rank, store.num_workers
-    return kvstore, 0, 1
+    def _put(self, values: Dict[str, nd.NDArray]) -> None:
+        for name, value in values.items():  # set_data would fail where a server updates
+            for array in self.parameters[name].list_data():
+                value.copyto(array)

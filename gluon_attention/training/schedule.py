@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Sequence
 
-import mxnet as mx
+from mxnet.lr_scheduler import LRScheduler  # a server reads this before mxnet is imported whole
 
 
-class Schedule(mx.lr_scheduler.LRScheduler):
+class Schedule(LRScheduler):
     """A linear warm-up from zero, then a cosine to zero or drops at milestones.
 
     It derives from MXNet's scheduler so that a parameter server can call it too.
@@ -25,11 +26,19 @@ class Schedule(mx.lr_scheduler.LRScheduler):
     ) -> None:
         """`steps` are those of one epoch; `milestones` are epochs, none means a cosine."""
         super().__init__(base_lr)
+        self.workers, self.first = 1, 0  # who count steps, and from which number
         self.peak, self.total, self.warmup = base_lr, epochs * steps, warmup_epochs * steps
         self.milestones, self.factor = [m * steps for m in milestones], factor
 
+    def served(self, workers: int, scale: float) -> Schedule:
+        """This schedule for a server, which counts the steps of all workers, from 1."""
+        served = copy.copy(self)
+        served.peak, served.workers, served.first = self.peak * scale, workers, 1
+        return served
+
     def __call__(self, step: int) -> float:
         """Rate of the step that is about to be made, counted from 0."""
+        step = (step - self.first) // self.workers
         if step < self.warmup:
             return self.peak * (step + 1) / self.warmup if self.warmup > 1 else self.peak
         if self.milestones:

@@ -1,0 +1,159 @@
+"""Killed at any moment or not allowed to write, a run goes on from a whole checkpoint."""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+from gluon_attention import UserError
+from gluon_attention.files import write_text
+from gluon_attention.training import checkpoint
+
+import numpy as np
+import pytest
+from mxnet import gluon
+
+ROOT = Path(__file__).resolve().parent.parent
+SETTINGS = {"lr": 0.1}
+
+
+def save(folder, net, epoch):
+    """A checkpoint in which every number is that of the epoch."""
+    net.weight.set_data(net.weight.data() * 0 + epoch)
+    nothing = SimpleNamespace(values={})
+    progress = checkpoint.Progress(epoch=epoch, counts={}, settings=SETTINGS)
+    checkpoint.save(str(folder), net, {}, nothing, progress)
+
+
+def saved(folder):
+    """The epoch of the checkpoint in a folder, which is whole; 0 without one."""
+    content = checkpoint.load(str(folder), SETTINGS)
+    if content is None:
+        return 0
+    epoch = content["progress"].epoch
+    assert (content["net/weight"] == epoch).all()
+    return epoch
+
+
+@pytest.fixture
+def net():
+    layer = gluon.nn.Dense(256, in_units=512, use_bias=False)  # half a megabyte
+    layer.initialize()
+    return layer
+
+
+@pytest.mark.parametrize("kills", [8, pytest.param(200, marks=pytest.mark.slow)])
+def test_a_kill_while_saving_leaves_a_whole_checkpoint(tmp_path, net, kills):
+    before, moments = 0, random.Random(1)
+    for _ in range(kills):
+        child = os.fork()
+        if child == 0:
+            for epoch in range(before + 1, before + 10000):
+                save(tmp_path, net, epoch)
+            os._exit(0)
+        deadline = time.time() + 20
+        while not (tmp_path / "last.npz").exists() and time.time() < deadline:
+            time.sleep(0.01)
+        time.sleep(moments.uniform(0, 0.1))
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        after = saved(tmp_path)
+        assert after >= max(before, 1)
+        before = after
+
+
+def refuse(monkeypatch, owner, name, number):
+    def fail(*words, **named):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(owner, name, fail)
+
+
+@pytest.mark.parametrize(
+    "owner, name, number",
+    [
+        (os, "fsync", errno.ENOSPC),
+        (os, "fsync", errno.EDQUOT),
+        (os, "replace", errno.EIO),
+        (tempfile, "mkstemp", errno.EROFS),
+        (tempfile, "mkstemp", errno.EACCES),
+    ],
+    ids=lambda value: errno.errorcode.get(value) if isinstance(value, int) else None,
+)
+def test_a_disk_that_refuses_keeps_the_last_checkpoint(
+    tmp_path, net, monkeypatch, owner, name, number
+):
+    save(tmp_path, net, 1)
+    save(tmp_path, net, 2)
+    with monkeypatch.context() as patch:
+        refuse(patch, owner, name, number)
+        with pytest.raises(UserError, match=f"cannot write .*last.npz: {os.strerror(number)}"):
+            save(tmp_path, net, 3)
+    assert saved(tmp_path) == 2
+    assert {path.name for path in tmp_path.iterdir()} <= {"last.npz", "previous.npz"}
+
+
+def test_a_file_size_limit_is_a_full_disk(tmp_path, net):
+    save(tmp_path, net, 1)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        with pytest.raises(UserError, match="cannot write .*File too large"):
+            save(tmp_path, net, 2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert saved(tmp_path) == 1
+
+
+def test_what_a_killed_process_was_writing_is_removed(train_toy, tmp_path):
+    folder = tmp_path / "toy"
+    folder.mkdir()
+    (folder / ".aside-x-last.npz").write_bytes(b"half")
+    (folder / "mine.txt").write_text("kept")
+    train_toy(epochs=1)
+    names = {path.name for path in folder.iterdir()}
+    assert "mine.txt" in names and not [name for name in names if name.startswith(".")]
+
+
+def test_text_is_whole_or_not_there(tmp_path, monkeypatch):
+    path = tmp_path / "result.json"
+    write_text(str(path), "old")
+    refuse(monkeypatch, os, "fsync", errno.ENOSPC)
+    with pytest.raises(UserError, match="No space left"):
+        write_text(str(path), "new")
+    assert path.read_text() == "old"
+
+
+@pytest.mark.slow
+def test_kills_at_random_moments_do_not_change_a_run(tmp_path):
+    program = [sys.executable, str(ROOT / "tests" / "distributed_run.py")]
+    flags = "1 -b 64 --epochs 60 --optimizer adam --lr 0.01 --name run".split()
+    environment = dict(os.environ, OMP_NUM_THREADS="1")
+    quiet = dict(env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    subprocess.run([*program, str(tmp_path / "whole"), *flags], check=True, **quiet)
+    words = [*program, str(tmp_path / "cut"), *flags]
+    history, moments = tmp_path / "cut" / "run" / "history.csv", random.Random(2)
+    for _ in range(20):
+        before = history.stat().st_mtime_ns if history.exists() else 0
+        victim = subprocess.Popen(words, **quiet)
+        while victim.poll() is None:  # epochs go by, so that every life gets somewhere
+            if history.exists() and history.stat().st_mtime_ns > before:
+                break
+            time.sleep(0.01)
+        time.sleep(moments.uniform(0, 0.3))
+        victim.kill()
+        victim.wait()
+    subprocess.run(words, check=True, **quiet)
+    one, other = (np.load(tmp_path / name / "run" / "last.npz") for name in ("whole", "cut"))
+    assert one.files == other.files
+    for name in set(one.files) - {"progress"}:
+        np.testing.assert_array_equal(one[name], other[name], err_msg=name)
