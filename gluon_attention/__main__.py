@@ -1,14 +1,17 @@
-"""The command line: `gluon-attention list | info`."""
+"""The command line: `gluon-attention list | info | launch`."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 from typing import Any, Dict, List, Optional, Sequence
 
 import mxnet as mx
 import numpy as np
 
+from .errors import UserError
+from .launch import launch, read_hosts
 from .training.config import Parser, command
 from .zoo.pretrained import all_weights
 from .zoo.registry import entry, get_model, list_models, options_of
@@ -57,6 +60,16 @@ def show_info(flags: argparse.Namespace) -> None:
         print(f"  {key}={value!r}")
 
 
+def start_job(flags: argparse.Namespace) -> None:
+    words = flags.command[1:] if flags.command[:1] == ["--"] else flags.command
+    if not words:
+        raise UserError("launch needs a command: gluon-attention launch -n 2 -- python train/...")
+    if flags.workers < 1 or flags.servers < 1:
+        raise UserError("launch needs at least one worker and one server")
+    hosts = read_hosts(flags.hostfile) if flags.hostfile else []
+    sys.exit(launch(words, flags.workers, flags.servers, hosts))
+
+
 def parser() -> argparse.ArgumentParser:
     """Every verb and its flags."""
     whole = Parser(prog="gluon-attention", description=__doc__, allow_abbrev=False)
@@ -73,6 +86,16 @@ def parser() -> argparse.ArgumentParser:
     info.set_defaults(run=show_info)
     for verb in (names, info):
         verb.add_argument("--json", action="store_true", help="for scripts")
+    job = verbs.add_parser(
+        "launch",
+        help="train on several machines",
+        epilog="gluon-attention launch -n 2 -- python train/cifar10_train.py --kvstore dist_sync",
+    )
+    job.add_argument("-n", "--workers", type=int, default=2, help="processes that train")
+    job.add_argument("-s", "--servers", type=int, default=1, help="processes that sum gradients")
+    job.add_argument("--hostfile", help="one host a line for ssh; all processes here without it")
+    job.add_argument("command", nargs=argparse.REMAINDER, help="of a worker, after --")
+    job.set_defaults(run=start_job)
     return whole
 
 

@@ -21,7 +21,8 @@ class StopRequest:
 
     signals = (signal.SIGINT, signal.SIGTERM)
 
-    def __init__(self) -> None:
+    def __init__(self, told: str = "stopping after this step; Ctrl-C again stops at once") -> None:
+        self.told = told
         self.received: Optional[int] = None
         self.before: Any = {}
 
@@ -43,4 +44,4 @@ class StopRequest:
     def _note(self, number: int, frame: Any) -> None:
         self.received = number
         self.__exit__()
-        print("stopping after this step; Ctrl-C again stops at once", file=sys.stderr, flush=True)
+        print(self.told, file=sys.stderr, flush=True)

@@ -1,0 +1,69 @@
+"""One worker of a job: trains a small network without BatchNorm, in one group or in two.
+
+python distributed_run.py FOLDER GROUPS [flags of Config]
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, NamedTuple
+
+from gluon_attention.datasets.batches import ArrayBatches, Normalise, Splits
+from gluon_attention.training.config import Config, command
+from gluon_attention.training.engine import train
+from gluon_attention.training.task import Classification, Group, Update
+from gluon_attention.zoo.base import AttentionNet
+
+import numpy as np
+from mxnet import gluon
+
+
+class Logits(NamedTuple):
+    logits: Any
+
+
+class Two(Classification):
+    """The first layer and the last, each moved by its own optimizer."""
+
+    def groups(self):
+        first, last, _ = self.net.body
+        return [Group("first", [first], 0.5), Group("last", [last])]
+
+    def updates(self, epoch):
+        return [Update("first", self.loss), Update("last", self.loss)]
+
+
+class Net(AttentionNet):
+    Trace, classes = Logits, 3
+
+    def __init__(self, task):
+        body = gluon.nn.HybridSequential()
+        body.add(gluon.nn.Dense(16, activation="tanh"), gluon.nn.Dense(3))
+        body.add(gluon.nn.HybridLambda(lambda F, x: (x,)))
+        super().__init__(body)
+        self.task = task
+
+    def objective(self, config):
+        return self.task.of(self, config)
+
+
+def data(batch_size, part):
+    rng = np.random.RandomState(0)
+    labels = np.arange(1280) % 3
+    images = (rng.randint(60, size=(1280, 1, 6, 6)) + 60 * labels[:, None, None, None]).astype(
+        "uint8"
+    )
+    kind = dict(classes=3, transform=Normalise((0.5,), (0.25,)))
+    train_set = ArrayBatches(images, labels, batch_size, shuffle=True, part=part, **kind)
+    held = ArrayBatches(images[:100], labels[:100], batch_size, **kind)
+    return Splits(train_set, held, held, ["a", "b", "c"], (0.5,), (0.25,))
+
+
+def main():
+    folder, groups, *flags = sys.argv[1:]
+    config = Config.parse([*flags, "--log-dir", folder, "--num-gpus", "0"])
+    train(config, "run", lambda classes: Net([Classification, Two][int(groups) - 1]), data)
+
+
+if __name__ == "__main__":
+    command(main)
