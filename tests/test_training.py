@@ -6,8 +6,10 @@ import math
 from types import SimpleNamespace
 
 from gluon_attention import UserError
+from gluon_attention.training.config import Config
+from gluon_attention.training.machines import join
 from gluon_attention.training.mixing import Mixing
-from gluon_attention.training.optimize import Average, Mover, join
+from gluon_attention.training.optimize import Average, Mover
 from gluon_attention.training.schedule import Schedule
 from gluon_attention.training.task import Classification, Group, cross_entropy, top_scores
 
@@ -138,8 +140,13 @@ def test_average_follows_its_formula_and_gives_the_weights_back():
 
 @pytest.mark.parametrize(
     "kvstore, sentence",
-    [("nccl", "needs GPUs"), ("dist_sync", "DMLC_ROLE"), ("horovod", "Horovod")],
+    [("nccl", "needs GPUs"), ("dist_sync", "gluon-attention launch"), ("horovod", "Horovod")],
 )
 def test_what_a_machine_lacks_is_said(kvstore, sentence):
     with pytest.raises(UserError, match=sentence):
-        join(kvstore, [mx.cpu(0)])
+        join(Config(kvstore=kvstore), [mx.cpu(0)])
+
+
+def test_only_what_is_sent_can_be_compressed():
+    with pytest.raises(UserError, match="--kvstore dist_sync"):
+        join(Config(compression="2bit"), [mx.cpu(0)])
