@@ -90,6 +90,19 @@ def test_cub200_knows_what_fits_generated_scenes(tmp_path):
     assert done.returncode == 2 and "no run to evaluate" in done.stderr
 
 
+def test_a_type_that_a_network_cannot_train_in_is_refused(tmp_path):
+    done = start(
+        "mnist_train.py", tmp_path, "--data-dir", str(SAMPLE / "mnist"), "--dtype", "bfloat16"
+    )
+    assert done.returncode == 2 and "trains in float32, not --dtype bfloat16" in done.stderr
+
+
+def test_bfloat16(tmp_path, tiny_cifar):
+    flags = "--shape slim --epochs 1 -b 16 --dtype bfloat16"
+    done = start("cifar10_train.py", tmp_path, "--data-dir", str(tiny_cifar), *flags.split())
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_killed_run_ends_as_if_it_had_not_been(tmp_path):
     flags = ["--data-dir", str(SAMPLE / "mnist"), "--epochs", "4", "--validation", "100"]
     whole = start("mnist_train.py", tmp_path / "whole", *flags)

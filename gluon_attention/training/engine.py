@@ -20,9 +20,9 @@ from .evaluation import Means, Shards, Sums, accumulated, evaluate, located, spl
 from .machines import agree, join, leave
 from .monitor import Monitor
 from .optimize import Average, movers
+from .prepare import lower_precision, prepare
 from .schedule import Schedule
 from .signals import StopRequest
-from .sync_bn import share_statistics
 from .task import Losses, Task, Update
 
 
@@ -44,7 +44,7 @@ def train(
     if config.dtype != "float32":
         if config.sync_bn:
             raise UserError("--sync-bn works in float32 only: leave out --dtype")
-        _lower_precision(config.dtype, devices)
+        lower_precision(config.dtype, devices)
     kvstore, rank, workers = join(config, devices)
     try:
         run = _start(config, name, network, data, devices, kvstore, (rank, workers))
@@ -78,7 +78,11 @@ def _start(
     mx.random.seed(config.seed)
     np.random.seed(config.seed)
     net = network(len(splits.classes))
-    _prepare(net, splits, devices, config.sync_bn)
+    if config.dtype not in net.dtypes:
+        raise UserError(
+            f"this network trains in {' or '.join(net.dtypes)}, not --dtype {config.dtype}"
+        )
+    prepare(net, splits, devices, config.sync_bn)
     run = Run(config, settings, net, splits, devices, kvstore, part, folder)
     if content:
         run.progress = checkpoint.restore(content, net, run.movers, run.average)
@@ -271,28 +275,3 @@ def _is_finite(loss: nd.NDArray) -> bool:
 def parameters(net: gluon.Block) -> int:
     """Trainable numbers of a network."""
     return sum(int(np.prod(p.shape)) for p in net.collect_params().values() if p.grad_req != "null")
-
-
-def _prepare(
-    net: gluon.HybridBlock, splits: Any, devices: Sequence[mx.Context], sync_bn: bool
-) -> None:
-    """Initialise what has no weights yet, on all devices, with shapes that the data decide."""
-    several = sync_bn and len(devices) > 1
-    if several:
-        share_statistics(net, devices)
-    fresh = [p for p in net.collect_params().values() if p._data is None and not p._deferred_init]
-    for parameter in fresh:
-        parameter.initialize(default_init=net.initializer, ctx=list(devices))
-    net.collect_params().reset_ctx(list(devices))
-    images, _ = next(iter(splits.validation.epoch(0)))
-    net.trace(nd.array(images[:1], ctx=devices[0]))
-    net.hybridize(static_alloc=True, static_shape=not several)  # devices that wait for each other
-
-
-def _lower_precision(dtype: str, devices: Sequence[mx.Context]) -> None:
-    """Let MXNet insert casts: products in the short type, sums and weights in float32."""
-    from mxnet.contrib import amp
-
-    if dtype == "float16" and devices[0].device_type != "gpu":
-        raise UserError("--dtype float16 needs a GPU; the CPU has bfloat16 and float32")
-    amp.init(target_dtype=dtype)

@@ -21,6 +21,7 @@ class AttentionNet(gluon.HybridBlock):
     Trace: Callable[..., NamedTuple]
     classes: int  # length of the logits
     initializer = init.MSRAPrelu()  # of what has no weights yet when training starts
+    dtypes: Tuple[str, ...] = ("float32",)  # that it trains in, with weights in float32
 
     def __init__(self, body: gluon.HybridBlock, **kwargs: Any) -> None:
         super().__init__(**kwargs)

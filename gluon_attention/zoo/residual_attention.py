@@ -117,6 +117,7 @@ class ResidualAttention(AttentionNet):
     """Residual attention network for images of any size."""
 
     Trace = Trace
+    dtypes = ("float32", "bfloat16", "float16")
 
     def __init__(self, layout: Layout, size: Size, classes: int, options: Options) -> None:
         super().__init__(ResidualAttentionBody(layout, size, classes, options))

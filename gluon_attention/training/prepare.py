@@ -1,0 +1,36 @@
+"""A network and MXNet made ready for training."""
+
+from __future__ import annotations
+
+from typing import Any, Sequence
+
+import mxnet as mx
+from mxnet import gluon, nd
+
+from ..errors import UserError
+from .sync_bn import share_statistics
+
+
+def prepare(
+    net: gluon.HybridBlock, splits: Any, devices: Sequence[mx.Context], sync_bn: bool
+) -> None:
+    """Initialise what has no weights yet, on all devices, with shapes that the data decide."""
+    several = sync_bn and len(devices) > 1
+    if several:
+        share_statistics(net, devices)
+    fresh = [p for p in net.collect_params().values() if p._data is None and not p._deferred_init]
+    for parameter in fresh:
+        parameter.initialize(default_init=net.initializer, ctx=list(devices))
+    net.collect_params().reset_ctx(list(devices))
+    images, _ = next(iter(splits.validation.epoch(0)))
+    net.trace(nd.array(images[:1], ctx=devices[0]))
+    net.hybridize(static_alloc=True, static_shape=not several)  # devices that wait for each other
+
+
+def lower_precision(dtype: str, devices: Sequence[mx.Context]) -> None:
+    """Let MXNet insert casts: products in the short type, sums and weights in float32."""
+    from mxnet.contrib import amp
+
+    if dtype == "float16" and devices[0].device_type != "gpu":
+        raise UserError("--dtype float16 needs a GPU; the CPU has bfloat16 and float32")
+    amp.init(target_dtype=dtype)
