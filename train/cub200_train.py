@@ -21,8 +21,8 @@ from gluon_attention.zoo.ra_cnn import APNS
 
 # What fits the generated set; flags that are given come after these and replace them.
 DETAIL = (
-    "--backbone=tiny --crops=64,64 --size=192 --shrink=3 --smallest=0.45 --frozen-bn=0"
-    " --stages=4,2,2 --optimizer=adam --lr=1.5e-3 --wd=1e-4 -b=16 --epochs=30 --validation=320"
+    "--backbone=tiny --crops=64,64 --size=192 --shrink=3 --smallest=0.55 --frozen-bn=0"
+    " --stages=6,4,2 --optimizer=adam --lr=1.5e-3 --wd=1e-4 -b=16 --epochs=38 --validation=320"
 ).split()
 
 
