@@ -36,12 +36,13 @@ from .registry import register
 from .reinforce import Reinforce
 
 # Section 4.1 of the paper: side of the image; side of the patch, scales, glimpses. Where the widest
-# window sees most of the image from its middle, a first glimpse elsewhere is one lost.
-SCENE = dict(patch=12, scales=3, start="center", move="relative")
+# window sees most of the image from its middle, a first glimpse elsewhere is lost. The spread of
+# locations is that of the last stage of training.
+SCENE = dict(patch=12, scales=3, start="center", move="relative", std=0.06)
 SPECS = {
-    "ram_28": (28, dict(patch=8, scales=1, glimpses=6, start="uniform", move="absolute")),
-    "ram_translated_60": (60, dict(SCENE, glimpses=6)),
-    "ram_cluttered_60": (60, dict(SCENE, glimpses=8)),
+    "ram_28": (28, dict(patch=8, scales=1, glimpses=6, start="uniform", move="absolute", std=0.07)),
+    "ram_translated_60": (60, dict(SCENE, glimpses=6, std=0.05)),
+    "ram_cluttered_60": (60, dict(SCENE, glimpses=8, std=0.08)),
     "ram_cluttered_100": (100, dict(SCENE, glimpses=8, scales=4)),
 }
 CORES = ("rnn", "lstm")
@@ -255,7 +256,7 @@ def _build(defaults: dict) -> Any:
         glimpses: int = defaults["glimpses"],
         channels: int = 1,
         widths: Tuple[int, int, int, int, int] = (128, 128, 256, 256, 128),
-        std: float = 0.1,
+        std: float = defaults["std"],
         core: str = "rnn",
         mean: str = "tanh",
         start: str = defaults["start"],
