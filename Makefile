@@ -9,8 +9,8 @@ INSTALLED := $(shell cat .venv/.ready 2>/dev/null)
 EXTRA ?= $(or $(INSTALLED),cpu)
 PIP := .venv/bin/python -m pip --disable-pip-version-check
 
-TRAIN_FLAGS ?= --num-layers 92 --data-dir data/sample/cifar10 --epochs 5 --batch-size 16 --optimizer adam \
-	--lr 0.001 --warmup-epochs 0.3 --name sample $(if $(filter cpu,$(EXTRA)),--num-gpus 0)
+TRAIN_FLAGS ?= --num-layers 92 --shape slim --data-dir data/sample/cifar10 --epochs 7 --batch-size 25 \
+	--optimizer adam --lr 0.002 --warmup-epochs 0.3 --name sample $(if $(filter cpu,$(EXTRA)),--num-gpus 0)
 PYTEST_ARGS ?=
 BENCH_FLAGS ?=
 
