@@ -1,101 +1,22 @@
-"""The command line: `gluon-attention list | info | launch`."""
+"""Visual attention networks: list, use, explain, export and train them."""
 
 from __future__ import annotations
 
 import argparse
-import json
-import sys
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Optional, Sequence
 
-import mxnet as mx
-import numpy as np
-
-from .errors import UserError
-from .launch import launch, read_hosts
+from .commands import launch, names
 from .training.config import Parser, command
-from .zoo.pretrained import all_weights
-from .zoo.registry import entry, get_model, list_models, options_of
 
-
-def describe(name: str) -> Dict[str, Any]:
-    """What is known of a network before it is trained."""
-    known = entry(name)
-    net = get_model(known.name)
-    net.body.infer_shape(mx.nd.zeros((1, *known.shape)), *net.still(mx.nd))
-    sizes = [np.prod(p.shape) for p in net.collect_params().values() if p.grad_req != "null"]
-    return dict(
-        name=known.name,
-        parameters=int(sum(sizes)),
-        shape=known.shape,
-        classes=known.classes,
-        weights=known.name in all_weights(),
-        options={k: v for k, v in options_of(known.name).items() if k != "classes"},
-    )
-
-
-def show_list(flags: argparse.Namespace) -> None:
-    names = list_models(flags.pattern, aliases=flags.aliases)
-    rows: List[Any] = [describe(name) for name in names] if flags.long else names
-    if flags.json:
-        print(json.dumps(rows))
-    elif flags.long:
-        print(f"{'name':38}{'parameters':>12}  {'input':14}{'classes':>7}  weights")
-        for row in rows:
-            shape = "x".join(map(str, row["shape"]))
-            have = "yes" if row["weights"] else "no"
-            print(f"{row['name']:38}{row['parameters']:12,}  {shape:14}{row['classes']:7}  {have}")
-    else:
-        print("\n".join(names))
-
-
-def show_info(flags: argparse.Namespace) -> None:
-    found = describe(flags.name)
-    if flags.json:
-        print(json.dumps(found))
-        return
-    for key, value in found.items():
-        if key != "options":
-            print(f"{key:12}{value}")
-    for key, value in found["options"].items():
-        print(f"  {key}={value!r}")
-
-
-def start_job(flags: argparse.Namespace) -> None:
-    words = flags.command[1:] if flags.command[:1] == ["--"] else flags.command
-    if not words:
-        raise UserError("launch needs a command: gluon-attention launch -n 2 -- python train/...")
-    if flags.workers < 1 or flags.servers < 1:
-        raise UserError("launch needs at least one worker and one server")
-    hosts = read_hosts(flags.hostfile) if flags.hostfile else []
-    sys.exit(launch(words, flags.workers, flags.servers, hosts))
+VERBS = (names, launch)  # in the order of --help
 
 
 def parser() -> argparse.ArgumentParser:
     """Every verb and its flags."""
     whole = Parser(prog="gluon-attention", description=__doc__, allow_abbrev=False)
     verbs = whole.add_subparsers(dest="verb", metavar="VERB", required=True)
-    names = verbs.add_parser(
-        "list", help="names of networks", epilog="gluon-attention list 'ram_*' -l"
-    )
-    names.add_argument("pattern", nargs="?", default="*", help="shell pattern, such as 'cifar_*'")
-    names.add_argument("-l", "--long", action="store_true", help="parameters, input, classes too")
-    names.add_argument("--aliases", action="store_true", help="names of other zoos too")
-    names.set_defaults(run=show_list)
-    info = verbs.add_parser("info", help="one network", epilog="gluon-attention info ram_28")
-    info.add_argument("name")
-    info.set_defaults(run=show_info)
-    for verb in (names, info):
-        verb.add_argument("--json", action="store_true", help="for scripts")
-    job = verbs.add_parser(
-        "launch",
-        help="train on several machines",
-        epilog="gluon-attention launch -n 2 -- python train/cifar10_train.py --kvstore dist_sync",
-    )
-    job.add_argument("-n", "--workers", type=int, default=2, help="processes that train")
-    job.add_argument("-s", "--servers", type=int, default=1, help="processes that sum gradients")
-    job.add_argument("--hostfile", help="one host a line for ssh; all processes here without it")
-    job.add_argument("command", nargs=argparse.REMAINDER, help="of a worker, after --")
-    job.set_defaults(run=start_job)
+    for module in VERBS:
+        module.add_parser(verbs)
     return whole
 
 

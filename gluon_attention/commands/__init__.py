@@ -1,0 +1,1 @@
+"""The verbs of the command line: a module each, with `add_parser(verbs)` and `run(flags)`."""

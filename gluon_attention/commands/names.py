@@ -1,0 +1,71 @@
+"""`list` and `info`: what networks there are."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any, Dict, List
+
+import mxnet as mx
+import numpy as np
+
+from ..zoo.pretrained import all_weights
+from ..zoo.registry import entry, get_model, list_models, options_of
+
+
+def add_parser(verbs: Any) -> None:
+    names = verbs.add_parser(
+        "list", help="names of networks", epilog="gluon-attention list 'ram_*' -l"
+    )
+    names.add_argument("pattern", nargs="?", default="*", help="shell pattern, such as 'cifar_*'")
+    names.add_argument("-l", "--long", action="store_true", help="parameters, input, classes too")
+    names.add_argument("--aliases", action="store_true", help="names of other zoos too")
+    names.set_defaults(run=show_list)
+    info = verbs.add_parser("info", help="one network", epilog="gluon-attention info ram_28")
+    info.add_argument("name")
+    info.set_defaults(run=show_info)
+    for verb in (names, info):
+        verb.add_argument("--json", action="store_true", help="for scripts")
+
+
+def describe(name: str) -> Dict[str, Any]:
+    """What is known of a network before it is trained."""
+    known = entry(name)
+    net = get_model(known.name)
+    net.body.infer_shape(mx.nd.zeros((1, *known.shape)), *net.still(mx.nd))
+    sizes = [np.prod(p.shape) for p in net.collect_params().values() if p.grad_req != "null"]
+    return dict(
+        name=known.name,
+        parameters=int(sum(sizes)),
+        shape=known.shape,
+        classes=known.classes,
+        weights=known.name in all_weights(),
+        options={k: v for k, v in options_of(known.name).items() if k != "classes"},
+    )
+
+
+def show_list(flags: argparse.Namespace) -> None:
+    names = list_models(flags.pattern, aliases=flags.aliases)
+    rows: List[Any] = [describe(name) for name in names] if flags.long else names
+    if flags.json:
+        print(json.dumps(rows))
+    elif flags.long:
+        print(f"{'name':38}{'parameters':>12}  {'input':14}{'classes':>7}  weights")
+        for row in rows:
+            shape = "x".join(map(str, row["shape"]))
+            have = "yes" if row["weights"] else "no"
+            print(f"{row['name']:38}{row['parameters']:12,}  {shape:14}{row['classes']:7}  {have}")
+    else:
+        print("\n".join(names))
+
+
+def show_info(flags: argparse.Namespace) -> None:
+    found = describe(flags.name)
+    if flags.json:
+        print(json.dumps(found))
+        return
+    for key, value in found.items():
+        if key != "options":
+            print(f"{key:12}{value}")
+    for key, value in found["options"].items():
+        print(f"  {key}={value!r}")
