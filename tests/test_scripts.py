@@ -103,6 +103,17 @@ def test_bfloat16(tmp_path, tiny_cifar):
     assert done.returncode == 0, done.stderr
 
 
+def test_options_of_ram(tmp_path):
+    flags = ["--data-dir", str(SAMPLE / "mnist"), "--epochs", "1", "--validation", "100"]
+    options = "core=lstm,widths=(8,8,16,16,8),std=0.2"
+    done = start("mnist_train.py", tmp_path, *flags, "--options", options)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "mnist-28" / "result.json").read_text())["parameters"] == 3439
+    done = start("mnist_train.py", tmp_path, *flags, "--options", "cores=lstm", "--name", "typo")
+    assert done.returncode == 2 and "cores" in done.stderr and "core" in done.stderr
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+
+
 def test_a_killed_run_ends_as_if_it_had_not_been(tmp_path):
     flags = ["--data-dir", str(SAMPLE / "mnist"), "--epochs", "4", "--validation", "100"]
     whole = start("mnist_train.py", tmp_path / "whole", *flags)

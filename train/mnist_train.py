@@ -6,6 +6,7 @@ python train/mnist_train.py --task cluttered60
 from __future__ import annotations
 
 import ast
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,9 @@ MODELS = {
     "cluttered60": "ram_cluttered_60",
     "cluttered100": "ram_cluttered_100",
 }
+
+
+OUTER_COMMA = r",(?![^()]*\))"  # not those of widths=(128,128,256,256,128)
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ class Mnist(Config):
 
 def network(config: Mnist, classes: int) -> RecurrentAttention:
     options = {"glimpses": config.glimpses} if config.glimpses else {}
-    for option in filter(None, config.options.split(",")):
+    for option in filter(None, re.split(OUTER_COMMA, config.options)):
         name, _, value = option.partition("=")
         options[name] = _read(value)
     net = get_model(MODELS[config.task], classes=classes, **options)
