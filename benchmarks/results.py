@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Optional, Sequence
 
+from gluon_attention.files import write_text
+
 from figures import rows, tables
 from figures.flags import Parser
 
@@ -19,7 +21,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         if flags.readme:
             with open(flags.readme, encoding="utf-8") as file:
                 text = file.read()
-            rows.replace(flags.readme, tables.rendered(text, known))
+            write_text(flags.readme, tables.rendered(text, known))
     except (OSError, ValueError) as error:
         parser.error(str(error))
     print(f"{len(known)} rows, all complete")

@@ -12,8 +12,9 @@ import re
 import shlex
 import subprocess
 import sys
-import tempfile
 from typing import Any, List, NamedTuple, Optional, Sequence
+
+from gluon_attention.files import write_text
 
 FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PATH = os.path.join(FOLDER, "results.csv")
@@ -146,19 +147,4 @@ def append(rows: Sequence[Row], path: str = PATH) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(Row._fields)
     writer.writerows([*(read(path) if os.path.exists(path) else []), *rows])
-    replace(path, text.getvalue())
-
-
-def replace(path: str, text: str) -> None:
-    """Write a file aside, then move it into its place."""
-    handle, aside = tempfile.mkstemp(dir=os.path.dirname(os.path.abspath(path)))
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(aside, 0o644)
-        os.replace(aside, path)
-    except BaseException:
-        os.remove(aside)
-        raise
+    write_text(path, text.getvalue())
