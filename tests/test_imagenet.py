@@ -6,8 +6,9 @@ from pathlib import Path
 
 from gluon_attention import UserError
 from gluon_attention.datasets import imagenet, imagenet_val
-from gluon_attention.datasets.image_folder import COLOUR_AXES, View, decode
+from gluon_attention.datasets.image_folder import decode
 from gluon_attention.datasets.records import MAGIC, Records
+from gluon_attention.datasets.view import COLOUR_AXES, View
 
 import cv2
 import mxnet as mx

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import queue
 import threading
-from typing import Any, Callable, Iterator, NamedTuple, Optional, Sequence, Tuple, TypeVar
+from typing import Any, Callable, Dict, Iterator, NamedTuple, Optional, Sequence, Tuple, TypeVar
 
 import numpy as np
 
 from ..errors import UserError
+from .view import View
 
 Batch = Tuple[np.ndarray, np.ndarray]
 Load = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 Transform = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 Item = TypeVar("Item")
+# Options of data sets that say where and how, and nothing of what is in them.
+PLACES = ("root", "batch_size", "workers", "part", "download")
 
 
 class Batches:
@@ -116,6 +121,21 @@ class Splits(NamedTuple):
     classes: Sequence[str]
     mean: Sequence[float]  # of pixel / 255, per channel
     std: Sequence[float]
+    view: Optional[View] = None  # how any other picture becomes an input
+    source: Optional[Dict[str, Any]] = None  # the function that made it, and its options
+
+
+def recorded(load: Callable[..., Splits]) -> Callable[..., Splits]:
+    """Let the splits say what made them, so that the same can be loaded from anywhere again."""
+    signature = inspect.signature(load)
+
+    @functools.wraps(load)
+    def loaded(*args: Any, **kwargs: Any) -> Splits:
+        options = signature.bind(*args, **kwargs).arguments
+        kept = {k: v for k, v in options.items() if k not in PLACES}
+        return load(*args, **kwargs)._replace(source={"name": load.__name__, "options": kept})
+
+    return loaded
 
 
 class Normalise:

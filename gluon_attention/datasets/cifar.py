@@ -13,10 +13,10 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from ..errors import UserError
 from . import files
-from .batches import ArrayBatches, Normalise, Splits, hold_out
+from .batches import ArrayBatches, Normalise, Splits, hold_out, recorded
+from .view import CIFAR
 
-MEAN = (0.4914, 0.4824, 0.4467)
-STD = (0.2471, 0.2435, 0.2616)
+MEAN, STD = CIFAR.mean, CIFAR.std
 PIXELS = 3 * 32 * 32
 
 
@@ -65,6 +65,7 @@ CIFAR100 = Archive(
 CIFAR100_COARSE = CIFAR100._replace(names="coarse_label_names.txt", classes=20, label=0)
 
 
+@recorded
 def cifar10(
     root: str,
     batch_size: int,
@@ -85,6 +86,7 @@ def cifar10(
     return _splits(CIFAR10, root, batch_size, seed, validation, cutout, part, download)
 
 
+@recorded
 def cifar100(
     root: str,
     batch_size: int,
@@ -206,6 +208,7 @@ def _splits(
         classes=_names(folder / archive.names, classes),
         mean=MEAN,
         std=STD,
+        view=CIFAR,
     )
 
 

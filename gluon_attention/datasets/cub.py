@@ -12,9 +12,10 @@ from typing import Any, Dict, NamedTuple, Tuple
 import numpy as np
 
 from ..errors import UserError
-from .batches import Batches, Splits, hold_out
+from .batches import Batches, Splits, hold_out, recorded
 from .files import missing
-from .image_folder import IMAGENET_MEAN, IMAGENET_STD, Files, View, decode, picture_batches
+from .image_folder import Files, decode, picture_batches
+from .view import IMAGENET_MEAN, IMAGENET_STD, View
 
 LISTS = ("images", "image_class_labels", "train_test_split", "bounding_boxes", "classes")
 
@@ -29,6 +30,7 @@ class Birds(NamedTuple):
     names: Tuple[str, ...]
 
 
+@recorded
 def cub200(
     root: str,
     batch_size: int,
@@ -79,6 +81,7 @@ def cub200(
         classes=birds.names,
         mean=IMAGENET_MEAN,
         std=IMAGENET_STD,
+        view=fixed,
     )
 
 

@@ -15,7 +15,8 @@ import cv2
 import numpy as np
 
 from ..errors import UserError
-from .batches import ArrayBatches, Normalise, Splits
+from .batches import ArrayBatches, Normalise, Splits, recorded
+from .view import View
 
 SHAPES = ("disc", "square", "cross", "triangle")
 STRIPES = ("flat", "rising", "upright", "falling")
@@ -34,6 +35,7 @@ class Scenes(NamedTuple):
     marks: np.ndarray  # (N, 4): left, top, right and bottom, the image spans -1 to 1
 
 
+@recorded
 def detail(
     batch_size: int,
     *,
@@ -73,6 +75,7 @@ def detail(
         classes=CLASSES,
         mean=MEAN,
         std=STD,
+        view=View(size, short=size, mean=MEAN, std=STD),
     )
 
 

@@ -13,9 +13,10 @@ from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
 import numpy as np
 
 from ..errors import UserError
-from .batches import Batches, Splits, hold_out
-from .image_folder import IMAGENET_MEAN, IMAGENET_STD, Files, View, picture_batches, scan
+from .batches import Batches, Splits, hold_out, recorded
+from .image_folder import Files, picture_batches, scan
 from .records import Records
+from .view import IMAGENET_MEAN, IMAGENET_STD, View, centre_view
 
 LAYOUT = "train/<wnid>/*.JPEG and val/<wnid>/*.JPEG, or train.rec, train.idx, val.rec and val.idx"
 
@@ -28,6 +29,7 @@ class Part(NamedTuple):
     names: List[str]
 
 
+@recorded
 def imagenet(
     root: str,
     batch_size: int,
@@ -71,11 +73,12 @@ def imagenet(
 
     return Splits(
         of(training, train, moving, shuffle=True, seed=seed, part=part),
-        of(training, held, _centre(size)),
-        of(test, np.arange(len(test.labels)), _centre(size)),
+        of(training, held, centre_view(size)),
+        of(test, np.arange(len(test.labels)), centre_view(size)),
         classes=training.names,
         mean=IMAGENET_MEAN,
         std=IMAGENET_STD,
+        view=centre_view(size),
     )
 
 
@@ -84,16 +87,11 @@ def imagenet_val(
 ) -> Tuple[Batches, List[str]]:
     """Batches of val/ alone and the names of its classes, to evaluate without training pictures."""
     source, labels, names = _part(Path(root), "val")
-    rows, view = np.arange(len(labels)), _centre(size)
+    rows, view = np.arange(len(labels)), centre_view(size)
     batches = picture_batches(
         source, labels, rows, batch_size, len(names), view=view, workers=workers
     )
     return batches, names
-
-
-def _centre(size: int) -> View:
-    """The centre crop, from a picture as much larger as 256 is than 224."""
-    return View(size, short=round(size * 256 / 224))
 
 
 def read_synsets(folder: Path) -> Dict[str, str]:

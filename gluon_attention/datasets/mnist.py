@@ -20,7 +20,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from ..errors import UserError
 from . import files
-from .batches import Batches, Splits, hold_out
+from .batches import Batches, Splits, hold_out, recorded
+from .view import usual_view
 
 TASKS = {  # side of the image, pieces of clutter
     "28": (28, 0),
@@ -54,6 +55,7 @@ MIRRORS = (
 )
 
 
+@recorded
 def mnist(
     root: str,
     batch_size: int,
@@ -101,6 +103,7 @@ def mnist(
         classes=[str(digit) for digit in range(10)],
         mean=[0.0],
         std=[1.0],
+        view=usual_view((1, side, side)),
     )
 
 

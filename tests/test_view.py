@@ -1,0 +1,53 @@
+"""Views of pictures: the same numbers that the data sets give to networks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gluon_attention.datasets import cifar10, detail, mnist
+from gluon_attention.datasets.image_folder import decode
+from gluon_attention.datasets.view import CIFAR, DIGITS, View, centre_view, usual_view
+
+import cv2
+import numpy as np
+import pytest
+
+SAMPLE = Path(__file__).parents[1] / "data" / "sample"
+
+
+@pytest.mark.parametrize("name", ["cifar10", "mnist-28", "mnist-60", "detail"])
+def test_a_view_of_a_test_image_is_the_test_image(name: str) -> None:
+    splits = {
+        "cifar10": lambda: cifar10(SAMPLE / "cifar10", 4),
+        "mnist-28": lambda: mnist(SAMPLE / "mnist", 4),
+        "mnist-60": lambda: mnist(SAMPLE / "mnist", 4, task="cluttered60"),
+        "detail": lambda: detail(4, size=64, coarse=32, train=4, validation=4, test=4),
+    }[name]()
+    images, _ = next(iter(splits.test.epoch(0)))
+    mean, std = (np.reshape(v, (-1, 1, 1)) for v in (splits.mean, splits.std))
+    for image in images:
+        raw = np.rint((image * std + mean) * 255).astype(np.uint8).transpose(1, 2, 0)
+        coloured = np.repeat(raw, 4 - raw.shape[2], axis=2) if raw.shape[2] == 1 else raw
+        picture = decode(cv2.imencode(".png", coloured[..., ::-1])[1].tobytes(), "here")
+        np.testing.assert_allclose(splits.view(picture), image, atol=2e-6)
+
+
+def test_sets_say_how_to_load_them_again() -> None:
+    made = mnist(SAMPLE / "mnist", 4, task="cluttered60", seed=3, download=False)
+    assert made.source == {"name": "mnist", "options": {"task": "cluttered60", "seed": 3}}
+    again = mnist(SAMPLE / "mnist", 7, **made.source["options"])
+    assert again.test.samples == made.test.samples
+
+
+def test_the_usual_view_follows_the_shape() -> None:
+    assert usual_view((3, 32, 32)) == CIFAR and usual_view((1, 28, 28)) == DIGITS
+    assert usual_view((3, 448, 448)) == centre_view(448) == View(448, short=512)
+
+
+def test_upright_pictures(tmp_path: Path) -> None:
+    lying = np.zeros((8, 16, 3), np.uint8)
+    plain = cv2.imencode(".jpg", lying)[1].tobytes()
+    exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"  # turn by 90
+    turned = plain[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + plain[2:]
+    assert decode(turned, "here").shape[:2] == (8, 16)
+    assert decode(turned, "here", upright=True).shape[:2] == (16, 8)
