@@ -31,9 +31,10 @@ train: .venv/.ready
 test: .venv/.ready
 	.venv/bin/python -m pytest $(PYTEST_ARGS)
 
-# Slow tests as well, and on the CUDA build those that need a GPU.
+# Slow tests as well, on the CUDA build those that need a GPU, and with Horovod those that need it.
 test-all: .venv/.ready
-	.venv/bin/python -m pytest -m "$(if $(filter cpu,$(EXTRA)),not gpu)" $(PYTEST_ARGS)
+	.venv/bin/python -m pytest -m "$(if $(filter cpu,$(EXTRA)),not gpu,(slow or not slow)) $(shell \
+	.venv/bin/python -c 'import horovod.mxnet' 2>/dev/null || echo and not horovod)" $(PYTEST_ARGS)
 
 lint: .venv/.ready
 	.venv/bin/python -m ruff check .

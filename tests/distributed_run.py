@@ -1,10 +1,13 @@
 """One worker of a job: trains a small network without BatchNorm, in one group or in two.
 
 python distributed_run.py FOLDER GROUPS [flags of Config]
+
+With POISON=RANK in the environment that worker sees a batch that is not of numbers.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any, NamedTuple
 
@@ -47,6 +50,17 @@ class Net(AttentionNet):
         return self.task.of(self, config)
 
 
+class Poisoned:
+    """Normalises, but for the third batch."""
+
+    def __init__(self, normalise):
+        self.normalise, self.calls = normalise, 0
+
+    def __call__(self, images, rng):
+        self.calls += 1
+        return self.normalise(images, rng) * np.float32(np.nan if self.calls == 3 else 1)
+
+
 def data(batch_size, part):
     rng = np.random.RandomState(0)
     labels = np.arange(1280) % 3
@@ -54,7 +68,10 @@ def data(batch_size, part):
         "uint8"
     )
     kind = dict(classes=3, transform=Normalise((0.5,), (0.25,)))
+    if os.environ.get("POISON") == str(part[0]):
+        kind["transform"] = Poisoned(kind["transform"])
     train_set = ArrayBatches(images, labels, batch_size, shuffle=True, part=part, **kind)
+    kind["transform"] = Normalise((0.5,), (0.25,))
     held = ArrayBatches(images[:100], labels[:100], batch_size, **kind)
     return Splits(train_set, held, held, ["a", "b", "c"], (0.5,), (0.25,))
 

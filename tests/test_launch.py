@@ -168,6 +168,18 @@ def test_other_ways_to_sum_learn_too(tmp_path, flags):
 
 
 @pytest.mark.slow
+def test_a_step_that_one_worker_leaves_out_is_left_out_by_all(tmp_path, monkeypatch):
+    monkeypatch.setenv("POISON", "1")
+    done, run = train(tmp_path, 2, 32, "--kvstore", "dist_sync", "--skip-nonfinite")
+    assert done.returncode == 0, done.stderr
+    with np.load(run / "last.npz") as archive:  # the first worker's, whose numbers were fine
+        progress = json.loads(archive["progress"].tobytes())
+    assert [record["left_out"] for record in progress["history"]] == [2, 0]  # of two groups each
+    assert progress["counts"] == {"first": 39, "last": 39}
+    assert json.loads((run / "result.json").read_text())["test_error"] < 50
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("role", ["worker", "server"])
 def test_a_killed_job_ends_at_once_and_goes_on(tmp_path, role):
     flags = ["--kvstore", "dist_sync", "--epochs", "1000", "-b", "32", *FLAGS]

@@ -17,7 +17,7 @@ from . import checkpoint
 from .checkpoint import Progress
 from .config import Config
 from .evaluation import Means, Shards, Sums, accumulated, evaluate, located, split
-from .machines import agree, join, leave
+from .machines import Vote, agree, join, leave, own_devices
 from .monitor import Monitor
 from .optimize import Average, movers
 from .prepare import lower_precision, prepare
@@ -46,6 +46,7 @@ def train(
             raise UserError("--sync-bn works in float32 only: leave out --dtype")
         lower_precision(config.dtype, devices)
     kvstore, rank, workers = join(config, devices)
+    devices = own_devices(kvstore, devices)
     try:
         run = _start(config, name, network, data, devices, kvstore, (rank, workers))
         try:
@@ -111,8 +112,7 @@ class Run:
         schedule = Schedule(
             config.lr, config.epochs, steps, config.warmup_epochs, config.lr_steps, config.lr_factor
         )
-        if config.skip_nonfinite and self.workers > 1:
-            raise UserError("--skip-nonfinite cannot leave out a step that other workers make")
+        self.finite = Vote(kvstore if config.skip_nonfinite else "")
         self.movers = movers(self.task.groups(), config, schedule, kvstore)
         self.average = Average(net, config.ema)
         self.progress = Progress(settings=settings)
@@ -184,7 +184,7 @@ class Run:
                 found = [update.loss(images, labels) for images, labels in part]
                 totals = [sum(vector.sum() for vector in named.values()) for named in found]
             # Before backward, which would take the batch into the statistics of BatchNorm.
-            if self.config.skip_nonfinite and not all(map(_is_finite, totals)):
+            if self.config.skip_nonfinite and not self.finite(all(map(_is_finite, totals))):
                 self.left_out += 1
                 return []
             autograd.backward(totals)

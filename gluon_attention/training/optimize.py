@@ -48,6 +48,7 @@ class Mover:
         if config.optimizer in ("sgd", "nag"):
             options["momentum"] = config.momentum
         self.on_server = getattr(kvstore, "type", "") == "dist_async"
+        self.ring = getattr(kvstore, "type", "") == "horovod"
         self.workers = 1 if isinstance(kvstore, str) else kvstore.num_workers
         if self.on_server:
             if self.clip:
@@ -55,7 +56,13 @@ class Mover:
             options["lr_scheduler"] = schedule.served(self.workers, group.lr_scale)
         if not isinstance(kvstore, str):
             kvstore = Keys(kvstore, first)
-        self.trainer = _trainer(self.parameters, config.optimizer, options, kvstore, self.on_server)
+        self.trainer = gluon.Trainer(
+            self.parameters,
+            config.optimizer,
+            options,
+            kvstore=kvstore,
+            update_on_kvstore=self.on_server,
+        )
         if self.on_server:  # which gets the optimizer without its parameters
             still = [i for i, p in enumerate(self.parameters) if p.wd_mult == 0]
             self.trainer.optimizer.wd_mult = dict.fromkeys(still, 0.0)
@@ -99,6 +106,8 @@ class Mover:
     def traffic(self, compressed: bool) -> float:
         """Bytes that a worker sends and gets each step."""
         numbers = sum(int(np.prod(p.shape)) for p in self.parameters)
+        if self.ring:
+            return 2 * numbers * 4 * 2 * (self.workers - 1) / self.workers
         return numbers * (4 / 16 if compressed else 4) + numbers * 4
 
     def state(self) -> Dict[str, nd.NDArray]:
@@ -134,24 +143,6 @@ def _arrays(state: Any) -> List[nd.NDArray]:
     if isinstance(state, nd.NDArray):
         return [state]
     return [array for part in state for array in _arrays(part)]
-
-
-def _trainer(
-    parameters: List[gluon.Parameter],
-    optimizer: str,
-    options: Dict[str, Any],
-    kvstore: Any,
-    on_server: bool,
-) -> Any:
-    if kvstore == "horovod":
-        import horovod.mxnet as hvd
-
-        for index, parameter in enumerate(parameters):
-            hvd.broadcast_(parameter.data(), root_rank=0, name=str(index))
-        return hvd.DistributedTrainer(parameters, optimizer, options)
-    return gluon.Trainer(
-        parameters, optimizer, options, kvstore=kvstore, update_on_kvstore=on_server
-    )
 
 
 def movers(
