@@ -16,11 +16,12 @@ from ..errors import UserError
 from . import checkpoint
 from .checkpoint import Progress
 from .config import Config
-from .evaluation import Means, Shards, Sums, accumulated, evaluate, located, split
+from .evaluation import Means, Shards, Sums, accumulated, evaluate, measure, split
 from .machines import Vote, agree, join, leave, own_devices
 from .monitor import Monitor
 from .optimize import Average, movers
 from .prepare import lower_precision, prepare
+from .recipe import recipe
 from .schedule import Schedule
 from .signals import StopRequest
 from .task import Losses, Task, Update
@@ -116,7 +117,8 @@ class Run:
         self.movers = movers(self.task.groups(), config, schedule, kvstore)
         self.average = Average(net, config.ema)
         self.progress = Progress(settings=settings)
-        self.monitor = Monitor(folder if self.writes else None, config, steps)
+        written = folder if self.writes else None
+        self.monitor = Monitor(written, config, steps, recipe(net, splits))
         self.stop, self.left_out = StopRequest(), 0
 
     def complete(self) -> Dict[str, Any]:
@@ -251,14 +253,12 @@ class Run:
         for mover in self.movers.values():
             mover.release()
         self.net.load_parameters(best, ctx=list(self.devices))
-        scores = evaluate(self.task, self.splits.test, self.devices, self._check)
-        scores.update(located(self.net, self.splits.test, self.devices[0]))
+        seed, test = self.config.seed, self.splits.test
+        found = measure(self.net, self.task, test, self.devices, seed, self._check)
         history = self.progress.history
         speed = np.median([record["images_per_second"] for record in history])
         result = dict(
-            test_error=100 * (1 - next(iter(scores.values()))),
-            test=scores,
-            test_images=self.splits.test.samples,
+            found,
             best_epoch=self.progress.best_epoch,
             images_per_second=float(speed),
             seconds=sum(r["seconds"] for r in history),

@@ -64,6 +64,22 @@ def evaluate(
     return sums.means()
 
 
+def measure(
+    net: Any,
+    task: Task,
+    batches: Any,
+    devices: Sequence[mx.Context],
+    seed: int,
+    check: Callable[[], None] = lambda: None,
+) -> Dict[str, Any]:
+    """What a test finds; locations that are drawn are the same each time."""
+    mx.random.seed(seed)
+    scores = evaluate(task, batches, devices, check)
+    scores.update(located(net, batches, devices[0]))
+    error = 100 * (1 - next(iter(scores.values())))
+    return dict(test_error=error, test=scores, test_images=batches.samples)
+
+
 def located(net: Any, batches: Any, device: mx.Context) -> Means:
     """How well the last box of each image lies, where a split knows what it should hold.
 

@@ -26,14 +26,17 @@ MOVIES = ("boxes",)  # pictures that say most by how they change from epoch to e
 class Monitor:
     """Writes into the folder of a run; without one (workers but the first) it does nothing."""
 
-    def __init__(self, folder: Optional[str], config: Any, steps: int) -> None:
+    def __init__(
+        self, folder: Optional[str], config: Any, steps: int, recipe: Dict[str, Any]
+    ) -> None:
         self.folder, self.epochs, self.steps = folder, config.epochs, steps
         self.bar: Optional[tqdm] = None
         self.events = None
         if folder:
             remove_leftovers(folder)
             write_text(
-                os.path.join(folder, "config.json"), json.dumps(_provenance(config), indent=1)
+                os.path.join(folder, "config.json"),
+                json.dumps({**_provenance(config), **recipe}, indent=1),
             )
             self.events = _writer(folder)
 

@@ -91,7 +91,9 @@ def get_model(
         raise UserError(f"{found.name} has no option '{unknown[0]}'; it has {', '.join(accepted)}")
     if classes is not None and (not isinstance(classes, int) or classes < 1):
         raise UserError(f"classes must be a whole number above 0, not {classes!r}")
-    net = found.build(classes=classes or found.classes, **options)
+    classes = classes or found.classes
+    net = found.build(classes=classes, **options)
+    net.recipe = dict(name=found.name, classes=classes, options=options)
     if pretrained:
         from .pretrained import load_pretrained  # only now: most calls need no weights
 
