@@ -5,14 +5,11 @@ python train/mnist_train.py --task cluttered60
 
 from __future__ import annotations
 
-import ast
-import re
 from dataclasses import dataclass
-from typing import Any
 
 from gluon_attention import get_model
 from gluon_attention.datasets.mnist import TASKS, mnist
-from gluon_attention.training.config import Config, command, setting
+from gluon_attention.training.config import Config, command, read_options, setting
 from gluon_attention.training.engine import train
 from gluon_attention.zoo.recurrent_attention import RecurrentAttention
 
@@ -22,9 +19,6 @@ MODELS = {
     "cluttered60": "ram_cluttered_60",
     "cluttered100": "ram_cluttered_100",
 }
-
-
-OUTER_COMMA = r",(?![^()]*\))"  # not those of widths=(128,128,256,256,128)
 
 
 @dataclass(frozen=True)
@@ -54,20 +48,11 @@ class Mnist(Config):
 
 def network(config: Mnist, classes: int) -> RecurrentAttention:
     options = {"glimpses": config.glimpses} if config.glimpses else {}
-    for option in filter(None, re.split(OUTER_COMMA, config.options)):
-        name, _, value = option.partition("=")
-        options[name] = _read(value)
+    options.update(read_options(config.options))
     net = get_model(MODELS[config.task], classes=classes, **options)
     if config.start_from:
         net.start_from(config.start_from)
     return net
-
-
-def _read(value: str) -> Any:
-    try:
-        return ast.literal_eval(value)
-    except (SyntaxError, ValueError):
-        return value
 
 
 def main() -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import dataclasses
 import difflib
 import math
+import re
 import sys
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, NoReturn, Optional, Sequence, Tuple, TypeVar, get_type_hints
@@ -146,6 +148,18 @@ class Config:
         return {
             f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.metadata["decides"]
         }
+
+
+def read_options(text: str) -> Dict[str, Any]:
+    """`"core=lstm,crops=(64,64)"` as options of `get_model`; what is no number is a word."""
+    options = {}
+    for part in filter(None, re.split(r",(?![^()]*\))", text)):
+        name, _, value = part.partition("=")
+        try:
+            options[name.strip()] = ast.literal_eval(value)
+        except (SyntaxError, ValueError):
+            options[name.strip()] = value
+    return options
 
 
 def command(main: Callable[[], None]) -> NoReturn:
