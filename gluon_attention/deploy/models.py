@@ -1,0 +1,157 @@
+"""Trained networks by one word: a name with weights, a file of parameters, or the folder of a run.
+
+A run says in its `config.json` which network it trained, what its classes are called and how
+pictures become its inputs; so does a JSON file of the same shape beside any file of parameters,
+`x.json` for `x.params`. What neither says, or says otherwise, is told by the caller.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from typing import Any, Dict, NamedTuple, Optional, Sequence
+
+import mxnet as mx
+from mxnet import nd
+
+from ..datasets.view import View, usual_view
+from ..errors import UserError
+from ..zoo.base import AttentionNet
+from ..zoo.pretrained import all_weights
+from ..zoo.registry import entry, get_model, list_models
+from .weights import load_weights
+
+CONFIG, BEST = "config.json", "best.params"
+
+
+class Model(NamedTuple):
+    """A network and what has to be known to use it."""
+
+    net: AttentionNet
+    name: str  # registered
+    classes: Sequence[str]  # their names, or their numbers where no names are known
+    view: View  # how pictures become inputs
+    source: Optional[Dict[str, Any]]  # the data set that it was trained on and its options
+    settings: Dict[str, Any]  # of the run, if it is one
+
+
+class Told(NamedTuple):
+    """What a caller says of a network; None leaves it to what is found."""
+
+    name: Optional[str] = None
+    classes: Optional[int] = None
+    options: Optional[Dict[str, Any]] = None
+    class_names: Optional[Sequence[str]] = None
+    size: Optional[int] = None
+    mean: Optional[Sequence[float]] = None
+    std: Optional[Sequence[float]] = None
+
+
+def open_model(
+    word: str, told: Told = Told(), ctx: Optional[mx.Context] = None, untrained: bool = False
+) -> Model:
+    """The model that a word stands for, with its weights.
+
+    Args:
+        word: folder of a run, file of parameters, or name of a network that has weights.
+        told: what is known better than what stands beside the file.
+        ctx: device of the weights.
+        untrained: random weights for a name that has none.
+    """
+    ctx = ctx or mx.cpu()
+    if os.path.isdir(word):
+        return _from_file(os.path.join(word, BEST), told, ctx, run=word)
+    if os.path.isfile(word):
+        return _from_file(word, told, ctx)
+    if os.sep in word or word.endswith((".params", ".json", ".onnx")):
+        raise UserError(f"there is no {word}; give a run's folder, a .params file or a name")
+    known = entry(word)
+    network = dict(name=known.name, classes=told.classes, options=told.options or {})
+    weights = all_weights().get(known.name)
+    if weights is None and not untrained:
+        having = ", ".join(name for name in list_models() if name in all_weights())
+        raise UserError(
+            f"{known.name} comes without trained weights (with them: {having}); give a .params "
+            f"file with --name {known.name}, or the folder of a run"
+        )
+    net = get_model(
+        network["name"],
+        network["classes"],
+        pretrained=weights is not None,
+        ctx=ctx,
+        **network["options"],
+    )
+    if weights is None:
+        net.initialize(net.initializer, ctx=ctx)
+    return _model(net, known.name, told, {"classes": (weights or {}).get("names")}, {})
+
+
+def _from_file(file: str, told: Told, ctx: mx.Context, run: str = "") -> Model:
+    if run and not os.path.isfile(file):
+        raise UserError(f"{run} is no run with a best epoch: it lacks {BEST}; train it first")
+    found = _beside(file)
+    network, data = found.get("network") or {}, found.get("data") or {}
+    name = told.name or network.get("name")
+    if not name:
+        raise UserError(
+            f"nothing beside {file} says which network it is for: add --name, and --classes and "
+            "--options where they are not the usual ones"
+        )
+    if told.name and entry(told.name).name != network.get("name"):
+        network, data = {}, data  # another network: its options say nothing of this one
+    options = network.get("options", {}) if told.options is None else told.options
+    net = get_model(name, told.classes or network.get("classes"), **_tuples(options))
+    load_weights(net, file, ctx)
+    return _model(net, entry(name).name, told, data, found.get("settings") or {})
+
+
+def _beside(file: str) -> Dict[str, Any]:
+    """What the JSON next to a file of parameters says, if there is any."""
+    own = os.path.splitext(file)[0] + ".json"
+    for path in (own, os.path.join(os.path.dirname(file), CONFIG)):
+        if os.path.isfile(path):
+            try:
+                with open(path, encoding="utf-8") as text:
+                    found = json.load(text)
+            except (ValueError, UnicodeDecodeError) as error:
+                raise UserError(f"{path} is not whole JSON: {error}") from None
+            if isinstance(found, dict) and isinstance(found.get("network", {}), (dict, type(None))):
+                return found
+    return {}
+
+
+def _model(
+    net: AttentionNet, name: str, told: Told, data: Dict[str, Any], settings: Dict[str, Any]
+) -> Model:
+    """Put together what was told and what was found."""
+    names = told.class_names or data.get("classes") or []
+    if told.class_names and len(names) != net.classes:
+        raise UserError(f"{len(names)} class names do not fit the {net.classes} of the network")
+    if len(names) != net.classes:
+        names = [str(number) for number in range(net.classes)]
+    return Model(net, name, list(names), _view(name, told, data), data.get("source"), settings)
+
+
+def _view(name: str, told: Told, data: Dict[str, Any]) -> View:
+    view = View(**_tuples(data["view"])) if data.get("view") else usual_view(entry(name).shape)
+    mean, std = told.mean or data.get("mean") or view.mean, told.std or data.get("std") or view.std
+    if len(mean) != len(std) or len(mean) not in (1, 3):
+        raise UserError(f"mean and std need one number each for 3 channels or for 1, not {mean}, {std}")
+    view = replace(view, mean=tuple(mean), std=tuple(std))
+    if told.size:
+        view = replace(view, size=told.size, short=round(view.short / view.size * told.size))
+    return view
+
+
+def _tuples(options: Dict[str, Any]) -> Dict[str, Any]:
+    """JSON has lists where Python had tuples."""
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
+
+
+def prepare(model: Model, ctx: Optional[mx.Context] = None) -> nd.NDArray:
+    """Give every parameter its shape by one forward pass; an input of the model's size."""
+    size = model.view.size
+    image = nd.zeros((1, len(model.view.mean), size, size), ctx=ctx or mx.cpu())
+    model.net(image).wait_to_read()
+    return image

@@ -1,0 +1,99 @@
+"""Tensors as PyTorch's files describe them: views of storages, checked before they are made."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Dict, NamedTuple, Tuple
+
+import numpy as np
+
+from ..errors import UserError
+
+BRAIN = "bfloat16"  # the upper half of a float32, which numpy has no type for
+TYPES = {
+    "FloatStorage": "f4",
+    "DoubleStorage": "f8",
+    "HalfStorage": "f2",
+    "BFloat16Storage": BRAIN,
+    "LongStorage": "i8",
+    "IntStorage": "i4",
+    "ShortStorage": "i2",
+    "CharStorage": "i1",
+    "ByteStorage": "u1",
+    "BoolStorage": "u1",
+}
+
+
+class Storage:
+    """Numbers of a file; `read` gives their bytes."""
+
+    def __init__(self, code: str, count: int, read: Callable[[], bytes], order: str) -> None:
+        self.code, self.count, self.read, self.order = code, count, read, order
+
+    def values(self) -> np.ndarray:
+        """All of them, brain floats as float32."""
+        raw = self.read()
+        if self.code == BRAIN:
+            halves = np.frombuffer(raw, f"{self.order}u2", self.count)
+            return (halves.astype("u4") << 16).view("f4")
+        return np.frombuffer(raw, self.order + self.code, self.count)
+
+
+class Tensor(NamedTuple):
+    """A view of a storage."""
+
+    storage: Storage
+    offset: int
+    shape: Tuple[int, ...]
+    strides: Tuple[int, ...]  # in elements
+
+    def array(self) -> np.ndarray:
+        """The numbers as float32."""
+        if self.storage.code not in ("f4", "f8", "f2", BRAIN):
+            raise UserError(f"it holds whole numbers ({self.storage.code}) where weights belong")
+        values = self.storage.values()
+        steps = [step * values.itemsize for step in self.strides]
+        view = np.ndarray(self.shape, values.dtype, values, self.offset * values.itemsize, steps)
+        return np.ascontiguousarray(view, dtype="float32").reshape(self.shape)
+
+
+def _rebuild(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Tensor:
+    """A tensor whose every element lies in its storage, and which has no more of them."""
+    tensor = Tensor(storage, offset, tuple(shape), tuple(strides))
+    numbers = (offset, *tensor.shape, *tensor.strides)
+    if not isinstance(storage, Storage) or any(type(n) is not int or n < 0 for n in numbers):
+        raise ValueError("a tensor is made of something else than a storage and numbers")
+    if len(tensor.shape) != len(tensor.strides) or len(tensor.shape) > 8:
+        raise ValueError("a tensor has other strides than sides")
+    last, count = offset, 1
+    for side, stride in zip(tensor.shape, tensor.strides):
+        last, count = last + (side - 1) * stride, count * side
+    if count and (last >= storage.count or count > storage.count):
+        raise ValueError("a tensor is larger than its storage")
+    return tensor
+
+
+def _parameter(data: Any, *_: Any) -> Any:
+    return data
+
+
+def other_kind(*_: Any) -> Any:
+    raise UserError("it holds tensors of a kind (sparse, quantized, float8) that are no weights")
+
+
+_UTILS = "torch._utils._rebuild_"
+CALLS: Dict[str, Callable[..., Any]] = {
+    f"{_UTILS}tensor": _rebuild,  # before 0.4
+    f"{_UTILS}tensor_v2": _rebuild,
+    f"{_UTILS}tensor_v3": other_kind,
+    f"{_UTILS}sparse_tensor": other_kind,
+    f"{_UTILS}qtensor": other_kind,
+    f"{_UTILS}parameter": _parameter,
+    f"{_UTILS}parameter_with_state": _parameter,
+    "torch.nn.parameter.Parameter": _parameter,  # before 0.4
+    "torch.autograd.variable.Variable": _parameter,
+}
+
+
+def width(code: str) -> int:
+    """Bytes of a number."""
+    return 2 if code == BRAIN else np.dtype(code).itemsize
