@@ -91,6 +91,17 @@ def glimpse(F: Any, boxed: Any, center: Any, size: Size, scales: int) -> Any:
     return F.reshape(windows, shape=(-4, -1, scales, -2))
 
 
+def between_pixels(F: Any, images: Any, center: Any) -> Any:
+    """The corner of pixels that public implementations of RAM cut even windows around: (N, 2).
+
+    With l the center, floor(W (l + 1) / 2) pixels of W lie before it.
+    """
+    shape = F.cast(F.slice_axis(F.shape_array(images), axis=0, begin=2, end=4), "float32")
+    sides = F.reshape(F.reverse(shape, axis=0), shape=(1, 2))  # W, H
+    before = F.floor(F.broadcast_mul(center + 1, sides) * 0.5)
+    return F.broadcast_div(before * 2 - 1, sides - 1) - 1
+
+
 def boxcar(F: Any, center: Any, extent: Any, size: Size, sharpness: float = 10.0) -> Any:
     """A soft mask that is near 1 inside the window and near 0 outside: (N, 1, *size).
 

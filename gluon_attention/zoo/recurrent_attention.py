@@ -8,7 +8,8 @@ to look next from nothing but whether its final answer was right.
 
 Where this differs from the paper, and why:
   * The mean of a location comes from a hidden layer behind the core, as in public implementations.
-  * Windows are sampled bilinearly, so a location need not fall on a pixel.
+  * Windows are sampled bilinearly, so a location need not fall on a pixel. `retina="pixels"` cuts
+    whole pixels as public PyTorch implementations do, for weights that were trained with it.
   * The REINFORCE term leaves out the first location unless it is learned, and there is none for a
     location that is never looked at.
   * A glimpse is paid for what it adds to the log-probability of the label (`reinforce.Reinforce`).
@@ -29,9 +30,10 @@ import mxnet as mx
 from mxnet import autograd, gluon, init, nd
 
 from ..errors import UserError
-from ..ops.crop import boxes, glimpse
+from ..ops.crop import between_pixels, boxes, glimpse
 from ..ops.detach import detach
 from .base import AttentionNet
+from .recurrent_parts import Core, GlimpseNetwork, Locator
 from .registry import register
 from .reinforce import Reinforce
 
@@ -50,6 +52,7 @@ MEANS = ("tanh", "clip")
 STARTS = ("uniform", "center", "learned")
 POLICIES = ("learned", "random")
 MOVES = ("relative", "absolute")
+RETINAS = ("bilinear", "pixels")
 
 
 class Trace(NamedTuple):
@@ -61,62 +64,6 @@ class Trace(NamedTuple):
     baselines: nd.NDArray  # (N, T), the reward expected before each location was drawn
     step_logits: nd.NDArray  # (N, T + 1, classes), guesses before each glimpse, and the answer
     windows: nd.NDArray  # (N, T, K, C, patch, patch), what it saw, the finest scale first
-
-
-class GlimpseNetwork(gluon.HybridBlock):
-    """What is seen and where it is seen, in one vector."""
-
-    def __init__(self, what: int, where: int, width: int, in_units: int, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        with self.name_scope():
-            self.what = gluon.nn.Dense(what, activation="relu", in_units=in_units, prefix="what_")
-            self.where = gluon.nn.Dense(where, activation="relu", in_units=2, prefix="where_")
-            self.both = gluon.nn.Dense(
-                width, activation="relu", in_units=what + where, prefix="both_"
-            )
-
-    def hybrid_forward(self, F: Any, windows: Any, location: Any) -> Any:
-        return self.both(F.concat(self.what(windows), self.where(location), dim=1))
-
-
-class Core(gluon.HybridBlock):
-    """One step of the recurrence; the state is one array, the part that others read comes first."""
-
-    def __init__(self, kind: str, width: int, in_units: int, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.kind, self.width = kind, width
-        self.state_width = width if kind == "rnn" else 2 * width
-        with self.name_scope():
-            gates = 1 if kind == "rnn" else 4
-            self.step = gluon.nn.Dense(gates * width, in_units=in_units + width, prefix="step_")
-
-    def hybrid_forward(self, F: Any, seen: Any, state: Any) -> Any:
-        hidden = F.slice_axis(state, axis=1, begin=0, end=self.width)
-        gates = self.step(F.concat(seen, hidden, dim=1))
-        if self.kind == "rnn":
-            return F.relu(gates)
-        enter, keep, leave, fresh = F.split(gates, num_outputs=4, axis=1)
-        memory = F.slice_axis(state, axis=1, begin=self.width, end=None)
-        # The 1 lets a new network remember.
-        memory = F.sigmoid(keep + 1) * memory + F.sigmoid(enter) * F.tanh(fresh)
-        return F.concat(F.sigmoid(leave) * F.tanh(memory), memory, dim=1)
-
-
-class Locator(gluon.HybridBlock):
-    """The mean of the next location."""
-
-    def __init__(self, mean: str, hidden: int, in_units: int, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.mean = mean
-        with self.name_scope():
-            self.hidden = gluon.nn.Dense(
-                hidden, activation="relu", in_units=in_units, prefix="hidden_"
-            )
-            self.place = gluon.nn.Dense(2, in_units=hidden, prefix="place_")
-
-    def hybrid_forward(self, F: Any, hidden: Any) -> Any:
-        place = self.place(self.hidden(hidden))
-        return F.tanh(place) if self.mean == "tanh" else F.clip(place, -1, 1)
 
 
 class Episode(gluon.HybridBlock):
@@ -136,6 +83,7 @@ class Episode(gluon.HybridBlock):
         policy: str,
         move: str,
         reinforce_core: bool,
+        retina: str,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -143,6 +91,7 @@ class Episode(gluon.HybridBlock):
         self.patch, self.scales, self.glimpses = patch, scales, glimpses
         self.start, self.policy, self.width = start, policy, hidden
         self.relative, self.reinforce_core = move == "relative", reinforce_core
+        self.rounds = retina == "pixels"
         with self.name_scope():
             pixels = scales * channels * patch * patch
             self.glimpse = GlimpseNetwork(what, where, both, in_units=pixels, prefix="glimpse_")
@@ -170,7 +119,8 @@ class Episode(gluon.HybridBlock):
                 mean = mean * 0 if self.policy == "random" else mean
             jump = F.reshape(F.slice_axis(noise, axis=1, begin=step, end=step + 1), shape=(-1, 2))
             location = F.clip(detach(F, F.broadcast_add(mean, jump)), -1, 1)
-            windows = detach(F, glimpse(F, boxed, location, self.patch, self.scales))
+            place = between_pixels(F, images, location) if self.rounds else location
+            windows = detach(F, glimpse(F, boxed, place, self.patch, self.scales))
             state = self.core(self.glimpse(windows, location), state)
             hidden = F.slice_axis(state, axis=1, begin=0, end=self.width)
             hiddens.append(hidden)
@@ -263,6 +213,7 @@ def _build(defaults: dict) -> Any:
         policy: str = "learned",
         move: str = defaults["move"],
         reinforce_core: bool = True,
+        retina: str = "bilinear",
     ) -> RecurrentAttention:
         for option, value, accepted in (
             ("core", core, CORES),
@@ -270,11 +221,14 @@ def _build(defaults: dict) -> Any:
             ("start", start, STARTS),
             ("policy", policy, POLICIES),
             ("move", move, MOVES),
+            ("retina", retina, RETINAS),
         ):
             if value not in accepted:
                 raise UserError(f"{option} must be one of {', '.join(accepted)}, not {value!r}")
         if min(scales, glimpses) < 1 or std <= 0:
             raise UserError("scales and glimpses must be whole numbers above 0, and std above 0")
+        if retina == "pixels" and patch % 2:
+            raise UserError(f"retina='pixels' needs an even patch, not {patch}")
         episode = Episode(
             classes,
             patch,
@@ -288,6 +242,7 @@ def _build(defaults: dict) -> Any:
             policy,
             move,
             reinforce_core,
+            retina,
             prefix="ram_",
         )
         return RecurrentAttention(episode, classes, std)
