@@ -2,12 +2,71 @@
 
 from __future__ import annotations
 
-from typing import Any, List
+from typing import Any, List, Tuple
 
 import numpy as np
-from mxnet import nd
+from mxnet import gluon, nd
 
-from ..training.task import Classification, Group, Losses, Task, Update, cross_entropy
+from ..ops.detach import detach
+from ..training.task import Classification, Group, Losses, Task, Update
+
+PARTS = ("classify", "guess", "baseline", "reinforce")
+
+
+class Lesson(gluon.HybridBlock):
+    """The losses of an episode, each (N,), as one graph: its sixty small operators cost time."""
+
+    def __init__(
+        self, steps: int, first: int, std: float, reward: str, weight: float, discount: float
+    ) -> None:
+        super().__init__()
+        self.steps, self.first, self.std = steps, first, std
+        self.reward, self.weight, self.discount = reward, weight, discount
+
+    def hybrid_forward(
+        self,
+        F: Any,
+        logits: Any,
+        step_logits: Any,
+        means: Any,
+        baselines: Any,
+        noise: Any,
+        targets: Any,
+        labels: Any,
+    ) -> Tuple[Any, ...]:
+        guesses = F.log_softmax(F.slice_axis(step_logits, axis=1, begin=0, end=-1))  # (N, T, K)
+        guesses = F.broadcast_mul(guesses, F.expand_dims(targets, axis=1))
+        missed = self.rewards(F, logits, step_logits, labels) - baselines  # (N, T)
+        drawn = detach(F, means + noise)  # before they were clipped to the image
+        # -log p of each location; descending it makes those that earned more than expected likelier
+        surprise = F.sum(F.square((drawn - means) / self.std), axis=2) / 2
+        # Nothing is learned about locations that no policy drew.
+        drawn_by_policy = F.contrib.arange_like(surprise, axis=1) >= self.first  # (T,)
+        terms = F.broadcast_mul(surprise * detach(F, missed), F.expand_dims(drawn_by_policy, 0))
+        return (
+            -F.sum(F.log_softmax(logits) * targets, axis=1),
+            -F.mean(F.sum(guesses, axis=2), axis=1),
+            F.mean(F.square(missed), axis=1),
+            self.weight * F.sum(terms, axis=1),
+        )
+
+    def rewards(self, F: Any, logits: Any, step_logits: Any, labels: Any) -> Any:
+        """What each location earned, (N, T)."""
+        labels = F.expand_dims(labels, axis=1)  # (N, 1)
+        if self.reward == "right":
+            found = F.argmax(detach(F, logits), axis=1, keepdims=True)
+            return F.tile(found == F.cast(labels, "float32"), (1, self.steps))
+        known = F.log_softmax(detach(F, step_logits))  # (N, T + 1, classes)
+        known = F.pick(known, F.tile(labels, (1, self.steps + 1)))
+        known = F.clip(known, -4, 0)  # one bad guess must not outweigh the batch
+        after = F.slice_axis(known, axis=1, begin=1, end=None)
+        gains = F.split(
+            after - F.slice_axis(known, axis=1, begin=0, end=-1), self.steps, squeeze_axis=True
+        )
+        gains = [gains] if self.steps == 1 else list(gains)
+        for step in reversed(range(self.steps - 1)):
+            gains[step] = gains[step] + self.discount * gains[step + 1]
+        return F.stack(*gains, axis=1)
 
 
 class Reinforce(Task):
@@ -29,12 +88,12 @@ class Reinforce(Task):
         weight: float = 0.1,
         discount: float = 0.7,
     ) -> None:
-        self.net, self.samples, self.reward = net, samples, reward
-        self.weight, self.discount = weight, discount
+        self.net, self.samples = net, samples
         self.answers = Classification(net, net.classes, smoothing)
-        # Nothing is learned about locations that no policy drew.
-        self.first = 0 if net.start == "learned" else 1
-        self.first = net.glimpses if net.policy == "random" else self.first
+        first = 0 if net.start == "learned" else 1
+        first = net.glimpses if net.policy == "random" else first
+        self.lesson = Lesson(net.glimpses, first, net.std, reward, weight, discount)
+        self.lesson.hybridize(static_alloc=True)
 
     @classmethod
     def of(cls, net: Any, config: Any) -> Reinforce:
@@ -50,34 +109,12 @@ class Reinforce(Task):
 
     def loss(self, images: nd.NDArray, labels: nd.NDArray) -> Losses:
         trace, noise = self.net.sample(images)
-        targets = self.answers.targets(labels)
-        guesses = nd.log_softmax(trace.step_logits[:, :-1]) * targets.expand_dims(1)
-        missed = self.rewards(trace, labels) - trace.baselines  # (N, T)
-        drawn = (trace.means + noise).detach()  # before they were clipped to the image
-        # -log p of each location; descending it makes those that earned more than expected likelier
-        surprise = ((drawn - trace.means) / self.net.std).square().sum(axis=2) / 2
-        policy = nd.arange(surprise.shape[1], ctx=noise.context) >= self.first  # (T,)
-        terms = nd.broadcast_mul(surprise * missed.detach(), policy.expand_dims(0))
-        return {
-            "classify": cross_entropy(trace.logits, targets),
-            "guess": -guesses.sum(axis=2).mean(axis=1),
-            "baseline": missed.square().mean(axis=1),
-            "reinforce": self.weight * terms.sum(axis=1),
-        }
+        parts = (trace.logits, trace.step_logits, trace.means, trace.baselines)
+        return dict(zip(PARTS, self.lesson(*parts, noise, self.answers.targets(labels), labels)))
 
     def rewards(self, trace: Any, labels: nd.NDArray) -> nd.NDArray:
         """What each location earned, (N, T)."""
-        steps = trace.baselines.shape[1]
-        if self.reward == "right":
-            return nd.tile(right(trace.logits, labels).expand_dims(1), (1, steps))
-        known = nd.log_softmax(trace.step_logits.detach())  # (N, T + 1, classes)
-        known = nd.pick(known, nd.tile(labels.expand_dims(1), (1, steps + 1)))
-        known = nd.maximum(known, -4)  # one bad guess must not outweigh the batch
-        gains = known[:, 1:] - known[:, :-1]  # (N, T)
-        earned = [gains[:, -1]]
-        for step in reversed(range(steps - 1)):
-            earned.append(gains[:, step] + self.discount * earned[-1])
-        return nd.stack(*earned[::-1], axis=1)
+        return self.lesson.rewards(nd, trace.logits, trace.step_logits, labels)
 
     def scores(self, images: nd.NDArray, labels: nd.NDArray) -> Losses:
         trace, _ = self.net.sample(nd.tile(images, (self.samples, 1, 1, 1)))
