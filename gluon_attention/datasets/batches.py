@@ -125,8 +125,11 @@ class Splits(NamedTuple):
     source: Optional[Dict[str, Any]] = None  # the function that made it, and its options
 
 
+DATASETS: Dict[str, Callable[..., Splits]] = {}
+
+
 def recorded(load: Callable[..., Splits]) -> Callable[..., Splits]:
-    """Let the splits say what made them, so that the same can be loaded from anywhere again."""
+    """List a data set, and let its splits say what made them, so that others can load the same."""
     signature = inspect.signature(load)
 
     @functools.wraps(load)
@@ -135,6 +138,7 @@ def recorded(load: Callable[..., Splits]) -> Callable[..., Splits]:
         kept = {k: v for k, v in options.items() if k not in PLACES}
         return load(*args, **kwargs)._replace(source={"name": load.__name__, "options": kept})
 
+    DATASETS[load.__name__] = loaded
     return loaded
 
 

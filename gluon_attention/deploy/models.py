@@ -14,6 +14,7 @@ from typing import Any, Dict, NamedTuple, Optional, Sequence
 
 import mxnet as mx
 from mxnet import nd
+from mxnet.base import MXNetError
 
 from ..datasets.view import View, usual_view
 from ..errors import UserError
@@ -48,8 +49,11 @@ class Told(NamedTuple):
     std: Optional[Sequence[float]] = None
 
 
+NOTHING = Told()
+
+
 def open_model(
-    word: str, told: Told = Told(), ctx: Optional[mx.Context] = None, untrained: bool = False
+    word: str, told: Told = NOTHING, ctx: Optional[mx.Context] = None, untrained: bool = False
 ) -> Model:
     """The model that a word stands for, with its weights.
 
@@ -67,6 +71,8 @@ def open_model(
     if os.sep in word or word.endswith((".params", ".json", ".onnx")):
         raise UserError(f"there is no {word}; give a run's folder, a .params file or a name")
     known = entry(word)
+    if told.name:
+        raise UserError(f"--name is for a file of parameters; '{word}' is a name already")
     network = dict(name=known.name, classes=told.classes, options=told.options or {})
     weights = all_weights().get(known.name)
     if weights is None and not untrained:
@@ -99,7 +105,7 @@ def _from_file(file: str, told: Told, ctx: mx.Context, run: str = "") -> Model:
             "--options where they are not the usual ones"
         )
     if told.name and entry(told.name).name != network.get("name"):
-        network, data = {}, data  # another network: its options say nothing of this one
+        network = {}  # options of another one
     options = network.get("options", {}) if told.options is None else told.options
     net = get_model(name, told.classes or network.get("classes"), **_tuples(options))
     load_weights(net, file, ctx)
@@ -130,14 +136,23 @@ def _model(
         raise UserError(f"{len(names)} class names do not fit the {net.classes} of the network")
     if len(names) != net.classes:
         names = [str(number) for number in range(net.classes)]
-    return Model(net, name, list(names), _view(name, told, data), data.get("source"), settings)
+    view = _view(name, told, data)
+    shape = len(view.mean), view.size, view.size
+    try:
+        net.infer_shape(nd.zeros((1, *shape)))
+    except MXNetError:
+        raise UserError(
+            f"{name} as it is built here takes no images of shape {shape}: "
+            "say --size, --mean and --std of those that it was trained on"
+        ) from None
+    return Model(net, name, list(names), view, data.get("source"), settings)
 
 
 def _view(name: str, told: Told, data: Dict[str, Any]) -> View:
     view = View(**_tuples(data["view"])) if data.get("view") else usual_view(entry(name).shape)
     mean, std = told.mean or data.get("mean") or view.mean, told.std or data.get("std") or view.std
     if len(mean) != len(std) or len(mean) not in (1, 3):
-        raise UserError(f"mean and std need one number each for 3 channels or for 1, not {mean}, {std}")
+        raise UserError(f"mean and std are one number or three each, not {mean} and {std}")
     view = replace(view, mean=tuple(mean), std=tuple(std))
     if told.size:
         view = replace(view, size=told.size, short=round(view.short / view.size * told.size))
@@ -147,11 +162,3 @@ def _view(name: str, told: Told, data: Dict[str, Any]) -> View:
 def _tuples(options: Dict[str, Any]) -> Dict[str, Any]:
     """JSON has lists where Python had tuples."""
     return {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
-
-
-def prepare(model: Model, ctx: Optional[mx.Context] = None) -> nd.NDArray:
-    """Give every parameter its shape by one forward pass; an input of the model's size."""
-    size = model.view.size
-    image = nd.zeros((1, len(model.view.mean), size, size), ctx=ctx or mx.cpu())
-    model.net(image).wait_to_read()
-    return image
