@@ -13,7 +13,7 @@ import statistics
 import subprocess
 import sys
 from contextlib import ExitStack
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from figures import rows
 from figures.flags import Parser, number
@@ -30,6 +30,8 @@ class Case(NamedTuple):
     shape: Tuple[int, int, int]
     classes: int
     networks: Dict[str, str]
+    options: Dict[str, Sequence[int]] = {}  # of our network
+    settings: Dict[str, Any] = {}  # of its task
 
 
 def _case(
@@ -37,6 +39,13 @@ def _case(
 ) -> Case:
     networks = {"ours": ours, "gluoncv": gluoncv, "torch": torch, "torch_compile": torch}
     return Case(shape, 10, {peer: name for peer, name in networks.items() if name})
+
+
+def _racnn(size: int) -> Case:
+    """Two crops of half the size; a step moves answers, then boxes, by the gradient both have."""
+    networks = {"ours": "racnn_mobilenet_v2", "torch": f"ra_cnn:{size // 2}"}
+    settings = dict(stages=(0, 0, 0), gradient="sampler")
+    return Case((3, size, size), 200, networks, dict(crops=(size // 2, size // 2)), settings)
 
 
 CASES = {
@@ -47,6 +56,8 @@ CASES = {
         "cifar_residual_attention56", "residual_attention:56", "cifar_residualattentionnet56"
     ),
     "ram28": _case("ram_28", "recurrent_attention:28", shape=(1, 28, 28)),
+    "racnn": _racnn(448),
+    "racnn128": _racnn(128),
 }
 
 
@@ -118,7 +129,7 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
         parser.error("--smoke figures mean nothing, so --write refuses them")
     if flags.smoke:
         flags.cases, flags.batches, flags.rounds, flags.seconds = (
-            ["residual56", "ram28"],
+            ["residual56", "ram28", "racnn128"],
             [2],
             2,
             0.05,
@@ -158,9 +169,7 @@ def contest(
     with ExitStack() as stack:
         for peer in (p for p in peers if p in case.networks):
             network = case.networks[peer]
-            asked = dict(
-                network=network, classes=case.classes, shape=case.shape, mode=mode, batch=batch
-            )
+            asked = dict(case._asdict(), network=network, mode=mode, batch=batch)
             try:
                 worker = stack.enter_context(Worker(command_of(peer, pythons[peer])))
                 ready = worker.ask(do="setup", case=asked)

@@ -222,6 +222,7 @@ if TORCH:
         [
             ("residual_attention:56", (3, 32, 32), 7202794),
             ("recurrent_attention:28", (1, 28, 28), 244375),
+            ("ra_cnn:32", (3, 64, 64), 8227934),
         ],
     )
     def test_torch_computes_the_same_sizes(network: str, shape: Any, parameters: int) -> None:

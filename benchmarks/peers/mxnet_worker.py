@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from types import SimpleNamespace
 from typing import Any, Callable, Dict, List, Tuple
 
 from protocol import Ready, serve
@@ -21,14 +22,15 @@ def ours(case: Dict[str, Any]) -> Ready:
     import gluon_attention
     from gluon_attention.training.config import Config
 
-    net = gluon_attention.get_model(case["network"], classes=case["classes"])
+    options = {name: tuple(value) for name, value in case.get("options", {}).items()}
+    net = gluon_attention.get_model(case["network"], classes=case["classes"], **options)
 
     def moves() -> List[Move]:
-        task = net.objective(Config())
-        trainers = {group.name: trainer(group.blocks) for group in task.groups()}
+        task = net.objective(SimpleNamespace(**vars(Config()), **case.get("settings", {})))
+        blocks = {group.name: group.blocks for group in task.groups()}
         return [
             (
-                trainers[u.group],
+                trainer([block for name in u.groups for block in blocks[name]]),
                 lambda images, labels, loss=u.loss: list(loss(images, labels).values()),
             )
             for u in task.updates(0)

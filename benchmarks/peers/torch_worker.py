@@ -3,32 +3,43 @@
 from __future__ import annotations
 
 import sys
-from typing import Any, Callable, Dict, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Tuple
 
 import torch
+import torch_ra_cnn
 import torch_recurrent_attention
 import torch_residual_attention
 from protocol import Ready, serve
 
-Loss = Callable[[Any, torch.Tensor], torch.Tensor]
+# Parameters that an optimizer moves, and the loss of (network, images, labels) that it descends.
+Move = Tuple[Iterable[torch.nn.Parameter], Callable[..., torch.Tensor]]
 
 
-def build(network: str, classes: int) -> Tuple[torch.nn.Module, Loss]:
-    """The counterpart of a network of ours, and its loss."""
+def build(network: str, classes: int) -> Tuple[torch.nn.Module, List[Move]]:
+    """The counterpart of a network of ours, and how it is trained."""
     family, _, size = network.partition(":")
     if family == "residual_attention":
         net = torch_residual_attention.build(int(size), classes)
-        return net, torch.nn.functional.cross_entropy
-    assert family == "recurrent_attention", network
-    return torch_recurrent_attention.build(
-        int(size), classes=classes
-    ), torch_recurrent_attention.loss
+        return net, [(net.parameters(), of_outputs(torch.nn.functional.cross_entropy))]
+    if family == "recurrent_attention":
+        net = torch_recurrent_attention.build(int(size), classes=classes)
+        return net, [(net.parameters(), of_outputs(torch_recurrent_attention.loss))]
+    assert family == "ra_cnn", network
+    net = torch_ra_cnn.build(int(size), classes)
+    boxes = list(net.apns.parameters())
+    answers = set(net.parameters()) - set(boxes)
+    return net, [(answers, torch_ra_cnn.classify), (boxes, torch_ra_cnn.rank)]
+
+
+def of_outputs(loss: Callable[[Any, torch.Tensor], torch.Tensor]) -> Callable[..., torch.Tensor]:
+    """A loss of what a network gives."""
+    return lambda net, images, labels: loss(net(images), labels)
 
 
 def setup(case: Dict[str, Any], compiled: bool) -> Ready:
     """Build a case on random images."""
     torch.manual_seed(0)
-    net, loss = build(case["network"], case["classes"])
+    net, moves = build(case["network"], case["classes"])
     training = case["mode"] == "train"
     net.train(training)
     images = torch.randn(case["batch"], *case["shape"])
@@ -36,13 +47,17 @@ def setup(case: Dict[str, Any], compiled: bool) -> Ready:
         images = images.to(memory_format=torch.channels_last)
     labels = torch.arange(case["batch"]) % case["classes"]
     look = torch.compile(net) if compiled else net
-    optimizer = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4)
+    made = [
+        (torch.optim.SGD(moved, lr=0.01, momentum=0.9, weight_decay=1e-4), loss)
+        for moved, loss in moves
+    ]
 
     def train(steps: int) -> None:
         for _ in range(steps):
-            optimizer.zero_grad(set_to_none=True)
-            loss(look(images), labels).backward()
-            optimizer.step()
+            for optimizer, loss in made:
+                optimizer.zero_grad(set_to_none=True)
+                loss(look, images, labels).backward()
+                optimizer.step()
 
     @torch.inference_mode()
     def infer(steps: int) -> None:
