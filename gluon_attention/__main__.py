@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from typing import Optional, Sequence
 
-from .commands import launch, names, predict
+from .commands import evaluate, explain, launch, names, predict
 from .training.config import Parser, command
 
-VERBS = (names, predict, launch)  # in the order of --help
+VERBS = (names, predict, evaluate, explain, launch)  # in the order of --help
 
 
 def parser() -> argparse.ArgumentParser:

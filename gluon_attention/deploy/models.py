@@ -13,7 +13,6 @@ from dataclasses import replace
 from typing import Any, Dict, NamedTuple, Optional, Sequence
 
 import mxnet as mx
-from mxnet import nd
 from mxnet.base import MXNetError
 
 from ..datasets.view import View, usual_view
@@ -90,7 +89,8 @@ def open_model(
     )
     if weights is None:
         net.initialize(net.initializer, ctx=ctx)
-    return _model(net, known.name, told, {"classes": (weights or {}).get("names")}, {})
+    data = {k: v for k, v in (weights or {}).items() if k in ("source", "view")}
+    return _model(net, known.name, told, dict(data, classes=(weights or {}).get("names")), {})
 
 
 def _from_file(file: str, told: Told, ctx: mx.Context, run: str = "") -> Model:
@@ -139,7 +139,7 @@ def _model(
     view = _view(name, told, data)
     shape = len(view.mean), view.size, view.size
     try:
-        net.infer_shape(nd.zeros((1, *shape)))
+        net(mx.sym.var("images")).infer_shape_partial(images=(1, *shape))
     except MXNetError:
         raise UserError(
             f"{name} as it is built here takes no images of shape {shape}: "
