@@ -101,6 +101,40 @@ def bounded_box(F: Any, free: Any, smallest: float, largest: float) -> Any:
     return F.concat(F.broadcast_mul(middle, 1 - half), half, dim=1)
 
 
+def clamped_box(F: Any, free: Any, smallest: float, largest: float) -> Any:
+    """Boxes as public PyTorch implementations bound them: first the side, then the middle."""
+    half = largest * F.sigmoid(F.slice_axis(free, axis=1, begin=2, end=3))
+    half = F.clip(half, smallest, 1)
+    middle = 2 * F.sigmoid(F.slice_axis(free, axis=1, begin=0, end=2)) - 1
+    middle = F.broadcast_minimum(F.broadcast_maximum(middle, half - 1), 1 - half)
+    return F.concat(middle, half, dim=1)
+
+
+def pixel_crop(F: Any, images: Any, boxes: Any, size: Size) -> Any:
+    """Whole pixels of boxes, times a boxcar that halves the first row and column.
+
+    Here -1 and 1 are the outer edges of the image, not the middles of its corner pixels.
+    """
+    half, windows, masks = F.slice_axis(boxes, axis=1, begin=2, end=3), [], []
+    for axis in (0, 1):  # x, y
+        middle = F.slice_axis(boxes, axis=1, begin=axis, end=axis + 1)
+        places = F.contrib.arange_like(images, axis=3 - axis)  # (W,) or (H,)
+        length = F.reshape(F.max(places, keepdims=True) + 1, shape=(1, 1))
+        edges = [F.clip(0.5 * (middle + side + 1), 0, 1) for side in (-half, half)]
+        # A clamped edge is a whole number but for rounding.
+        low, high = (F.floor(F.broadcast_mul(edge, length) + 1e-4) for edge in edges)  # (N, 1)
+        windows.append((low + high - 1, high - low - 1, length - 1))
+        row = F.reshape(places, shape=(1, -1))
+        rise, fall = (F.sigmoid(SHARPNESS * F.broadcast_sub(row, edge)) for edge in (low, high))
+        masks.append(rise - fall)  # (N, W) or (N, H)
+    across, down = masks
+    mask = F.broadcast_mul(F.expand_dims(down, axis=2), F.expand_dims(across, axis=1))
+    seen = F.broadcast_mul(images, F.expand_dims(mask, axis=1))
+    center = F.concat(*(F.broadcast_div(c, last) - 1 for c, _, last in windows), dim=1)
+    extent = F.concat(*(F.broadcast_div(e, last) for _, e, last in windows), dim=1)
+    return crop(F, seen, center, extent, size)
+
+
 def inner_box(F: Any, outer: Any, inner: Any) -> Any:
     """A box given in the coordinates of another one's crop, in those of the image."""
     half = F.slice_axis(outer, axis=1, begin=2, end=3)

@@ -2,7 +2,8 @@
 
 What is kept is everything before the first fully connected layer, less the pooling in front of
 it, so that features keep their places: (N, 3, H, W) to (N, channels, h, w). `tiny` is a small
-network of this package, for small images.
+network of this package, for small images. `resnet50_v1.5` moves by two pixels where PyTorch's does,
+in the 3x3 convolutions; `mobilenetv2_1.0_320` ends before its last convolution.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from mxnet.gluon.model_zoo import vision
 
 from ..errors import UserError
 
+VARIANTS = {"resnet50_v1.5": "resnet50_v1", "mobilenetv2_1.0_320": "mobilenetv2_1.0"}
 _HEAD = (nn.Dense, nn.Flatten, nn.GlobalAvgPool2D)
 _POOLING = (nn.MaxPool2D, nn.AvgPool2D, nn.Dropout)
 
@@ -76,7 +78,7 @@ def _tiny() -> nn.HybridSequential:
 
 
 def _cut(name: str) -> Backbone:
-    whole = _whole(name)
+    whole = _whole(VARIANTS.get(name, name))
     layers = getattr(whole, "features", None)
     if not isinstance(layers, nn.HybridSequential):
         raise UserError(
@@ -88,6 +90,12 @@ def _cut(name: str) -> Backbone:
     kept = kept[: ends[0]] if ends else kept
     while isinstance(kept[-1], _POOLING):
         kept.pop()
+    if name == "mobilenetv2_1.0_320":
+        kept = kept[:-3]
+    elif name == "resnet50_v1.5":
+        for stage in kept[5:]:
+            entry, middle = stage[0].body[0], stage[0].body[3]
+            entry._kwargs["stride"], middle._kwargs["stride"] = (1, 1), (2, 2)
     return Backbone(layers[: len(kept)], whole.prefix)
 
 

@@ -13,6 +13,9 @@ Where this differs from the paper, and why:
   image. The paper's lower bound, a third, is kept.
 - Every crop is cut from the image, not from the crop before it, so that no scale sees less than
   there is. Boxes are in coordinates of the image; a finer scale's loss moves the coarser boxes too.
+- `boxes="pixels"` is what public PyTorch implementations do instead, for weights trained in them:
+  clamps, whole pixels, a mask that halves the first row and column, crops of crops. It passes no
+  gradient on. `apn="plain"` is the paper's without the pooling before it.
 - `apn="light"` has no fully connected layer over the whole map: of the 266 M parameters of the
   paper's network 206 M are two of those. It finds a few places as means over softmax maps instead.
 - `shrink` lets the first scale see the image made smaller, so that a closer look has more to see.
@@ -23,13 +26,14 @@ Where this differs from the paper, and why:
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, List, NamedTuple, Optional, Tuple
 
 from mxnet import gluon, init
 from mxnet.gluon import nn
 
 from ..errors import UserError
-from ..ops.attention_crop import bounded_box, crop_box, inner_box
+from ..ops.attention_crop import bounded_box, clamped_box, crop_box, inner_box, pixel_crop
 from ..ops.detach import detach
 from .backbones import backbone as build_backbone
 from .base import AttentionNet
@@ -41,7 +45,8 @@ SPECS = {
     "racnn_vgg19": ("vgg19", "scaled"),
     "racnn_mobilenet_v2": ("mobilenetv2_1.0", "normalised"),
 }
-APNS = ("light", "paper")
+APNS = ("light", "paper", "plain")
+BOXES = ("bounded", "pixels")
 DESCRIPTORS = ("scaled", "normalised")
 
 
@@ -75,28 +80,26 @@ class Head(gluon.HybridBlock):
 class PaperAPN(gluon.HybridBlock):
     """Two fully connected layers over the whole map, which fixes the size of the image."""
 
-    def __init__(self, first: bool, smallest: float, largest: float, **kwargs: Any) -> None:
+    def __init__(self, pooled: bool, place: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.bounds = smallest, largest
+        self.place = place  # (F, three numbers) to a box
         with self.name_scope():
             self.layers = nn.HybridSequential()
-            if first:
+            if pooled:
                 self.layers.add(nn.MaxPool2D())
             self.layers.add(nn.Flatten())
             self.layers.add(_dense(1024, activation="tanh"), _dense(3))
 
     def hybrid_forward(self, F: Any, features: Any) -> Any:
-        return bounded_box(F, self.layers(features), *self.bounds)
+        return self.place(F, self.layers(features))
 
 
 class LightAPN(gluon.HybridBlock):
     """Places of a few learned patterns, as means over softmax maps, make a box."""
 
-    def __init__(
-        self, smallest: float, largest: float, hidden: int = 64, maps: int = 8, **kwargs: Any
-    ) -> None:
+    def __init__(self, place: Any, hidden: int = 64, maps: int = 8, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.bounds = smallest, largest
+        self.place = place  # (F, three numbers) to a box
         with self.name_scope():
             self.look = nn.Conv2D(hidden, 3, padding=1, activation="relu")
             self.heat = nn.Conv2D(maps, 1)
@@ -108,7 +111,7 @@ class LightAPN(gluon.HybridBlock):
         shares = F.reshape_like(F.softmax(F.reshape(heat, shape=(0, 0, -3)), axis=2), heat)
         places = [_mean_place(F, F.sum(shares, axis=a), heat, b) for a, b in ((2, 3), (3, 2))]
         found = F.concat(*places, F.mean(seen, axis=(2, 3)), dim=1)
-        return bounded_box(F, self.box(found), *self.bounds)
+        return self.place(F, self.box(found))
 
 
 def _mean_place(F: Any, shares: Any, like: Any, axis: int) -> Any:
@@ -136,10 +139,14 @@ class Scales(gluon.HybridBlock):
         descriptor: str,
         sides: Tuple[float, float],
         frozen_bn: bool,
+        boxes: str,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.scales, self.crops, self.shrink, self.shared = len(crops) + 1, crops, shrink, shared
+        self.pixels = boxes == "pixels"
+        bound, (smallest, largest) = clamped_box if self.pixels else bounded_box, sides
+        place = partial(bound, smallest=smallest, largest=largest)
         with self.name_scope():
             self.backbones = nn.HybridSequential()
             for _ in range(1 if shared else self.scales):
@@ -149,8 +156,8 @@ class Scales(gluon.HybridBlock):
             for _ in range(self.scales):
                 self.heads.add(Head(classes, channels, descriptor))
             for scale in range(self.scales - 1):
-                light = apn == "light"
-                self.apns.add(LightAPN(*sides) if light else PaperAPN(scale == 0, *sides))
+                pooled = apn == "paper" and scale == 0
+                self.apns.add(LightAPN(place) if apn == "light" else PaperAPN(pooled, place))
             self.fused = nn.Dense(
                 classes, in_units=self.scales * channels, weight_initializer=init.Normal(0.01)
             )
@@ -180,8 +187,12 @@ class Scales(gluon.HybridBlock):
             descriptors.append(descriptor)
             answers.append(logits)
             if scale < len(self.crops):
-                box = self.box(F, detach(F, features), box, scale)
-                view = crop_box(F, images, box, self.crops[scale])
+                inner = self.apns[scale](detach(F, features))
+                box = inner if box is None else inner_box(F, box, inner)
+                if self.pixels:
+                    view = pixel_crop(F, view, inner, self.crops[scale])
+                else:
+                    view = crop_box(F, images, box, self.crops[scale])
                 boxes.append(box)
                 crops.append(view)
         fused = self.fused(F.concat(*descriptors, dim=1))
@@ -198,6 +209,8 @@ class RACNN(AttentionNet):
         self.classes, self.scales = classes, body.scales
 
     def objective(self, config: Any) -> RankedScales:
+        if self.body.pixels:
+            raise UserError("boxes='pixels' cannot be trained: whole pixels pass no gradient on")
         return RankedScales.of(self, config)
 
 
@@ -214,9 +227,11 @@ def _builder(name: str, scaling: str) -> Any:
         descriptor: str = scaling,
         sides: Tuple[float, float] = (1 / 3, 0.9),
         frozen_bn: bool = False,
+        boxes: str = "bounded",
     ) -> RACNN:
         for option, value, accepted in (
             ("apn", apn, APNS),
+            ("boxes", boxes, BOXES),
             ("descriptor", descriptor, DESCRIPTORS),
         ):
             if value not in accepted:
@@ -224,12 +239,13 @@ def _builder(name: str, scaling: str) -> Any:
         if shrink < 1:
             raise UserError(f"shrink must be a whole number above 0, not {shrink}")
         smallest, largest = sides
-        if not 0 < smallest < largest <= 1:
+        most = 2 if boxes == "pixels" else 1  # clamps take off what is over the whole
+        if not 0 < smallest < largest <= most:
             raise UserError(
-                f"sides must be two shares of a side, 0 < one < other <= 1, not {sides}"
+                f"sides must be two shares of a side, 0 < one < other <= {most}, not {sides}"
             )
-        body = Scales(classes, backbone, crops, shrink, shared, apn, descriptor, sides, frozen_bn)
-        return RACNN(body, classes)
+        rest = apn, descriptor, sides, frozen_bn, boxes
+        return RACNN(Scales(classes, backbone, crops, shrink, shared, *rest), classes)
 
     return build
 
