@@ -1,20 +1,25 @@
-"""Weights from files: this package's own and GluonCV's, told apart by the names they hold."""
+"""Weights from files: this package's own, GluonCV's and PyTorch's, told apart by what they hold."""
 
 from __future__ import annotations
 
 import os
 import re
-from typing import Any, Callable, Dict, NamedTuple
+from typing import Any, Callable, Dict, List, NamedTuple
 
 from mxnet import gluon, nd
 from mxnet.base import MXNetError
 
 from ..errors import UserError
-from ..zoo.attention_module import AttentionModule, MaskLevel
-from ..zoo.backbones import Backbone, freeze_bn
+from ..zoo.backbones import Backbone
 from ..zoo.residual_attention import ResidualAttention
+from .layouts import from_layout, layout_of
+from .supply import Supply
+from .tensors import Tensor
+from .torch_backbones import backbone_arrays, is_torchvision, leave_identity
+from .torch_files import is_torch, read_torch
+from .torch_networks import residual_place, residual_places
 
-Arrays = Dict[str, nd.NDArray]
+Arrays = Dict[str, Any]  # NDArrays, or tensors of a PyTorch file
 
 
 class Format(NamedTuple):
@@ -25,34 +30,76 @@ class Format(NamedTuple):
     convert: Callable[[gluon.Block, Arrays], Arrays]
 
 
+class Filled(NamedTuple):
+    """What became of a file."""
+
+    origin: str
+    tensors: int  # in the file
+    unused: List[str]  # those of them that its own network keeps for nothing
+    parameters: int  # of the net
+
+
 def load_weights(net: gluon.Block, file: str, ctx: Any = None) -> None:
-    """Load a file of this package or GluonCV's into a net that it fits exactly.
+    """Load a file of this package, GluonCV or PyTorch into a net that it fits exactly.
 
     `ctx` is the device or devices of parameters that have none yet. Arrays are cast to the types
     of the parameters.
     """
-    arrays = _read(file)
-    origin = "gluon_attention"
-    for known in FORMATS:
-        if known.recognise(arrays):
-            origin, arrays = known.origin, known.convert(net, arrays)
-            break
+    fill(net, file, ctx)
+
+
+def fill(net: gluon.Block, file: str, ctx: Any = None) -> Filled:
+    """The same; tells what was used."""
+    arrays = saved = read(file)
+    origin, unused = "gluon_attention", []
+    if isinstance(next(iter(arrays.values())), Tensor):
+        origin, arrays, unused = _from_torch(net, file, saved)
+    else:
+        for known in FORMATS:
+            if known.recognise(arrays):
+                origin, arrays = known.origin, known.convert(net, arrays)
+                break
     parameters = net._collect_params_with_prefix()
     _check(file, origin, arrays, parameters)
+    _set(parameters, arrays, ctx)
+    return Filled(origin, len(saved), unused, len(parameters))
+
+
+def _from_torch(net: gluon.Block, file: str, tensors: Arrays) -> Any:
+    """Origin, arrays in the names of the net, and names without a use."""
+    layout = layout_of(tensors)
+    if layout is None:
+        raise UserError(
+            f"{file} is a PyTorch checkpoint of no network known here: it begins with "
+            f"{ascii(next(iter(tensors)))[:60]}; the README lists those that are"
+        )
+    try:
+        arrays, unused = from_layout(layout, net, tensors)
+    except UserError as error:
+        told = str(error)
+        raise UserError(told if file in told else f"{file} does not fit: {told}") from None
+    return layout.origin, arrays, unused
+
+
+def _set(parameters: Dict[str, gluon.Parameter], arrays: Arrays, ctx: Any) -> None:
     for name, parameter in parameters.items():
-        parameter._load_init(arrays[name], ctx, cast_dtype=True)
+        array = arrays[name].array() if isinstance(arrays[name], Tensor) else arrays[name]
+        array = array if isinstance(array, nd.NDArray) else nd.array(array)
+        parameter._load_init(array, ctx, cast_dtype=True)
 
 
 def load_backbone(backbone: Backbone, file: str, ctx: Any = None) -> None:
-    """Load the features of a whole network, saved from Gluon's zoo or GluonCV's; its head is left.
+    """Load the features of a whole network of Gluon's zoo, GluonCV's or torchvision's.
 
     GluonCV's MobileNetV2 has no expansion in its first bottleneck and Gluon's has: there, what the
     file lacks becomes an identity that is not trained. What it is given has been through a ReLU6,
     and so has what it gives.
     """
-    arrays = _read(file)
+    arrays = read(file)
     parameters = backbone.layers._collect_params_with_prefix()
-    if not any("." in name for name in arrays):  # saved by an old version of MXNet
+    if isinstance(next(iter(arrays.values())), Tensor):
+        arrays = _from_torchvision(backbone, file, arrays)
+    elif not any("." in name for name in arrays):  # saved by an old version of MXNet
         arrays = {key: arrays[old] for key, old in backbone.legacy.items() if old in arrays}
     else:
         prefix = "features." if any(name.startswith("features.") for name in arrays) else ""
@@ -60,12 +107,21 @@ def load_backbone(backbone: Backbone, file: str, ctx: Any = None) -> None:
     longer = "3.out.7.gamma" in parameters and "3.out.7.gamma" not in arrays
     if longer and "3.out.4.gamma" in arrays:
         arrays = _with_identity(arrays)
-        convolution, norm = backbone.layers[3].out[:2]
-        convolution.weight.grad_req = "null"
-        freeze_bn(norm)
+        leave_identity(backbone)
     _check(file, "a backbone", {n: arrays[n] for n in parameters if n in arrays}, parameters)
-    for name, parameter in parameters.items():
-        parameter._load_init(arrays[name], ctx, cast_dtype=True)
+    _set(parameters, arrays, ctx)
+
+
+def _from_torchvision(backbone: Backbone, file: str, tensors: Arrays) -> Arrays:
+    if not is_torchvision(tensors):
+        raise UserError(
+            f"{file} is a PyTorch checkpoint, but of none of torchvision's ResNet-50, MobileNetV2 "
+            "and VGG"
+        )
+    try:
+        return backbone_arrays(backbone, Supply(tensors))
+    except UserError as error:
+        raise UserError(f"{file} does not fit: {error}") from None
 
 
 def _with_identity(arrays: Arrays) -> Arrays:
@@ -81,9 +137,14 @@ def _with_identity(arrays: Arrays) -> Arrays:
     return moved
 
 
-def _read(file: str) -> Arrays:
+def read(file: str) -> Arrays:
+    """What a file holds by name: NDArrays, or tensors where it is PyTorch's."""
     if not os.path.isfile(file):
         raise UserError(f"{file} is not a file; name a .params file of parameters")
+    with open(file, "rb") as stream:
+        head = stream.read(512)
+    if is_torch(head):
+        return read_torch(file)
     try:
         arrays = nd.load(file)
     except MXNetError:
@@ -128,52 +189,16 @@ def _from_gluoncv_attention(net: gluon.Block, arrays: Arrays) -> Arrays:
             "the net by GluonCV's name, such as 'residualattentionnet56', or with "
             "mask_fusion='gluoncv'"
         )
-    places = _gluoncv_places(net)
+    places = residual_places(net, 0, lambda unit, number: f"attention_module{unit}.{number - 1}")
     renamed = {}
     for name, array in arrays.items():
-        match = re.match(r"(attention_module\d\.\d+\.\w+|\w+)\.(.*)", name)
-        if match and match[1] in places:
-            name = f"{places[match[1]]}.{match[2]}".replace(".conv4.", ".downsample.")
+        block, _, kind = name.rpartition(".")
+        place = residual_place(block, places)
+        name = f"{place}.{kind}" if place else name
         if name == "body.head.3.weight":  # a 1x1 convolution of the pooled features
             array = array.reshape((array.shape[0], -1))
         renamed[name] = array
     return renamed
-
-
-def _gluoncv_places(net: ResidualAttention) -> Dict[str, str]:
-    """`{name of a block of GluonCV's: its name in the net}`."""
-    places = {"conv1": "body.stem", "mpool2": "body.head", "fc": "body.head.3"}
-    units = modules = 0
-    for index, step in enumerate(net.body.steps):
-        if isinstance(step, AttentionModule):
-            block = f"attention_module{units}.{modules}"
-            modules += 1
-            for theirs, ours in _gluoncv_parts(step).items():
-                places[f"{block}.{theirs}"] = f"body.steps.{index}.{ours}"
-        else:
-            units, modules = units + 1, 0
-            places[f"residual_block{units}"] = f"body.steps.{index}"
-    return places
-
-
-def _gluoncv_parts(module: AttentionModule) -> Dict[str, str]:
-    """The same for the parts of a module. Those of its mask are numbered down, up, to the gate."""
-    parts = {
-        "first_residual_blocks": "before",
-        "trunk_branches": "trunk",
-        "last_blocks": "after.0",
-    }
-    if not isinstance(module.mask, MaskLevel):
-        return {**parts, "softmax1_blocks": "mask", "softmax2_blocks": "gate"}
-    depth, level = 0, module.mask
-    while level is not None:
-        path = "mask" + ".inner" * depth
-        depth, level = depth + 1, level.inner
-        parts[f"softmax{depth}_blocks"] = f"{path}.down"
-        parts[f"skip{depth}_connection_residual_block"] = f"{path}.skip"
-    for up in range(1, depth):
-        parts[f"softmax{depth + up}_blocks"] = "mask" + ".inner" * (depth - 1 - up) + ".up"
-    return {**parts, f"softmax{2 * depth}_blocks": "gate"}
 
 
 FORMATS = [Format("GluonCV", _is_gluoncv_attention, _from_gluoncv_attention)]
