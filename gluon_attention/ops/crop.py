@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any, Tuple, Union
 
 from ..errors import UserError
+from .join import join
 
 Size = Union[int, Tuple[int, int]]
 
@@ -27,10 +28,10 @@ def crop(F: Any, images: Any, center: Any, extent: Any, size: Size) -> Any:
     Differentiable in images, center and extent; one launch for the batch.
     """
     zero = F.zeros_like(_axis(F, center, 0))
-    theta = F.concat(
+    theta = join(
+        F,
         *(_axis(F, extent, 0), zero, _axis(F, center, 0)),
         *(zero, _axis(F, extent, 1), _axis(F, center, 1)),
-        dim=1,
     )  # (N, 6), rows of the matrices that map window to image
     grid = F.GridGenerator(theta, transform_type="affine", target_shape=_pair(size))
     return F.BilinearSampler(images, grid)

@@ -16,6 +16,7 @@ from mxnet import autograd, nd
 
 from ..errors import UserError
 from ..ops.attention_crop import AttentionCrop
+from ..ops.join import join
 from ..training.task import Classification, Group, Losses, Task, Update, cross_entropy
 
 
@@ -105,7 +106,7 @@ class RankedScales(Task):
                     box = body.box(nd, features, box, scale)
                     view = self.crops[scale](images, box)
         if fused:
-            answer = body.fused(nd.concat(*descriptors, dim=1))
+            answer = body.fused(join(nd, *descriptors))
             losses["classify_fused"] = cross_entropy(answer, targets)
         return losses
 

@@ -6,6 +6,8 @@ from typing import Any
 
 from mxnet import gluon
 
+from ..ops.join import join
+
 
 class GlimpseNetwork(gluon.HybridBlock):
     """What is seen and where it is seen, in one vector."""
@@ -20,7 +22,7 @@ class GlimpseNetwork(gluon.HybridBlock):
             )
 
     def hybrid_forward(self, F: Any, windows: Any, location: Any) -> Any:
-        return self.both(F.concat(self.what(windows), self.where(location), dim=1))
+        return self.both(join(F, self.what(windows), self.where(location)))
 
 
 class Core(gluon.HybridBlock):
@@ -36,14 +38,14 @@ class Core(gluon.HybridBlock):
 
     def hybrid_forward(self, F: Any, seen: Any, state: Any) -> Any:
         hidden = F.slice_axis(state, axis=1, begin=0, end=self.width)
-        gates = self.step(F.concat(seen, hidden, dim=1))
+        gates = self.step(join(F, seen, hidden))
         if self.kind == "rnn":
             return F.relu(gates)
         enter, keep, leave, fresh = F.split(gates, num_outputs=4, axis=1)
         memory = F.slice_axis(state, axis=1, begin=self.width, end=None)
         # The 1 lets a new network remember.
         memory = F.sigmoid(keep + 1) * memory + F.sigmoid(enter) * F.tanh(fresh)
-        return F.concat(F.sigmoid(leave) * F.tanh(memory), memory, dim=1)
+        return join(F, F.sigmoid(leave) * F.tanh(memory), memory)
 
 
 class Locator(gluon.HybridBlock):
