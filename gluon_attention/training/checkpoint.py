@@ -13,7 +13,7 @@ import zipfile
 from typing import Any, Dict, NamedTuple, Optional
 
 import numpy as np
-from mxnet import gluon
+from mxnet import gluon, nd
 
 from ..errors import UserError
 from ..files import written_aside
@@ -95,9 +95,10 @@ def restore(
     """Put what `load` gave where it belongs."""
     progress = content["progress"]
     for name, parameter in named_parameters([net]).items():
-        parameter.set_data(content[f"net/{name}"])
+        # As NDArray: oneDNN may have laid out the weights anew, which numpy cannot be copied into.
+        parameter.set_data(nd.array(content[f"net/{name}"]))
     for name in average.values:
-        average.values[name][:] = content[f"average/{name}"]
+        average.values[name][:] = nd.array(content[f"average/{name}"])
     for group, mover in movers.items():
         prefix = group + "/"
         state = {k[len(prefix) :]: v for k, v in content.items() if k.startswith(prefix)}
