@@ -6,21 +6,31 @@ the attention. Tiles side by side are a picture, tiles in turn are an animation.
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence
 
 import cv2
 import numpy as np
 from mxnet import nd
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from .errors import UserError
-from .files import written_aside
+from .tiles import (
+    BAND,
+    COLOURS,
+    GAP,
+    Tiles,
+    below,
+    heat,
+    load_png,
+    resize,
+    save_gif,
+    save_png,
+    sheet,
+    tile,
+)
 
-Tiles = List[np.ndarray]  # (H, W, 3) uint8, all of one size
-
-SMALLEST, LARGEST = 160, 256  # longer side of an image in a tile
-BAND, GAP, COLUMNS = 20, 4, 7
-COLOURS = cv2.applyColorMap(np.arange(256, dtype=np.uint8), cv2.COLORMAP_VIRIDIS)[:, 0, ::-1]
+__all__ = ["BAND", "COLOURS", "GAP", "PAINTERS", "Tiles", "animations", "load_png", "pictures"]
+__all__ += ["save_gif", "save_png"]
 
 
 def pictures(
@@ -36,7 +46,7 @@ def pictures(
     picks one channel of every mask instead of the mean of all.
     """
     painted = _paint(net, images, mean, std, channel)
-    return {name: _below([_sheet(tiles) for tiles in rows]) for name, rows in painted.items()}
+    return {name: below([sheet(tiles) for tiles in rows]) for name, rows in painted.items()}
 
 
 def animations(
@@ -50,7 +60,7 @@ def animations(
     painted = _paint(net, images, mean, std, channel)
     return {
         name: [
-            _below([_sheet([row[0], row[step]]) for row in rows]) for step in range(1, len(rows[0]))
+            below([sheet([row[0], row[step]]) for row in rows]) for step in range(1, len(rows[0]))
         ]
         for name, rows in painted.items()
     }
@@ -62,8 +72,8 @@ def mask_tiles(image: np.ndarray, trace: Any, index: int, channel: Optional[int]
     A tile says stage and module, the size of the mask, and the values of the darkest and the
     brightest colour: masks differ so much in range that each has its own.
     """
-    base = _resize(image)
-    tiles = [_tile(base, f"image {image.shape[1]}x{image.shape[0]}")]
+    base = resize(image)
+    tiles = [tile(base, f"image {image.shape[1]}x{image.shape[0]}")]
     gray = np.repeat(cv2.cvtColor(base, cv2.COLOR_RGB2GRAY)[..., None], 3, axis=2)
     stage, module, width = -1, 0, 0
     for mask in trace.masks:
@@ -76,8 +86,8 @@ def mask_tiles(image: np.ndarray, trace: Any, index: int, channel: Optional[int]
         values = mask[index].asnumpy().astype(np.float32)  # (C, h, w)
         values = values.mean(axis=0) if channel is None else values[channel]
         low, high = float(values.min()), float(values.max())
-        heat = _heat(gray, (values - low) / max(high - low, 1e-6))
-        tiles.append(_tile(heat, f"{'ABCDE'[stage]}{module} {columns}x{height}", (low, high)))
+        shown = heat(gray, (values - low) / max(high - low, 1e-6))
+        tiles.append(tile(shown, f"{'ABCDE'[stage]}{module} {columns}x{height}", (low, high)))
     return tiles
 
 
@@ -89,12 +99,12 @@ def glimpse_tiles(
     Boxes are the windows of all scales around a glimpse, a line is the way that led to it. A tile
     says which glimpse it is, what the network would have answered after it, and how surely.
     """
-    base, (height, width) = _resize(image), image.shape[:2]
+    base, (height, width) = resize(image), image.shape[:2]
     windows = trace.windows[index].asnumpy()  # (T, K, C, g, g)
     middles = (trace.locations[index].asnumpy() + 1) / 2 * (width - 1, height - 1) + 0.5  # pixels
     answers = nd.softmax(trace.step_logits[index, 1:]).asnumpy()
     blank = np.full_like(base, 70)  # what was not seen is gray
-    tiles = [_tile(np.concatenate([base, blank]), f"image {width}x{height}")]
+    tiles = [tile(np.concatenate([base, blank]), f"image {width}x{height}")]
     for step, (seen, middle) in enumerate(zip(windows, middles)):
         boxes = _boxes(middle, seen.shape[-1], len(seen)) * (base.shape[1] / width)
         view = blank.copy()
@@ -103,7 +113,7 @@ def glimpse_tiles(
         marked = _mark(base, boxes, middles[: step + 1] * (base.shape[1] / width))
         best = answers[step].argmax()
         label = f"{step + 1}: {best} {100 * answers[step, best]:.0f} %"
-        tiles.append(_tile(np.concatenate([marked, view]), label))
+        tiles.append(tile(np.concatenate([marked, view]), label))
     return tiles
 
 
@@ -112,7 +122,7 @@ def box_tiles(image: np.ndarray, trace: Any, index: int, channel: Optional[int] 
 
     A tile says which scale it is, its answer and how sure it is of it.
     """
-    base, (height, width) = _resize(image), image.shape[:2]
+    base, (height, width) = resize(image), image.shape[:2]
     boxes = trace.boxes[index].asnumpy() if len(trace.boxes) else []  # none at one scale
     answers = nd.softmax(trace.scale_logits[index]).asnumpy()  # (K, classes)
     corners = [np.concatenate([box[:2] - box[2], box[:2] + box[2]]) for box in boxes]
@@ -131,9 +141,55 @@ def box_tiles(image: np.ndarray, trace: Any, index: int, channel: Optional[int] 
         views.append(cv2.warpAffine(image, scale, base.shape[1::-1], flags=flags))
     best = answers.argmax(axis=1)
     return [
-        _tile(view, f"{scale + 1}: {best[scale]} {100 * answers[scale, best[scale]]:.0f} %")
+        tile(view, f"{scale + 1}: {best[scale]} {100 * answers[scale, best[scale]]:.0f} %")
         for scale, view in enumerate(views)
     ]
+
+
+def patch_tiles(image: np.ndarray, trace: Any, index: int, channel: Optional[int] = None) -> Tiles:
+    """Where the glimpse network looked, what it saw there, and its attention over the regions.
+
+    Below the image with the squares of a glimpse lie its patches, as coarse as they were seen, and
+    the attention that chose the place. A tile says which glimpse it is and the answer after it.
+    """
+    base, (height, width) = resize(image), image.shape[:2]
+    side, looks = trace.patches.shape[-1], trace.looks[index].asnumpy()  # (T, K, 3)
+    shares = trace.attention[index].asnumpy()  # (T, R, R)
+    answers = nd.softmax(trace.step_logits[index]).asnumpy()
+    gray = np.repeat(cv2.cvtColor(base, cv2.COLOR_RGB2GRAY)[..., None], 3, axis=2)
+    grow = base.shape[1] / width
+    blank = np.full_like(base, 70)
+    way, tiles = [], [tile(np.concatenate([base, blank, blank]), f"image {width}x{height}")]
+    for step, boxes in enumerate(looks):
+        middles, halves = (
+            (boxes[:, :2] + 1) / 2 * (width, height),
+            boxes[:, 2:] / 2 * (width, height),
+        )
+        corners = np.concatenate([middles - halves, middles + halves], axis=1)
+        seen, cell = blank.copy(), base.shape[1] // len(boxes)
+        for number, corner in enumerate(corners):
+            shown = cv2.resize(_seen(image, corner, side), (cell, min(cell, len(base))))
+            seen[: len(shown), number * cell : (number + 1) * cell] = shown
+        way.append(middles[0] * grow)
+        share = cv2.resize(shares[step], gray.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+        over = heat(gray, share / max(share.max(), 1e-6))
+        best = answers[step].argmax()
+        label = f"{step + 1}: {best} {100 * answers[step, best]:.0f} %"
+        marked = _mark(base, corners * grow, np.array(way))
+        tiles.append(tile(np.concatenate([marked, seen, over]), label))
+    return tiles
+
+
+def _seen(image: np.ndarray, corner: np.ndarray, side: int) -> np.ndarray:
+    """What lies between corners (left, top, right, bottom) as a small square; black outside."""
+    left, top, right, bottom = corner
+    pitch = ((right - left) / side, (bottom - top) / side)
+    grown = max(1, round(max(pitch)))  # sampled that much finer, then averaged
+    scale = np.array([[pitch[0] / grown, 0, left], [0, pitch[1] / grown, top]])
+    scale[:, 2] += scale[:, :2].diagonal() / 2 - 0.5  # middles of pixels
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    fine = cv2.warpAffine(image, scale, (side * grown, side * grown), flags=flags)
+    return cv2.resize(fine, (side, side), interpolation=cv2.INTER_AREA)
 
 
 # What a trace exposes decides what is drawn: field of the trace -> painter(image, trace, index).
@@ -141,28 +197,8 @@ PAINTERS: Dict[str, Callable[..., Tiles]] = {
     "masks": mask_tiles,
     "windows": glimpse_tiles,
     "boxes": box_tiles,
+    "patches": patch_tiles,
 }
-
-
-def save_png(path: str, picture: np.ndarray) -> None:
-    """Write a picture (H, W, 3) uint8."""
-    with written_aside(path) as aside:
-        Image.fromarray(picture).save(aside, format="PNG")
-
-
-def load_png(path: str) -> np.ndarray:
-    """A picture as `save_png` took it."""
-    with Image.open(path) as picture:
-        return np.asarray(picture.convert("RGB"))
-
-
-def save_gif(path: str, frames: Tiles, seconds: float = 0.8) -> None:
-    """Write frames of one size as an endless animation."""
-    with written_aside(path) as aside:
-        first, *rest = [Image.fromarray(frame) for frame in frames]
-        first.save(
-            aside, "GIF", save_all=True, append_images=rest, duration=int(seconds * 1000), loop=0
-        )
 
 
 def _paint(
@@ -221,56 +257,3 @@ def _mark(base: np.ndarray, boxes: np.ndarray, way: np.ndarray) -> np.ndarray:
     x, y = way[-1]
     draw.ellipse([x - 3, y - 3, x + 3, y + 3], fill=(255, 80, 60))
     return np.asarray(picture)
-
-
-def _resize(image: np.ndarray) -> np.ndarray:
-    """Small images grow by a whole factor, so that their pixels stay square and sharp."""
-    side = max(image.shape[:2])
-    if side > LARGEST:
-        size = [max(1, round(n * LARGEST / side)) for n in image.shape[1::-1]]
-        return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    factor = -(-SMALLEST // side)
-    return image.repeat(factor, axis=0).repeat(factor, axis=1)
-
-
-def _heat(gray: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Values in [0, 1] of any size as colours over a gray image, which shines through."""
-    values = cv2.resize(values, gray.shape[1::-1], interpolation=cv2.INTER_LINEAR)
-    colours = COLOURS[np.rint(values * 255).astype(np.uint8)]
-    return np.rint(colours * (0.5 + 0.5 * gray / 255)).astype(np.uint8)
-
-
-def _tile(
-    picture: np.ndarray, label: str, span: Optional[Tuple[float, float]] = None
-) -> np.ndarray:
-    """The picture under a band with its label and, where colours have a span, their scale."""
-    font = ImageFont.load_default(12)
-    width = max(picture.shape[1], SMALLEST)
-    tile = Image.new("RGB", (width, picture.shape[0] + BAND), "white")
-    tile.paste(Image.fromarray(picture), ((width - picture.shape[1]) // 2, BAND))
-    draw = ImageDraw.Draw(tile)
-    draw.text((2, BAND // 2), label, fill="black", font=font, anchor="lm")
-    if span is not None:
-        low, high = (f"{value:.2f}" for value in span)
-        draw.text((width - 2, BAND // 2), high, fill="black", font=font, anchor="rm")
-        right = width - 5 - int(font.getlength(high))
-        scale = np.repeat(COLOURS[None, ::8], BAND - 10, axis=0)  # 32 pixels wide
-        tile.paste(Image.fromarray(np.ascontiguousarray(scale)), (right - 32, 5))
-        draw.text((right - 35, BAND // 2), low, fill="black", font=font, anchor="rm")
-    return np.asarray(tile)
-
-
-def _sheet(tiles: Tiles) -> np.ndarray:
-    """Tiles in rows, at most `COLUMNS` in one, on white."""
-    height, width = tiles[0].shape[:2]
-    columns = min(COLUMNS, len(tiles))
-    rows = -(-len(tiles) // columns)
-    sheet = np.full((rows * (height + GAP), columns * (width + GAP), 3), 255, np.uint8)
-    for place, tile in enumerate(tiles):
-        top, left = place // columns * (height + GAP), place % columns * (width + GAP)
-        sheet[top : top + height, left : left + width] = tile
-    return sheet
-
-
-def _below(sheets: Tiles) -> np.ndarray:
-    return np.concatenate(sheets, axis=0)

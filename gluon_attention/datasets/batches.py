@@ -78,6 +78,10 @@ class Batches:
         order = np.random.default_rng([self.seed, index, 0]).permutation(len(self.labels))
         return order[rank::workers][: self.samples]
 
+    def identity(self, row: int) -> bytes:
+        """What an image is made from: other bytes, another image."""
+        return self.load(np.array([row]), np.random.default_rng(0)).tobytes()
+
     def _make(self, index: int) -> Iterator[Batch]:
         order = self.rows(index)
         rank, workers = self.part

@@ -39,6 +39,7 @@ def cub200(
     short: int = 0,
     seed: int = 0,
     validation: int = 600,
+    augment: bool = True,
     workers: int = 4,
     part: Tuple[int, int] = (0, 1),
 ) -> Splits:
@@ -49,6 +50,7 @@ def cub200(
         size: side of the inputs.
         short: short side of the pictures that they are cut from; 0 for what 512 is to 448.
         validation: pictures cut from the training set; a tenth of it at most.
+        augment: move and mirror training pictures.
         workers: threads that decode.
     """
     birds, short = read_birds(Path(root)), short or round(size * 512 / 448)
@@ -58,6 +60,7 @@ def cub200(
     count = min(validation, max(len(rows) // 10, 1))
     kept, held = hold_out(birds.labels[rows], count, seed)
     fixed = View(size, short=short)
+    moving = View(size, short=short, random=True) if augment else fixed
 
     def of(rows: np.ndarray, view: View, **order: Any) -> Batches:
         batches = picture_batches(
@@ -75,7 +78,7 @@ def cub200(
         return batches
 
     return Splits(
-        of(rows[kept], View(size, short=short, random=True), shuffle=True, seed=seed, part=part),
+        of(rows[kept], moving, shuffle=True, seed=seed, part=part),
         of(rows[held], fixed),
         of(np.flatnonzero(~birds.training), fixed),
         classes=birds.names,

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..errors import UserError
 from .batches import Batches
+from .pictures import decode
 from .view import View
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
@@ -54,6 +55,10 @@ class Decoder:
             continue  # raises what a thread raised
         return out
 
+    def identity(self, row: int) -> bytes:
+        """The file and how it is seen."""
+        return repr(self.view).encode() + self.source.content(self.rows[row])
+
 
 def picture_batches(
     source: Files,
@@ -69,21 +74,11 @@ def picture_batches(
     part: Tuple[int, int] = (0, 1),
 ) -> Batches:
     """Batches of some rows of a source; `labels` are those of all rows."""
-    load = Decoder(source, rows, view, workers).load
-    return Batches(labels[rows], batch_size, classes, load, shuffle=shuffle, seed=seed, part=part)
-
-
-def decode(content: bytes, name: str, upright: bool = False) -> np.ndarray:
-    """RGB pixels uint8 (H, W, 3) of a JPEG, PNG, ...; grey gets three channels.
-
-    EXIF is ignored, as is usual for data sets; `upright` turns a picture as it says.
-    """
-    flags = cv2.IMREAD_COLOR | (0 if upright else cv2.IMREAD_IGNORE_ORIENTATION)
-    # OpenCV gives no picture for a cut-off file, and raises for an empty one.
-    picture = cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content else None
-    if picture is None:
-        raise UserError(f"{name} is broken or not a picture; replace it or take it out")
-    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+    decoder = Decoder(source, rows, view, workers)
+    order = dict(shuffle=shuffle, seed=seed, part=part)
+    batches = Batches(labels[rows], batch_size, classes, decoder.load, **order)
+    batches.identity = decoder.identity
+    return batches
 
 
 def scan(

@@ -37,7 +37,7 @@ def save(
     folder: str, net: gluon.Block, movers: Dict[str, Mover], average: Average, progress: Progress
 ) -> None:
     """Write `last.npz`; the one before stays as `previous.npz`."""
-    arrays = {f"net/{name}": p.list_data()[0] for name, p in named_parameters([net]).items()}
+    arrays = {f"net/{name}": p.list_data()[0] for name, p in _changing(net).items()}
     arrays.update({f"average/{name}": value for name, value in average.values.items()})
     for group, mover in movers.items():
         arrays.update({f"{group}/{name}": value for name, value in mover.state().items()})
@@ -94,7 +94,7 @@ def restore(
 ) -> Progress:
     """Put what `load` gave where it belongs."""
     progress = content["progress"]
-    for name, parameter in named_parameters([net]).items():
+    for name, parameter in _changing(net).items():
         # As NDArray: oneDNN may have laid out the weights anew, which numpy cannot be copied into.
         parameter.set_data(nd.array(content[f"net/{name}"]))
     for name in average.values:
@@ -105,6 +105,12 @@ def restore(
         if state or mover.on_server:
             mover.restore(state, progress.counts[group])
     return progress
+
+
+def _changing(net: gluon.Block) -> Dict[str, gluon.Parameter]:
+    """Parameters that training changes: others are marked and come from where they came from."""
+    named = named_parameters([net])
+    return {n: p for n, p in named.items() if not getattr(p, "constant", False)}
 
 
 def save_weights(path: str, net: gluon.Block) -> None:

@@ -87,8 +87,11 @@ class Monitor:
         """
         if not self.folder:
             return []
-        paths, raw = [], _raw(splits, count)
-        for name, picture in explain.pictures(net, raw, splits.mean, splits.std).items():
+        paths, painted = [], {}
+        if not (epoch and hasattr(splits.validation, "pictures")):  # images are slow there
+            raw = _raw(splits, count)
+            painted = explain.pictures(net, raw, splits.mean, splits.std)
+        for name, picture in painted.items():
             paths.append(os.path.join(self.folder, f"{name}.png"))
             explain.save_png(paths[-1], picture)
             if name in MOVIES and epoch:
@@ -145,7 +148,8 @@ class Monitor:
 
 def _raw(splits: Any, count: int) -> np.ndarray:
     """The first validation images as they were before normalisation, (N, H, W, C) uint8."""
-    images, _ = next(iter(splits.validation.epoch(0)))
+    batches = getattr(splits.validation, "pictures", splits.validation)
+    images, _ = next(iter(batches.epoch(0)))
     images = images.asnumpy() if hasattr(images, "asnumpy") else np.asarray(images)
     images = images[:count].transpose(0, 2, 3, 1) * np.asarray(splits.std) + np.asarray(splits.mean)
     return np.clip(images * 255 + 0.5, 0, 255).astype(np.uint8)

@@ -8,7 +8,7 @@ in the 3x3 convolutions; `mobilenetv2_1.0_320` ends before its last convolution.
 
 from __future__ import annotations
 
-from typing import Any, Dict
+from typing import Any, Dict, Iterator
 
 from mxnet import gluon, sym
 from mxnet.gluon import nn
@@ -42,7 +42,7 @@ class Backbone(gluon.HybridBlock):
         return self.layers(images)
 
 
-def backbone(name: str, frozen_bn: bool = False) -> Backbone:
+def backbone(name: str, frozen_bn: bool = False, stem_stride: int = 0) -> Backbone:
     """A backbone by name, without weights.
 
     Args:
@@ -50,11 +50,30 @@ def backbone(name: str, frozen_bn: bool = False) -> Backbone:
             `tiny`.
         frozen_bn: normalise by the statistics that were loaded and leave them and the scales as
             they are: batches of a few images have none worth learning from.
+        stem_stride: of the first convolution, whose weights fit any; 0 for what it has.
     """
     made = Backbone(_tiny()) if name == "tiny" else _cut(name)
+    if stem_stride:
+        stem = next(block for block in _within(made) if isinstance(block, nn.Conv2D))
+        stem._kwargs["stride"] = (stem_stride, stem_stride)
     if frozen_bn:
         freeze_bn(made)
     return made
+
+
+def _within(block: gluon.Block) -> Iterator[gluon.Block]:
+    """A block and all in it, in the order in which they are called."""
+    yield block
+    for child in block._children.values():
+        yield from _within(child)
+
+
+def freeze(block: gluon.Block) -> None:
+    """Leave everything in a block as it was loaded, and out of checkpoints."""
+    freeze_bn(block)
+    for parameter in block.collect_params().values():
+        parameter.grad_req = "null"
+        parameter.constant = True  # a checkpoint need not keep it
 
 
 def freeze_bn(block: gluon.Block) -> None:

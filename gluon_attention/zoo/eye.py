@@ -1,0 +1,53 @@
+"""The visual network of glimpses, and the small square views of an image that it is shown."""
+
+from __future__ import annotations
+
+from typing import Any, Tuple
+
+from mxnet import gluon, nd, sym
+
+from ..ops.crop import crop
+from .backbones import backbone as build_backbone
+
+
+class Eye(gluon.HybridBlock):
+    """Features of views; `window(F, level(F, images, side), location, side)` makes a view.
+
+    Args:
+        backbone: name of the network.
+        patch: side of a view in pixels.
+        sides: half the sides of a glimpse's windows; the image spans -1 to 1.
+        stem_stride: of the first convolution; 0 for what it has.
+    """
+
+    def __init__(
+        self, backbone: str, patch: int, sides: Tuple[float, ...], stem_stride: int, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.patch, self.sides, self.stem = patch, sides, stem_stride  # half sides of windows
+        with self.name_scope():
+            self.backbone = build_backbone(backbone, stem_stride=stem_stride)
+        self.channels = self.backbone.channels
+        view = nd.zeros((1, 3, patch, patch))
+        self.backbone.infer_shape(view)
+        found = self.backbone(sym.var("view")).infer_shape(view=view.shape)[1][0]
+        self.cells = found[2:]  # of the features of a patch: height, width
+
+    def level(self, F: Any, images: Any, side: float) -> Any:
+        """The images as fine as a window of half that side needs them."""
+        pitch = (round(4 * side),) * 2
+        if pitch == (1, 1):
+            return images
+        return F.Pooling(images, kernel=pitch, stride=pitch, pool_type="avg")
+
+    def window(self, F: Any, level: Any, location: Any, side: float) -> Any:
+        """The square of half a side around locations (N, 2), black outside: (N, 3, p, p)."""
+        shape = F.cast(F.slice_axis(F.shape_array(level), axis=0, begin=2, end=4), "float32")
+        shape = F.reshape(F.reverse(shape, axis=0), shape=(1, 2))  # width, height
+        stretch = shape / (shape - 1)  # from edges at -1 and 1 to the middles of pixels there
+        extent = F.ones_like(location) * (side * (self.patch - 1) / self.patch)
+        center, extent = F.broadcast_mul(location, stretch), F.broadcast_mul(extent, stretch)
+        return crop(F, level, center, extent, self.patch)
+
+    def hybrid_forward(self, F: Any, view: Any) -> Any:
+        return self.backbone(view)

@@ -1,0 +1,283 @@
+"""Attention for Fine-Grained Categorization: a few looks at an image that is never seen whole.
+
+Pierre Sermanet, Andrea Frome, Esteban Real. 2014, https://arxiv.org/abs/1412.7054
+Attention over regions after Lu et al., Knowing When to Look, https://arxiv.org/abs/1612.01887
+
+The whole image is seen small, as context. Every glimpse is a few square patches around one point,
+each twice as wide as the one before, all sampled to one small size and read by one pre-trained
+network; an LSTM takes them in and answers after each. Where to look next comes from attention over
+regions of the context: the expectation of their middles.
+
+Where this differs from the paper, and why:
+
+- Locations come from soft attention, and so can be differentiated (`location="differentiable"`)
+  through bilinear sampling of the patches; `"sampled"` draws them and learns by REINFORCE.
+- Patches are cut from the tensor that holds the image. `start_size` is the side of the first in
+  quarters of the image's, `patches` of them follow: 1 and 3 are the paper's three resolutions. An
+  image of `4 * patch` pixels a side loses nothing in the finest.
+- Regions lie from `-reach` to `reach`, by default where their middles are, and up is up.
+- ResNet-50 or MobileNetV2 instead of Inception; as there, the first convolution moves by one pixel
+  instead of two, with the weights of ImageNet, so that small patches keep their features.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+
+import numpy as np
+from mxnet import autograd, gluon, init, nd
+
+from ..errors import UserError
+from ..ops.join import join
+from .backbones import freeze
+from .base import AttentionNet
+from .eye import Eye
+from .mind import Mind
+from .registry import register
+from .step_classification import StepClassification
+
+# Section 4 of the paper: patches of 96 pixels a side. Both were trained on ImageNet.
+SPECS = {"glimpse_resnet50": "resnet50_v1", "glimpse_mobilenet_v2": "mobilenetv2_1.0"}
+LOCATIONS = ("differentiable", "sampled")
+POLICIES = ("learned", "center", "random")
+
+
+class Trace(NamedTuple):
+    """What an episode of T glimpses of K patches shows; R regions a side."""
+
+    logits: Any  # (N, classes), after the last glimpse
+    step_logits: Any  # (N, T, classes)
+    locations: Any  # (N, T, 2), looked at: x before y, the image spans -1 to 1
+    means: Any  # (N, T, 2), of what they were drawn from; where nothing is drawn, the same
+    baselines: Any  # (N, T), the reward expected before each glimpse
+    attention: Any  # (N, T, R, R), over the regions of the context, row by row
+    looks: Any  # (N, T, K, 3): x and y of the middle of each patch, half its side
+    patches: Any  # (N, T, K, 3, patch, patch); empty where features were remembered
+
+
+class Glimpses(gluon.HybridBlock):
+    """All glimpses, unrolled: (images, noise) to the parts of a `Trace`."""
+
+    def __init__(self, eye: Eye, mind: Mind, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        with self.name_scope():
+            self.eye, self.mind = eye, mind
+
+    def hybrid_forward(self, F: Any, images: Any, noise: Any) -> Tuple[Any, ...]:
+        eye, seen = self.eye, []
+        levels = [eye.level(F, images, side) for side in eye.sides]
+        small = levels[-1] if eye.sides[-1] == 1 else eye.level(F, images, 1.0)
+        middle = F.zeros_like(F.mean(small, axis=(2, 3)))
+        middle = F.slice_axis(middle, axis=1, begin=0, end=2)  # (N, 2)
+
+        def look(location: Any) -> Any:
+            windows = [eye.window(F, *of) for of in zip(levels, [location] * 9, eye.sides)]
+            patches = F.stack(*windows, axis=1)  # (N, K, 3, patch, patch)
+            seen.append(patches)
+            found = F.mean(eye(F.reshape(patches, shape=(-3, -2))), axis=(2, 3))
+            return F.reshape(found, shape=(-1, len(levels) * eye.channels))
+
+        context = eye(eye.window(F, small, middle, 1.0))
+        parts = self.mind.unroll(F, context, look, noise)
+        return (*parts, looks(F, parts[2], eye.sides), F.stack(*seen, axis=1))
+
+
+class Recalled(gluon.HybridBlock):
+    """The same from features that `GlimpseNet.remember` gave instead of images."""
+
+    def __init__(self, mind: Mind, eye: Eye, grids: Tuple[int, ...]) -> None:
+        super().__init__()
+        self.mind, self.sides = mind, eye.sides
+        self.shapes = [eye.cells, *((grid, grid) for grid in grids)]
+
+    def hybrid_forward(self, F: Any, features: Any, noise: Any) -> Tuple[Any, ...]:
+        maps, start = [], 0
+        for shape in self.shapes:
+            end = start + shape[0] * shape[1]
+            flat = F.slice_axis(features, axis=2, begin=start, end=end)
+            maps.append(F.reshape(flat, shape=(0, 0, *shape)))  # (N, C, *shape)
+            start = end
+        context, *fields = maps
+
+        def look(location: Any) -> Any:
+            place = F.clip(location / self.mind.reach, -1, 1)
+            grid = F.reshape(place, shape=(0, 2, 1, 1))
+            return join(F, *(F.flatten(F.BilinearSampler(f, grid)) for f in fields))
+
+        parts = self.mind.unroll(F, context, look, noise)
+        return (*parts, looks(F, parts[2], self.sides))
+
+
+def looks(F: Any, locations: Any, sides: Tuple[float, ...]) -> Any:
+    """Squares around locations (N, T, 2), of half the sides: (N, T, K, 3)."""
+    one = F.ones_like(F.slice_axis(locations, axis=2, begin=0, end=1))
+    return F.stack(*(F.concat(locations, one * side, dim=2) for side in sides), axis=2)
+
+
+class GlimpseNet(AttentionNet):
+    """The network; takes images (N, 3, H, W), or (N, C, cells) as `remember` gave them.
+
+    `net(images)` draws nothing: a policy that is random then looks at the middle.
+    """
+
+    Trace = Trace
+    initializer = init.Xavier()
+
+    def __init__(self, body: Glimpses, classes: int, std: float, overlap: int, **kw: Any) -> None:
+        super().__init__(body, **kw)
+        self.classes, self.std = classes, std
+        # Positions a side that features are remembered at: neighbours overlap alike at all scales.
+        self.grids = tuple(2 * round(overlap / (4 * side)) + 1 for side in self.eye.sides)
+        recall = Recalled(self.mind, self.eye, self.grids)
+        self._recall = lambda: recall  # not a child: its parameters are those of the body already
+
+    @property
+    def eye(self) -> Eye:
+        return self.body.eye
+
+    @property
+    def mind(self) -> Mind:
+        return self.body.mind
+
+    def still(self, F: Any) -> Tuple[Any, ...]:
+        return (F.zeros((1, self.mind.glimpses, 2)),)
+
+    def hybridize(self, active: bool = True, **kwargs: Any) -> None:
+        super().hybridize(active, **kwargs)
+        self._recall().hybridize(active, **kwargs)
+
+    def episode(self, images: nd.NDArray, noise: nd.NDArray) -> Trace:
+        """What happens with that noise in the locations."""
+        if images.ndim == 3:
+            return Trace(*self._recall()(images, noise), patches=[])
+        return Trace(*self.body(images, noise))
+
+    def trace(self, images: nd.NDArray) -> Trace:
+        return self.episode(images, *self.still(nd))
+
+    def sample(self, images: nd.NDArray) -> Tuple[Trace, nd.NDArray]:
+        """An episode with drawn locations, and the noise they were drawn with: (N, T, 2)."""
+        shape, ctx = (images.shape[0], self.mind.glimpses, 2), images.context
+        with autograd.pause():
+            if self.mind.policy == "random":
+                reach = self.mind.reach
+                noise = nd.random.uniform(-reach, reach, shape=shape, ctx=ctx)
+            elif self.mind.drawn:
+                noise = nd.random.normal(scale=self.std, shape=shape, ctx=ctx)
+            else:
+                noise = nd.zeros(shape, ctx=ctx)
+        return self.episode(images, noise), noise
+
+    def predict(self, images: nd.NDArray, samples: int = 7) -> nd.NDArray:
+        """Probabilities (N, classes), averaged over `samples` drawn episodes."""
+        found = [nd.softmax(self.sample(images)[0].logits) for _ in range(samples)]
+        return nd.stack(*found).mean(axis=0)
+
+    def memories(self) -> List[Dict[str, Any]]:
+        """What `remember` takes one by one: the context, and the patches of each side on a grid."""
+        eye, reach = self.eye, self.mind.reach
+        same = dict(patch=eye.patch, stem=eye.stem)
+        context = dict(same, side=1.0, shape=(eye.channels, *eye.cells))
+        grids = [
+            dict(same, side=side, reach=reach, shape=(eye.channels, grid, grid))
+            for side, grid in zip(eye.sides, self.grids)
+        ]
+        return [context, *grids]
+
+    def remember(
+        self,
+        images: nd.NDArray,
+        memory: Optional[Dict[str, Any]] = None,
+        see: Optional[Callable[..., Any]] = None,
+    ) -> nd.NDArray:
+        """Features of one of the memories, or of all: (N, C, cells).
+
+        Between the positions of a grid `episode` reads them bilinearly, which is near what the
+        patch there would give. `see` is a copy of the visual network that is faster than it.
+        """
+        if memory is None:
+            return nd.concat(*(self.remember(images, m, see) for m in self.memories()), dim=2)
+        side, see, found = memory["side"], see or self.eye, []
+        level = self.eye.level(nd, images, side)
+        if "reach" not in memory:
+            middle = nd.zeros((len(images), 2), ctx=images.context)
+            return see(self.eye.window(nd, level, middle, side)).reshape((0, 0, -1))
+        steps = np.linspace(-memory["reach"], memory["reach"], memory["shape"][1])
+        for place in ((x, y) for y in steps for x in steps):
+            where = nd.tile(nd.array([place], ctx=images.context), (len(images), 1))
+            seen = see(self.eye.window(nd, level, where, side))
+            found.append(seen.mean(axis=(2, 3)))
+        return nd.stack(*found, axis=2)
+
+    def objective(self, config: Any) -> StepClassification:
+        return StepClassification.of(self, config)
+
+
+def _sides(patches: int, start_size: int) -> Tuple[float, ...]:
+    """Half the sides of the windows, the image spans -1 to 1."""
+    if start_size not in (1, 2, 4) or patches < 1 or start_size * 2 ** (patches - 1) > 4:
+        raise UserError(
+            f"start_size {start_size} with {patches} patches is impossible: the first side is "
+            "start_size quarters of the image's (1, 2 or 4), each next twice as long, and the last "
+            "the whole: 1 with 1 to 3 patches, 2 with 1 or 2, 4 with 1"
+        )
+    return tuple(start_size * 2**number / 4 for number in range(patches))
+
+
+def _builder(name: str) -> Any:
+    """What `get_model` calls."""
+
+    def build(
+        classes: int,
+        backbone: str = name,
+        patches: int = 2,
+        start_size: int = 2,
+        glimpses: int = 3,
+        regions: int = 2,
+        reach: Optional[float] = None,
+        patch: int = 96,
+        hidden: int = 2048,
+        location: str = "differentiable",
+        policy: str = "learned",
+        std: float = 0.2,
+        dropout: float = 0.0,
+        stem_stride: int = 1,
+        frozen: bool = True,
+        overlap: int = 4,
+    ) -> GlimpseNet:
+        sides, far = _sides(patches, start_size), 1 - 1 / max(regions, 1)
+        for option, value, accepted in (
+            ("location", location, LOCATIONS),
+            ("policy", policy, POLICIES),
+        ):
+            if value not in accepted:
+                raise UserError(f"{option} must be one of {', '.join(accepted)}, not {value!r}")
+        if min(glimpses, overlap, hidden) < 1 or regions < 2 or patch < 16 or std <= 0:
+            raise UserError(
+                "glimpses, overlap and hidden must be 1 or more, regions 2, patch 16, std above 0"
+            )
+        if reach is not None and not 0 < reach <= 1:
+            raise UserError(f"reach must be above 0 and at most 1, not {reach}")
+        eye = Eye(backbone, patch, sides, stem_stride)
+        if frozen:
+            freeze(eye)
+        drawn = location == "sampled" and policy == "learned"
+        mind = Mind(
+            classes,
+            eye.channels,
+            patches,
+            glimpses,
+            regions,
+            reach or far,
+            hidden,
+            dropout,
+            policy,
+            drawn,
+        )
+        return GlimpseNet(Glimpses(eye, mind), classes, std, overlap)
+
+    return build
+
+
+for _name, _backbone in SPECS.items():
+    register(_name, _builder(_backbone), shape=(3, 384, 384), classes=120)

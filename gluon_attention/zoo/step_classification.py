@@ -1,0 +1,80 @@
+"""How a network that answers after every glimpse is trained."""
+
+from __future__ import annotations
+
+from typing import Any, List
+
+from mxnet import nd
+
+from ..errors import UserError
+from ..training.task import Classification, Group, Losses, Task, Update, cross_entropy
+
+REWARDS = ("likely", "right")
+
+
+class StepClassification(Task):
+    """Cross entropy of every answer; where locations are drawn, REINFORCE and its baseline.
+
+    Rewards:
+        "right": 1 for every location of an episode whose last answer is right.
+        "likely": the probability that the answer after a glimpse gives the label.
+    """
+
+    def __init__(
+        self,
+        net: Any,
+        smoothing: float = 0.0,
+        reward: str = "likely",
+        weight: float = 0.1,
+    ) -> None:
+        if reward not in REWARDS:
+            raise UserError(f"reward must be one of {', '.join(REWARDS)}, not {reward!r}")
+        self.net, self.reward, self.weight = net, reward, weight
+        self.answers = Classification(net, net.classes, smoothing)
+
+    @classmethod
+    def of(cls, net: Any, config: Any) -> StepClassification:
+        """The task that the settings ask for."""
+        asked = {k: v for k, v in vars(config).items() if k == "reward"}
+        return cls(net, config.label_smoothing, **asked)
+
+    def groups(self) -> List[Group]:
+        return [Group("net", [self.net])]
+
+    def updates(self, epoch: int) -> List[Update]:
+        return [Update("net", self.loss)]
+
+    def loss(self, images: nd.NDArray, labels: nd.NDArray) -> Losses:
+        trace, noise = self.net.sample(images)
+        targets = self.answers.targets(labels)
+        steps = range(trace.step_logits.shape[1])
+        missed = [cross_entropy(trace.step_logits[:, step], targets) for step in steps]
+        losses = {"classify": nd.add_n(*missed) / len(missed)}
+        if self.net.mind.drawn:
+            surprise = self.rewards(trace, labels) - trace.baselines  # (N, T)
+            # -log p of the sample itself, before it was clipped to the image
+            drawn = (trace.means + noise).detach()
+            unlikely = ((drawn - trace.means) / self.net.std).square().sum(axis=2) / 2
+            losses["baseline"] = surprise.square().mean(axis=1)
+            losses["reinforce"] = self.weight * (unlikely * surprise.detach()).sum(axis=1)
+        return losses
+
+    def rewards(self, trace: Any, labels: nd.NDArray) -> nd.NDArray:
+        """What each location earned, (N, T)."""
+        count, steps = trace.baselines.shape
+        if self.reward == "likely":
+            known = nd.softmax(trace.step_logits.detach())
+            return nd.pick(known, nd.tile(labels.expand_dims(1), (1, steps)))
+        right = trace.logits.detach().argmax(axis=1) == labels.astype("float32")
+        return nd.broadcast_axis(right.expand_dims(1), axis=1, size=steps)
+
+    def scores(self, images: nd.NDArray, labels: nd.NDArray) -> Losses:
+        random = self.net.mind.policy == "random"
+        trace = self.net.sample(images)[0] if random else self.net.trace(images)
+        labels, steps = labels.astype("float32"), trace.step_logits.shape[1]
+        scores = {"accuracy": trace.logits.argmax(axis=1) == labels}
+        for step in range(steps):
+            found = trace.step_logits[:, step].argmax(axis=1)
+            scores[f"accuracy_{step + 1}"] = found == labels
+        scores["cross_entropy"] = -nd.log_softmax(trace.logits).pick(labels)
+        return scores

@@ -1,0 +1,194 @@
+"""Train the glimpse network on Stanford Dogs, on other fine-grained sets, or on generated scenes.
+
+python train/stanford_dogs_train.py --data-dir data/stanford_dogs --backbone-weights resnet50.params
+python train/stanford_dogs_train.py --dataset detail
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+from dataclasses import dataclass
+from typing import Any, Tuple
+
+from gluon_attention import UserError, explain, get_model, runtime
+from gluon_attention.datasets.cub import cub200
+from gluon_attention.datasets.detail import detail
+from gluon_attention.datasets.stanford_dogs import stanford_dogs
+from gluon_attention.deploy.weights import load_backbone
+from gluon_attention.files import written_aside
+from gluon_attention.training import checkpoint
+from gluon_attention.training.config import Config, command, setting
+from gluon_attention.training.engine import train
+from gluon_attention.training.features import remembered
+from gluon_attention.zoo.backbones import freeze_bn
+from gluon_attention.zoo.glimpse import LOCATIONS, POLICIES
+from gluon_attention.zoo.resolutions import Resolutions
+from gluon_attention.zoo.step_classification import REWARDS
+
+import mxnet as mx
+import numpy as np
+
+FOLDERS = {"dogs": "stanford_dogs", "pets": "oxford_pets_dogs", "cub200": "CUB_200_2011"}
+# What fits the generated set; flags that are given come after these and replace them.
+DETAIL = (
+    "--stage=2 --backbone=tiny --frozen=0 --patch=48 --patches=2 --start-size=1 --regions=6"
+    " --hidden=128 --lr=1e-3 -b=16 --epochs=24 --validation=320"
+).split()
+
+
+@dataclass(frozen=True)
+class Dogs(Config):
+    data_dir: str = setting("", "folder of the data set; by its name if empty", decides=False)
+    dataset: str = setting(
+        "dogs",
+        "breeds, the few that are also Oxford's pets, birds, or generated scenes",
+        choices=(*FOLDERS, "detail"),
+    )
+    task: str = setting(
+        "train", "what to do", choices=("train", "test", "view-glimpses"), decides=False
+    )
+    resume: bool = setting(True, "go on where the run stopped", decides=False)
+    stage: str = setting(
+        "both",
+        "1: the visual network learns resolutions; 2: the rest learns where to look",
+        choices=("1", "2", "both"),
+        decides=False,
+    )
+    model: str = setting("resnet50", "backbone", choices=("resnet50", "mobilenet_v2"))
+    backbone: str = setting("", "any other of Gluon's networks, instead of --model's")
+    backbone_weights: str = setting("", "its weights, a .params file; random ones if empty")
+    frozen: bool = setting(True, "leave the visual network as it is in stage 2")
+    features: str = setting(
+        "runs/features", "folder that keeps what a frozen one sees; none if empty", decides=False
+    )
+    test_features: bool = setting(False, "test with kept features too, not with images")
+    patch: int = setting(96, "side of the patches in pixels; of the images a quarter", low=16)
+    patches: int = setting(2, "patches of a glimpse, each twice as wide as the one before", low=1)
+    start_size: int = setting(2, "side of the first, in quarters of the image's", choices=(1, 2, 4))
+    glimpses: int = setting(3, "glimpses", low=1)
+    regions: int = setting(2, "regions a side that attention is over", low=2)
+    reach: float = setting(0.0, "how far out regions lie; 0 for their middles", low=0, high=1)
+    hidden: int = setting(2048, "width of the LSTM", low=1)
+    location: str = setting("differentiable", "how locations learn", choices=LOCATIONS)
+    reward: str = setting("likely", "what drawn locations earn", choices=REWARDS)
+    policy: str = setting("learned", "where glimpses look", choices=POLICIES)
+    std: float = setting(0.2, "spread of drawn locations", low=1e-3)
+    dropout: float = setting(0.0, "of glimpses and of what answers are read from", low=0, high=0.99)
+    visual_epochs: int = setting(20, "passes over the training set in stage 1", low=1)
+    visual_lr: float = setting(1e-4, "highest learning rate of stage 1", low=0)
+    epochs: int = setting(100, "passes over the training set in stage 2", low=1)
+    batch_size: int = setting(32, "images a device and step", "-b", low=1)
+    workers: int = setting(2, "threads that decode", "-j", low=1, decides=False)
+    validation: int = setting(1200, "training images kept to choose the best epoch", low=1)
+    optimizer: str = setting("adam", "optimizer", choices=("sgd", "nag", "adam", "lamb"))
+    lr: float = setting(1e-4, "highest learning rate of stage 2", "--learning-rate", low=0)
+    weight_decay: float = setting(0.0, "weight decay, none on BatchNorm and biases", "--wd", low=0)
+
+
+def network(config: Dogs, classes: int) -> Any:
+    """The glimpse network of stage 2."""
+    same = "patch patches start_size glimpses regions hidden location policy std dropout frozen"
+    options = {name: getattr(config, name) for name in same.split()}
+    if config.backbone:
+        options["backbone"] = config.backbone
+    options["reach"] = config.reach or None
+    net = get_model(f"glimpse_{config.model}", classes=classes, **options)
+    if config.backbone_weights:
+        load_backbone(net.eye.backbone, config.backbone_weights)
+    return net
+
+
+def visual(config: Dogs, classes: int) -> Resolutions:
+    """The network of stage 1: all of its backbone learns, but for the statistics."""
+    net = network(dataclasses.replace(config, frozen=False), classes)
+    if config.backbone_weights:
+        freeze_bn(net.eye)
+    return Resolutions(net.eye, classes, net.mind.reach)
+
+
+def keep_backbone(folder: str, file: str) -> None:
+    """Save the best visual network of stage 1 without its heads, as --backbone-weights reads it."""
+    best = os.path.join(folder, checkpoint.BEST)
+    arrays, prefix = mx.nd.load(best), "body.eye.backbone.layers."
+    with written_aside(file) as aside:
+        mx.nd.save(aside, {n[len(prefix) :]: a for n, a in arrays.items() if n.startswith(prefix)})
+
+
+def data(config: Dogs, batch_size: int, part: Tuple[int, int], augment: bool) -> Any:
+    """Images whose quarter is a patch."""
+    size = 4 * config.patch
+    same = dict(size=size, seed=config.seed, validation=config.validation, part=part)
+    if config.dataset == "detail":
+        return detail(batch_size, coarse=size // 3, **same)
+    same.update(augment=augment, workers=config.workers)
+    folder = config.data_dir or os.path.join("data", FOLDERS[config.dataset])
+    if config.dataset == "cub200":
+        return cub200(folder, batch_size, short=size, **same)
+    return stanford_dogs(folder, batch_size, **same)
+
+
+def recalled(config: Dogs, batch_size: int, part: Tuple[int, int]) -> Any:
+    """Data of stage 2: features instead of images where they can be kept."""
+    if not (config.frozen and config.features and config.backbone_weights):
+        return data(config, batch_size, part, augment=True)
+    splits = data(config, batch_size, part, augment=False)
+    net = network(config, len(splits.classes))
+    device = runtime.devices(config.num_gpus)[0]
+    net.eye.collect_params().reset_ctx(device)
+    return remembered(net, splits, config.features, device, test=config.test_features)
+
+
+def view_glimpses(config: Dogs, folder: str) -> None:
+    """Pictures of what the best network of a run looks at in the first test images."""
+    best = os.path.join(folder, checkpoint.BEST)
+    if not os.path.exists(best):
+        raise UserError(f"{folder} holds no trained network: run without --task view-glimpses")
+    splits = data(config, 8, (0, 1), augment=False)
+    net = network(config, len(splits.classes))
+    net.load_parameters(best)
+    images, _ = next(iter(splits.test.epoch(0)))
+    raw = images.transpose(0, 2, 3, 1) * np.asarray(splits.std) + np.asarray(splits.mean)
+    raw = np.clip(raw * 255 + 0.5, 0, 255).astype(np.uint8)
+    path = os.path.join(folder, "glimpses")
+    explain.save_png(path + ".png", explain.pictures(net, raw, splits.mean, splits.std)["patches"])
+    frames = explain.animations(net, raw, splits.mean, splits.std)["patches"]
+    explain.save_gif(path + ".gif", frames)
+    print(f"pictures  {path}.png, {path}.gif")
+
+
+def main() -> None:
+    words = sys.argv[1:]
+    generated = "--dataset=detail" in words or ("--dataset", "detail") in zip(words, words[1:])
+    config = Dogs.parse([*DETAIL, *words] if generated else words, description=__doc__)
+    config = dataclasses.replace(config, evaluate=config.evaluate or config.task == "test")
+    name = config.name or f"{config.dataset}-glimpse_{config.model}"
+    folder = os.path.join(config.log_dir, name)
+    if not config.resume and os.path.exists(os.path.join(folder, checkpoint.LAST)):
+        raise UserError(f"{folder} holds a run: give another --name, or --resume to go on")
+    if config.task == "view-glimpses":
+        return view_glimpses(config, folder)
+    if config.stage in ("1", "both"):
+        learned = os.path.join(folder + "-visual", "backbone.params")
+        first = dict(name=name + "-visual", epochs=config.visual_epochs, lr=config.visual_lr)
+        if config.stage == "1" or not config.evaluate:
+            train(
+                dataclasses.replace(config, **first),
+                name=name + "-visual",
+                network=lambda classes: visual(config, classes),
+                data=lambda batch_size, part: data(config, batch_size, part, augment=True),
+            )
+            keep_backbone(os.path.dirname(learned), learned)
+        config = dataclasses.replace(config, backbone_weights=learned)
+    if config.stage != "1":
+        train(
+            config,
+            name=name,
+            network=lambda classes: network(config, classes),
+            data=lambda batch_size, part: recalled(config, batch_size, part),
+        )
+
+
+if __name__ == "__main__":
+    command(main)
