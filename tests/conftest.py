@@ -8,6 +8,7 @@ import zlib
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, NamedTuple, Tuple
 
+from gluon_attention import UserError
 from gluon_attention.datasets.batches import ArrayBatches, Normalise, Splits
 from gluon_attention.training import engine
 from gluon_attention.training.config import Config
@@ -17,7 +18,7 @@ from gluon_attention.zoo.base import AttentionNet
 import mxnet as mx
 import numpy as np
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, given, settings
 
 settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
 settings.load_profile("repeatable")
@@ -48,6 +49,37 @@ def pytest_runtest_makereport(item: Any) -> Iterator[None]:
     value = dict(item.user_properties).get("seed")
     if report.failed and value is not None:
         report.sections.append(("seed", f"replay with GLUON_ATTENTION_SEED={value}"))
+
+
+@pytest.fixture(params=[1, pytest.param(50, marks=pytest.mark.slow)], ids=["sample", "all"])
+def fuzz(request: Any) -> Callable[..., None]:
+    """A function that checks so many drawn inputs; the slow tier checks fifty times as many."""
+
+    def run(cases: int, strategy: Any, check: Callable[[Any], None]) -> None:
+        any_input = list(HealthCheck)
+        many = settings(max_examples=cases * request.param, suppress_health_check=any_input)
+
+        def one(drawn: Any) -> None:
+            check(drawn)
+
+        many(given(strategy)(one))()
+
+    return run
+
+
+def refused(act: Callable[[], Any]) -> bool:
+    """Whether something is refused as it should be, in one line, and not just accepted."""
+    try:
+        act()
+    except UserError as error:
+        assert str(error) and len(str(error).splitlines()) == 1, str(error)
+        return True
+    return False
+
+
+@pytest.fixture(name="refused")
+def refused_fixture() -> Callable[..., bool]:
+    return refused
 
 
 class Toy(AttentionNet):

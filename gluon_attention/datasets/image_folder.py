@@ -26,7 +26,12 @@ class Files(NamedTuple):
         return str(self.paths[row])
 
     def content(self, row: int) -> bytes:
-        return self.paths[row].read_bytes()
+        try:
+            return self.paths[row].read_bytes()
+        except OSError as error:
+            raise UserError(
+                f"cannot read {self.name(row)}: {error.strerror}; replace it or take it out"
+            ) from None
 
 
 class Decoder:
@@ -89,7 +94,7 @@ def scan(
     Args:
         index: label of each class folder; their sorted order when it is None.
     """
-    folders = sorted(path for path in folder.iterdir() if path.is_dir() and path.name[0] != ".")
+    folders = [path for path in _listed(folder) if path.is_dir() and path.name[0] != "."]
     if index is None:
         index = {path.name: label for label, path in enumerate(folders)}
     unknown = [path.name for path in folders if path.name not in index]
@@ -101,9 +106,20 @@ def scan(
     paths: List[Path] = []
     labels: List[int] = []
     for path in folders:
-        found = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
+        found = [p for p in _listed(path) if p.suffix.lower() in SUFFIXES]
+        if not found:
+            raise UserError(
+                f"{path} has no picture with a name in {', '.join(SUFFIXES)}; fill or remove it"
+            )
         paths += found
         labels += [index[path.name]] * len(found)
     if not paths:
         raise UserError(f"{folder} has no <class>/<picture>, with a name in {', '.join(SUFFIXES)}")
     return paths, np.array(labels), list(index)
+
+
+def _listed(folder: Path) -> List[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError as error:
+        raise UserError(f"cannot read the folder {folder}: {error.strerror}") from None

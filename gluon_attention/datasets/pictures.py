@@ -1,0 +1,120 @@
+"""The one way by which pictures are read: looked at before they are decoded, then decoded."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from typing import Callable, Dict, Optional, Tuple
+
+import cv2
+import numpy as np
+
+from ..errors import UserError
+
+SIDE, AREA = 16_384, 100_000_000  # pixels that are decoded at most
+PNG = b"\x89PNG\r\n\x1a\n"
+
+cv2.setLogLevel(0)  # what OpenCV prints of a broken file is said in an error
+
+Size = Tuple[int, int]  # width, height
+
+
+def decode(content: bytes, name: str, upright: bool = False) -> np.ndarray:
+    """RGB pixels uint8 (H, W, 3) of a JPEG, PNG, BMP or WebP; grey gets three channels.
+
+    Sixteen bits become eight, CMYK becomes RGB, what is transparent is shown, an animation is its
+    first picture. EXIF is ignored, as is usual for data sets; `upright` turns a picture as it says.
+    """
+    try:
+        size = _size(content)
+    except (struct.error, IndexError):
+        size = None
+    if size is not None and (max(size) > SIDE or size[0] * size[1] > AREA):
+        raise UserError(
+            f"{name} is {size[0]}x{size[1]} pixels large; pictures may have {AREA:,}, and "
+            f"{SIDE:,} a side: make it smaller"
+        )
+    picture = None
+    if size is not None and min(size) > 0:
+        flags = cv2.IMREAD_COLOR | (0 if upright else cv2.IMREAD_IGNORE_ORIENTATION)
+        try:
+            picture = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
+        except (cv2.error, MemoryError):
+            picture = None
+    if picture is None:  # OpenCV gives none for a cut-off file
+        kind = " (a GIF; save it as PNG)" if content[:4] == b"GIF8" else ""
+        raise UserError(
+            f"{name} is broken or not a picture in JPEG, PNG, BMP or WebP{kind}; "
+            "replace it or take it out"
+        )
+    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+
+
+def _size(content: bytes) -> Optional[Size]:
+    """Width and height from the header; None for what is none of the four kinds or cut off."""
+    for start, read in _READERS.items():
+        if content.startswith(start):
+            return read(content)
+    return None
+
+
+def _jpeg(content: bytes) -> Optional[Size]:
+    at = 2
+    while content[at] == 0xFF:
+        marker = content[at + 1]
+        if marker == 0xFF:  # fills
+            at += 1
+        elif marker == 0x01 or 0xD0 <= marker <= 0xD8:  # stands alone
+            at += 2
+        elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # start of a frame
+            height, width = struct.unpack_from(">HH", content, at + 5)
+            return width, height
+        else:
+            at += 2 + struct.unpack_from(">H", content, at + 2)[0]
+    return None
+
+
+def _png(content: bytes) -> Optional[Size]:
+    """Every checksum is tried, as libpng complains of a wrong one to the terminal."""
+    size, at, kind = None, len(PNG), b""
+    while kind != b"IEND":
+        length, kind = struct.unpack_from(">I4s", content, at)
+        if size is None:
+            if kind != b"IHDR":
+                return None
+            size = struct.unpack_from(">II", content, at + 8)
+        (check,) = struct.unpack_from(">I", content, at + 8 + length)
+        if check != zlib.crc32(memoryview(content)[at + 4 : at + 8 + length]):
+            return None
+        at += 12 + length
+    return size
+
+
+def _bmp(content: bytes) -> Optional[Size]:
+    old = struct.unpack_from("<I", content, 14)[0] == 12
+    width, height = struct.unpack_from("<HH" if old else "<ii", content, 18)
+    return abs(width), abs(height)
+
+
+def _webp(content: bytes) -> Optional[Size]:
+    form, kind = content[8:12], content[12:16]
+    if form != b"WEBP":
+        return None
+    if kind == b"VP8 ":
+        width, height = struct.unpack_from("<HH", content, 26)
+        return width & 0x3FFF, height & 0x3FFF
+    if kind == b"VP8L":
+        (bits,) = struct.unpack_from("<I", content, 21)
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    if kind == b"VP8X":
+        low, middle, high = struct.unpack_from("<HHH", content, 24)  # 24 bits each
+        return (low | (middle & 0xFF) << 16) + 1, (middle >> 8 | high << 8) + 1
+    return None
+
+
+_READERS: Dict[bytes, Callable[[bytes], Optional[Size]]] = {
+    b"\xff\xd8": _jpeg,
+    PNG: _png,
+    b"BM": _bmp,
+    b"RIFF": _webp,
+}

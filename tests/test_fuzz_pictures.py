@@ -1,0 +1,184 @@
+"""Pictures of every kind, whole and damaged: pixels or one sentence."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from pathlib import Path
+
+from gluon_attention import UserError
+from gluon_attention.datasets.image_folder import Files
+from gluon_attention.datasets.pictures import AREA, PNG, SIDE, decode
+
+import numpy as np
+import pytest
+from hypothesis import strategies as st
+from PIL import Image
+
+PIXELS = np.random.default_rng(0).integers(256, size=(24, 36, 3)).astype(np.uint8)
+PIXELS[:] = PIXELS[:1, :1]  # of one colour, so that no compression changes it much
+PIXELS[:12] = 255 - PIXELS[0, 0]
+
+
+def encoded(picture, form, **options):
+    content = io.BytesIO()
+    picture.save(content, form, **options)
+    return content.getvalue()
+
+
+def turned(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return exif
+
+
+def corpus():
+    whole = Image.fromarray(PIXELS)
+    deep = Image.fromarray(PIXELS[..., 0].astype(np.uint16) * 257)
+    moving = dict(save_all=True, append_images=[whole.rotate(180)])
+    return {
+        "rgb.jpg": encoded(whole, "JPEG"),
+        "progressive.jpg": encoded(whole, "JPEG", progressive=True),
+        "cmyk.jpg": encoded(whole.convert("CMYK"), "JPEG"),
+        "grey.jpg": encoded(whole.convert("L"), "JPEG"),
+        "exif.jpg": encoded(whole, "JPEG", exif=turned(6)),
+        "rgb.png": encoded(whole, "PNG"),
+        "rgba.png": encoded(whole.convert("RGBA"), "PNG"),
+        "palette.png": encoded(whole.convert("P"), "PNG"),
+        "bit.png": encoded(whole.convert("1"), "PNG"),
+        "16bit.png": encoded(deep, "PNG"),
+        "moving.png": encoded(whole, "PNG", **moving),
+        "rgb.bmp": encoded(whole, "BMP"),
+        "grey.bmp": encoded(whole.convert("L"), "BMP"),
+        "lossy.webp": encoded(whole, "WEBP", quality=95),
+        "lossless.webp": encoded(whole, "WEBP", lossless=True),
+        "alpha.webp": encoded(whole.convert("RGBA"), "WEBP", lossless=True, exact=True),
+        "moving.webp": encoded(whole, "WEBP", quality=95, **moving),
+        "exif.webp": encoded(whole, "WEBP", quality=95, exif=turned(3)),
+    }
+
+
+CORPUS = corpus()
+FOREIGN = {
+    "still.gif": encoded(Image.fromarray(PIXELS), "GIF"),
+    "moving.gif": encoded(
+        Image.fromarray(PIXELS), "GIF", save_all=True, append_images=[Image.fromarray(PIXELS[::-1])]
+    ),
+    "tiff": encoded(Image.fromarray(PIXELS), "TIFF"),
+    "netpbm": encoded(Image.fromarray(PIXELS), "PPM"),
+    "jpeg2000": encoded(Image.fromarray(PIXELS), "JPEG2000"),
+    "empty": b"",
+    "text": b"no picture",
+}
+
+
+@pytest.mark.parametrize("name", CORPUS)
+def test_every_kind_is_read(name):
+    picture = decode(CORPUS[name], name)
+    assert picture.shape == PIXELS.shape and picture.dtype == np.uint8
+    wanted = Image.open(io.BytesIO(CORPUS[name]))
+    if name != "16bit.png":  # which Pillow does not scale
+        difference = picture.astype(int) - np.asarray(wanted.convert("RGB"))
+        assert np.abs(difference).mean() < 4
+    else:
+        np.testing.assert_array_equal(picture[..., 0], PIXELS[..., 0])
+
+
+def test_exif_turns_what_is_asked_for_upright():
+    picture = decode(CORPUS["exif.jpg"], "exif", upright=True)
+    assert picture.shape == (36, 24, 3)
+    np.testing.assert_array_equal(picture, np.rot90(decode(CORPUS["exif.jpg"], "exif"), -1))
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_other_kinds_are_refused(name):
+    with pytest.raises(UserError, match="JPEG, PNG, BMP or WebP.*replace it") as refusal:
+        decode(FOREIGN[name], name)
+    assert name in str(refusal.value) and ("a GIF" in str(refusal.value)) == name.endswith("gif")
+
+
+def chunk(kind, content):
+    length, check = (struct.pack(">I", n) for n in (len(content), zlib.crc32(kind + content)))
+    return length + kind + content + check
+
+
+def claiming(name, width, height):
+    """A header that promises so many pixels, and next to nothing behind it."""
+    content = bytearray(CORPUS[name])
+    if name.endswith("png"):
+        header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+        parts = chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(b"")), chunk(b"IEND", b"")
+        return PNG + b"".join(parts)
+    if name.endswith("jpg"):
+        frame = content.index(b"\xff\xc2" if name.startswith("prog") else b"\xff\xc0")
+        content[frame + 5 : frame + 9] = struct.pack(">HH", height, width)
+    elif name.endswith("bmp"):
+        content[18:26] = struct.pack("<ii", width, -height)
+    elif name == "lossy.webp":
+        content[26:30] = struct.pack("<HH", width, height)
+    elif name == "lossless.webp":
+        content[21:25] = struct.pack("<I", (width - 1) | (height - 1) << 14)
+    else:
+        content[24:30] = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
+    return bytes(content)
+
+
+@pytest.mark.parametrize("name", sorted({*CORPUS} - {"alpha.webp", "palette.png"}))
+def test_size_is_read_from_the_header(name, monkeypatch):
+    monkeypatch.setattr("cv2.imdecode", None)  # calling it would fail
+    small = name in ("lossy.webp", "lossless.webp")  # these cannot say more than 16383
+    width, height = (16_383, 16_000) if small else (20_000, 10)
+    with pytest.raises(UserError, match=f"is {width}x{height} pixels large; pictures may have"):
+        decode(claiming(name, width, height), name)
+
+
+def test_large_pictures_are_read_and_larger_ones_are_not():
+    with pytest.raises(UserError, match="20000x2 pixels"):
+        decode(encoded(Image.new("RGB", (20_000, 2)), "PNG"), "wide")
+    assert decode(encoded(Image.new("L", (SIDE, 2)), "PNG"), "wide").shape == (2, SIDE, 3)
+    assert SIDE**2 > AREA
+
+
+DAMAGE = st.tuples(
+    st.sampled_from(sorted({**CORPUS, **FOREIGN})),
+    st.floats(0, 1),
+    st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=8),
+    st.binary(max_size=40),
+)
+
+
+def damaged(drawn):
+    name, keep, flips, tail = drawn
+    content = bytearray({**CORPUS, **FOREIGN}[name])
+    if keep < 0.5:
+        content = content[: int(2 * keep * len(content))]
+    for place, value in flips if content else ():
+        content[int(place * (len(content) - 1))] = value
+    return bytes(content) + tail
+
+
+def test_damaged_pictures_are_pixels_or_a_sentence(fuzz, refused):
+    def check(drawn):
+        def read():
+            picture = decode(damaged(drawn), "broken.jpg")
+            assert picture.ndim == 3 and picture.shape[2] == 3 and picture.dtype == np.uint8
+            assert max(picture.shape) <= SIDE
+
+        refused(read)
+
+    fuzz(50, DAMAGE, check)
+
+
+def test_headers_that_say_anything(fuzz, refused):
+    starts = st.sampled_from(
+        [b"\xff\xd8\xff", PNG + b"\0\0\0\rIHDR", b"BM", b"RIFF\0\0\0\0WEBPVP8"]
+    )
+    strategy = st.tuples(starts, st.binary(max_size=64))
+    fuzz(20, strategy, lambda drawn: refused(lambda: decode(b"".join(drawn), "header")))
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path):
+    for path in (tmp_path / "none.jpg", tmp_path):
+        with pytest.raises(UserError, match=f"cannot read {path}: .*take it out"):
+            Files([Path(path)]).content(0)
