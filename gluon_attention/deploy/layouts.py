@@ -73,7 +73,7 @@ LAYOUTS = (
     ),
     Layout(
         "PyTorch's RACNN",
-        ("b1.features.0.0.weight", "apn1.0.weight", "classifier1.weight"),
+        ("classifier1.weight", "classifier3.weight", "apn1.0.weight", "apn2.2.weight"),
         RACNN,
         networks.scales_options,
         networks.scales_arrays,

@@ -107,29 +107,26 @@ class _Archive(_File):
     """A zip archive: `NAME/data.pkl` and `NAME/data/KEY`, not compressed."""
 
     def read(self) -> Any:
-        with zipfile.ZipFile(self.file) as archive:
-            names = archive.namelist()
-            found = [name for name in names if name.count("/") == 1 and name.endswith("/data.pkl")]
-            if len(found) != 1:
-                raise UserError("it is a zip archive but no checkpoint of torch.save")
-            self.root = found[0].rpartition("/")[0]
-            if f"{self.root}/constants.pkl" in names:
-                raise UserError("it is a TorchScript archive; save the state_dict of its module")
-            if f"{self.root}/byteorder" in names:
-                big = self.entry(archive, "byteorder", 16) == b"big"
-                self.order = ">" if big else "<"
-            pickle = self.entry(archive, "data.pkl", LIMIT)
-        return self.interpreter.read(io.BytesIO(pickle))
+        self.archive = zipfile.ZipFile(self.file)  # open as long as tensors refer to it
+        names = self.archive.namelist()
+        found = [name for name in names if name.count("/") == 1 and name.endswith("/data.pkl")]
+        if len(found) != 1:
+            raise UserError("it is a zip archive but no checkpoint of torch.save")
+        self.root = found[0].rpartition("/")[0]
+        if f"{self.root}/constants.pkl" in names:
+            raise UserError("it is a TorchScript archive; save the state_dict of its module")
+        if f"{self.root}/byteorder" in names:
+            self.order = ">" if self.entry("byteorder", 16) == b"big" else "<"
+        return self.interpreter.read(io.BytesIO(self.entry("data.pkl", LIMIT)))
 
-    def entry(self, archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
-        info = archive.getinfo(f"{self.root}/{name}")
+    def entry(self, name: str, limit: int) -> bytes:
+        info = self.archive.getinfo(f"{self.root}/{name}")
         if info.compress_type != zipfile.ZIP_STORED or info.file_size > min(limit, self.size):
             raise ValueError(f"{info.filename} is compressed or too large")
-        return archive.read(info)
+        return self.archive.read(info)
 
     def numbers(self, key: str) -> bytes:
-        with zipfile.ZipFile(self.file) as archive:
-            return self.entry(archive, f"data/{key}", self.size)
+        return self.entry(f"data/{key}", self.size)
 
 
 class _Stream(_File):

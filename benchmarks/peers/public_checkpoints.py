@@ -1,0 +1,89 @@
+"""Write checkpoints of the networks in `public_*.py`, and what they answer, for parity tests.
+
+    python public_checkpoints.py KIND FOLDER
+
+puts `state.pt` (a state_dict), `parallel.pt` (of a DataParallel, among other things),
+`whole.pt` and `old.pt` (the module; in the format before PyTorch 1.6), `images.npy` and
+`answers.npy` into the folder. Weights are random.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Callable, Dict, Tuple
+
+import numpy as np
+import torch
+from public_attention import RecurrentAttention, ResidualAttention
+from public_scales import RACNN, VGG, MobileNetV2, ResNet50
+from torch import nn
+
+A, B, C = (256, 3), (512, 2), (1024, 1)
+KINDS: Dict[str, Tuple[Callable[[], nn.Module], Tuple[int, ...]]] = {
+    "residual56": (
+        lambda: ResidualAttention(((*A, 1), (*B, 1), (*C, 1)), False, 10),
+        (2, 3, 96, 96),
+    ),
+    "residual92": (
+        lambda: ResidualAttention(((*A, 1), (*B, 2), (*C, 3)), False, 10),
+        (2, 3, 64, 96),
+    ),
+    "residual92_448": (
+        lambda: ResidualAttention(((128, 4, 1), (*A, 1), (*B, 2), (*C, 3)), False, 10),
+        (1, 3, 128, 128),
+    ),
+    "residual92_32": (
+        lambda: ResidualAttention(((128, 2, 1), (256, 1, 2), (512, 0, 3)), True, 10),
+        (3, 3, 32, 32),
+    ),
+    "ram": (lambda: RecurrentAttention(8, 1, 6, 10), (64, 1, 28, 28)),
+    "ram_scales": (lambda: RecurrentAttention(12, 3, 6, 10), (64, 1, 60, 60)),
+    "racnn_mobilenet": (lambda: RACNN(True, 448, 224, 200), (2, 3, 448, 448)),
+    "racnn_mobilenet_small": (lambda: RACNN(True, 128, 64, 5), (4, 3, 128, 128)),
+    "racnn_vgg_small": (lambda: RACNN(False, 64, 32, 5), (4, 3, 64, 64)),
+    "resnet50": (lambda: ResNet50(7), (2, 3, 96, 96)),
+    "mobilenet": (lambda: MobileNetV2(7), (2, 3, 96, 96)),
+    "vgg19_bn": (lambda: VGG(7), (2, 3, 96, 96)),
+}
+
+
+def settle(net: nn.Module, images: torch.Tensor) -> None:
+    """Statistics of BatchNorm that keep the numbers of a net with random weights moderate."""
+    net.train()
+    with torch.no_grad():
+        for module in net.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = None  # a plain mean
+                nn.init.uniform_(module.weight, 0.5, 1.5)
+                nn.init.normal_(module.bias, 0, 0.1)
+            elif isinstance(module, nn.Linear) and module.out_features in (2, 3):
+                module.weight.mul_(20 if module.out_features == 2 else 5)
+        for _ in range(2):
+            net(images)
+    net.eval()
+
+
+def main(kind: str, folder: str) -> None:
+    torch.manual_seed(0)
+    build, shape = KINDS[kind]
+    net, images = build(), torch.randn(shape)
+    settle(net, images)
+    with torch.no_grad():
+        answers = net(images)
+    answers = torch.stack(answers, 1) if isinstance(answers, list) else answers
+    where = Path(folder)
+    np.save(where / "images.npy", images.numpy())
+    np.save(where / "answers.npy", answers.numpy())
+    parallel = nn.DataParallel(net)
+    torch.save(net.state_dict(), where / "state.pt")
+    torch.save(net, where / "whole.pt")
+    torch.save(parallel, where / "old.pt", _use_new_zipfile_serialization=False)
+    others = torch.optim.SGD(net.parameters(), 0.1).state_dict()
+    torch.save(
+        {"epoch": 3, "optim": others, "model_state": parallel.state_dict()}, where / "parallel.pt"
+    )
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
