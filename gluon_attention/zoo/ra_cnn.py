@@ -35,6 +35,7 @@ from mxnet.gluon import nn
 from ..errors import UserError
 from ..ops.attention_crop import bounded_box, clamped_box, crop_box, inner_box, pixel_crop
 from ..ops.detach import detach
+from ..ops.join import join
 from .backbones import backbone as build_backbone
 from .base import AttentionNet
 from .ranked_scales import RankedScales
@@ -110,7 +111,7 @@ class LightAPN(gluon.HybridBlock):
         heat = self.heat(seen)  # (N, maps, h, w)
         shares = F.reshape_like(F.softmax(F.reshape(heat, shape=(0, 0, -3)), axis=2), heat)
         places = [_mean_place(F, F.sum(shares, axis=a), heat, b) for a, b in ((2, 3), (3, 2))]
-        found = F.concat(*places, F.mean(seen, axis=(2, 3)), dim=1)
+        found = join(F, *places, F.mean(seen, axis=(2, 3)))
         return self.place(F, self.box(found))
 
 
@@ -195,7 +196,7 @@ class Scales(gluon.HybridBlock):
                     view = crop_box(F, images, box, self.crops[scale])
                 boxes.append(box)
                 crops.append(view)
-        fused = self.fused(F.concat(*descriptors, dim=1))
+        fused = self.fused(join(F, *descriptors))
         return fused, F.stack(*answers, axis=1), F.stack(*boxes, axis=1) if boxes else [], crops
 
 
