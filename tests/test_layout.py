@@ -22,16 +22,18 @@ MAY_IMPORT = {
     "datasets": ("datasets", "errors", "files"),
     "zoo.registry": ("errors", "zoo.pretrained"),
     "zoo.pretrained": ("errors", "files", "deploy"),
-    "zoo": ("zoo", "ops", "training.task", "errors"),
-    "training": ("training", "datasets.batches", "errors", "files", "runtime"),
+    "zoo": ("zoo", "ops", "training.task", "errors", "parameters"),
+    "training": ("training", "datasets.batches", "errors", "files", "parameters", "runtime"),
     "training.monitor": ("training", "explain", "errors", "files", "__version__"),
     "runtime": ("errors",),
     "errors": (),
     "files": ("errors",),
+    "parameters": ("errors",),
 }
 # The same for what is imported from outside; the standard library is open to all.
 PLAIN = ("mxnet", "numpy", "cv2")
-OUTSIDE = {"ops": PLAIN, "datasets": PLAIN, "zoo.registry": PLAIN, "errors": (), "files": ()}
+OUTSIDE = {"ops": PLAIN, "datasets": PLAIN, "zoo.registry": PLAIN, "parameters": PLAIN}
+OUTSIDE.update(errors=(), files=())
 
 
 def imports(tree: ast.AST, module: str, package: bool = False) -> Iterator[str]:

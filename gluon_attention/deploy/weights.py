@@ -7,9 +7,9 @@ import re
 from typing import Any, Callable, Dict, List, NamedTuple
 
 from mxnet import gluon, nd
-from mxnet.base import MXNetError
 
 from ..errors import UserError
+from ..parameters import read_parameters
 from ..zoo.backbones import Backbone
 from ..zoo.residual_attention import ResidualAttention
 from .layouts import from_layout, layout_of
@@ -141,20 +141,14 @@ def read(file: str) -> Arrays:
     """What a file holds by name: NDArrays, or tensors where it is PyTorch's."""
     if not os.path.isfile(file):
         raise UserError(f"{file} is not a file; name a .params file of parameters")
-    with open(file, "rb") as stream:
-        head = stream.read(512)
+    try:
+        with open(file, "rb") as stream:
+            head = stream.read(512)
+    except OSError as error:
+        raise UserError(f"cannot read {file}: {error.strerror}") from None
     if is_torch(head):
         return read_torch(file)
-    try:
-        arrays = nd.load(file)
-    except MXNetError:
-        arrays = None
-    if not isinstance(arrays, dict) or not arrays:
-        raise UserError(
-            f"{file} holds no named parameters: it is cut off, damaged or of another kind; "
-            "name a whole .params file"
-        )
-    return arrays
+    return read_parameters(file)
 
 
 def _check(file: str, origin: str, arrays: Arrays, parameters: Dict[str, gluon.Parameter]) -> None:

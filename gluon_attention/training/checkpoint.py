@@ -9,17 +9,21 @@ from __future__ import annotations
 import io
 import json
 import os
-import zipfile
-from typing import Any, Dict, NamedTuple, Optional
+from contextlib import suppress
+from typing import Any, Dict, NamedTuple, Optional, Sequence
 
+import mxnet as mx
 import numpy as np
 from mxnet import gluon, nd
+from mxnet.base import MXNetError
 
 from ..errors import UserError
 from ..files import written_aside
+from ..parameters import read_parameters
 from .optimize import Average, Mover, named_parameters
 
 LAST, PREVIOUS, BEST = "last.npz", "previous.npz", "best.params"
+DAMAGED = "damaged-last.npz"
 
 
 class Progress(NamedTuple):
@@ -63,19 +67,33 @@ def load(folder: str, settings: Dict[str, Any]) -> Optional[Dict[str, Any]]:
         try:
             with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
                 content = {key: archive[key] for key in archive.files}
-            content["progress"] = Progress(**json.loads(content["progress"].tobytes().decode()))
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+            content["progress"] = _progress(content["progress"])
+        except Exception as error:  # whatever numpy makes of a foreign file
             damaged.append(f"{path} ({type(error).__name__})")
             continue
         _same(folder, content["progress"].settings, settings)
         if damaged:
-            print(f"{damaged[0]} is damaged; going on from {path}")
+            with suppress(OSError):  # the next checkpoint would put it in the place of this one
+                os.replace(os.path.join(folder, LAST), os.path.join(folder, DAMAGED))
+            print(f"{damaged[0]} is damaged, and is now {DAMAGED}; going on from {path}")
         return content
     if damaged:
         raise UserError(
             f"{' and '.join(damaged)}: damaged or no checkpoint; remove it or choose another --name"
         )
     return None
+
+
+def _progress(written: np.ndarray) -> Progress:
+    """What `save` wrote, every part of the kind it should be; an error if not."""
+    progress = Progress(**json.loads(written.tobytes().decode()))
+    kinds = dict(epoch=int, counts=dict, best=(int, float), best_epoch=int, history=list)
+    for name, kind in dict(kinds, settings=dict).items():
+        if not isinstance(getattr(progress, name), kind):
+            raise TypeError(name)
+    if progress.epoch < 0:
+        raise ValueError("epoch")
+    return progress
 
 
 def _same(folder: str, then: Dict[str, Any], now: Dict[str, Any]) -> None:
@@ -93,6 +111,17 @@ def restore(
     content: Dict[str, Any], net: gluon.Block, movers: Dict[str, Mover], average: Average
 ) -> Progress:
     """Put what `load` gave where it belongs."""
+    try:
+        return _restored(content, net, movers, average)
+    except (AssertionError, KeyError, ValueError, MXNetError):
+        raise UserError(
+            "the run folder holds a checkpoint of another network: choose another --name"
+        ) from None
+
+
+def _restored(
+    content: Dict[str, Any], net: gluon.Block, movers: Dict[str, Mover], average: Average
+) -> Progress:
     progress = content["progress"]
     for name, parameter in _changing(net).items():
         # As NDArray: oneDNN may have laid out the weights anew, which numpy cannot be copied into.
@@ -117,3 +146,14 @@ def save_weights(path: str, net: gluon.Block) -> None:
     """A plain `.params` file, as `net.load_parameters` reads it."""
     with written_aside(path) as aside:
         net.save_parameters(aside)
+
+
+def load_weights(path: str, net: gluon.Block, devices: Sequence[mx.Context]) -> None:
+    """Read such a file of this very network."""
+    read_parameters(path)  # which MXNet would not survive if it is damaged
+    try:
+        net.load_parameters(path, ctx=list(devices))
+    except (AssertionError, ValueError, MXNetError):
+        raise UserError(
+            f"{path} holds the weights of another network: remove it and train again"
+        ) from None

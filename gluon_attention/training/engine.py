@@ -252,7 +252,7 @@ class Run:
         best = os.path.join(self.folder, checkpoint.BEST)
         for mover in self.movers.values():
             mover.release()
-        self.net.load_parameters(best, ctx=list(self.devices))
+        checkpoint.load_weights(best, self.net, self.devices)
         seed, test = self.config.seed, self.splits.test
         found = measure(self.net, self.task, test, self.devices, seed, self._check)
         history = self.progress.history

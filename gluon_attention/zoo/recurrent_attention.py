@@ -32,6 +32,7 @@ from mxnet import autograd, gluon, init, nd
 from ..errors import UserError
 from ..ops.crop import between_pixels, boxes, glimpse
 from ..ops.detach import detach
+from ..parameters import read_parameters
 from .base import AttentionNet
 from .recurrent_parts import Core, GlimpseNetwork, Locator
 from .registry import register
@@ -182,8 +183,8 @@ class RecurrentAttention(AttentionNet):
 
     def start_from(self, file: str) -> None:
         """Load a network like this one with as many or fewer scales: new ones count nothing yet."""
-        arrays, parameters = nd.load(file), self._collect_params_with_prefix()
-        if not isinstance(arrays, dict) or set(arrays) != set(parameters):
+        arrays, parameters = read_parameters(file), self._collect_params_with_prefix()
+        if set(arrays) != set(parameters):
             raise UserError(f"{file} does not hold the weights of a recurrent attention network")
         for name, parameter in parameters.items():
             given, shape = arrays[name], parameter.shape
