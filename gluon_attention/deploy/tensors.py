@@ -46,9 +46,13 @@ class Tensor(NamedTuple):
     shape: Tuple[int, ...]
     strides: Tuple[int, ...]  # in elements
 
+    def is_real(self) -> bool:
+        """Whether these are no whole numbers."""
+        return self.storage.code in ("f4", "f8", "f2", BRAIN)
+
     def array(self) -> np.ndarray:
         """The numbers as float32."""
-        if self.storage.code not in ("f4", "f8", "f2", BRAIN):
+        if not self.is_real():
             raise UserError(f"it holds whole numbers ({self.storage.code}) where weights belong")
         values = self.storage.values()
         steps = [step * values.itemsize for step in self.strides]

@@ -1,0 +1,105 @@
+"""A checkpoint of another origin, as a file of this package with all that is needed to use it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from typing import Any, Dict, NamedTuple, Optional
+
+import numpy as np
+from mxnet import nd
+
+from ..errors import UserError
+from ..files import write_text, written_aside
+from ..zoo.base import AttentionNet
+from ..zoo.registry import entry, get_model, options_of
+from .layouts import layout_of
+from .tensors import Tensor
+from .weights import Filled, fill, read
+
+INTERPRETER = "GLUON_ATTENTION_TORCH"  # names a Python that has PyTorch, if this one has none
+
+
+class Converted(NamedTuple):
+    """What `convert` made."""
+
+    net: AttentionNet
+    call: Dict[str, Any]  # arguments of get_model
+    filled: Filled
+
+
+def convert(
+    source: str,
+    name: str,
+    target: str,
+    classes: Optional[int] = None,
+    options: Optional[Dict[str, Any]] = None,
+) -> Converted:
+    """Write the weights in `source` to `target`, and beside it what network they are of.
+
+    Args:
+        source: a file that `load_weights` takes.
+        name: of a network; options that the kind of file asks for are added.
+        target: file to write; `x.json` is written beside `x.params`.
+        classes: length of the logits, if the file does not tell.
+        options: of the network, better known than what the file tells.
+    """
+    if os.path.abspath(source) == os.path.abspath(target):
+        raise UserError(f"{target} is the file that is read; choose another to write")
+    arrays, known = read(source), entry(name)
+    layout = layout_of(arrays)
+    wanted = layout.options(arrays) if layout else _gluoncv(arrays)
+    foreign = set(wanted) - set(options_of(known.name)) - {"classes"}
+    if layout and foreign:
+        raise UserError(f"{source} is of {layout.origin}, and {known.name} is no such network")
+    call = {**wanted, **(options or {})}
+    count = classes or call.pop("classes", None) or known.classes
+    call.pop("classes", None)
+    net = get_model(known.name, count, **call)
+    filled = fill(net, source)
+    with written_aside(target) as aside:
+        net.save_parameters(aside)
+    about: Dict[str, Any] = {"network": {"name": known.name, "classes": count, "options": call}}
+    if layout:
+        about["data"] = dict(zip(("mean", "std"), layout.norm))
+    write_text(os.path.splitext(target)[0] + ".json", json.dumps(about, indent=2) + "\n")
+    return Converted(net, {"name": known.name, "classes": count, **call}, filled)
+
+
+def _gluoncv(arrays: Dict[str, Any]) -> Dict[str, Any]:
+    if any(name.startswith("attention_module") for name in arrays) and "fc.weight" in arrays:
+        return {"classes": arrays["fc.weight"].shape[0], "mask_fusion": "gluoncv"}
+    return {}
+
+
+def difference(made: Converted, source: str, module: str) -> Dict[str, float]:
+    """How far the outputs of the PyTorch module that the file is of are from those of the net.
+
+    `module` is `MODULE:CALLABLE`, called without arguments, looked for from the working directory
+    and run by the Python in GLUON_ATTENTION_TORCH. It gets the tensors of the file, not the file.
+    """
+    python = os.environ.get(INTERPRETER, sys.executable)
+    images = np.random.RandomState(0).randn(2, *entry(made.call["name"]).shape).astype("float32")
+    with tempfile.TemporaryDirectory() as folder:
+        np.save(os.path.join(folder, "images.npy"), images)
+        tensors = {n: t for n, t in read(source).items() if isinstance(t, Tensor) and t.is_real()}
+        np.savez(os.path.join(folder, "weights.npz"), **{n: t.array() for n, t in tensors.items()})
+        script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "torch_side.py")
+        ran = subprocess.run(
+            [python, script, module, folder], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
+        )
+        if ran.returncode:
+            said = ran.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"]
+            raise UserError(
+                f"{module} could not be run by {python}: {said[-1]}; {INTERPRETER} can name "
+                "another Python"
+            )
+        answers = np.load(os.path.join(folder, "answers.npy"))
+    trace = made.net.trace(nd.array(images))
+    ours = (trace.scale_logits if answers.ndim == 3 else trace.logits).asnumpy()
+    if ours.shape != answers.shape:
+        raise UserError(f"{module} answers {answers.shape}, and the net {ours.shape}")
+    return {"difference": float(abs(ours - answers).max()), "largest": float(abs(answers).max())}
