@@ -46,6 +46,7 @@ def test_shares_of_boxes_that_lie_well() -> None:
     found = located(Net(), Known(), mx.cpu())
     assert found["box_holds_region"] == pytest.approx(2 / 3)  # not the third
     assert found["box_centre_in_region"] == pytest.approx(2 / 3)  # not the second
+    assert found["box_2_holds_region"] == 1 and found["box_3_holds_region"] == pytest.approx(2 / 3)
 
 
 def test_without_boxes_or_regions_there_is_nothing_to_say() -> None:

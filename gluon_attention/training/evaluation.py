@@ -81,7 +81,7 @@ def measure(
 
 
 def located(net: Any, batches: Any, device: mx.Context) -> Means:
-    """How well the last box of each image lies, where a split knows what it should hold.
+    """How well boxes lie, of every scale and the last, where a split knows what they should hold.
 
     `batches.regions()` gives left, top, right and bottom of the place that matters in each image,
     (N, 4), in [-1, 1] of the image. No network is ever trained on them.
@@ -93,16 +93,18 @@ def located(net: Any, batches: Any, device: mx.Context) -> Means:
         boxes = net.trace(nd.array(images, ctx=device)).boxes
         if isinstance(boxes, list):  # of one scale: there are none
             return {}
-        found.append(boxes[:, -1].asnumpy())
-    boxes = np.concatenate(found)
-    middle, half = boxes[:, :2], boxes[:, 2:]
-    low, high = regions[:, :2], regions[:, 2:]
+        found.append(boxes.asnumpy())
+    boxes = np.concatenate(found)  # (N, K - 1, 3)
+    middle, half = boxes[..., :2], boxes[..., 2:]
+    low, high = regions[:, None, :2], regions[:, None, 2:]
     holds = (middle - half <= low) & (high <= middle + half)
     hits = (low <= middle) & (middle <= high)
-    return {
-        "box_holds_region": float(holds.all(axis=1).mean()),
-        "box_centre_in_region": float(hits.all(axis=1).mean()),
-    }
+    means = {}
+    for name, good in (("holds_region", holds), ("centre_in_region", hits)):
+        shares = good.all(axis=2).mean(axis=0)
+        means.update({f"box_{scale}_{name}": float(s) for scale, s in enumerate(shares, 2)})
+        means[f"box_{name}"] = float(shares[-1])
+    return means
 
 
 def accumulated(shards: Shards, parts: int) -> Iterator[Shards]:
