@@ -41,6 +41,7 @@ setup(
         "protobuf<3.21",  # mxboard's generated code is older than protobuf 4
         "matplotlib",
         "Pillow",
+        "scipy",  # reads the lists of Stanford Dogs
         "tqdm",
     ],
     # MXNet itself is a choice between two builds that must never be installed together.

@@ -158,24 +158,22 @@ def patch_tiles(image: np.ndarray, trace: Any, index: int, channel: Optional[int
     answers = nd.softmax(trace.step_logits[index]).asnumpy()
     gray = np.repeat(cv2.cvtColor(base, cv2.COLOR_RGB2GRAY)[..., None], 3, axis=2)
     grow = base.shape[1] / width
-    blank = np.full_like(base, 70)
-    way, tiles = [], [tile(np.concatenate([base, blank, blank]), f"image {width}x{height}")]
-    for step, boxes in enumerate(looks):
-        middles, halves = (
-            (boxes[:, :2] + 1) / 2 * (width, height),
-            boxes[:, 2:] / 2 * (width, height),
-        )
-        corners = np.concatenate([middles - halves, middles + halves], axis=1)
-        seen, cell = blank.copy(), base.shape[1] // len(boxes)
-        for number, corner in enumerate(corners):
-            shown = cv2.resize(_seen(image, corner, side), (cell, min(cell, len(base))))
-            seen[: len(shown), number * cell : (number + 1) * cell] = shown
-        way.append(middles[0] * grow)
+    blank, cell = np.full_like(base, 70), base.shape[1] // looks.shape[1]
+    strip = np.full((cell, *base.shape[1:]), 70, np.uint8)
+    tiles = [tile(np.concatenate([base, strip, blank]), f"image {width}x{height}")]
+    corners = np.concatenate([looks[..., :2] - looks[..., 2:], looks[..., :2] + looks[..., 2:]], 2)
+    corners = (corners + 1) / 2 * ([width, height] * 2)  # pixels
+    way = (corners[:, 0, :2] + corners[:, 0, 2:]) / 2
+    for step, boxes in enumerate(corners):
+        seen = strip.copy()
+        for number, box in enumerate(boxes):
+            patch = cv2.resize(_seen(image, box, side), (cell, cell))
+            seen[:, number * cell : (number + 1) * cell] = patch
         share = cv2.resize(shares[step], gray.shape[1::-1], interpolation=cv2.INTER_NEAREST)
         over = heat(gray, share / max(share.max(), 1e-6))
         best = answers[step].argmax()
+        marked = _mark(base, boxes * grow, way[: step + 1] * grow)
         label = f"{step + 1}: {best} {100 * answers[step, best]:.0f} %"
-        marked = _mark(base, corners * grow, np.array(way))
         tiles.append(tile(np.concatenate([marked, seen, over]), label))
     return tiles
 

@@ -34,6 +34,7 @@ MAY_IMPORT = {
 PLAIN = ("mxnet", "numpy", "cv2")
 OUTSIDE = {"ops": PLAIN, "datasets": PLAIN, "zoo.registry": PLAIN, "parameters": PLAIN}
 OUTSIDE.update(errors=(), files=())
+OUTSIDE["datasets.stanford_dogs"] = (*PLAIN, "scipy")  # reads .mat files
 
 
 def imports(tree: ast.AST, module: str, package: bool = False) -> Iterator[str]:

@@ -64,7 +64,9 @@ class Dogs(Config):
         "runs/features", "folder that keeps what a frozen one sees; none if empty", decides=False
     )
     test_features: bool = setting(False, "test with kept features too, not with images")
-    patch: int = setting(96, "side of the patches in pixels; of the images a quarter", low=16)
+    patch: int = setting(96, "side of the patches in pixels", low=16)
+    size: int = setting(0, "side of the images; four patches if 0", low=0)
+    stem_stride: int = setting(1, "of the first convolution; 0 for the backbone's own", low=0)
     patches: int = setting(2, "patches of a glimpse, each twice as wide as the one before", low=1)
     start_size: int = setting(2, "side of the first, in quarters of the image's", choices=(1, 2, 4))
     glimpses: int = setting(3, "glimpses", low=1)
@@ -90,6 +92,7 @@ class Dogs(Config):
 def network(config: Dogs, classes: int) -> Any:
     """The glimpse network of stage 2."""
     same = "patch patches start_size glimpses regions hidden location policy std dropout frozen"
+    same += " size stem_stride"
     options = {name: getattr(config, name) for name in same.split()}
     if config.backbone:
         options["backbone"] = config.backbone
@@ -117,8 +120,8 @@ def keep_backbone(folder: str, file: str) -> None:
 
 
 def data(config: Dogs, batch_size: int, part: Tuple[int, int], augment: bool) -> Any:
-    """Images whose quarter is a patch."""
-    size = 4 * config.patch
+    """Images that glimpses are cut from."""
+    size = config.size or 4 * config.patch
     same = dict(size=size, seed=config.seed, validation=config.validation, part=part)
     if config.dataset == "detail":
         return detail(batch_size, coarse=size // 3, **same)

@@ -18,13 +18,20 @@ class Eye(gluon.HybridBlock):
         patch: side of a view in pixels.
         sides: half the sides of a glimpse's windows; the image spans -1 to 1.
         stem_stride: of the first convolution; 0 for what it has.
+        size: side of the images in pixels; others are seen as well, but not as sharply.
     """
 
     def __init__(
-        self, backbone: str, patch: int, sides: Tuple[float, ...], stem_stride: int, **kwargs: Any
+        self,
+        backbone: str,
+        patch: int,
+        sides: Tuple[float, ...],
+        stem_stride: int,
+        size: int,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.patch, self.sides, self.stem = patch, sides, stem_stride  # half sides of windows
+        self.patch, self.sides, self.stem, self.size = patch, sides, stem_stride, size
         with self.name_scope():
             self.backbone = build_backbone(backbone, stem_stride=stem_stride)
         self.channels = self.backbone.channels
@@ -35,7 +42,7 @@ class Eye(gluon.HybridBlock):
 
     def level(self, F: Any, images: Any, side: float) -> Any:
         """The images as fine as a window of half that side needs them."""
-        pitch = (round(4 * side),) * 2
+        pitch = (max(1, round(side * self.size / self.patch)),) * 2
         if pitch == (1, 1):
             return images
         return F.Pooling(images, kernel=pitch, stride=pitch, pool_type="avg")

@@ -47,9 +47,10 @@ class Mind(gluon.HybridBlock):
         with self.name_scope():
             self.core = Core("lstm", hidden, in_units=patches * channels, prefix="core_")
             self.first = nn.Conv2D(1, 1, in_channels=channels, prefix="first_", **plain)
-            self.region = nn.Conv2D(width, 1, in_channels=channels, prefix="region_", **plain)
-            self.state = nn.Dense(width, in_units=hidden, prefix="state_", **plain)
-            self.weigh = nn.Conv2D(1, 1, in_channels=width, prefix="weigh_", **plain)
+            if glimpses > 1:
+                self.region = nn.Conv2D(width, 1, in_channels=channels, prefix="region_", **plain)
+                self.state = nn.Dense(width, in_units=hidden, prefix="state_", **plain)
+                self.weigh = nn.Conv2D(1, 1, in_channels=width, prefix="weigh_", **plain)
             self.answer = nn.Dense(classes, in_units=hidden, flatten=False, prefix="answer_")
             self.baseline = nn.Dense(1, in_units=hidden, flatten=False, prefix="baseline_")
             self.drop = nn.Dropout(dropout)
@@ -66,7 +67,7 @@ class Mind(gluon.HybridBlock):
         """
         areas = F.contrib.AdaptiveAvgPooling2D(context, output_size=(self.regions,) * 2)
         areas = detach(F, areas) if self.drawn else areas
-        known = self.region(areas)  # (N, width, R, R)
+        known = self.region(areas) if self.glimpses > 1 else None  # (N, width, R, R)
         state = F.slice_axis(F.zeros_like(F.flatten(context)), axis=1, begin=0, end=1)
         state = F.broadcast_axis(state, axis=1, size=self.core.state_width)
         hiddens, means, locations, shares = [self._hidden(F, state)], [], [], []

@@ -1,0 +1,186 @@
+"""How the glimpse network learns: by which gradients, in which mode, from what."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from gluon_attention import get_model
+from gluon_attention.deploy.weights import load_backbone
+from gluon_attention.zoo.backbones import backbone
+from gluon_attention.zoo.glimpse import Trace
+from gluon_attention.zoo.resolutions import Resolutions
+from gluon_attention.zoo.step_classification import StepClassification
+
+import numpy as np
+import pytest
+from mxnet import autograd, init, nd
+from mxnet.gluon.model_zoo import vision
+
+SMALL = dict(classes=5, backbone="tiny", patch=16, hidden=8)
+
+
+def small(**options: Any) -> Any:
+    net = get_model("glimpse_mobilenet_v2", **{**SMALL, **options})
+    net.initialize(init.Xavier(magnitude=6))
+    net.trace(images_of(1))
+    return net
+
+
+def images_of(count: int, side: int = 64) -> nd.NDArray:
+    return nd.array(np.random.randn(count, 3, side, side))
+
+
+def sigmoid(x: float) -> float:
+    return 1 / (1 + np.exp(-x))
+
+
+def test_gradients_pass_through_locations() -> None:
+    """Of all answers in the weights that choose locations, against differences."""
+    net = small(glimpses=2, overlap=8)
+    features, weights = net.remember(images_of(2)) * 5, nd.random.normal(shape=(2, 2, 5))
+    first = net.mind.first.weight
+    way = nd.random.normal(shape=first.shape)
+
+    def value() -> nd.NDArray:
+        return (net.trace(features).step_logits * weights).sum()
+
+    with autograd.record():
+        found = value()
+    found.backward()
+    wanted, eps = (first.grad() * way).sum().asscalar(), 2e-3
+    start, ends = first.data().copy(), []
+    for sign in (1, -1):
+        first.set_data(start + sign * eps * way)
+        ends.append(value().asscalar())
+    np.testing.assert_allclose((ends[0] - ends[1]) / (2 * eps), wanted, rtol=0.05, atol=1e-3)
+    assert abs(wanted) > 1e-3
+
+
+def test_gradients_reach_locations_through_pixels() -> None:
+    net = small()
+    with autograd.record():
+        total = net.trace(images_of(2)).logits.square().sum()
+    total.backward()
+    for name in ("first", "weigh", "state", "region"):
+        assert getattr(net.mind, name).weight.grad().norm().asscalar() > 0, name
+
+
+def test_drawn_locations_learn_by_the_probability_of_what_was_drawn() -> None:
+    """Also where what was drawn lies outside of the image and was clipped."""
+    net = SimpleNamespace(classes=2, std=0.5, mind=SimpleNamespace(drawn=True))
+    means, noise = nd.array([[[0.2, 0.9], [0.0, 0.0]]]), nd.array([[[0.1, 0.8], [-0.3, 0.0]]])
+    means.attach_grad()
+    logits = nd.array([[[0.0, 2.0], [1.0, 0.0]]])
+    task = StepClassification(net, weight=0.1)
+
+    def sample(images: Any) -> Any:
+        baselines = nd.array([[0.25, 0.5]])
+        trace = Trace(logits[:, -1], logits, (means + noise).clip(-1, 1), means, baselines, 0, 0, 0)
+        return trace, noise
+
+    net.sample = sample
+    with autograd.record():
+        losses = task.loss(None, nd.array([1], dtype="int32"))
+    losses["reinforce"].backward()
+    earned = np.array([sigmoid(2.0), sigmoid(-1.0)]) - [0.25, 0.5]
+    wanted = -0.1 * earned[None, :, None] * noise.asnumpy() / 0.5**2
+    np.testing.assert_allclose(means.grad.asnumpy(), wanted, rtol=1e-4)
+    np.testing.assert_allclose(losses["baseline"].asnumpy(), [(earned**2).mean()], rtol=1e-5)
+    missed = -np.log([sigmoid(2.0), sigmoid(-1.0)]).mean()
+    np.testing.assert_allclose(losses["classify"].asnumpy(), [missed], rtol=1e-5)
+    right = StepClassification(net, reward="right")
+    assert right.rewards(sample(0)[0], nd.array([0])).asnumpy().tolist() == [[1, 1]]
+
+
+@pytest.mark.parametrize("kind", [dict(location="sampled"), dict(policy="random")], ids=str)
+def test_drawn_locations_get_no_gradient_of_the_answers(kind: dict) -> None:
+    net, images = small(**kind), images_of(4)
+    with autograd.record():
+        trace, noise = net.sample(images)
+        total = trace.step_logits.square().sum()
+    total.backward()
+    assert net.mind.first.weight.grad().norm().asscalar() == 0
+    wanted = (trace.means + noise).clip(-1, 1).asnumpy()
+    np.testing.assert_allclose(trace.locations.asnumpy(), wanted, atol=1e-6)
+    assert np.ptp(trace.locations.asnumpy()) > 0.1
+    probabilities = net.predict(images, samples=2).asnumpy()
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-4)
+
+
+def test_policies_for_comparison() -> None:
+    assert (small(policy="center").trace(images_of(1)).locations.asnumpy() == 0).all()
+    random = small(policy="random", reach=0.3)
+    places = random.sample(images_of(8))[0].locations.asnumpy()
+    assert 0.1 < abs(places).max() <= 0.3 and places.std() > 0.05
+    task = random.objective(SimpleNamespace(label_smoothing=0.0, reward="right"))
+    scores = task.scores(images_of(4), nd.array([0, 1, 2, 3], dtype="int32"))
+    assert list(scores) == ["accuracy", "accuracy_1", "accuracy_2", "accuracy_3", "cross_entropy"]
+    assert all(score.shape == (4,) for score in scores.values())
+
+
+def test_a_frozen_visual_network_stays_in_inference_mode(hybridize: bool) -> None:
+    net, images = small(), images_of(4)
+    net.hybridize(hybridize)
+    before = {n: p.data().asnumpy() for n, p in net.eye.collect_params().items()}
+    with autograd.record():
+        training = net.trace(images)
+        total = training.logits.sum()
+    total.backward()
+    nd.waitall()
+    trace = net.trace(images)
+    np.testing.assert_allclose(training.logits.asnumpy(), trace.logits.asnumpy(), atol=1e-5)
+    for name, parameter in net.eye.collect_params().items():
+        assert parameter.grad_req == "null"
+        np.testing.assert_array_equal(parameter.data().asnumpy(), before[name])
+
+
+def test_a_finer_stem_keeps_its_weights(tmp_path: Any) -> None:
+    whole, file = vision.get_model("resnet18_v1"), str(tmp_path / "w.params")
+    whole.initialize()
+    whole(images_of(1, 32))
+    whole.save_parameters(file)
+    fine, view = backbone("resnet18_v1", stem_stride=1), images_of(1, 48)
+    load_backbone(fine, file)
+    assert fine(view).shape == (1, 512, 3, 3)
+    stem = whole.features[0].weight.data()
+    wanted = nd.Convolution(view, stem, kernel=(7, 7), pad=(3, 3), num_filter=64, no_bias=True)
+    np.testing.assert_allclose(fine.layers[0](view).asnumpy(), wanted.asnumpy(), atol=1e-5)
+
+
+def test_memories_are_exact_at_their_positions_and_bilinear_between() -> None:
+    net, images = small(patches=1, policy="random", glimpses=1), images_of(1)
+    features, (_, grid) = net.remember(images), net.memories()
+    steps = np.linspace(-grid["reach"], grid["reach"], grid["shape"][1])
+
+    def seen(noise: Any, at: nd.NDArray) -> np.ndarray:
+        return net.episode(at, nd.array([[noise]])).step_logits.asnumpy()
+
+    for noise in ([steps[0], steps[3]], [steps[4], steps[2]]):
+        np.testing.assert_allclose(seen(noise, features), seen(noise, images), atol=1e-4)
+    field = features[:, :, -(grid["shape"][1] ** 2) :].reshape((1, 128, 5, 5))
+    place = [(steps[1] + steps[2]) / 2, steps[2]]
+    between = (field[:, :, 2, 1] + field[:, :, 2, 2]) / 2
+    copied = nd.broadcast_axis(between.expand_dims(2), axis=2, size=25)
+    same = nd.concat(features[:, :, :-25], copied, dim=2)
+    np.testing.assert_allclose(seen(place, features), seen(place, same), atol=1e-5)
+
+
+def test_the_first_stage_has_a_head_for_every_combination(hybridize: bool) -> None:
+    glimpses = small(patches=3, start_size=1, frozen=False)
+    net = Resolutions(glimpses.eye, classes=5, reach=0.5, width=8)
+    net.body.heads.initialize()
+    images, labels = images_of(4), nd.array([0, 1, 2, 3], dtype="int32")
+    net.trace(images)
+    net.hybridize(hybridize)
+    assert net.body.sets == [(0, 1, 2), (0, 1), (0, 2), (1, 2)]
+    trace = net.trace(images)
+    assert trace.head_logits.shape == (4, 4, 5)
+    np.testing.assert_allclose(net(images).asnumpy(), trace.logits.asnumpy(), atol=1e-5)
+    task = net.objective(SimpleNamespace(label_smoothing=0.1))
+    with autograd.record():
+        total = task.loss(images, labels)["classify"].sum()
+    total.backward()
+    assert glimpses.eye.backbone.layers[0].weight.grad().norm().asscalar() > 0
+    names = ["accuracy", "accuracy_123", "accuracy_12", "accuracy_13", "accuracy_23"]
+    assert list(task.scores(images, labels)) == names
