@@ -233,7 +233,7 @@ def test_cut_off_and_foreign_records(tmp_path):
     with pytest.raises(UserError, match="record 0, is cut off or not where"):
         Records(path)
     path.with_suffix(".idx").write_text("zero\n")
-    with pytest.raises(UserError, match="train.idx is not an index"):
+    with pytest.raises(UserError, match="train.idx must have lines of key"):
         Records(path)
     writer = mx.recordio.MXIndexedRecordIO(str(path.with_suffix(".idx")), str(path), "w")
     header = mx.recordio.IRHeader(0, 0.0, 0, 0)

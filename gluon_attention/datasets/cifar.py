@@ -238,7 +238,7 @@ def _names(path: Path, classes: int) -> Sequence[str]:
     """Names of the classes, or their numbers when the list is not there."""
     if not path.is_file():
         return [str(index) for index in range(classes)]
-    names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    names = [line.strip() for line in files.text_lines(path) if line.strip()]
     if len(names) != classes:
         raise UserError(f"{path} names {len(names)} classes; there are {classes}")
     return names

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..errors import UserError
 from .batches import Batches, Splits, hold_out, recorded
-from .files import missing
+from .files import missing, text_lines
 from .image_folder import Files, decode, picture_batches
 from .view import IMAGENET_MEAN, IMAGENET_STD, View
 
@@ -101,21 +101,29 @@ def read_birds(folder: Path) -> Birds:
     classes = lists["classes"]
     if not images or not classes:
         raise missing(folder, "any image in images.txt or any class in classes.txt")
+    for file in images.values():
+        if Path(file).is_absolute() or ".." in Path(file).parts:
+            raise UserError(f"{folder}/images.txt: {file!a} is not below images/; copy it again")
     place = {number: label for label, number in enumerate(classes)}
 
     def column(name: str) -> Any:
         return (lists[name][number] for number in images)
 
     try:
+        boxes = np.array([[float(x) for x in value.split()] for value in column("bounding_boxes")])
+        if boxes.shape != (len(images), 4) or not np.isfinite(boxes).all():
+            raise ValueError("a box is not four numbers")
         return Birds(
             Files([folder / "images" / file for file in images.values()]),
             np.array([place[number] for number in column("image_class_labels")]),
-            np.array([bool(int(value)) for value in column("train_test_split")]),
-            np.array([value.split() for value in column("bounding_boxes")], float).reshape(-1, 4),
+            np.array([("0", "1").index(value) == 1 for value in column("train_test_split")]),
+            boxes,
             tuple(name.partition(".")[2] or name for name in classes.values()),
         )
     except (ValueError, KeyError) as error:
-        raise UserError(f"the lists of {folder} do not fit together: {error}; copy them") from None
+        raise UserError(
+            f"the lists of {folder} do not fit together: {ascii(str(error))}; copy them again"
+        ) from None
 
 
 def regions(birds: Birds, rows: np.ndarray, view: View) -> np.ndarray:
@@ -136,9 +144,14 @@ def _read(path: Path) -> Dict[str, str]:
     """The rest of every line by its first word."""
     if not path.is_file():
         raise missing(path.parent, f"{path.name} of CUB-200-2011")
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = text_lines(path)
     pairs = [line.split(maxsplit=1) for line in lines if line.strip()]
     short = [number for number, pair in enumerate(pairs) if len(pair) < 2]
     if short:
         raise UserError(f"line {short[0] + 1} of {path} is not '<number> <value>'; copy it again")
-    return {number: value.strip() for number, value in pairs}
+    rest = {number: value.strip() for number, value in pairs}
+    if len(rest) < len(pairs):
+        seen = [number for number, _ in pairs]
+        twice = next(number for number in seen if seen.count(number) > 1)
+        raise UserError(f"{path} has two lines that begin with {twice}; copy it again")
+    return rest

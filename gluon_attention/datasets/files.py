@@ -10,7 +10,7 @@ import lzma
 import urllib.request
 import zlib
 from pathlib import Path
-from typing import Dict, Optional, Sequence
+from typing import Dict, List, Optional, Sequence
 
 from ..errors import UserError
 from ..files import written_aside
@@ -30,8 +30,9 @@ def manifest(folder: Path) -> Optional[Dict[str, str]]:
     path = folder / MANIFEST
     if not path.is_file():
         return None
+    content = content_of(path)
     try:
-        files = json.loads(path.read_text(encoding="utf-8"))["files"]
+        files = json.loads(content.decode())["files"]
         return {name: entry["sha256"] for name, entry in files.items()}
     except (ValueError, KeyError, TypeError, AttributeError):
         raise UserError(f"{path} is not a list of files with their sha256; make it again") from None
@@ -42,7 +43,7 @@ def read(folder: Path, name: str, sha1: str) -> bytes:
     path = find(folder, name)
     if path is None:
         raise missing(folder, f"{name} (or .gz, .xz)")
-    packed = path.read_bytes()
+    packed = content_of(path)
     sample = manifest(folder)
     if sample is not None and sample.get(path.name) != hashlib.sha256(packed).hexdigest():
         raise UserError(f"{path} is not the file that {folder / MANIFEST} lists; copy it again")
@@ -56,6 +57,22 @@ def read(folder: Path, name: str, sha1: str) -> bytes:
             "SHA-1; download it again"
         )
     return content
+
+
+def content_of(path: Path) -> bytes:
+    """The bytes of a file that somebody may have locked away."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}; copy it again") from None
+
+
+def text_lines(path: Path) -> List[str]:
+    """The lines of a text file."""
+    try:
+        return content_of(path).decode().splitlines()
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is not text in UTF-8; copy it again") from None
 
 
 def write(path: Path, content: bytes) -> None:

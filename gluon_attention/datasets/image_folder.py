@@ -28,9 +28,10 @@ class Files(NamedTuple):
     def content(self, row: int) -> bytes:
         try:
             return self.paths[row].read_bytes()
-        except OSError as error:
+        except (OSError, ValueError) as error:  # a name can hold what no name may
+            reason = getattr(error, "strerror", error)
             raise UserError(
-                f"cannot read {self.name(row)}: {error.strerror}; replace it or take it out"
+                f"cannot read {self.name(row)}: {reason}; replace it or take it out"
             ) from None
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..errors import UserError
 from .batches import Batches, Splits, hold_out, recorded
+from .files import text_lines
 from .image_folder import Files, picture_batches, scan
 from .records import Records
 from .view import IMAGENET_MEAN, IMAGENET_STD, View, centre_view
@@ -99,8 +100,8 @@ def read_synsets(folder: Path) -> Dict[str, str]:
     path = folder / "synsets.txt"
     if not path.is_file():
         return {}
-    lines = [line.split(maxsplit=1) for line in path.read_text(encoding="utf-8").splitlines()]
-    if not lines or not all(lines):
+    lines = [line.split(maxsplit=1) for line in text_lines(path)]
+    if not lines or not all(lines) or len({line[0] for line in lines}) < len(lines):
         raise UserError(f"{path} must have one line '<wnid> <name>' for each class")
     return {line[0]: line[-1].strip() for line in lines}
 

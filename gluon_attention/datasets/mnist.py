@@ -12,6 +12,7 @@ what others use, and `pieces` changes it.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import NamedTuple, Optional, Tuple
 
@@ -226,7 +227,7 @@ def _read_idx(folder: Path, name: str, axes: int) -> np.ndarray:
     content = files.read(folder, name, FILES[name][0])
     header = 4 + 4 * axes
     shape = tuple(int(n) for n in np.frombuffer(content[4:header].ljust(4 * axes, b"\0"), ">u4"))
-    if content[:4] != bytes([0, 0, 8, axes]) or len(content) != header + np.prod(shape):
+    if content[:4] != bytes([0, 0, 8, axes]) or len(content) != header + math.prod(shape):
         raise UserError(
             f"{folder / name} is not an IDX file of {axes} axes of bytes, or is cut off"
         )

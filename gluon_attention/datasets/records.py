@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import os
 import struct
+import warnings
 from pathlib import Path
-from typing import List
+from typing import Any, List
 
 import numpy as np
 
 from ..errors import UserError
 
+CLASSES = 2**20  # more than anybody has
 MAGIC = struct.pack("<I", 0xCED7230A)
 LABELLED = struct.Struct("<IfQQ")  # how many labels follow (0: the next one), label, two ids
 
@@ -30,14 +32,11 @@ class Records:
             raise UserError(
                 f"{path} needs {index.name} beside it; data/prepare_imagenet.py makes both"
             )
-        try:
-            table = np.loadtxt(index, dtype=np.int64, ndmin=2).reshape(-1, 2)
-        except ValueError:
-            raise UserError(
-                f"{index} is not an index of records: lines of key and offset"
-            ) from None
+        table = _table(index, np.int64, "lines of key and offset", ndmin=2)
         order = np.argsort(table[:, 1])
         self.keys, begins = table[order, 0], table[order, 1]
+        if begins[0] < 0 or len(set(begins)) + len(set(self.keys)) < 2 * len(table):
+            raise UserError(f"{index} has a key or an offset twice, or one below 0; make it again")
         self.bounds = np.append(begins, path.stat().st_size)
         self.file = os.open(path, os.O_RDONLY)
         self.labels = self._labels()
@@ -51,16 +50,19 @@ class Records:
 
     def content(self, row: int) -> bytes:
         record = self._record(int(self.bounds[row]), int(self.bounds[row + 1]), row)
+        if len(record) < LABELLED.size:
+            raise UserError(f"{self.name(row)} is cut off; pack the file again")
         return record[LABELLED.size + 4 * LABELLED.unpack_from(record)[0] :]
 
     def _labels(self) -> np.ndarray:
         """Labels from `im2rec`'s .lst when it is there, which saves a look at every record."""
         listed = self.path.with_suffix(".lst")
         if listed.is_file():
-            table = np.loadtxt(listed, usecols=(0, 1), delimiter="\t", comments=None, ndmin=2)
-            by_key = dict(zip(table[:, 0].astype(int), table[:, 1].astype(int)))
+            layout = dict(usecols=(0, 1), delimiter="\t", comments=None, ndmin=2)
+            table = _table(listed, float, "lines of key, label and name", **layout)
+            by_key = dict(zip(table[:, 0], table[:, 1]))
             if all(key in by_key for key in self.keys):
-                return np.array([by_key[key] for key in self.keys])
+                return self._whole(np.array([by_key[key] for key in self.keys]))
         labels = []
         for row, begin in enumerate(self.bounds[:-1]):
             head = self._read(int(begin), 8 + LABELLED.size + 4, row)
@@ -68,7 +70,15 @@ class Records:
             labels.append(
                 struct.unpack_from("<f", head, 8 + LABELLED.size)[0] if several else label
             )
-        return np.array(labels).astype(np.int64)
+        return self._whole(np.array(labels))
+
+    def _whole(self, labels: np.ndarray) -> np.ndarray:
+        """Labels as whole numbers of classes, if that is what they are."""
+        for row in np.flatnonzero(~((labels >= 0) & (labels < CLASSES) & (labels % 1 == 0))):
+            raise UserError(
+                f"{self.name(row)} has the label {labels[row]}; labels are whole numbers from 0"
+            )
+        return labels.astype(np.int64)
 
     def _read(self, begin: int, length: int, row: int) -> bytes:
         data = os.pread(self.file, length, begin)
@@ -93,3 +103,16 @@ class Records:
                 raise UserError(f"{self.name(row)} is cut off; pack the file again")
             at += 8 + (length + 3) // 4 * 4
         return MAGIC.join(parts)
+
+
+def _table(path: Path, kind: Any, layout: str, **options: Any) -> np.ndarray:
+    """Numbers of a text file, at least one row of two."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of an empty file, which is refused below
+            table = np.loadtxt(path, dtype=kind, **options)
+    except (OSError, ValueError, OverflowError):
+        table = np.empty((0, 0))
+    if not table.size or table.shape[1] != 2 or not np.isfinite(table).all():
+        raise UserError(f"{path} must have {layout}; make it again")
+    return table
