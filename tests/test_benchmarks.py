@@ -165,8 +165,21 @@ def test_tables_show_the_latest_figures() -> None:
     assert "1.25 %" in accuracy and "| 10 | 0.50 %" in accuracy and "2.50" not in accuracy
 
 
+def test_scales_of_every_seed_are_shown() -> None:
+    metrics = {"accuracy_1": "25", "accuracy": "90.625", "side_2": "55", "cross_entropy": "7"}
+    known = [row(metric=m, value=v, seed=s) for s in "01" for m, v in metrics.items()]
+    drawn = tables.rendered("<!-- results:scales -->\n<!-- end -->", known).splitlines()
+    assert drawn[3] == "| ram_28 | mnist | 0 | 2 | 25.0 | - | - | 90.6 | - | - | 55.0 | - |"
+    assert len(drawn) == 6
+
+
+def test_a_command_is_told_without_places() -> None:
+    told = load("scales").command("train/a.py --log-dir=/x -j 2 --backbone-weights /w --lr 1 --b=c")
+    assert told == "python train/a.py --backbone-weights=FILE --lr 1 --b=c"
+
+
 def test_unknown_table_is_refused() -> None:
-    with pytest.raises(ValueError, match="no table 'sped'; there are accuracy, speed"):
+    with pytest.raises(ValueError, match="no table 'sped'; there are accuracy, speed, scales"):
         tables.rendered("<!-- results:sped -->\n<!-- end -->", [])
 
 

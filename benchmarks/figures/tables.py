@@ -12,7 +12,9 @@ _BLOCK = re.compile(r"(<!-- results:(\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 def latest(rows: Sequence[Row]) -> List[Row]:
     """The last row of each figure: later measurements replace earlier ones."""
-    keyed = {(r.name, r.dataset, r.metric, r.against, r.samples, r.machine): r for r in rows}
+    keyed = {
+        (r.name, r.dataset, r.metric, r.against, r.samples, r.machine, r.seed): r for r in rows
+    }
     return list(keyed.values())
 
 
@@ -56,9 +58,26 @@ def speed_table(rows: Sequence[Row]) -> str:
     return markdown(header, lines)
 
 
+def scales_table(rows: Sequence[Row]) -> str:
+    """What every scale of a network that zooms in answers, and how its last box lies."""
+    shown = {f"accuracy_{scale}": f"scale {scale}" for scale in (1, 2, 3)}
+    shown.update(
+        accuracy="all", box_holds_region="box holds it", box_centre_in_region="box hits it"
+    )
+    shown.update(side_2="side 2", side_3="side 3")
+    runs: Dict[Tuple[str, ...], Dict[str, str]] = {}
+    for r in rows:
+        if r.metric in shown:
+            run = runs.setdefault((r.name, r.dataset, r.seed, r.epochs), {})
+            run[r.metric] = f"{float(r.value):.1f}"
+    lines = [[*run, *(known.get(metric, "-") for metric in shown)] for run, known in runs.items()]
+    return markdown(["network", "data", "seed", "epochs", *shown.values()], lines)
+
+
 TABLES: Dict[str, Callable[[Sequence[Row]], str]] = {
     "accuracy": accuracy_table,
     "speed": speed_table,
+    "scales": scales_table,
 }
 
 

@@ -1,0 +1,71 @@
+"""Add what runs of RA-CNN found on their test images to results.csv, from their result.json.
+
+python benchmarks/scales.py "racnn_mobilenet_v2, tiny backbone" detail runs/detail-0 runs/detail-1
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Any, Dict, List
+
+from figures import rows
+from figures.flags import Parser
+
+METRICS = ("accuracy", "box", "side")
+HIDDEN = ("--log-dir", "--data-dir", "--num-gpus", "--workers", "-j", "--backbone-weights")
+
+
+def of_run(name: str, dataset: str, folder: Path) -> List[rows.Row]:
+    """A row for every score of a run that was taken to its end."""
+    result = json.loads((folder / "result.json").read_text())
+    config = json.loads((folder / "config.json").read_text())
+    settings: Dict[str, Any] = config["settings"]
+    known = dict(
+        seed=settings["seed"],
+        epochs=settings["epochs"],
+        parameters=result["parameters"],
+        command=command(result["command"]),
+    )
+    if config["commit"]:
+        known["commit"] = config["commit"]
+    return [
+        rows.measured(name, dataset, metric, 100 * value, "%", **known)
+        for metric, value in result["test"].items()
+        if metric.startswith(METRICS)
+    ]
+
+
+def command(line: str) -> str:
+    """The command of a run without what differs from machine to machine."""
+    words, kept = shlex.split(line), ["python"]
+    while words:
+        word = words.pop(0)
+        flag = word.split("=")[0]
+        if flag in HIDDEN:
+            if "=" not in word and words:
+                words.pop(0)
+            if flag == "--backbone-weights":
+                kept.append("--backbone-weights=FILE")
+        else:
+            kept.append(word)
+    return shlex.join(kept)
+
+
+def main() -> None:
+    """Do what the flags say."""
+    parser = Parser(description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser.add_argument("name", help="what the rows call the network")
+    parser.add_argument("dataset", help="and its data")
+    parser.add_argument("runs", nargs="+", type=Path, help="folders of runs")
+    flags = parser.parse_args(sys.argv[1:])
+    try:
+        rows.append([row for run in flags.runs for row in of_run(flags.name, flags.dataset, run)])
+    except (OSError, ValueError, KeyError) as error:
+        parser.error(str(error))
+
+
+if __name__ == "__main__":
+    main()
