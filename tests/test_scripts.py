@@ -97,10 +97,38 @@ def test_a_type_that_a_network_cannot_train_in_is_refused(tmp_path):
     assert done.returncode == 2 and "trains in float32, not --dtype bfloat16" in done.stderr
 
 
-def test_bfloat16(tmp_path, tiny_cifar):
-    flags = "--shape slim --epochs 1 -b 16 --dtype bfloat16"
-    done = start("cifar10_train.py", tmp_path, "--data-dir", str(tiny_cifar), *flags.split())
-    assert done.returncode == 0, done.stderr
+def test_bfloat16_is_near_float32(tmp_path, tiny_cifar):
+    losses = []
+    for dtype in ("float32", "bfloat16"):
+        flags = f"--shape slim --epochs 1 -b 16 --lr 0.01 --dtype {dtype} --name {dtype}"
+        done = start("cifar10_train.py", tmp_path, "--data-dir", str(tiny_cifar), *flags.split())
+        assert done.returncode == 0, done.stderr
+        history = (tmp_path / dtype / "history.csv").read_text().splitlines()
+        losses.append(float(next(csv.DictReader(history))["train/cross_entropy"]))
+    assert losses[0] != losses[1] and abs(losses[0] - losses[1]) < 0.02 * losses[0], losses
+
+
+FEATURE_PRODUCTS = """
+import mxnet as mx
+from gluon_attention import get_model
+from gluon_attention.training.prepare import lower_precision
+
+lower_precision("bfloat16", [mx.cpu()])
+graph = get_model("cifar_residual_attention56_slim")(mx.sym.var("images")).get_internals()
+_, types, _ = graph.infer_type(images="float32")
+products = [t for n, t in zip(graph.list_outputs(), types) if "elemwise_mul" in n]
+convolutions = [t for n, t in zip(graph.list_outputs(), types) if "conv" in n and "_fwd" in n]
+print(len(products), set(products), set(convolutions))
+"""
+
+
+def test_products_of_features_stay_in_float32():
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FEATURE_PRODUCTS], capture_output=True, text=True
+    )
+    assert "3 {<class 'numpy.float32'>} {dtype([('bfloat16'" in done.stdout, (
+        done.stdout + done.stderr
+    )
 
 
 def test_options_of_ram(tmp_path):

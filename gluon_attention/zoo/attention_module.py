@@ -165,7 +165,7 @@ class AttentionModule(gluon.HybridBlock):
             mask = blocked(F, mask, self._channels)
         mask = self.gate(mask + trunk if self._fuse else mask)
         mask = self._activate(F, mask)  # (N, C, H, W)
-        weighted = blocked(F, mask * trunk, self._channels)
+        weighted = blocked(F, F.elemwise_mul(mask, trunk), self._channels)
         if self._options.attention == "residual":
             weighted = trunk + weighted
         return self.after(weighted), mask
