@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import datetime
 import io
 import json
 import os
 import resource
 import subprocess
 import sys
+import time
 from typing import Any, Dict, List, Optional, Sequence
 
 import numpy as np
@@ -32,6 +34,7 @@ class Monitor:
         self.folder, self.epochs, self.steps = folder, config.epochs, steps
         self.bar: Optional[tqdm] = None
         self.events = None
+        self.began = 0.0  # when this epoch did; epochs before a run was stopped tell nothing of now
         if folder:
             remove_leftovers(folder)
             write_text(
@@ -42,6 +45,7 @@ class Monitor:
 
     def begin(self, epoch: int) -> None:
         """An epoch starts."""
+        self.began = time.monotonic()
         if self.folder:
             self.bar = tqdm(
                 total=self.steps,
@@ -72,7 +76,9 @@ class Monitor:
         shown = ", ".join(
             f"{name} {value:.4g}" for name, value in record.items() if name != "epoch"
         )
-        print(f"epoch {record['epoch']}/{self.epochs}: {shown}", flush=True)
+        rest = (self.epochs - record["epoch"]) * (time.monotonic() - self.began)
+        left = f", {datetime.timedelta(seconds=round(rest))} left" if rest else ""
+        print(f"epoch {record['epoch']}/{self.epochs}: {shown}{left}", flush=True)
         write_text(os.path.join(self.folder, "history.csv"), _table(history))
         self._scalars("validation", scores, step)
         self._scalars("speed", {"images_per_second": record["images_per_second"]}, step)
