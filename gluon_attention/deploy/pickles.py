@@ -7,13 +7,13 @@ file that wants anything else to be called.
 
 from __future__ import annotations
 
-import pickletools
-from typing import Any, BinaryIO, Callable, Dict, List
+import struct
+from typing import Any, BinaryIO, Callable, Dict, List, Tuple
 
 from ..errors import UserError
 
 LIMIT = 8 << 20  # bytes of a pickle; a network of a thousand layers takes one or two million
-MOST = 3_000_000  # steps of a pickle, each of which may take a hundred bytes of memory
+MOST = 2_000_000  # steps of a pickle, each of which may take a hundred bytes of memory
 
 
 class Name:
@@ -72,31 +72,26 @@ class Interpreter:
         """The object of the next pickle; what is wrong with it is a ValueError."""
         self.stack, self.below, self.memo = [], [], {}
         try:
-            for count, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
-                if opcode.name == "STOP":
+            for _ in range(MOST):
+                code = _exactly(stream, 1)
+                if code == _STOP:
                     return self.stack.pop()
-                if count > MOST:
-                    break
-                self.step(opcode.name, argument)
+                if code not in _CODES:
+                    raise ValueError(f"{code!r} is nothing that torch.save writes")
+                argument, step = _CODES[code]
+                step(self, argument(stream))
         except (LookupError, TypeError, OverflowError, AttributeError) as error:
             raise ValueError(str(error)) from None
         raise ValueError("it is too long for a network")
 
-    def step(self, opcode: str, argument: Any) -> None:
-        if opcode in _VALUES:
-            self.stack.append(argument)
-        elif opcode in _FRESH:
-            self.stack.append(_FRESH[opcode]())
-        elif opcode in _TUPLES:
-            count = _TUPLES[opcode]
-            items = tuple(self.stack[-count:])
-            if len(items) < count:
-                raise ValueError("a tuple lacks items")
-            self.stack[-count:] = [items]
-        elif opcode in _OPERATIONS:
-            _OPERATIONS[opcode](self, argument)
-        elif opcode not in ("PROTO", "FRAME"):
-            raise ValueError(f"{opcode} is nothing that torch.save writes")
+    def push(self, value: Any) -> None:
+        self.stack.append(value)
+
+    def group(self, count: int) -> None:
+        items = tuple(self.stack[-count:])
+        if len(items) < count:
+            raise ValueError("a tuple lacks items")
+        self.stack[-count:] = [items]
 
     def mark(self, _: Any) -> None:
         self.below.append(self.stack)
@@ -142,8 +137,8 @@ class Interpreter:
         elif not isinstance(target, Instance):
             raise ValueError("items are given to what holds none")
 
-    def name(self, words: str) -> None:
-        self.stack.append(Name(words.replace(" ", ".")))
+    def name(self, path: str) -> None:
+        self.stack.append(Name(path))
 
     def stacked_name(self, _: Any) -> None:
         name, module = self.stack.pop(), self.stack.pop()
@@ -203,37 +198,84 @@ _CALLS = {
     "copyreg._reconstructor": _reconstructed,
     "copy_reg._reconstructor": _reconstructed,
 }
-_VALUES = frozenset(
-    "BININT BININT1 BININT2 LONG1 LONG4 BINFLOAT BINUNICODE SHORT_BINUNICODE BINUNICODE8 BINSTRING "
-    "SHORT_BINSTRING BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8".split()
-)
-_FRESH: Dict[str, Callable[[], Any]] = {
-    "NONE": lambda: None,
-    "NEWTRUE": lambda: True,
-    "NEWFALSE": lambda: False,
-    "EMPTY_TUPLE": tuple,
-    "EMPTY_DICT": dict,
-    "EMPTY_LIST": list,
-}
-_TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
-_OPERATIONS: Dict[str, Callable[[Interpreter, Any], None]] = {
-    "MARK": Interpreter.mark,
-    "POP": Interpreter.pop,
-    "POP_MARK": lambda machine, _: machine.above().clear(),
-    "BINPUT": Interpreter.put,
-    "LONG_BINPUT": Interpreter.put,
-    "MEMOIZE": Interpreter.put,
-    "BINGET": Interpreter.get,
-    "LONG_BINGET": Interpreter.get,
-    "TUPLE": Interpreter.bundle,
-    "APPEND": Interpreter.append,
-    "APPENDS": lambda machine, _: machine.extend(machine.above()),
-    "SETITEM": Interpreter.setitem,
-    "SETITEMS": lambda machine, _: machine.fill(machine.above()),
-    "GLOBAL": Interpreter.name,
-    "STACK_GLOBAL": Interpreter.stacked_name,
-    "BINPERSID": Interpreter.persist,
-    "NEWOBJ": Interpreter.new,
-    "REDUCE": Interpreter.call,
-    "BUILD": Interpreter.build,
+Argument = Callable[[BinaryIO], Any]
+Step = Callable[[Interpreter, Any], None]
+
+
+def _exactly(stream: BinaryIO, count: int) -> bytes:
+    found = stream.read(count)
+    if len(found) < count:
+        raise ValueError("it ends in the middle")
+    return found
+
+
+def _number(form: str) -> Argument:
+    size = struct.calcsize(form)
+    return lambda stream: struct.unpack(form, _exactly(stream, size))[0]
+
+
+def _sized(form: str, made: Callable[[bytes], Any]) -> Argument:
+    """What follows its own length."""
+    size = _number(form)
+    return lambda stream: made(_exactly(stream, size(stream)))
+
+
+def _always(value: Any) -> Argument:
+    return lambda stream: value
+
+
+def _path(stream: BinaryIO) -> str:
+    module, name = stream.readline(), stream.readline()
+    return f"{module.decode().strip()}.{name.decode().strip()}"
+
+
+def _long(raw: bytes) -> int:
+    return int.from_bytes(raw, "little", signed=True)
+
+
+_STOP, _nothing = b".", _always(None)
+_push, _put, _get = Interpreter.push, Interpreter.put, Interpreter.get
+# What torch.save writes with any of pickle's protocols from 2.
+_CODES: Dict[bytes, Tuple[Argument, Step]] = {
+    b"\x80": (_number("<B"), lambda machine, _: None),
+    b"\x95": (_number("<Q"), lambda machine, _: None),
+    b"N": (_nothing, _push),
+    b"\x88": (_always(True), _push),
+    b"\x89": (_always(False), _push),
+    b"K": (_number("<B"), _push),
+    b"M": (_number("<H"), _push),
+    b"J": (_number("<i"), _push),
+    b"G": (_number(">d"), _push),
+    b"\x8a": (_sized("<B", _long), _push),
+    b"X": (_sized("<I", bytes.decode), _push),
+    b"\x8c": (_sized("<B", bytes.decode), _push),
+    b"U": (_sized("<B", lambda raw: raw.decode("latin-1")), _push),
+    b"T": (_sized("<I", lambda raw: raw.decode("latin-1")), _push),
+    b"B": (_sized("<I", bytes), _push),
+    b"C": (_sized("<B", bytes), _push),
+    b")": (_always(()), _push),
+    b"}": (lambda stream: {}, _push),
+    b"]": (lambda stream: [], _push),
+    b"(": (_nothing, Interpreter.mark),
+    b"0": (_nothing, Interpreter.pop),
+    b"1": (_nothing, lambda machine, _: machine.above().clear()),
+    b"q": (_number("<B"), _put),
+    b"r": (_number("<I"), _put),
+    b"\x94": (_nothing, _put),
+    b"h": (_number("<B"), _get),
+    b"j": (_number("<I"), _get),
+    b"\x85": (_always(1), Interpreter.group),
+    b"\x86": (_always(2), Interpreter.group),
+    b"\x87": (_always(3), Interpreter.group),
+    b"t": (_nothing, Interpreter.bundle),
+    b"a": (_nothing, Interpreter.append),
+    b"e": (_nothing, lambda machine, _: machine.extend(machine.above())),
+    b"s": (_nothing, Interpreter.setitem),
+    b"u": (_nothing, lambda machine, _: machine.fill(machine.above())),
+    b"c": (_path, Interpreter.name),
+    b"\x93": (_nothing, Interpreter.stacked_name),
+    b"Q": (_nothing, Interpreter.persist),
+    b"\x81": (_nothing, Interpreter.new),
+    b"R": (_nothing, Interpreter.call),
+    b"b": (_nothing, Interpreter.build),
 }
