@@ -30,7 +30,7 @@ class Case(NamedTuple):
     shape: Tuple[int, int, int]
     classes: int
     networks: Dict[str, str]
-    options: Dict[str, Sequence[int]] = {}  # of our network
+    options: Dict[str, Any] = {}  # of our network
     settings: Dict[str, Any] = {}  # of its task
 
 
@@ -48,6 +48,12 @@ def _racnn(size: int) -> Case:
     return Case((3, size, size), 200, networks, dict(crops=(size // 2, size // 2)), settings)
 
 
+def _glimpse(patch: int) -> Case:
+    """Three glimpses of two patches; the visual network is fixed."""
+    networks = {"ours": "glimpse_resnet50", "torch": f"glimpse:{patch}"}
+    return Case((3, 4 * patch, 4 * patch), 120, networks, dict(patch=patch))
+
+
 CASES = {
     "residual92": _case(
         "cifar_residual_attention92", "residual_attention:92", "cifar_residualattentionnet92"
@@ -58,6 +64,8 @@ CASES = {
     "ram28": _case("ram_28", "recurrent_attention:28", shape=(1, 28, 28)),
     "racnn": _racnn(448),
     "racnn128": _racnn(128),
+    "glimpse": _glimpse(96),
+    "glimpse32": _glimpse(32),
 }
 
 
@@ -129,7 +137,7 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
         parser.error("--smoke figures mean nothing, so --write refuses them")
     if flags.smoke:
         flags.cases, flags.batches, flags.rounds, flags.seconds = (
-            ["residual56", "ram28", "racnn128"],
+            ["residual56", "ram28", "racnn128", "glimpse32"],
             [2],
             2,
             0.05,

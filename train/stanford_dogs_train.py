@@ -63,6 +63,7 @@ class Dogs(Config):
     features: str = setting(
         "runs/features", "folder that keeps what a frozen one sees; none if empty", decides=False
     )
+    overlap: int = setting(4, "positions that features are kept at, in a window's half side", low=1)
     test_features: bool = setting(False, "test with kept features too, not with images")
     patch: int = setting(96, "side of the patches in pixels", low=16)
     size: int = setting(0, "side of the images; four patches if 0", low=0)
@@ -82,7 +83,7 @@ class Dogs(Config):
     visual_lr: float = setting(1e-4, "highest learning rate of stage 1", low=0)
     epochs: int = setting(100, "passes over the training set in stage 2", low=1)
     batch_size: int = setting(32, "images a device and step", "-b", low=1)
-    workers: int = setting(2, "threads that decode", "-j", low=1, decides=False)
+    workers: int = setting(2, "threads that decode", "-j", low=1, high=512, decides=False)
     validation: int = setting(1200, "training images kept to choose the best epoch", low=1)
     optimizer: str = setting("adam", "optimizer", choices=("sgd", "nag", "adam", "lamb"))
     lr: float = setting(1e-4, "highest learning rate of stage 2", "--learning-rate", low=0)
@@ -92,7 +93,7 @@ class Dogs(Config):
 def network(config: Dogs, classes: int) -> Any:
     """The glimpse network of stage 2."""
     same = "patch patches start_size glimpses regions hidden location policy std dropout frozen"
-    same += " size stem_stride"
+    same += " size stem_stride overlap"
     options = {name: getattr(config, name) for name in same.split()}
     if config.backbone:
         options["backbone"] = config.backbone

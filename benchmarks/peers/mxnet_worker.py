@@ -22,7 +22,8 @@ def ours(case: Dict[str, Any]) -> Ready:
     import gluon_attention
     from gluon_attention.training.config import Config
 
-    options = {name: tuple(value) for name, value in case.get("options", {}).items()}
+    given = case.get("options", {}).items()
+    options = {name: tuple(v) if isinstance(v, list) else v for name, v in given}
     net = gluon_attention.get_model(case["network"], classes=case["classes"], **options)
 
     def moves() -> List[Move]:

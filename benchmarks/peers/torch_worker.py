@@ -6,6 +6,7 @@ import sys
 from typing import Any, Callable, Dict, Iterable, List, Tuple
 
 import torch
+import torch_glimpse
 import torch_ra_cnn
 import torch_recurrent_attention
 import torch_residual_attention
@@ -24,6 +25,10 @@ def build(network: str, classes: int) -> Tuple[torch.nn.Module, List[Move]]:
     if family == "recurrent_attention":
         net = torch_recurrent_attention.build(int(size), classes=classes)
         return net, [(net.parameters(), of_outputs(torch_recurrent_attention.loss))]
+    if family == "glimpse":
+        net = torch_glimpse.build(int(size), classes)
+        moved = [p for p in net.parameters() if p.requires_grad]
+        return net, [(moved, of_outputs(torch_glimpse.loss))]
     assert family == "ra_cnn", network
     net = torch_ra_cnn.build(int(size), classes)
     boxes = list(net.apns.parameters())
@@ -64,7 +69,7 @@ def setup(case: Dict[str, Any], compiled: bool) -> Ready:
         for _ in range(steps):
             look(images)
 
-    parameters = sum(p.numel() for p in net.parameters())
+    parameters = sum(p.numel() for p in net.parameters() if p.requires_grad)
     version = f"torch {torch.__version__}" + (" compiled" if compiled else "")
     return Ready(train if training else infer, parameters, version)
 

@@ -129,7 +129,7 @@ class GlimpseNet(AttentionNet):
         super().__init__(body, **kw)
         self.classes, self.std = classes, std
         # Positions a side that features are remembered at: neighbours overlap alike at all scales.
-        self.grids = tuple(2 * round(overlap / (4 * side)) + 1 for side in self.eye.sides)
+        self.grids = tuple(2 * max(1, round(overlap / (4 * side))) + 1 for side in self.eye.sides)
         recall = Recalled(self.mind, self.eye, self.grids)
         self._recall = lambda: recall  # not a child: its parameters are those of the body already
 
