@@ -187,7 +187,14 @@ def test_impossible_patches_are_refused(pair: Tuple[int, int]) -> None:
 
 @pytest.mark.parametrize(
     "option",
-    [{"location": "x"}, {"policy": "x"}, {"regions": 1}, {"reach": 2.0}, {"std": 0.0}],
+    [
+        {"location": "x"},
+        {"policy": "x"},
+        {"regions": 1},
+        {"reach": 2.0},
+        {"std": 0.0},
+        {"overlap": 0},
+    ],
     ids=str,
 )
 def test_senseless_options_are_refused(option: dict) -> None:

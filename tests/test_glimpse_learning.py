@@ -148,6 +148,14 @@ def test_a_finer_stem_keeps_its_weights(tmp_path: Any) -> None:
     np.testing.assert_allclose(fine.layers[0](view).asnumpy(), wanted.asnumpy(), atol=1e-5)
 
 
+def test_the_middle_alone_can_be_remembered() -> None:
+    net, images = small(policy="center", overlap=0), images_of(2)
+    features = net.remember(images)
+    assert features.shape == (2, 128, 4 + 1 + 1)
+    one, other = net.trace(images), net.trace(features)
+    np.testing.assert_allclose(one.logits.asnumpy(), other.logits.asnumpy(), atol=1e-4)
+
+
 def test_memories_are_exact_at_their_positions_and_bilinear_between() -> None:
     net, images = small(patches=1, policy="random", glimpses=1), images_of(1)
     features, (_, grid) = net.remember(images), net.memories()

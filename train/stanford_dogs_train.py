@@ -63,7 +63,9 @@ class Dogs(Config):
     features: str = setting(
         "runs/features", "folder that keeps what a frozen one sees; none if empty", decides=False
     )
-    overlap: int = setting(4, "positions that features are kept at, in a window's half side", low=1)
+    overlap: int = setting(
+        4, "positions that features are kept at, in a window's side; 0: the middle", low=0
+    )
     test_features: bool = setting(False, "test with kept features too, not with images")
     patch: int = setting(96, "side of the patches in pixels", low=16)
     size: int = setting(0, "side of the images; four patches if 0", low=0)

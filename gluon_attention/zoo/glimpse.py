@@ -129,7 +129,8 @@ class GlimpseNet(AttentionNet):
         super().__init__(body, **kw)
         self.classes, self.std = classes, std
         # Positions a side that features are remembered at: neighbours overlap alike at all scales.
-        self.grids = tuple(2 * max(1, round(overlap / (4 * side))) + 1 for side in self.eye.sides)
+        steps = (max(1, round(overlap / (4 * side))) if overlap else 0 for side in self.eye.sides)
+        self.grids = tuple(2 * count + 1 for count in steps)
         recall = Recalled(self.mind, self.eye, self.grids)
         self._recall = lambda: recall  # not a child: its parameters are those of the body already
 
@@ -204,7 +205,8 @@ class GlimpseNet(AttentionNet):
         if "reach" not in memory:
             middle = nd.zeros((len(images), 2), ctx=images.context)
             return see(self.eye.window(nd, level, middle, side)).reshape((0, 0, -1))
-        steps = np.linspace(-memory["reach"], memory["reach"], memory["shape"][1])
+        cells = memory["shape"][1]
+        steps = memory["reach"] * np.linspace(-1, 1, cells) if cells > 1 else [0.0]
         for place in ((x, y) for y in steps for x in steps):
             where = nd.tile(nd.array([place], ctx=images.context), (len(images), 1))
             seen = see(self.eye.window(nd, level, where, side))
@@ -255,10 +257,12 @@ def _builder(name: str) -> Any:
         ):
             if value not in accepted:
                 raise UserError(f"{option} must be one of {', '.join(accepted)}, not {value!r}")
-        if min(glimpses, overlap, hidden) < 1 or regions < 2 or patch < 16 or std <= 0:
+        if min(glimpses, hidden) < 1 or regions < 2 or patch < 16 or std <= 0:
             raise UserError(
-                "glimpses, overlap and hidden must be 1 or more, regions 2, patch 16, std above 0"
+                "glimpses and hidden must be 1 or more, regions 2, patch 16, and std above 0"
             )
+        if overlap < 0 or overlap == 0 and policy != "center":
+            raise UserError("overlap must be 1 or more: only policy='center' can do with 0")
         if reach is not None and not 0 < reach <= 1:
             raise UserError(f"reach must be above 0 and at most 1, not {reach}")
         eye = Eye(backbone, patch, sides, stem_stride, size or 4 * patch)
