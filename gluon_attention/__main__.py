@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from typing import Optional, Sequence
 
-from .commands import convert, evaluate, explain, launch, names, predict
+from .commands import convert, evaluate, explain, export, launch, names, predict
 from .training.config import Parser, command
 
-VERBS = (names, predict, evaluate, explain, convert, launch)  # in the order of --help
+VERBS = (names, predict, evaluate, explain, export, convert, launch)  # in the order of --help
 
 
 def parser() -> argparse.ArgumentParser:

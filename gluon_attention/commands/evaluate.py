@@ -3,29 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import inspect
 import json
-import os
 from types import SimpleNamespace
-from typing import Any, Dict, NamedTuple, Sequence
+from typing import Any, Dict
 
-from .. import datasets, runtime
-from ..datasets.batches import DATASETS
-from ..datasets.mnist import TASKS
+from .. import runtime
 from ..deploy.models import Model
 from ..errors import UserError
 from ..training.config import Config
 from ..training.evaluation import measure
 from ..training.prepare import lower_precision, prepare
+from .data import add_data, load
 from .model import add_verb, opened
-
-
-class Split(NamedTuple):
-    """What a network is measured on."""
-
-    batches: Any
-    classes: Sequence[str]
-    data: Dict[str, Any]  # name and options of the function that made it
 
 
 def add_parser(verbs: Any) -> None:
@@ -38,13 +27,10 @@ def add_parser(verbs: Any) -> None:
         "ram_cluttered_60 --data-dir data/mnist",
         "net.params --name cifar_residual_attention56 --dataset cifar10 --data-dir data/cifar10",
     )
-    names = sorted(set(DATASETS) - {"mnist"} | {f"mnist-{task}" for task in TASKS})
-    parser.add_argument("--dataset", choices=names, help="that of the training, if it is known")
-    parser.add_argument("--data-dir", help="folder of the data set; that of the run, if it is one")
+    add_data(parser)
     parser.add_argument("--split", choices=("test", "validation"), default="test")
     parser.add_argument("--batch-size", "-b", type=int, help="images a device and step")
     parser.add_argument("--samples", "-m", type=int, help="episodes averaged, if it draws them")
-    parser.add_argument("--seed", type=int, help="of the validation images and drawn locations")
 
 
 def run(flags: argparse.Namespace) -> None:
@@ -57,12 +43,7 @@ def run(flags: argparse.Namespace) -> None:
     config = settings(model, flags)
     if config.dtype != "float32":
         lower_precision(config.dtype, devices)
-    split = load(model, flags, config, config.batch_size * len(devices))
-    if len(split.classes) != model.net.classes:
-        raise UserError(
-            f"the network tells {model.net.classes} classes apart and the data set has "
-            f"{len(split.classes)}; choose another --dataset"
-        )
+    split = load(model, flags, config.batch_size * len(devices), flags.split)
     prepare(model.net, SimpleNamespace(validation=split.batches), devices, sync_bn=False)
     task = model.net.objective(config)
     found = measure(model.net, task, split.batches, devices, config.seed)
@@ -74,42 +55,6 @@ def settings(model: Model, flags: argparse.Namespace) -> SimpleNamespace:
     known = {**vars(Config()), "samples": 10, **model.settings}
     said = {k: getattr(flags, k) for k in ("batch_size", "samples", "seed")}
     return SimpleNamespace(**{**known, **{k: v for k, v in said.items() if v is not None}})
-
-
-def load(
-    model: Model, flags: argparse.Namespace, config: SimpleNamespace, batch_size: int
-) -> Split:
-    """The split that the flags name, of the data set of the training where they name none."""
-    source = model.source or {}
-    name, options = source.get("name"), dict(source.get("options") or {})
-    if flags.dataset:
-        asked, _, task = flags.dataset.partition("-")
-        options = options if asked == name else {}
-        name = asked
-        options.update({"task": task} if task else {})
-    if name not in DATASETS:
-        raise UserError("which data set it was trained on is not known: add --dataset")
-    if flags.seed is not None:
-        options["seed"] = flags.seed
-    accepted = inspect.signature(DATASETS[name]).parameters
-    if "size" in accepted:
-        options.setdefault("size", model.view.size)
-    root = flags.data_dir or model.settings.get("data_dir")
-    if "root" in accepted:
-        if not root:
-            raise UserError("add --data-dir, the folder of the data set; data/README.md has more")
-        if not os.path.isdir(root):
-            raise UserError(f"--data-dir {root} is no folder; data/README.md says what it holds")
-        options["root"] = root
-    if name == "imagenet" and flags.split == "test" and not _trains(root):
-        return Split(*datasets.imagenet_val(root, batch_size, size=options["size"]), {"name": name})
-    splits = DATASETS[name](batch_size=batch_size, **options)
-    return Split(getattr(splits, flags.split), splits.classes, splits.source)
-
-
-def _trains(root: str) -> bool:
-    """Whether a folder like ImageNet's has training pictures too."""
-    return any(os.path.exists(os.path.join(root, name)) for name in ("train", "train.rec"))
 
 
 def show(found: Dict[str, Any], as_json: bool) -> None:

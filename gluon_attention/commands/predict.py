@@ -37,11 +37,12 @@ def run(flags: argparse.Namespace) -> None:
     if flags.top < 1:
         raise UserError(f"--top must be a whole number above 0, not {flags.top}")
     model = opened(flags)
-    device = next(iter(model.net.collect_params().values())).list_ctx()[0]
     model.net.hybridize()
     for batch in batches(pictures(flags.images), BATCH):
         inputs = np.stack([model.view(picture) for _, picture in batch])
-        found = probabilities(model.net, nd.array(inputs, ctx=device), flags.samples).asnumpy()
+        found = probabilities(
+            model.net, nd.array(inputs, ctx=model.device), flags.samples
+        ).asnumpy()
         for (path, _), shares in zip(batch, found):
             best = np.argsort(-shares, kind="stable")[: flags.top]
             show(path, [(model.classes[k], int(k), float(shares[k])) for k in best], flags.json)

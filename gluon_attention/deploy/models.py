@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import replace
-from typing import Any, Dict, NamedTuple, Optional, Sequence
+from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple
 
 import mxnet as mx
 from mxnet.base import MXNetError
@@ -34,6 +34,15 @@ class Model(NamedTuple):
     view: View  # how pictures become inputs
     source: Optional[Dict[str, Any]]  # the data set that it was trained on and its options
     settings: Dict[str, Any]  # of the run, if it is one
+
+    @property
+    def shape(self) -> Tuple[int, int, int]:
+        """Channels, height and width of an input."""
+        return len(self.view.mean), self.view.size, self.view.size
+
+    @property
+    def device(self) -> mx.Context:
+        return next(iter(self.net.collect_params().values())).list_ctx()[0]
 
 
 class Told(NamedTuple):
@@ -136,16 +145,16 @@ def _model(
         raise UserError(f"{len(names)} class names do not fit the {net.classes} of the network")
     if len(names) != net.classes:
         names = [str(number) for number in range(net.classes)]
-    view = _view(name, told, data)
-    shape = len(view.mean), view.size, view.size
+    view, source = _view(name, told, data), data.get("source")
+    model = Model(net, name, list(names), view, source, settings)
     try:
-        net(mx.sym.var("images")).infer_shape_partial(images=(1, *shape))
+        net(mx.sym.var("images")).infer_shape_partial(images=(1, *model.shape))
     except MXNetError:
         raise UserError(
-            f"{name} as it is built here takes no images of shape {shape}: "
+            f"{name} as it is built here takes no images of shape {model.shape}: "
             "say --size, --mean and --std of those that it was trained on"
         ) from None
-    return Model(net, name, list(names), view, data.get("source"), settings)
+    return model
 
 
 def _view(name: str, told: Told, data: Dict[str, Any]) -> View:

@@ -1,0 +1,114 @@
+"""`export`: a network as files that need no line of this package."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+from typing import Any, Dict, List
+
+import mxnet as mx
+import numpy as np
+
+from ..deploy.export import as_graph, export_onnx, save
+from ..deploy.models import Model
+from ..errors import UserError
+from ..files import write_text
+from .data import add_data, load
+from .model import add_verb, opened, pictures
+
+
+def add_parser(verbs: Any) -> None:
+    parser = add_verb(
+        verbs,
+        "export",
+        "write files that MXNet alone or onnxruntime can load",
+        run,
+        "ram_28 -o ram --onnx",
+        "runs/cifar10-cifar_residual_attention92 -o net --onnx --trace",
+        "runs/cub-racnn_mobilenet_v2 -o birds --int8 --calibrate photos/",
+    )
+    parser.add_argument("-o", "--output", required=True, metavar="PREFIX", help="of all file names")
+    parser.add_argument("--onnx", action="store_true", help="PREFIX.onnx too, for any batch size")
+    parser.add_argument("--int8", action="store_true", help="PREFIX-int8 too, in 8 bits for CPUs")
+    parser.add_argument("--trace", action="store_true", help="give what it attends to, not logits")
+    parser.add_argument("--untrained", action="store_true", help="random weights, to try its speed")
+    parser.add_argument(
+        "--calibrate",
+        nargs="+",
+        metavar="IMAGE",
+        help="pictures for --int8; validation images of the data set without it",
+    )
+    parser.add_argument("--images", type=int, default=64, metavar="N", help="of them, at most")
+    add_data(parser)
+
+
+def run(flags: argparse.Namespace) -> None:
+    if os.path.isdir(flags.output) or flags.output.endswith(os.sep):
+        raise UserError(f"-o {flags.output} is a folder; add the beginning of a file name to it")
+    if flags.images < 1:
+        raise UserError(f"--images must be a whole number above 0, not {flags.images}")
+    if flags.int8 and flags.trace:
+        raise UserError("--int8 has logits only; leave out --trace")
+    model = opened(flags, untrained=flags.untrained)
+    model.net.trace(mx.nd.zeros((1, *model.shape), ctx=model.device))  # every shape is known then
+    files = save(as_graph(model.net, flags.trace), flags.output)
+    told: Dict[str, Any] = {"files": files}
+    if flags.onnx:
+        files.append(f"{flags.output}.onnx")
+        about = {k: json.dumps(v) for k, v in describe(model).items()}
+        parity = export_onnx(model.net, files[-1], model.shape, flags.trace, about)
+        told["onnx"] = parity and parity._asdict()
+    if flags.int8:
+        told["int8"] = eight_bits(model, flags, files)
+    files.append(f"{flags.output}.json")
+    write_text(files[-1], json.dumps(describe(model), indent=1))
+    show(told, flags.json)
+
+
+def describe(model: Model) -> Dict[str, Any]:
+    """What someone has to know to use the files; of the shape of a run's `config.json`."""
+    view = dataclasses.asdict(model.view)
+    data = dict(classes=model.classes, mean=model.view.mean, std=model.view.std, view=view)
+    return dict(network=model.net.recipe, data=dict(data, source=model.source))
+
+
+def eight_bits(model: Model, flags: argparse.Namespace, files: List[str]) -> Dict[str, float]:
+    """Write the graph in 8 bits; what that did to the answers."""
+    from ..deploy.int8 import compare, quantize  # it brings a large part of MXNet along
+
+    if flags.calibrate:
+        found: List[np.ndarray] = []
+        for _, picture in pictures(flags.calibrate):
+            found.append(model.view(picture))
+            if len(found) == flags.images:
+                break
+        images = np.stack(found)
+    else:
+        batches = load(model, flags, flags.images, "validation").batches
+        images = np.asarray(next(iter(batches.epoch(0)))[0])[: flags.images]
+    made = save(quantize(as_graph(model.net), images), f"{flags.output}-int8")
+    files += made
+    return dict(compare(model.net, tuple(made), images)._asdict(), images=len(images))
+
+
+def show(told: Dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(told))
+        return
+    for file in told["files"]:
+        print(file)
+    if "onnx" in told:
+        parity = told["onnx"]
+        print(
+            f"onnxruntime differs by {parity['largest']:.1g} of the largest output"
+            if parity
+            else "not compared: onnxruntime is not installed (pip install onnxruntime)"
+        )
+    if "int8" in told:
+        change = told["int8"]
+        print(
+            f"8 bits answer the same on {100 * change['same']:.1f} % of {change['images']} images"
+            f" and move the logits by {100 * change['distance']:.1f} %"
+        )
