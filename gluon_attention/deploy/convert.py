@@ -51,7 +51,10 @@ def convert(
         raise UserError(f"{target} is the file that is read; choose another to write")
     arrays, known = read(source), entry(name)
     layout = layout_of(arrays)
-    wanted = layout.options(arrays) if layout else _gluoncv(arrays)
+    try:
+        wanted = layout.options(arrays) if layout else _gluoncv(arrays)
+    except UserError as error:
+        raise UserError(f"{source} does not fit: {error}") from None
     foreign = set(wanted) - set(options_of(known.name)) - {"classes"}
     if layout and foreign:
         raise UserError(f"{source} is of {layout.origin}, and {known.name} is no such network")

@@ -38,3 +38,10 @@ def agree(origin: str, have: Dict[str, Any], want: Dict[str, Any]) -> None:
     if wrong:
         asked = ", ".join(f"{name}={value!r}" for name, value in want.items())
         raise UserError(f"weights of {origin} give the same numbers only in a net with {asked}")
+
+
+def rows(tensors: Arrays, name: str) -> int:
+    """Of a matrix: how many numbers a layer puts out."""
+    if name not in tensors or len(tensors[name].shape) != 2:
+        raise UserError(f"it has no matrix '{name}', which every such checkpoint has")
+    return tensors[name].shape[0]

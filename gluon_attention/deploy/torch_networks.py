@@ -11,14 +11,14 @@ from ..zoo.attention_module import AttentionModule, MaskLevel
 from ..zoo.ra_cnn import RACNN
 from ..zoo.recurrent_attention import RecurrentAttention
 from ..zoo.residual_attention import ResidualAttention
-from .supply import Arrays, Supply, agree
+from .supply import Arrays, Supply, agree, rows
 from .torch_backbones import backbone_arrays
 
 # Residual attention: `ResidualAttentionModel_56`, `_92`, `_448input` and `_92_32input_update`.
 
 
 def residual_options(tensors: Arrays) -> Dict[str, Any]:
-    return {"classes": tensors["fc.weight"].shape[0], "mask_fusion": "gluoncv"}
+    return {"classes": rows(tensors, "fc.weight"), "mask_fusion": "gluoncv"}
 
 
 def residual_arrays(net: ResidualAttention, supply: Supply, wanted: Dict[str, Any]) -> Arrays:
@@ -112,8 +112,8 @@ def _module_parts(module: AttentionModule) -> Dict[str, str]:
 def recurrent_options(tensors: Arrays) -> Dict[str, Any]:
     names = ("sensor.fc1", "sensor.fc2", "sensor.fc3", "rnn.i2h", "locator.fc")
     return dict(
-        classes=tensors["classifier.fc.weight"].shape[0],
-        widths=tuple(tensors[f"{name}.weight"].shape[0] for name in names),
+        classes=rows(tensors, "classifier.fc.weight"),
+        widths=tuple(rows(tensors, f"{name}.weight") for name in names),
         retina="pixels",
         move="absolute",
     )
@@ -132,10 +132,9 @@ def recurrent_arrays(net: RecurrentAttention, supply: Supply, wanted: Dict[str, 
 
     def both(one: str, other: str, ours: str) -> Arrays:
         """Two layers whose outputs are added are one layer of both inputs."""
-        weights = [supply.array(f"{name}.weight", None, None) for name in (one, other)]
-        biases = [supply.array(f"{name}.bias", None) for name in (one, other)]
-        if weights[0].shape[0] != weights[1].shape[0]:
-            raise UserError(f"'{one}' and '{other}' are added and have other lengths")
+        length = rows(supply.left, f"{one}.weight")
+        weights = [supply.array(f"{name}.weight", length, None) for name in (one, other)]
+        biases = [supply.array(f"{name}.bias", length) for name in (one, other)]
         return {
             f"{ours}.weight": np.concatenate(weights, axis=1),
             f"{ours}.bias": biases[0] + biases[1],
@@ -165,7 +164,7 @@ def recurrent_arrays(net: RecurrentAttention, supply: Supply, wanted: Dict[str, 
 def scales_options(tensors: Arrays) -> Dict[str, Any]:
     mobile = "b1.features.18.0.weight" in tensors
     return dict(
-        classes=tensors["classifier1.weight"].shape[0],
+        classes=rows(tensors, "classifier1.weight"),
         backbone="mobilenetv2_1.0_320" if mobile else "vgg19_bn",
         apn="plain" if mobile else "paper",
         descriptor="scaled",
@@ -207,9 +206,9 @@ def scales_arrays(net: RACNN, supply: Supply, wanted: Dict[str, Any]) -> Arrays:
     for number, apn in enumerate(body.apns):
         last = len(apn.layers) - 1
         for theirs, ours in ((0, last - 1), (2, last)):
-            for kind in ("weight", "bias"):
-                tensor = supply.take(f"apn{number + 1}.{theirs}.{kind}")
-                if theirs == 2:  # they speak of rows before columns
-                    tensor = tensor.array()[[1, 0, 2]]
-                arrays[f"body.apns.{number}.layers.{ours}.{kind}"] = tensor
+            for kind, shape in (("weight", (3, None)), ("bias", (3,))):
+                name = f"apn{number + 1}.{theirs}.{kind}"
+                # They speak of rows before columns.
+                array = supply.array(name, *shape)[[1, 0, 2]] if theirs else supply.take(name)
+                arrays[f"body.apns.{number}.layers.{ours}.{kind}"] = array
     return arrays
