@@ -6,7 +6,7 @@ from typing import Any
 
 from gluon_attention import UserError
 from gluon_attention.deploy.weights import load_backbone
-from gluon_attention.zoo.backbones import backbone
+from gluon_attention.zoo.backbones import backbone, steady
 
 import numpy as np
 import pytest
@@ -113,3 +113,29 @@ def test_frozen_batchnorm_stays_as_it_was_loaded(hybridize: bool) -> None:
 def test_unknown_backbones_are_refused(name: str) -> None:
     with pytest.raises(UserError, match=name):
         backbone(name)
+
+
+@pytest.mark.parametrize("name", ["tiny", "mobilenetv2_0.25"])
+def test_a_steady_twin_trains_as_the_network_predicts(name: str, hybridize: bool) -> None:
+    net, images = settled(backbone(name)), images_of(count=2)
+    net.hybridize(hybridize)
+    twin, gradients = steady(net), []
+    before = {key: p.data().asnumpy() for key, p in net.collect_params().items()}
+    for block, training in ((net, False), (twin, True)):
+        images.attach_grad()
+        with autograd.record(train_mode=training):
+            features = block(images)
+            loss = (features * nd.arange(features.shape[1]).reshape((1, -1, 1, 1))).sum()
+        loss.backward(train_mode=training)
+        gradients.append((features.asnumpy(), images.grad.asnumpy()))
+    for one, other in zip(*gradients):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4 * abs(one).max())
+    for key, parameter in twin.collect_params().items():
+        np.testing.assert_array_equal(parameter.data().asnumpy(), before[key])
+    assert twin.collect_params().keys() == before.keys()
+    assert not any(block is other for block in _batchnorms(net) for other in _batchnorms(twin))
+
+
+def _batchnorms(block: gluon.Block) -> list:
+    found = [block] if isinstance(block, gluon.nn.BatchNorm) else []
+    return found + [b for child in block._children.values() for b in _batchnorms(child)]

@@ -68,9 +68,10 @@ NESTED = {"backbones.0", "heads.0"}
         (partial(RankedScales.grow, scale=0), 0, NESTED),
         (partial(RankedScales.grow, scale=1), 2, NESTED | {"backbones.1", "heads.1"}),
         (partial(RankedScales.locate, scale=0), 1, {"apns.0"}),
-        (partial(RankedScales.locate, scale=1), 3, {"apns.1"}),
-        (RankedScales.classify, 5, ALL),
-        (RankedScales.rank, 6, {"apns.0", "apns.1"}),
+        (partial(RankedScales.rank, last=1), 3, {"apns.0"}),
+        (partial(RankedScales.locate, scale=1), 4, {"apns.1"}),
+        (RankedScales.classify, 7, ALL),
+        (RankedScales.rank, 8, {"apns.0", "apns.1"}),
     ],
 )
 @pytest.mark.parametrize("shared", [False, True])
@@ -98,9 +99,9 @@ def test_stages_are_a_function_of_the_epoch() -> None:
         return ["".join(name[0] + name[-1] for name in task.updates(e)[0].groups) for e in count]
 
     net, answers = small(), "s1s2s3fd"
-    begun = ["s1", "s1", "l2", "s1s2", "s1s2", "l3", "s1s2s3", "s1s2s3"]
-    turns = [answers, answers, "ad", "ad", answers]
-    assert groups(Stages(2, 1, 2), range(13), net) == begun + turns
+    begun = ["s1", "s1", "l2", "s1s2", "s1s2", "a2", "a2", "l3", "s1s2s3", "s1s2s3"]
+    turns = ["a2a3", "a2a3", answers, answers, "a2a3", "a2a3", answers]
+    assert groups(Stages(2, 1, 2), range(17), net) == begun + turns
     assert len(task_of(net, stages=Stages(0, 0, 0)).updates(0)) == 2  # both for every batch
     assert groups(Stages(1, 1, 1), range(3), small(crops=())) == ["s1", "s1fd", "s1fd"]
 
@@ -176,7 +177,7 @@ class Spot:
     def __init__(self, count: int) -> None:
         self.free = gluon.Parameter("free", shape=(count, 3), init="zeros")
         self.free.initialize()
-        self.heads = [self.answer] * 2
+        self.heads, self.backbones = [self.answer] * 2, [gluon.nn.HybridSequential()]
 
     def whole(self, F: Any, images: nd.NDArray) -> nd.NDArray:
         return images
@@ -220,6 +221,6 @@ def test_settings_make_the_task() -> None:
     task = small().objective(config)
     assert (task.margin, task.stages, task.answers.smoothing) == (0.2, Stages(1, 2, 3), 0.1)
     assert {crop.gradient for crop in task.crops} == {"sampler"}
-    assert {group.name: group.lr_scale for group in task.groups()}["attend"] == 0.5
+    assert {group.name: group.lr_scale for group in task.groups()}["attend3"] == 0.5
     with pytest.raises(UserError, match="three"):
         small().objective(SimpleNamespace(label_smoothing=0.0, stages=(1,)))

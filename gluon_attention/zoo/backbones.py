@@ -8,6 +8,8 @@ in the 3x3 convolutions; `mobilenetv2_1.0_320` ends before its last convolution.
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from copy import copy
 from typing import Any, Dict, Iterator
 
 from mxnet import gluon, sym
@@ -84,6 +86,25 @@ def freeze_bn(block: gluon.Block) -> None:
             parameter.grad_req = "null"
     for child in block._children.values():
         freeze_bn(child)
+
+
+def steady(block: gluon.Block) -> gluon.Block:
+    """The same layers over the same parameters, that never move the statistics of BatchNorm.
+
+    What they give while training is what the block gives otherwise. It is for gradients through a
+    network that stands still: outside of training MXNet's BatchNorm is slow to differentiate.
+    """
+    twin = copy(block)
+    known = vars(twin)
+    known["_children"] = OrderedDict()
+    if isinstance(block, gluon.HybridBlock):
+        known.update(_cached_graph=(), _cached_op=None)
+    if isinstance(block, nn.BatchNorm):
+        known["_kwargs"] = dict(block._kwargs, use_global_stats=True)
+    for name, child in block._children.items():
+        other = known["_children"][name] = steady(child)
+        known.update({key: other for key, value in vars(block).items() if value is child})
+    return twin
 
 
 def _tiny() -> nn.HybridSequential:

@@ -1,16 +1,16 @@
 """How a network that looks closer and closer learns what to answer and where to look.
 
-First the scales grow, one after the other: a scale learns to answer, then the APN behind it learns
-to point at the strongest response of its features. Then answers are trained with boxes held still,
-and boxes with everything else held still, in turn. The paper points with features of ImageNet at
-every scale at once; where the response means nothing yet, a box that starts in the wrong place has
-nothing in it that could pull it to the right one.
+First the scales grow, one by one: a scale learns to answer, the boxes so far are ranked, and the
+next APN learns to point at the strongest response. Then answers are trained with boxes held
+still, and boxes with everything else held still, in turn. The paper points with features of
+ImageNet at every scale at once; where the response means nothing yet, a box that starts in the
+wrong place has nothing in it that could pull it to the right one.
 """
 
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, List, NamedTuple, Tuple
+from typing import Any, Iterator, List, NamedTuple, Optional, Tuple
 
 from mxnet import autograd, nd
 
@@ -18,6 +18,7 @@ from ..errors import UserError
 from ..ops.attention_crop import AttentionCrop
 from ..ops.join import join
 from ..training.task import Classification, Group, Losses, Task, Update, cross_entropy
+from .backbones import steady
 
 
 class Stages(NamedTuple):
@@ -25,7 +26,7 @@ class Stages(NamedTuple):
 
     grow: int = 5  # of answers, for each scale
     locate: int = 2  # of the box towards the strongest response, between two scales
-    turn: int = 1  # epochs of answers, then as many of boxes; 0 does both for every batch
+    turn: int = 1  # of ranked boxes, and of answers in between; 0 does both for every batch
 
 
 class RankedScales(Task):
@@ -45,6 +46,7 @@ class RankedScales(Task):
         self.net, self.body, self.margin, self.stages = net, net.body, margin, stages
         self.attend_lr = attend_lr
         self.answers = Classification(net, net.classes, smoothing)
+        self.steady = [steady(backbone) for backbone in net.body.backbones]
         self.crops = [AttentionCrop(size, gradient) for size in net.body.crops]
         for crop in self.crops:
             crop.hybridize()
@@ -67,23 +69,36 @@ class RankedScales(Task):
         found = [Group(f"scale{scale + 1}", blocks) for scale, blocks in enumerate(eyes)]
         found.append(Group("fused", [body.fused]))
         found += [Group(f"locate{scale + 2}", [apn]) for scale, apn in enumerate(body.apns)]
-        if self.crops:  # an optimizer of its own: no momenta of locating
-            found.append(Group("attend", [body.apns], self.attend_lr))
+        for scale, apn in enumerate(body.apns):  # optimizers of their own: no momenta of locating
+            found.append(Group(f"attend{scale + 2}", [apn], self.attend_lr))
         return found
 
     def updates(self, epoch: int) -> List[Update]:
-        (grow, locate, turn), scales = self.stages, self.body.scales
-        begun = scales * grow + (scales - 1) * locate
+        turn, scales = self.stages.turn, self.body.scales
+        for length, update in self._growth():
+            if epoch < length:
+                return [update]
+            epoch -= length
         names = [f"scale{scale + 1}" for scale in range(scales)]
-        answer, rank = Update([*names, "fused"], self.classify), Update("attend", self.rank)
-        if epoch >= begun:
-            if not (turn and self.crops):
-                return [answer, rank] if self.crops else [answer]
-            return [rank if (epoch - begun) // turn % 2 else answer]
-        scale, since = divmod(epoch, grow + locate)
-        if since < grow:
-            return [Update(names[: scale + 1], partial(self.grow, scale=scale))]
-        return [Update(f"locate{scale + 2}", partial(self.locate, scale=scale))]
+        both = [Update([*names, "fused"], self.classify)]
+        if self.crops:
+            both.append(self._ranked(scales - 1))
+        return [both[epoch // turn % len(both)]] if turn else both
+
+    def _growth(self) -> Iterator[Tuple[int, Update]]:
+        """The stages in which scales grow, each with its epochs."""
+        (grow, locate, turn), scales = self.stages, self.body.scales
+        for scale in range(scales):
+            names = [f"scale{coarser + 1}" for coarser in range(scale + 1)]
+            yield grow, Update(names, partial(self.grow, scale=scale))
+            if scale:
+                yield turn, self._ranked(scale)
+            if scale < scales - 1:
+                yield locate, Update(f"locate{scale + 2}", partial(self.locate, scale=scale))
+
+    def _ranked(self, last: int) -> Update:
+        names = [f"attend{scale + 1}" for scale in range(1, last + 1)]
+        return Update(names, partial(self.rank, last=last))
 
     def classify(self, images: nd.NDArray, labels: nd.NDArray) -> Losses:
         """Every answer, with boxes that no gradient reaches."""
@@ -124,31 +139,30 @@ class RankedScales(Task):
             missed = nd.smooth_l1(body.apns[scale](features) - wanted, scalar=1)
         return {f"locate{scale + 2}": missed.sum(axis=1)}
 
-    def rank(self, images: nd.NDArray, labels: nd.NDArray) -> Losses:
-        """How much less than a margin a closer look is surer of the true class.
+    def rank(self, images: nd.NDArray, labels: nd.NDArray, last: Optional[int] = None) -> Losses:
+        """How much less than a margin a closer look is surer of the true class, up to a scale.
 
         The look before is the standard and gets no gradient. Backbones and heads are neither moved
         nor even differentiated: the gradient is taken in the boxes, and goes on from there.
         """
         body, losses, box = self.body, {}, None
-        with autograd.predict_mode():
-            with autograd.pause():
-                features, before = self._look(body.whole(nd, images), labels, 0)
-            for scale, crop in enumerate(self.crops):
-                box = body.box(nd, features.detach(), box, scale)
-                here = box.detach()
-                here.attach_grad()
-                features, sure = self._look(crop(images, here), labels, scale + 1)
-                missing = nd.relu(before - sure + self.margin)
-                (pull,) = autograd.grad(missing, [here], train_mode=False)
-                moved = (box * pull).sum(axis=1)  # has that gradient; the value is of no interest
-                losses[f"rank{scale + 2}"] = moved + (missing - moved).detach()
-                before = sure.detach()
+        with autograd.pause():
+            features, before = self._look(body.whole(nd, images), labels, 0)
+        for scale, crop in enumerate(self.crops[:last]):
+            box = body.box(nd, features.detach(), box, scale)
+            here = box.detach()
+            here.attach_grad()
+            features, sure = self._look(crop(images, here), labels, scale + 1)
+            missing = nd.relu(before - sure + self.margin)
+            (pull,) = autograd.grad(missing, [here])
+            moved = (box * pull).sum(axis=1)  # has that gradient; the value is of no interest
+            losses[f"rank{scale + 2}"] = moved + (missing - moved).detach()
+            before = sure.detach()
         return losses
 
     def _look(self, view: nd.NDArray, labels: nd.NDArray, scale: int) -> Tuple[Any, Any]:
-        """Features, and the probability of the true class (N,)."""
-        features = self.body.features(view, scale)
+        """Features, and the probability of the true class (N,), of a network that stands still."""
+        features = self.steady[0 if len(self.steady) == 1 else scale](view)
         _, logits = self.body.heads[scale](features)
         return features, nd.softmax(logits.astype("float32")).pick(labels)
 
