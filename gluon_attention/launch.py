@@ -97,7 +97,7 @@ def read_hosts(path: str) -> List[str]:
     try:
         with open(path, encoding="utf-8") as file:
             lines = [line.strip() for line in file]
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # not text, or a name that holds what none may
         raise UserError(f"cannot read --hostfile {path}: {error}") from None
     hosts = [line for line in lines if line and not line.startswith("#")]
     if not hosts or any(host.startswith("-") or len(host.split()) > 1 for host in hosts):

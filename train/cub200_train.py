@@ -33,9 +33,11 @@ class Cub(Config):
     model: str = setting("mobilenet_v2", "backbone", choices=("mobilenet_v2", "vgg19"))
     backbone: str = setting("", "any other of Gluon's networks, instead of --model's")
     backbone_weights: str = setting("", "its weights, a .params file; random ones if empty")
-    size: int = setting(448, "side of the images", low=32)
-    crops: Tuple[int, ...] = setting((224, 224), "sides of the crops, one for each scale", low=2)
-    shrink: int = setting(1, "how much smaller than the image the first scale is", low=1)
+    size: int = setting(448, "side of the images", low=32, high=4096)
+    crops: Tuple[int, ...] = setting(
+        (224, 224), "sides of the crops, one for each scale", low=2, high=4096
+    )
+    shrink: int = setting(1, "how much smaller than the image the first scale is", low=1, high=64)
     shared: bool = setting(False, "one backbone for all scales")
     apn: str = setting("light", "network that proposes a box", choices=APNS)
     smallest: float = setting(
@@ -50,7 +52,7 @@ class Cub(Config):
     attend_lr: float = setting(0.1, "rate of the ranked boxes, as a share of --lr", low=0)
     epochs: int = setting(40, "passes over the training set", low=1)
     batch_size: int = setting(8, "images a device and step", "-b", low=1)
-    workers: int = setting(2, "threads that decode", "-j", low=1, decides=False)
+    workers: int = setting(2, "threads that decode", "-j", low=1, high=512, decides=False)
     validation: int = setting(600, "training images kept to choose the best epoch", low=1)
     lr: float = setting(1e-3, "highest learning rate", "--learning-rate", low=0)
     weight_decay: float = setting(5e-4, "weight decay, none on BatchNorm and biases", "--wd", low=0)

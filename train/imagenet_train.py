@@ -19,13 +19,13 @@ DEPTHS = (56, 92, 128, 164, 200, 236, 452)
 class ImageNet(Config):
     num_layers: int = setting(56, "depth of the network", choices=DEPTHS)
     model: str = setting("", "any other network of the zoo, instead of --num-layers")
-    size: int = setting(224, "height and width of the crops", low=32)
+    size: int = setting(224, "height and width of the crops", low=32, high=4096)
     jitter: float = setting(0.4, "change of brightness, contrast and saturation", low=0, high=1)
-    lighting: float = setting(0.1, "change of the colour of light", low=0)
+    lighting: float = setting(0.1, "change of the colour of light", low=0, high=10)
     data_dir: str = setting(
         "data/imagenet", "folder of train and val, see data/README.md", decides=False
     )
-    workers: int = setting(4, "threads that decode", "-j", low=1, decides=False)
+    workers: int = setting(4, "threads that decode", "-j", low=1, high=512, decides=False)
     validation: int = setting(10000, "training images kept to choose the best epoch", low=1)
     epochs: int = setting(120, "passes over the training set", low=1)
     warmup_epochs: float = setting(5.0, "epochs in which the rate rises linearly from 0", low=0)

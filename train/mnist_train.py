@@ -27,9 +27,11 @@ class Mnist(Config):
         "data/mnist", "folder that holds the data set, or gets it by download", decides=False
     )
     task: str = setting("28", "what the digits are shown on", choices=tuple(TASKS))
-    glimpses: int = setting(0, "windows looked at; those of the paper if 0", low=0)
+    glimpses: int = setting(0, "windows looked at; those of the paper if 0", low=0, high=100)
     options: str = setting("", "other options of the network, such as core=lstm,std=0.2")
-    samples: int = setting(10, "episodes averaged to validate and test", "-m", low=1, decides=False)
+    samples: int = setting(
+        10, "episodes averaged to validate and test", "-m", low=1, high=1000, decides=False
+    )
     reward: str = setting(
         "gain",
         "what a glimpse is paid for: what it adds to the log-probability of the label, or, as in "
@@ -37,7 +39,9 @@ class Mnist(Config):
         choices=("gain", "right"),
     )
     start_from: str = setting("", "weights of such a network to start from, a .params file")
-    augment: float = setting(1.0, "how far training digits are moved, turned and scaled", low=0)
+    augment: float = setting(
+        1.0, "how far training digits are moved, turned and scaled", low=0, high=10
+    )
     epochs: int = setting(80, "passes over the training set", low=1)
     batch_size: int = setting(128, "images a device and step", "-b", low=1)
     optimizer: str = setting("adam", "optimizer", choices=("sgd", "nag", "adam", "lamb"))

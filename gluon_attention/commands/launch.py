@@ -9,6 +9,8 @@ from typing import Any
 from ..errors import UserError
 from ..launch import launch, read_hosts
 
+MOST = 1024  # processes of a kind
+
 
 def add_parser(verbs: Any) -> None:
     job = verbs.add_parser(
@@ -27,7 +29,7 @@ def run(flags: argparse.Namespace) -> None:
     words = flags.command[1:] if flags.command[:1] == ["--"] else flags.command
     if not words:
         raise UserError("launch needs a command: gluon-attention launch -n 2 -- python train/...")
-    if flags.workers < 1 or flags.servers < 1:
-        raise UserError("launch needs at least one worker and one server")
+    if not (1 <= flags.workers <= MOST and 1 <= flags.servers <= MOST):
+        raise UserError(f"launch needs one worker and one server at least, and {MOST} at most")
     hosts = read_hosts(flags.hostfile) if flags.hostfile else []
     sys.exit(launch(words, flags.workers, flags.servers, hosts))

@@ -110,14 +110,14 @@ def read_birds(folder: Path) -> Birds:
         return (lists[name][number] for number in images)
 
     try:
-        boxes = np.array([[float(x) for x in value.split()] for value in column("bounding_boxes")])
-        if boxes.shape != (len(images), 4) or not np.isfinite(boxes).all():
+        boxes = [[float(number) for number in value.split()] for value in column("bounding_boxes")]
+        if any(len(box) != 4 or not np.isfinite(box).all() for box in boxes):
             raise ValueError("a box is not four numbers")
         return Birds(
             Files([folder / "images" / file for file in images.values()]),
             np.array([place[number] for number in column("image_class_labels")]),
             np.array([("0", "1").index(value) == 1 for value in column("train_test_split")]),
-            boxes,
+            np.array(boxes),
             tuple(name.partition(".")[2] or name for name in classes.values()),
         )
     except (ValueError, KeyError) as error:

@@ -14,6 +14,8 @@ from typing import Any, Callable, Dict, NoReturn, Optional, Sequence, Tuple, Typ
 
 from ..errors import UserError
 
+THREADS = 512  # that one process is let start
+LARGEST = 10**9  # of any number; more is a slip, and what it leads to hard to understand
 C = TypeVar("C", bound="Config")
 
 
@@ -62,7 +64,12 @@ class Config:
         decides=False,
     )
     workers: int = setting(
-        2, "threads that decode pictures, where there are any", "-j", low=0, decides=False
+        2,
+        "threads that decode pictures, where there are any",
+        "-j",
+        low=0,
+        high=THREADS,
+        decides=False,
     )
     validation: int = setting(5000, "training images kept to choose the best epoch", low=1)
 
@@ -157,7 +164,7 @@ def read_options(text: str) -> Dict[str, Any]:
         name, _, value = part.partition("=")
         try:
             options[name.strip()] = ast.literal_eval(value)
-        except (SyntaxError, ValueError):
+        except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
             options[name.strip()] = value
     return options
 
@@ -167,7 +174,8 @@ def command(main: Callable[[], None]) -> NoReturn:
     try:
         main()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        told = " ".join(str(error).encode("utf-8", "backslashreplace").decode().split())
+        print(f"error: {told}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt as stop:
         told = str(stop) or "interrupted; the same command goes on from the last epoch"
@@ -180,8 +188,10 @@ class Parser(argparse.ArgumentParser):
     """Argparse whose mistakes are one sentence with a suggestion."""
 
     def error(self, message: str) -> NoReturn:
+        message = " ".join(message.split())  # words of the user may hold the end of a line
         for word in message.split():
-            near = difflib.get_close_matches(word.split("=")[0], self._option_string_actions, n=1)
+            start = word.split("=")[0][:60]
+            near = difflib.get_close_matches(start, self._option_string_actions, n=1)
             if message.startswith("unrecognized") and word.startswith("--") and near:
                 raise UserError(f"unknown flag {word}; did you mean {near[0]}?")
         raise UserError(f"{message}; --help lists what is accepted")
@@ -226,7 +236,7 @@ def _reader(kind: Any, known: Any) -> Callable[[str], Any]:
             value = int(text) if whole else float(text)
         except ValueError:
             raise _refused(text, "a whole number" if whole else "a number") from None
-        if not known["low"] <= value <= known["high"] or not math.isfinite(value):
+        if not known["low"] <= value <= min(known["high"], LARGEST):  # false of nan, too
             raise _refused(text, _bounds(known["low"], known["high"]))
         return value
 
@@ -237,6 +247,8 @@ def _reader(kind: Any, known: Any) -> Callable[[str], Any]:
             return _SWITCH[text.lower()]
         if kind == Tuple[int, ...]:
             return tuple(number(part) for part in text.split(",") if part.strip())
+        if kind is str and not text.isprintable():
+            raise _refused(text, "text that can be printed")
         value = text if kind is str else number(text)
         if known["choices"] and value not in known["choices"]:
             raise _refused(text, "one of " + ", ".join(map(str, known["choices"])))
@@ -258,10 +270,12 @@ _SWITCH = {
 
 
 def _refused(text: str, accepted: str) -> argparse.ArgumentTypeError:
-    return argparse.ArgumentTypeError(f"'{text}' is not {accepted}")
+    shown = text if text.isprintable() else ascii(text)[1:-1]
+    shown = shown if len(shown) <= 60 else shown[:57] + "..."
+    return argparse.ArgumentTypeError(f"'{shown}' is not {accepted}")
 
 
 def _bounds(low: float, high: float) -> str:
     if high == math.inf:
-        return f"a finite number of at least {low:g}"
+        return f"a finite number of at least {low:g}, and no more than {LARGEST:g}"
     return f"a number from {low:g} to {high:g}"

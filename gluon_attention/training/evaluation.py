@@ -109,6 +109,7 @@ def located(net: Any, batches: Any, device: mx.Context) -> Means:
 
 def accumulated(shards: Shards, parts: int) -> Iterator[Shards]:
     """The shards of a batch in so many smaller ones, one after the other."""
+    parts = min(parts, max(len(images) for images, _ in shards))
     for part in range(parts):
         cut = []
         for images, labels in shards:

@@ -226,8 +226,10 @@ def _build(defaults: dict) -> Any:
         ):
             if value not in accepted:
                 raise UserError(f"{option} must be one of {', '.join(accepted)}, not {value!r}")
-        if min(scales, glimpses) < 1 or std <= 0:
-            raise UserError("scales and glimpses must be whole numbers above 0, and std above 0")
+        if not (1 <= scales <= 10 and 1 <= glimpses <= 100 and std > 0):
+            raise UserError("scales must be from 1 to 10, glimpses from 1 to 100, std above 0")
+        if patch < 2 or channels < 1 or len(widths) != 5 or min(widths) < 1:
+            raise UserError("patch must be 2 or more, channels 1, and widths five numbers above 0")
         if retina == "pixels" and patch % 2:
             raise UserError(f"retina='pixels' needs an even patch, not {patch}")
         episode = Episode(

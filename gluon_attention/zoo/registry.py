@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import inspect
+import numbers
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 import mxnet as mx
@@ -22,6 +23,7 @@ class Entry(NamedTuple):
     alias: bool  # kept for users of another zoo; not listed
 
 
+LARGEST = 65_536  # of any number in an option
 _ENTRIES: Dict[str, Entry] = {}
 
 
@@ -43,7 +45,8 @@ def entry(name: str) -> Entry:
     """The entry of a name, or an error that suggests the nearest ones."""
     found = _ENTRIES.get(str(name).lower())
     if found is None:
-        near = difflib.get_close_matches(str(name).lower(), _ENTRIES, n=3, cutoff=0.5)
+        name = str(name)[:60]  # a longer one takes long to compare
+        near = difflib.get_close_matches(name.lower(), _ENTRIES, n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(repr(n) for n in near)}? " if near else ""
         raise UserError(f"unknown model '{name}'; {hint}All names: gluon_attention.list_models()")
     return found
@@ -89,6 +92,8 @@ def get_model(
     unknown = sorted(set(options) - set(accepted))
     if unknown:
         raise UserError(f"{found.name} has no option '{unknown[0]}'; it has {', '.join(accepted)}")
+    for option, value in options.items():
+        _check(option, value, accepted[option])
     if classes is not None and (not isinstance(classes, int) or classes < 1):
         raise UserError(f"classes must be a whole number above 0, not {classes!r}")
     classes = classes or found.classes
@@ -99,3 +104,23 @@ def get_model(
 
         load_pretrained(net, found.name, ctx=ctx or mx.cpu(), root=root)
     return net
+
+
+def _check(option: str, value: Any, default: Any) -> None:
+    """Refuse a value that is not of the kind of the default."""
+    kind = type(default)
+    if kind is bool:
+        fine = value in (0, 1)
+    elif kind in (int, float):
+        fine = isinstance(value, numbers.Real) and not isinstance(value, bool)
+        fine = fine and abs(value) <= LARGEST and kind(value) == value
+    elif kind is tuple:
+        fine = isinstance(value, (tuple, list)) and all(
+            isinstance(part, numbers.Real) and abs(part) <= LARGEST for part in value
+        )
+    else:
+        fine = default is None or isinstance(value, kind)
+    if not fine:
+        names = {bool: "0 or 1", int: "a whole number", float: "a number", tuple: "numbers"}
+        accepted = f"{names.get(kind, 'a word')}, such as {default!r}"
+        raise UserError(f"option {option} must be {accepted}, not {value!a:.60}")
