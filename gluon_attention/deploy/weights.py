@@ -148,6 +148,11 @@ def read(file: str) -> Arrays:
         raise UserError(f"cannot read {file}: {error.strerror}") from None
     if is_torch(head):
         return read_torch(file)
+    if head.startswith(b"\x89HDF"):
+        raise UserError(
+            f"{file} is HDF5, as Keras writes it, and is not read; torchvision has such backbones as "
+            "PyTorch files"
+        )
     return read_parameters(file)
 
 
