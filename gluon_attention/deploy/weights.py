@@ -150,8 +150,8 @@ def read(file: str) -> Arrays:
         return read_torch(file)
     if head.startswith(b"\x89HDF"):
         raise UserError(
-            f"{file} is HDF5, as Keras writes it, and is not read; torchvision has such backbones as "
-            "PyTorch files"
+            f"{file} is HDF5, as Keras writes it, and is not read; torchvision has such backbones "
+            "as PyTorch files"
         )
     return read_parameters(file)
 
