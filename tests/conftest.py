@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Tuple
 
 from gluon_attention import UserError
+from gluon_attention.__main__ import main
 from gluon_attention.datasets.batches import ArrayBatches, Normalise, Splits
 from gluon_attention.training import engine
 from gluon_attention.training.config import Config
@@ -36,6 +37,20 @@ def seed(request: Any) -> int:
     mx.random.seed(value)
     request.node.user_properties.append(("seed", value))
     return value
+
+
+@pytest.fixture
+def shell(capsys: Any) -> Callable[..., Tuple[int, List[str], List[str]]]:
+    """`gluon-attention` of some words: its status, lines of output and of errors."""
+
+    def run(*words: Any) -> Tuple[int, List[str], List[str]]:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stopped:
+            main([str(word) for word in words])
+        shown = capsys.readouterr()
+        return stopped.value.code, shown.out.splitlines(), shown.err.splitlines()
+
+    return run
 
 
 @pytest.fixture(params=[False, True], ids=["imperative", "hybridized"])
