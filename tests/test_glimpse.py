@@ -192,7 +192,7 @@ def test_impossible_patches_are_refused(pair: Tuple[int, int]) -> None:
         {"policy": "x"},
         {"regions": 1},
         {"reach": 2.0},
-        {"std": 0.0},
+        {"std": -1.0},
         {"overlap": 0},
     ],
     ids=str,

@@ -79,7 +79,9 @@ class Dogs(Config):
     location: str = setting("differentiable", "how locations learn", choices=LOCATIONS)
     reward: str = setting("likely", "what drawn locations earn", choices=REWARDS)
     policy: str = setting("learned", "where glimpses look", choices=POLICIES)
-    std: float = setting(0.2, "spread of drawn locations", low=1e-3)
+    std: float = setting(
+        -1.0, "spread of locations in training; 0.2 for sampled, else 0 if below 0", low=-1
+    )
     dropout: float = setting(0.0, "of glimpses and of what answers are read from", low=0, high=0.99)
     visual_epochs: int = setting(20, "passes over the training set in stage 1", low=1)
     visual_lr: float = setting(1e-4, "highest learning rate of stage 1", low=0)
@@ -94,12 +96,12 @@ class Dogs(Config):
 
 def network(config: Dogs, classes: int) -> Any:
     """The glimpse network of stage 2."""
-    same = "patch patches start_size glimpses regions hidden location policy std dropout frozen"
+    same = "patch patches start_size glimpses regions hidden location policy dropout frozen"
     same += " size stem_stride overlap"
     options = {name: getattr(config, name) for name in same.split()}
     if config.backbone:
         options["backbone"] = config.backbone
-    options["reach"] = config.reach or None
+    options.update(reach=config.reach or None, std=None if config.std < 0 else config.std)
     net = get_model(f"glimpse_{config.model}", classes=classes, **options)
     if config.backbone_weights:
         load_backbone(net.eye.backbone, config.backbone_weights)
@@ -127,12 +129,11 @@ def data(config: Dogs, batch_size: int, part: Tuple[int, int], augment: bool) ->
     size = config.size or 4 * config.patch
     same = dict(size=size, seed=config.seed, validation=config.validation, part=part)
     if config.dataset == "detail":
-        return detail(batch_size, coarse=size // 3, **same)
+        return detail(batch_size, coarse=size // 4, **same)
     same.update(augment=augment, workers=config.workers)
-    folder = config.data_dir or os.path.join("data", FOLDERS[config.dataset])
     if config.dataset == "cub200":
-        return cub200(folder, batch_size, short=size, **same)
-    return stanford_dogs(folder, batch_size, **same)
+        return cub200(config.data_dir, batch_size, short=size, **same)
+    return stanford_dogs(config.data_dir, batch_size, **same)
 
 
 def recalled(config: Dogs, batch_size: int, part: Tuple[int, int]) -> Any:
@@ -168,7 +169,9 @@ def main() -> None:
     words = sys.argv[1:]
     generated = "--dataset=detail" in words or ("--dataset", "detail") in zip(words, words[1:])
     config = Dogs.parse([*DETAIL, *words] if generated else words, description=__doc__)
-    config = dataclasses.replace(config, evaluate=config.evaluate or config.task == "test")
+    folder = config.data_dir or os.path.join("data", FOLDERS.get(config.dataset, ""))
+    testing = config.evaluate or config.task == "test"
+    config = dataclasses.replace(config, data_dir=folder, evaluate=testing)
     name = config.name or f"{config.dataset}-glimpse_{config.model}"
     folder = os.path.join(config.log_dir, name)
     if not config.resume and os.path.exists(os.path.join(folder, checkpoint.LAST)):

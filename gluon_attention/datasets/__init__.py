@@ -6,6 +6,7 @@ from .cub import cub200
 from .detail import detail
 from .imagenet import imagenet, imagenet_val
 from .mnist import mnist
+from .stanford_dogs import stanford_dogs
 
 __all__ = [
     "ArrayBatches",
@@ -19,4 +20,5 @@ __all__ = [
     "imagenet_val",
     "mnist",
     "prefetch",
+    "stanford_dogs",
 ]

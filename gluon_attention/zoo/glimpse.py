@@ -11,7 +11,8 @@ regions of the context: the expectation of their middles.
 Where this differs from the paper, and why:
 
 - Locations come from soft attention, and so can be differentiated (`location="differentiable"`)
-  through bilinear sampling of the patches; `"sampled"` draws them and learns by REINFORCE.
+  through bilinear sampling of the patches, with noise of spread `std` while it trains; `"sampled"`
+  draws them and learns by REINFORCE.
 - Patches are cut from the tensor that holds the image. `start_size` is the side of the first in
   quarters of the image's, `patches` of them follow: 1 and 3 are the paper's three resolutions.
   Images are `size` pixels a side, or `4 * patch`, so that a quarter of one fills a patch.
@@ -127,7 +128,7 @@ class GlimpseNet(AttentionNet):
 
     def __init__(self, body: Glimpses, classes: int, std: float, overlap: int, **kw: Any) -> None:
         super().__init__(body, **kw)
-        self.classes, self.std = classes, std
+        self.classes, self.std = classes, std  # of the noise that training adds to locations
         # Positions a side that features are remembered at: neighbours overlap alike at all scales.
         steps = (max(1, round(overlap / (4 * side))) if overlap else 0 for side in self.eye.sides)
         self.grids = tuple(2 * count + 1 for count in steps)
@@ -165,7 +166,7 @@ class GlimpseNet(AttentionNet):
             if self.mind.policy == "random":
                 reach = self.mind.reach
                 noise = nd.random.uniform(-reach, reach, shape=shape, ctx=ctx)
-            elif self.mind.drawn:
+            elif self.mind.policy == "learned" and self.std:
                 noise = nd.random.normal(scale=self.std, shape=shape, ctx=ctx)
             else:
                 noise = nd.zeros(shape, ctx=ctx)
@@ -244,22 +245,25 @@ def _builder(name: str) -> Any:
         hidden: int = 2048,
         location: str = "differentiable",
         policy: str = "learned",
-        std: float = 0.2,
+        std: Optional[float] = None,
         dropout: float = 0.0,
         stem_stride: int = 1,
         frozen: bool = True,
         overlap: int = 4,
     ) -> GlimpseNet:
         sides, far = _sides(patches, start_size), 1 - 1 / max(regions, 1)
+        drawn = location == "sampled" and policy == "learned"
+        std = (0.2 if drawn else 0.0) if std is None else std
         for option, value, accepted in (
             ("location", location, LOCATIONS),
             ("policy", policy, POLICIES),
         ):
             if value not in accepted:
                 raise UserError(f"{option} must be one of {', '.join(accepted)}, not {value!r}")
-        if min(glimpses, hidden) < 1 or regions < 2 or patch < 16 or std <= 0:
+        if min(glimpses, hidden) < 1 or regions < 2 or patch < 16 or std < drawn * 1e-3:
             raise UserError(
-                "glimpses and hidden must be 1 or more, regions 2, patch 16, and std above 0"
+                "glimpses and hidden must be 1 or more, regions 2, patch 16, and std above 0 where "
+                "locations are drawn"
             )
         if overlap < 0 or overlap == 0 and policy != "center":
             raise UserError("overlap must be 1 or more: only policy='center' can do with 0")
@@ -268,7 +272,6 @@ def _builder(name: str) -> Any:
         eye = Eye(backbone, patch, sides, stem_stride, size or 4 * patch)
         if frozen:
             freeze(eye)
-        drawn = location == "sampled" and policy == "learned"
         mind = Mind(
             classes,
             eye.channels,
