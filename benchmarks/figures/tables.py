@@ -74,10 +74,32 @@ def scales_table(rows: Sequence[Row]) -> str:
     return markdown(["network", "data", "seed", "epochs", *shown.values()], lines)
 
 
+def scaling_table(rows: Sequence[Row]) -> str:
+    """Workers of every engine: what they did, and what the model of docs/scaling.md says."""
+    header = ["network", "engine", "workers x batch", "images/s", "model", "model / measured"]
+    header += ["MB a step, counted", "carried"]
+    cases: Dict[Tuple[str, str, str], Dict[str, float]] = {}
+    for r in rows:
+        found = re.fullmatch(
+            r"scaling_(.+)_(\d+x\d+)_((?:model_)?images|(?:carried_)?bytes).*", r.metric
+        )
+        if found:
+            engine, workers, what = found.groups()
+            cases.setdefault((r.name, engine, workers), {})[what] = float(r.value)
+    lines = []
+    for (name, engine, workers), known in cases.items():
+        model, measured = known["model_images"], known["images"]
+        megabytes = (f"{known[what] / 1e6:.2f}" for what in ("bytes", "carried_bytes"))
+        lines.append([name, engine, workers, f"{measured:,.1f}", f"{model:,.1f}"])
+        lines[-1] += [f"{model / measured:.2f}", *megabytes]
+    return markdown(header, lines)
+
+
 TABLES: Dict[str, Callable[[Sequence[Row]], str]] = {
     "accuracy": accuracy_table,
     "speed": speed_table,
     "scales": scales_table,
+    "scaling": scaling_table,
 }
 
 
