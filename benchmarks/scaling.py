@@ -19,7 +19,7 @@ from figures.flags import Parser, number
 
 WORKER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "peers", "scaling_worker.py")
 ROOT = os.path.dirname(os.path.dirname(WORKER.rpartition(os.sep)[0]))
-NETWORKS = {"ram_28": 40, "cifar_residual_attention56": 5}  # name: steps an epoch
+NETWORKS = {"ram_28": 40, "cifar_residual_attention56": 3}  # name: steps an epoch
 EPOCHS = 4  # the first is not counted
 
 
