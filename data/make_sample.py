@@ -8,7 +8,6 @@ the loaders that this is a sample.
 
 from __future__ import annotations
 
-import argparse
 import gzip
 import hashlib
 import json
@@ -20,6 +19,7 @@ from gluon_attention.datasets import cifar, files
 from gluon_attention.datasets.batches import hold_out
 from gluon_attention.datasets.image_folder import decode, scan
 from gluon_attention.datasets.mnist import read_split
+from gluon_attention.training.config import Parser, command
 
 import cv2
 import numpy as np
@@ -102,7 +102,7 @@ def write_manifest(folder: Path, counts: dict) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Cut the samples of data/sample.")
+    parser = Parser(description="Cut the samples of data/sample.")
     parser.add_argument("--cifar10", type=Path, help="folder with cifar-10-batches-bin/")
     parser.add_argument("--mnist", type=Path, help="folder with the four IDX files")
     parser.add_argument("--imagenet", type=Path, help="folder with val/<wnid>/*.JPEG")
@@ -116,9 +116,9 @@ def main() -> None:
             sample_mnist(args.mnist, args.output / "mnist", 3000, 1000)
         if args.imagenet:
             sample_imagenet(args.imagenet, args.output / "imagenet", 160)
-    except UserError as error:
-        parser.exit(2, f"{parser.prog}: {error}\n")
+    except (OSError, ValueError) as error:  # a path can hold what no name may
+        raise UserError(str(error)) from None
 
 
 if __name__ == "__main__":
-    main()
+    command(main)

@@ -6,12 +6,12 @@ python data/prepare_cifar10.py --from cifar-10-binary.tar.gz --data-dir data/cif
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 from gluon_attention import UserError
 from gluon_attention.datasets import files
 from gluon_attention.datasets.cifar import CIFAR10, fetch, locate, unpack
+from gluon_attention.training.config import Parser, command
 
 
 def copy(source: Path, target: Path) -> None:
@@ -25,7 +25,7 @@ def copy(source: Path, target: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Parser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "--data-dir", type=Path, default=Path("data/cifar10"), help="where to put it"
     )
@@ -47,12 +47,12 @@ def main() -> None:
             unpack(CIFAR10, args.source.read_bytes(), args.data_dir)
         for name, sha1 in {**CIFAR10.train, **CIFAR10.test}.items():
             files.read(folder, name, sha1)
-    except (UserError, OSError) as error:
-        parser.exit(2, f"{parser.prog}: {error}\n")
+    except (OSError, ValueError) as error:  # a path can hold what no name may
+        raise UserError(str(error)) from None
     print(
         f"{folder}: {len(CIFAR10.train)} training files and {len(CIFAR10.test)} test file verified"
     )
 
 
 if __name__ == "__main__":
-    main()
+    command(main)

@@ -19,6 +19,7 @@ from gluon_attention import UserError
 from gluon_attention.datasets import files
 from gluon_attention.datasets.image_folder import decode, scan
 from gluon_attention.datasets.imagenet import read_synsets
+from gluon_attention.training.config import Parser, command
 
 import cv2
 import mxnet as mx
@@ -79,7 +80,7 @@ def classes_of(folder: Path) -> Dict[str, str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Parser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "--from", type=Path, dest="source", metavar="FOLDER", required=True, help="has train/, val/"
     )
@@ -91,8 +92,8 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="threads")
     args = parser.parse_args()
     try:
-        if args.resize < 0 or not 1 <= args.quality <= 100 or args.workers < 1:
-            raise UserError("--resize must be 0 or more, --quality 1 to 100, --workers 1 or more")
+        if args.resize < 0 or not 1 <= args.quality <= 100 or not 1 <= args.workers <= 512:
+            raise UserError("--resize must be 0 or more, --quality 1 to 100, --workers 1 to 512")
         names = classes_of(args.source)
         args.data_dir.mkdir(parents=True, exist_ok=True)
         text = "".join(f"{wnid} {name}\n" for wnid, name in names.items())
@@ -102,9 +103,9 @@ def main() -> None:
             if (args.source / part).is_dir():
                 count = pack(args.source / part, args.data_dir / part, index, args)
                 print(f"{args.data_dir / part}.rec: {count} pictures")
-    except (UserError, OSError) as error:
-        parser.exit(2, f"{parser.prog}: {error}\n")
+    except (OSError, ValueError) as error:  # a path can hold what no name may
+        raise UserError(str(error)) from None
 
 
 if __name__ == "__main__":
-    main()
+    command(main)

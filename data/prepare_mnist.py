@@ -6,12 +6,12 @@ python data/prepare_mnist.py --from FOLDER --data-dir data/mnist
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 from gluon_attention import UserError
 from gluon_attention.datasets import files
 from gluon_attention.datasets.mnist import FILES, fetch, read_split
+from gluon_attention.training.config import Parser, command
 
 
 def copy(source: Path, folder: Path) -> None:
@@ -23,7 +23,7 @@ def copy(source: Path, folder: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Parser(description=__doc__.splitlines()[0])
     parser.add_argument("--data-dir", type=Path, default=Path("data/mnist"), help="where to put it")
     parser.add_argument(
         "--from", type=Path, dest="source", metavar="FOLDER", help="folder that has the files"
@@ -35,10 +35,10 @@ def main() -> None:
         else:
             fetch(args.data_dir)
         counts = [len(read_split(args.data_dir, split)[1]) for split in ("train", "t10k")]
-    except (UserError, OSError) as error:
-        parser.exit(2, f"{parser.prog}: {error}\n")
+    except (OSError, ValueError) as error:  # a path can hold what no name may
+        raise UserError(str(error)) from None
     print(f"{args.data_dir}: {counts[0]} training and {counts[1]} test digits")
 
 
 if __name__ == "__main__":
-    main()
+    command(main)
