@@ -72,6 +72,13 @@ def test_boxes_are_nested_in_the_image_and_crops_are_what_they_hold() -> None:
         np.testing.assert_allclose(trace.crops[scale].asnumpy(), wanted.asnumpy(), atol=1e-4)
 
 
+def test_every_box_can_have_bounds_of_its_own() -> None:
+    net = small(sides=(0.8, 0.2, 0.9))
+    boxes = net.trace(images_of(3)).boxes.asnumpy()
+    inner = boxes[:, 1, 2] / boxes[:, 0, 2]
+    assert (boxes[:, 0, 2] > 0.8).all() and (0.2 < inner).all() and (inner < 0.7).all()
+
+
 def test_the_first_scale_sees_the_image_shrunk() -> None:
     net, images = small(shrink=2, crops=(16,)), images_of(2)
     shrunk = images.reshape((2, 3, 16, 2, 16, 2)).mean(axis=(3, 5))
@@ -109,7 +116,14 @@ def test_export_gives_the_same_numbers(tmp_path: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "option", [{"apn": "x"}, {"descriptor": "x"}, {"shrink": 0}, {"sides": (0.5, 0.4)}]
+    "option",
+    [
+        {"apn": "x"},
+        {"descriptor": "x"},
+        {"shrink": 0},
+        {"sides": (0.5, 0.4)},
+        {"sides": (0.1, 0.2, 0.3, 0.4)},
+    ],
 )
 def test_senseless_options_are_refused(option: dict) -> None:
     with pytest.raises(UserError, match=next(iter(option))):

@@ -40,8 +40,11 @@ class Cub(Config):
     shrink: int = setting(1, "how much smaller than the image the first scale is", low=1, high=64)
     shared: bool = setting(False, "one backbone for all scales")
     apn: str = setting("light", "network that proposes a box", choices=APNS)
-    smallest: float = setting(
-        1 / 3, "smallest side of a box, in the view before", low=0.05, high=0.85
+    smallest: Tuple[float, ...] = setting(
+        (1 / 3,),
+        "smallest side of boxes in the view before: of all, or of each",
+        low=0.05,
+        high=0.85,
     )
     frozen_bn: bool = setting(True, "leave BatchNorm as it was loaded")
     gradient: str = setting("both", "what moves the boxes", choices=GRADIENTS)
@@ -60,7 +63,7 @@ class Cub(Config):
 
 def network(config: Cub, classes: int) -> Any:
     options = {name: getattr(config, name) for name in ("crops", "shrink", "shared", "apn")}
-    options.update(frozen_bn=config.frozen_bn, sides=(config.smallest, 0.9))
+    options.update(frozen_bn=config.frozen_bn, sides=(*config.smallest, 0.9))
     if config.backbone:
         options["backbone"] = config.backbone
     net = get_model(f"racnn_{config.model}", classes=classes, **options)

@@ -224,7 +224,9 @@ def _shown(value: Any) -> str:
 
 
 def _metavar(kind: Any) -> str:
-    return {bool: "0|1", str: "TEXT", Tuple[int, ...]: "N,N"}.get(kind, "N")
+    return {bool: "0|1", str: "TEXT", Tuple[int, ...]: "N,N", Tuple[float, ...]: "N,N"}.get(
+        kind, "N"
+    )
 
 
 def _reader(kind: Any, known: Any) -> Callable[[str], Any]:
@@ -245,7 +247,7 @@ def _reader(kind: Any, known: Any) -> Callable[[str], Any]:
             if text.lower() not in _SWITCH:
                 raise _refused(text, "0 or 1")
             return _SWITCH[text.lower()]
-        if kind == Tuple[int, ...]:
+        if kind in (Tuple[int, ...], Tuple[float, ...]):
             return tuple(number(part) for part in text.split(",") if part.strip())
         if kind is str and not text.isprintable():
             raise _refused(text, "text that can be printed")

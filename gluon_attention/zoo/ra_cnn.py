@@ -27,7 +27,7 @@ Where this differs from the paper, and why:
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, List, NamedTuple, Optional, Tuple
+from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
 
 from mxnet import gluon, init
 from mxnet.gluon import nn
@@ -138,7 +138,7 @@ class Scales(gluon.HybridBlock):
         shared: bool,
         apn: str,
         descriptor: str,
-        sides: Tuple[float, float],
+        sides: Sequence[Tuple[float, float]],
         frozen_bn: bool,
         boxes: str,
         **kwargs: Any,
@@ -146,8 +146,7 @@ class Scales(gluon.HybridBlock):
         super().__init__(**kwargs)
         self.scales, self.crops, self.shrink, self.shared = len(crops) + 1, crops, shrink, shared
         self.pixels = boxes == "pixels"
-        bound, (smallest, largest) = clamped_box if self.pixels else bounded_box, sides
-        place = partial(bound, smallest=smallest, largest=largest)
+        bound = clamped_box if self.pixels else bounded_box
         with self.name_scope():
             self.backbones = nn.HybridSequential()
             for _ in range(1 if shared else self.scales):
@@ -156,7 +155,8 @@ class Scales(gluon.HybridBlock):
             self.heads, self.apns = nn.HybridSequential(), nn.HybridSequential()
             for _ in range(self.scales):
                 self.heads.add(Head(classes, channels, descriptor))
-            for scale in range(self.scales - 1):
+            for scale, (smallest, largest) in enumerate(sides):
+                place = partial(bound, smallest=smallest, largest=largest)
                 pooled = apn == "paper" and scale == 0
                 self.apns.add(LightAPN(place) if apn == "light" else PaperAPN(pooled, place))
             self.fused = nn.Dense(
@@ -226,7 +226,7 @@ def _builder(name: str, scaling: str) -> Any:
         shared: bool = False,
         apn: str = "light",
         descriptor: str = scaling,
-        sides: Tuple[float, float] = (1 / 3, 0.9),
+        sides: Tuple[float, ...] = (1 / 3, 0.9),
         frozen_bn: bool = False,
         boxes: str = "bounded",
     ) -> RACNN:
@@ -239,13 +239,18 @@ def _builder(name: str, scaling: str) -> Any:
                 raise UserError(f"{option} must be one of {', '.join(accepted)}, not {value!r}")
         if shrink < 1:
             raise UserError(f"shrink must be a whole number above 0, not {shrink}")
-        smallest, largest = sides
+        *low, largest = sides  # one for all boxes, or one for each
+        if len(low) not in (1, len(crops)):
+            raise UserError(f"sides must be 2 or {len(crops) + 1} numbers, not {len(sides)}")
+        pairs = [(smallest, largest) for smallest in (low * len(crops))[: len(crops)]]
         most = 2 if boxes == "pixels" else 1  # clamps take off what is over the whole
-        if not 0 < smallest < largest <= most:
-            raise UserError(
-                f"sides must be two shares of a side, 0 < one < other <= {most}, not {sides}"
-            )
-        rest = apn, descriptor, sides, frozen_bn, boxes
+        for smallest, largest in pairs:
+            if not 0 < smallest < largest <= most:
+                raise UserError(
+                    f"sides must be shares of a side, the last the largest of all boxes, from 0 to "
+                    f"{most}, not {sides}"
+                )
+        rest = apn, descriptor, pairs, frozen_bn, boxes
         return RACNN(Scales(classes, backbone, crops, shrink, shared, *rest), classes)
 
     return build
