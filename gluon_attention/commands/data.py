@@ -45,10 +45,10 @@ def load(model: Model, flags: argparse.Namespace, batch_size: int, part: str) ->
     if flags.seed is not None:
         options["seed"] = flags.seed
     accepted = inspect.signature(DATASETS[name]).parameters
-    if "size" in accepted:
-        options.setdefault("size", model.view.size)
     root = flags.data_dir or model.settings.get("data_dir")
     if "root" in accepted:
+        if "size" in accepted:
+            options.setdefault("size", model.view.size)
         if not root:
             raise UserError("add --data-dir, the folder of the data set; data/README.md has more")
         if not os.path.isdir(root):

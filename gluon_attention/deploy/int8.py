@@ -76,7 +76,7 @@ def narrow(graph: Exported) -> List[str]:
 def compare(net: gluon.Block, files: Tuple[str, str], images: np.ndarray) -> Change:
     """What files of a quantized graph answer, next to the net."""
     with _quiet(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Cannot decide type")
+        warnings.filterwarnings("ignore", "Cannot decide type")  # of an input, as always
         block = gluon.SymbolBlock.imports(files[0], [INPUT], files[1])
         found = [block(nd.array(images[k : k + BATCH])) for k in range(0, len(images), BATCH)]
         theirs = np.concatenate([part.asnumpy() for part in found])
