@@ -31,10 +31,12 @@ train: .venv/.ready
 test: .venv/.ready
 	.venv/bin/python -m pytest $(PYTEST_ARGS)
 
-# Slow tests as well, on the CUDA build those that need a GPU, and with Horovod those that need it.
+# Slow tests as well, on the CUDA build those that need a GPU, and with Horovod those that need it;
+# those that need PyTorch where GLUON_ATTENTION_TORCH names a Python that has it.
 test-all: .venv/.ready
 	.venv/bin/python -m pytest -m "$(if $(filter cpu,$(EXTRA)),not gpu,(slow or not slow)) $(shell \
-	.venv/bin/python -c 'import horovod.mxnet' 2>/dev/null || echo and not horovod)" $(PYTEST_ARGS)
+	.venv/bin/python -c 'import horovod.mxnet' 2>/dev/null || echo and not horovod) \
+	$(if $(GLUON_ATTENTION_TORCH),,and not torch)" $(PYTEST_ARGS)
 
 lint: .venv/.ready
 	.venv/bin/python -m ruff check .

@@ -31,7 +31,7 @@ KINDS: Dict[str, Tuple[Callable[[], nn.Module], Tuple[int, ...]]] = {
     ),
     "residual92_448": (
         lambda: ResidualAttention(((128, 4, 1), (*A, 1), (*B, 2), (*C, 3)), False, 10),
-        (1, 3, 128, 128),
+        (2, 3, 224, 224),
     ),
     "residual92_32": (
         lambda: ResidualAttention(((128, 2, 1), (256, 1, 2), (512, 0, 3)), True, 10),
@@ -55,7 +55,7 @@ def settle(net: nn.Module, images: torch.Tensor) -> None:
         for module in net.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.momentum = None  # a plain mean
-                nn.init.uniform_(module.weight, 0.5, 1.5)
+                nn.init.uniform_(module.weight, 0.5, 1.0)
                 nn.init.normal_(module.bias, 0, 0.1)
             elif isinstance(module, nn.Linear) and module.out_features in (2, 3):
                 module.weight.mul_(20 if module.out_features == 2 else 5)
@@ -64,25 +64,38 @@ def settle(net: nn.Module, images: torch.Tensor) -> None:
     net.eval()
 
 
+def pictures(shape: Tuple[int, ...]) -> torch.Tensor:
+    """Smooth ones, as photographs are: noise would be read with the rounding of places in it."""
+    if shape[1] == 1:
+        return torch.randn(shape)
+    few = torch.randn(*shape[:2], *(max(side // 12, 2) for side in shape[2:]))
+    return nn.functional.interpolate(few, shape[2:], mode="bicubic", align_corners=True)
+
+
+def answer(net: nn.Module, images: torch.Tensor) -> np.ndarray:
+    """In double precision: what two computations in single precision differ from."""
+    torch.set_default_dtype(torch.float64)
+    with torch.no_grad():
+        found = net.double()(images.double())
+    torch.set_default_dtype(torch.float32)
+    net.float()
+    return (torch.stack(found, 1) if isinstance(found, list) else found).numpy()
+
+
 def main(kind: str, folder: str) -> None:
     torch.manual_seed(0)
     build, shape = KINDS[kind]
-    net, images = build(), torch.randn(shape)
+    net, images, where = build(), pictures(shape), Path(folder)
     settle(net, images)
-    with torch.no_grad():
-        answers = net(images)
-    answers = torch.stack(answers, 1) if isinstance(answers, list) else answers
-    where = Path(folder)
     np.save(where / "images.npy", images.numpy())
-    np.save(where / "answers.npy", answers.numpy())
+    np.save(where / "answers.npy", answer(net, images))
     parallel = nn.DataParallel(net)
     torch.save(net.state_dict(), where / "state.pt")
     torch.save(net, where / "whole.pt")
     torch.save(parallel, where / "old.pt", _use_new_zipfile_serialization=False)
     others = torch.optim.SGD(net.parameters(), 0.1).state_dict()
-    torch.save(
-        {"epoch": 3, "optim": others, "model_state": parallel.state_dict()}, where / "parallel.pt"
-    )
+    among = {"epoch": 3, "optim_state": others, "model_state": parallel.state_dict()}
+    torch.save(among, where / "parallel.pt")
 
 
 if __name__ == "__main__":

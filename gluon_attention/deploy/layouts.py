@@ -29,12 +29,22 @@ class Layout(NamedTuple):
     convert: Callable[[Any, Supply, Dict[str, Any]], Arrays]  # by the names of the net
     unused: str  # pattern of names that the source keeps for nothing
     norm: Sequence[Sequence[float]]  # mean and std of pixel / 255 that it was trained with
+    turned: bool = False  # whether the source sees blue first; the net sees red first
 
 
 def layout_of(tensors: Arrays) -> Optional[Layout]:
     """The kind of checkpoint that names tell of."""
     known = (kind for kind in LAYOUTS if all(mark in tensors for mark in kind.marks))
     return next(known, None)
+
+
+def refuse_known(tensors: Arrays) -> None:
+    """Say of a network that is known and has no counterpart what it is."""
+    if "location.W_v.weight" in tensors and "core.weight_ih" in tensors:
+        raise UserError(
+            "it is the glimpse network of Visual-Attention-Pytorch, whose 5x5 stem, patches cut "
+            "from the picture's file and mirrored rows no network here has; train glimpse_resnet50"
+        )
 
 
 def from_layout(layout: Layout, net: gluon.Block, tensors: Arrays) -> Tuple[Arrays, List[str]]:
@@ -78,6 +88,7 @@ LAYOUTS = (
         networks.scales_options,
         networks.scales_arrays,
         _BATCHES + r"|b[123]\.(features\.18|classifier|last_linear|linear\d)\..*",
-        ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+        ((123.88 / 255, 127.34 / 255, 109.97 / 255), (1 / 255, 1 / 255, 1 / 255)),
+        turned=True,
     ),
 )

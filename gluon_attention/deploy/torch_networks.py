@@ -193,6 +193,8 @@ def scales_arrays(net: RACNN, supply: Supply, wanted: Dict[str, Any]) -> Arrays:
     for scale in range(3):
         inner = backbone_arrays(body.backbones[scale], supply, f"b{scale + 1}.")
         for name, array in inner.items():
+            if name == "0.weight":  # of blue, green and red there, of red, green and blue here
+                array = array.array()[:, ::-1]
             arrays[f"body.backbones.{scale}.layers.{name}"] = array
         channels = body.heads[scale].channels
         weight = supply.array(f"classifier{scale + 1}.weight", net.classes, channels)

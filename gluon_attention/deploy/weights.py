@@ -12,7 +12,7 @@ from ..errors import UserError
 from ..parameters import read_parameters
 from ..zoo.backbones import Backbone
 from ..zoo.residual_attention import ResidualAttention
-from .layouts import from_layout, layout_of
+from .layouts import from_layout, layout_of, refuse_known
 from .supply import Supply
 from .tensors import Tensor
 from .torch_backbones import backbone_arrays, is_torchvision, leave_identity
@@ -68,12 +68,13 @@ def fill(net: gluon.Block, file: str, ctx: Any = None) -> Filled:
 def _from_torch(net: gluon.Block, file: str, tensors: Arrays) -> Any:
     """Origin, arrays in the names of the net, and names without a use."""
     layout = layout_of(tensors)
-    if layout is None:
-        raise UserError(
-            f"{file} is a PyTorch checkpoint of no network known here: it begins with "
-            f"{ascii(next(iter(tensors)))[:60]}; the README lists those that are"
-        )
     try:
+        refuse_known(tensors)
+        if layout is None:
+            raise UserError(
+                "it is a PyTorch checkpoint of no network known here and begins with "
+                f"{ascii(next(iter(tensors)))[:60]}; the README lists those that are"
+            )
         arrays, unused = from_layout(layout, net, tensors)
     except UserError as error:
         told = str(error)
