@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Callable, Tuple
 
-from mxnet import gluon
+from mxnet import gluon, init
 from mxnet.gluon import nn
 
 from ..ops.detach import detach
@@ -46,11 +46,13 @@ class Mind(gluon.HybridBlock):
         plain = dict(use_bias=False)
         with self.name_scope():
             self.core = Core("lstm", hidden, in_units=patches * channels, prefix="core_")
-            self.first = nn.Conv2D(1, 1, in_channels=channels, prefix="first_", **plain)
+            # A new one looks at the middle: a place that has nothing to see teaches nothing.
+            still = dict(weight_initializer=init.Zero(), **plain)
+            self.first = nn.Conv2D(1, 1, in_channels=channels, prefix="first_", **still)
             if glimpses > 1:
                 self.region = nn.Conv2D(width, 1, in_channels=channels, prefix="region_", **plain)
                 self.state = nn.Dense(width, in_units=hidden, prefix="state_", **plain)
-                self.weigh = nn.Conv2D(1, 1, in_channels=width, prefix="weigh_", **plain)
+                self.weigh = nn.Conv2D(1, 1, in_channels=width, prefix="weigh_", **still)
             self.answer = nn.Dense(classes, in_units=hidden, flatten=False, prefix="answer_")
             self.baseline = nn.Dense(1, in_units=hidden, flatten=False, prefix="baseline_")
             self.drop = nn.Dropout(dropout)
