@@ -7,6 +7,7 @@ the machine does hits all alike; only ratios of neighbouring turns mean anything
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import shutil
 import statistics
@@ -21,6 +22,7 @@ from peers.protocol import Worker, WorkerError
 
 PEERS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "peers")
 MODES = ("train", "inference")
+TYPES = ("float32", "bfloat16")
 NAMES = ("ours", "gluoncv", "torch", "torch_compile")
 
 
@@ -89,16 +91,16 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     if len(wanted) < len(flags.peers):
         print("no PyTorch here: its figures are left out; --torch-python names an interpreter")
     failures = 0
-    for case in flags.cases:
-        for mode in flags.modes:
-            for batch in flags.batches:
-                print(f"\n{case}, {mode}, batch {batch}", flush=True)
-                figures, lost = contest(flags, CASES[case], mode, batch, wanted, pythons)
-                failures += lost
-                if figures:
-                    print(table(figures), flush=True)
-                if flags.write and figures:
-                    rows.append(rows_of(CASES[case], mode, batch, figures))
+    asked = itertools.product(flags.cases, flags.modes, flags.types, flags.batches)
+    for case, mode, dtype, batch in asked:
+        print(f"\n{case}, {mode}, {dtype}, batch {batch}", flush=True)
+        job = dict(mode=mode, dtype=dtype, batch=batch)
+        figures, lost = contest(flags, CASES[case], job, wanted, pythons)
+        failures += lost
+        if figures:
+            print(table(figures), flush=True)
+        if flags.write and figures:
+            rows.append(rows_of(CASES[case], job, figures))
     return 1 if failures else 0
 
 
@@ -110,6 +112,9 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
         "--cases", choices=CASES, default=["residual92", "ram28"], help=", ".join(CASES), **some
     )
     parser.add_argument("--modes", choices=MODES, default=MODES, help=", ".join(MODES), **some)
+    parser.add_argument(
+        "--types", choices=TYPES, default=TYPES[:1], help=", ".join(TYPES) + " of products", **some
+    )
     parser.add_argument("--peers", choices=NAMES, default=NAMES, help=", ".join(NAMES), **some)
     parser.add_argument(
         "--batches",
@@ -167,8 +172,7 @@ def command_of(peer: str, python: str) -> List[str]:
 def contest(
     flags: argparse.Namespace,
     case: Case,
-    mode: str,
-    batch: int,
+    job: Dict[str, Any],
     peers: Sequence[str],
     pythons: Dict[str, str],
 ) -> Tuple[Dict[str, Figures], int]:
@@ -177,7 +181,7 @@ def contest(
     with ExitStack() as stack:
         for peer in (p for p in peers if p in case.networks):
             network = case.networks[peer]
-            asked = dict(case._asdict(), network=network, mode=mode, batch=batch)
+            asked = dict(case._asdict(), network=network, **job)
             try:
                 worker = stack.enter_context(Worker(command_of(peer, pythons[peer])))
                 ready = worker.ask(do="setup", case=asked)
@@ -194,7 +198,7 @@ def contest(
             for _ in range(flags.rounds):
                 for peer, worker in workers.items():
                     took = worker.ask(do="run", steps=steps[peer])
-                    figures[peer].rates.append(batch * steps[peer] / took["seconds"])
+                    figures[peer].rates.append(job["batch"] * steps[peer] / took["seconds"])
                     figures[peer] = figures[peer]._replace(peak_mb=took["peak_mb"])
         except WorkerError as error:
             print(f"{peer} gave up, so this case has no figures: {error}", flush=True)
@@ -219,10 +223,11 @@ def table(figures: Dict[str, Figures]) -> str:
     return "\n".join(lines)
 
 
-def rows_of(case: Case, mode: str, batch: int, figures: Dict[str, Figures]) -> List[rows.Row]:
+def rows_of(case: Case, job: Dict[str, Any], figures: Dict[str, Figures]) -> List[rows.Row]:
     """The figures as rows of results.csv."""
     dataset = "random " + "x".join(map(str, case.shape))
-    what = f"{mode}_b{batch}"
+    short = "" if job["dtype"] == "float32" else "_" + job["dtype"]
+    what = f"{job['mode']}{short}_b{job['batch']}"
     found = []
     for peer, f in figures.items():
         name = f.network if peer == "ours" else f"{peer} {f.network}"

@@ -94,13 +94,14 @@ def test_contestants_take_turns(tmp_path: Path, monkeypatch: Any) -> None:
     networks = {"ours": "fine", "gluoncv": "broken", "torch": "fine"}
     case = speed.Case((1, 2, 2), 10, networks)
     pythons = dict.fromkeys(networks, sys.executable)
-    figures, failed = speed.contest(flags, case, "train", 4, list(networks), pythons)
+    job = dict(mode="train", dtype="bfloat16", batch=4)
+    figures, failed = speed.contest(flags, case, job, list(networks), pythons)
     assert failed == 1 and list(figures) == ["ours", "torch"]
     assert [len(f.rates) for f in figures.values()] == [3, 3]
     assert 40 < figures["ours"].rates[0] <= 400
-    found = speed.rows_of(case, "train", 4, figures)
+    found = speed.rows_of(case, job, figures)
     assert [r.problem() for r in found] == [None] * len(found)
-    assert [r.metric for r in found if r.against == "torch"] == ["train_b4_ratio"]
+    assert [r.metric for r in found if r.against == "torch"] == ["train_bfloat16_b4_ratio"]
     assert "7 parameters" in speed.table(figures)
 
 

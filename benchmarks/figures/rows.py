@@ -25,7 +25,7 @@ class Row(NamedTuple):
 
     name: str
     dataset: str
-    metric: str  # test_error, or [train|inference]_b<batch>_[images_per_second|peak_mb|ratio]
+    metric: str  # test_error, or [train|inference][_bfloat16]_b<batch>_[images_per_second|...]
     value: str
     unit: str
     against: str  # the peer of a ratio

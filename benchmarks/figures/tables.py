@@ -42,10 +42,11 @@ def speed_table(rows: Sequence[Row]) -> str:
     cases: Dict[Tuple[str, str, str], Dict[str, float]] = {}
     for r in rows:
         found = re.fullmatch(
-            r"(train|inference)_b(\d+)_(images_per_second|peak_mb|ratio)", r.metric
+            r"(train|inference)(?:_(bfloat16))?_b(\d+)_(images_per_second|peak_mb|ratio)", r.metric
         )
         if found and r.name.split()[0] not in peers:
-            mode, batch, what = found.groups()
+            mode, dtype, batch, what = found.groups()
+            mode = f"{mode}, {dtype}" if dtype else mode
             cases.setdefault((r.name, mode, batch), {})[r.against or what] = float(r.value)
     header = ["network", "", "batch", "images/s", "peak MB", *(f"x {p}" for p in peers.values())]
     lines = []

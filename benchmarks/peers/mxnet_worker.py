@@ -22,6 +22,10 @@ def ours(case: Dict[str, Any]) -> Ready:
     import gluon_attention
     from gluon_attention.training.config import Config
 
+    if case["dtype"] != "float32":
+        from gluon_attention.training.prepare import lower_precision
+
+        lower_precision(case["dtype"], [gluon_attention.runtime.devices(0)[0]])
     given = case.get("options", {}).items()
     options = {name: tuple(v) if isinstance(v, list) else v for name, v in given}
     net = gluon_attention.get_model(case["network"], classes=case["classes"], **options)
@@ -45,7 +49,10 @@ def gluoncv(case: Dict[str, Any]) -> Ready:
     sys.modules["torch"] = None  # GluonCV refuses to be imported where it finds PyTorch 2
     from gluoncv.model_zoo import get_model
     from mxnet import gluon
+    from mxnet.contrib import amp
 
+    if case["dtype"] != "float32":
+        amp.init(target_dtype=case["dtype"])
     net = get_model(case["network"], classes=case["classes"])
     loss = gluon.loss.SoftmaxCrossEntropyLoss()
     return start(

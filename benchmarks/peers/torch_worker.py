@@ -52,6 +52,7 @@ def setup(case: Dict[str, Any], compiled: bool) -> Ready:
         images = images.to(memory_format=torch.channels_last)
     labels = torch.arange(case["batch"]) % case["classes"]
     look = torch.compile(net) if compiled else net
+    short = torch.autocast("cpu", torch.bfloat16, enabled=case["dtype"] == "bfloat16")
     made = [
         (torch.optim.SGD(moved, lr=0.01, momentum=0.9, weight_decay=1e-4), loss)
         for moved, loss in moves
@@ -61,13 +62,16 @@ def setup(case: Dict[str, Any], compiled: bool) -> Ready:
         for _ in range(steps):
             for optimizer, loss in made:
                 optimizer.zero_grad(set_to_none=True)
-                loss(look, images, labels).backward()
+                with short:
+                    missed = loss(look, images, labels)
+                missed.backward()
                 optimizer.step()
 
     @torch.inference_mode()
     def infer(steps: int) -> None:
-        for _ in range(steps):
-            look(images)
+        with short:
+            for _ in range(steps):
+                look(images)
 
     parameters = sum(p.numel() for p in net.parameters() if p.requires_grad)
     version = f"torch {torch.__version__}" + (" compiled" if compiled else "")
