@@ -6,12 +6,10 @@ import errno
 import os
 import random
 import resource
+import shutil
 import signal
-import subprocess
-import sys
 import tempfile
 import time
-from pathlib import Path
 from types import SimpleNamespace
 
 from gluon_attention import UserError
@@ -22,7 +20,6 @@ import numpy as np
 import pytest
 from mxnet import gluon
 
-ROOT = Path(__file__).resolve().parent.parent
 SETTINGS = {"lr": 0.1}
 
 
@@ -133,27 +130,48 @@ def test_text_is_whole_or_not_there(tmp_path, monkeypatch):
     assert path.read_text() == "old"
 
 
-@pytest.mark.slow
-def test_kills_at_random_moments_do_not_change_a_run(tmp_path):
-    program = [sys.executable, str(ROOT / "tests" / "distributed_run.py")]
-    flags = "1 -b 64 --epochs 60 --optimizer adam --lr 0.01 --name run".split()
-    environment = dict(os.environ, OMP_NUM_THREADS="1")
-    quiet = dict(env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    subprocess.run([*program, str(tmp_path / "whole"), *flags], check=True, **quiet)
-    words = [*program, str(tmp_path / "cut"), *flags]
-    history, moments = tmp_path / "cut" / "run" / "history.csv", random.Random(2)
-    for _ in range(20):
-        before = history.stat().st_mtime_ns if history.exists() else 0
-        victim = subprocess.Popen(words, **quiet)
-        while victim.poll() is None:  # epochs go by, so that every life gets somewhere
-            if history.exists() and history.stat().st_mtime_ns > before:
-                break
-            time.sleep(0.01)
-        time.sleep(moments.uniform(0, 0.3))
-        victim.kill()
-        victim.wait()
-    subprocess.run(words, check=True, **quiet)
-    one, other = (np.load(tmp_path / name / "run" / "last.npz") for name in ("whole", "cut"))
-    assert one.files == other.files
-    for name in set(one.files) - {"progress"}:
-        np.testing.assert_array_equal(one[name], other[name], err_msg=name)
+@pytest.mark.parametrize("kills", [2, pytest.param(200, marks=pytest.mark.slow)])
+def test_kills_at_random_moments_do_not_change_a_run(train_toy, tmp_path, kills):
+    """In training, evaluation and saving alike: whenever a run ends, it is as if undisturbed."""
+    kind, moments = dict(epochs=8, optimizer="adam", lr=0.01), random.Random(2)
+    train_toy(**kind, log_dir=str(tmp_path / "whole"))
+    folder, killed, ended = tmp_path / "cut" / "toy", 0, 0
+    while killed < kills or not ended:
+        child = os.fork()
+        if child == 0:
+            live(lambda: train_toy(**kind, log_dir=str(folder.parent)))
+        deadline = time.time() + (moments.uniform(0, 1.5) if killed < kills else 60)
+        done = 0
+        while not done and time.time() < deadline:
+            time.sleep(0.005)
+            done, status = os.waitpid(child, os.WNOHANG)
+        if not done:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            killed += 1
+            continue
+        assert status == 0
+        same(tmp_path / "whole" / "toy", folder)
+        shutil.rmtree(folder)
+        ended += 1
+
+
+def live(act):
+    """The life of a forked process, of which the parent hears nothing but how it ended."""
+    status = 1
+    try:
+        quiet = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(quiet, 1)
+        os.dup2(quiet, 2)
+        act()
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def same(one, other):
+    whole, cut = (np.load(folder / "last.npz") for folder in (one, other))
+    with whole, cut:
+        assert whole.files == cut.files
+        for name in set(whole.files) - {"progress"}:
+            np.testing.assert_array_equal(whole[name], cut[name], err_msg=name)
