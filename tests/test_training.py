@@ -147,6 +147,12 @@ def test_what_a_machine_lacks_is_said(kvstore, sentence):
         join(Config(kvstore=kvstore), [mx.cpu(0)])
 
 
+def test_a_vote_cannot_be_compressed():
+    config = Config(compression="2bit", kvstore="dist_sync", skip_nonfinite=True)
+    with pytest.raises(UserError, match="--skip-nonfinite asks all workers"):
+        join(config, [mx.cpu(0)])
+
+
 def test_only_what_is_sent_can_be_compressed():
     with pytest.raises(UserError, match="--kvstore dist_sync"):
         join(Config(compression="2bit"), [mx.cpu(0)])

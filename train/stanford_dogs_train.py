@@ -67,15 +67,19 @@ class Dogs(Config):
         4, "positions that features are kept at, in a window's side; 0: the middle", low=0
     )
     test_features: bool = setting(False, "test with kept features too, not with images")
-    patch: int = setting(96, "side of the patches in pixels", low=16)
-    size: int = setting(0, "side of the images; four patches if 0", low=0)
-    stem_stride: int = setting(1, "of the first convolution; 0 for the backbone's own", low=0)
-    patches: int = setting(2, "patches of a glimpse, each twice as wide as the one before", low=1)
+    patch: int = setting(96, "side of the patches in pixels", low=16, high=1024)
+    size: int = setting(0, "side of the images; four patches if 0", low=0, high=4096)
+    stem_stride: int = setting(
+        1, "of the first convolution; 0 for the backbone's own", low=0, high=8
+    )
+    patches: int = setting(
+        2, "patches of a glimpse, each twice as wide as the one before", low=1, high=8
+    )
     start_size: int = setting(2, "side of the first, in quarters of the image's", choices=(1, 2, 4))
-    glimpses: int = setting(3, "glimpses", low=1)
-    regions: int = setting(2, "regions a side that attention is over", low=2)
+    glimpses: int = setting(3, "glimpses", low=1, high=100)
+    regions: int = setting(2, "regions a side that attention is over", low=2, high=64)
     reach: float = setting(0.0, "how far out regions lie; 0 for their middles", low=0, high=1)
-    hidden: int = setting(2048, "width of the LSTM", low=1)
+    hidden: int = setting(2048, "width of the LSTM", low=1, high=65536)
     location: str = setting("differentiable", "how locations learn", choices=LOCATIONS)
     reward: str = setting("likely", "what drawn locations earn", choices=REWARDS)
     policy: str = setting("learned", "where glimpses look", choices=POLICIES)
