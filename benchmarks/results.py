@@ -1,4 +1,4 @@
-"""Check every row of results.csv, and draw the tables of a README from them."""
+"""Check every row of results.csv, and draw the tables of README and of docs/ from them."""
 
 from __future__ import annotations
 
@@ -6,22 +6,26 @@ from typing import Optional, Sequence
 
 from gluon_attention.files import write_text
 
-from figures import rows, tables
+from figures import cards, rows, tables
 from figures.flags import Parser
+
+tables.TABLES.update(cards.CARDS)
 
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
     """Do what the flags say."""
     parser = Parser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--csv", default=rows.PATH, metavar="PATH", help="the rows")
-    parser.add_argument("--readme", metavar="PATH", help="file whose tables are drawn anew")
+    parser.add_argument(
+        "--readme", nargs="+", default=[], metavar="PATH", help="files whose tables are drawn anew"
+    )
     flags = parser.parse_args(argv)
     try:
         known = rows.read(flags.csv)
-        if flags.readme:
-            with open(flags.readme, encoding="utf-8") as file:
+        for path in flags.readme:
+            with open(path, encoding="utf-8") as file:
                 text = file.read()
-            write_text(flags.readme, tables.rendered(text, known))
+            write_text(path, tables.rendered(text, known))
     except (OSError, ValueError) as error:
         parser.error(str(error))
     print(f"{len(known)} rows, all complete")

@@ -6,9 +6,7 @@ import argparse
 import json
 from typing import Any, Dict, List
 
-import mxnet as mx
-import numpy as np
-
+from ..deploy.cost import cost
 from ..zoo.pretrained import all_weights
 from ..zoo.registry import entry, get_model, list_models, options_of
 
@@ -31,12 +29,9 @@ def add_parser(verbs: Any) -> None:
 def describe(name: str) -> Dict[str, Any]:
     """What is known of a network before it is trained."""
     known = entry(name)
-    net = get_model(known.name)
-    net.body.infer_shape(mx.nd.zeros((1, *known.shape)), *net.still(mx.nd))
-    sizes = [np.prod(p.shape) for p in net.collect_params().values() if p.grad_req != "null"]
     return dict(
         name=known.name,
-        parameters=int(sum(sizes)),
+        **cost(get_model(known.name), known.shape)._asdict(),
         shape=known.shape,
         classes=known.classes,
         weights=known.name in all_weights(),
@@ -50,11 +45,13 @@ def show_list(flags: argparse.Namespace) -> None:
     if flags.json:
         print(json.dumps(rows))
     elif flags.long:
-        print(f"{'name':38}{'parameters':>12}  {'input':14}{'classes':>7}  weights")
+        head = f"{'name':34}{'parameters':>12}{'multiply-adds':>16}"
+        print(f"{head}  {'input':12}{'classes':>7}  weights")
         for row in rows:
             shape = "x".join(map(str, row["shape"]))
             have = "yes" if row["weights"] else "no"
-            print(f"{row['name']:38}{row['parameters']:12,}  {shape:14}{row['classes']:7}  {have}")
+            costs = f"{row['parameters']:12,}{row['multiply_adds']:16,}"
+            print(f"{row['name']:34}{costs}  {shape:12}{row['classes']:7}  {have}")
     else:
         print("\n".join(names))
 
@@ -66,6 +63,6 @@ def show_info(flags: argparse.Namespace) -> None:
         return
     for key, value in found.items():
         if key != "options":
-            print(f"{key:12}{value}")
+            print(f"{key:15}{value}")
     for key, value in found["options"].items():
         print(f"  {key}={value!r}")

@@ -1,0 +1,67 @@
+"""Tables of the model cards in docs/: what each network costs, and what was measured of it."""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from typing import Any, Callable, Dict, List, Sequence, Tuple
+
+from gluon_attention import get_model, list_models
+from gluon_attention.deploy.cost import cost
+from gluon_attention.zoo.registry import entry
+
+from figures.rows import Row
+from figures.tables import markdown
+
+FAMILIES = {  # names of networks by shell pattern
+    "residual": ("residual_attention*", "cifar_residual_attention*"),
+    "ram": ("ram_*",),
+    "racnn": ("racnn_*",),
+    "glimpse": ("glimpse_*",),
+}
+
+
+def names(family: str) -> List[str]:
+    """Registered names of a family, small networks first."""
+    found = [name for pattern in FAMILIES[family] for name in list_models(pattern)]
+
+    def order(name: str) -> Tuple[Any, ...]:
+        words = re.split(r"(\d+)", name)  # 56 comes before 128
+        return (entry(name).shape, *(int(w) if w.isdigit() else w for w in words))
+
+    return sorted(found, key=order)
+
+
+def variant(name: str) -> str:
+    """The line of one network: its usual input and classes, and what an image costs."""
+    known = entry(name)
+    found = cost(get_model(name), known.shape)
+    shape = "x".join(map(str, known.shape))
+    adds = found.multiply_adds / 1e9
+    adds = f"{adds:.3g} G" if adds >= 0.1 else f"{adds * 1e3:.3g} M"
+    return f"| `{name}` | {shape} | {known.classes} | {found.parameters:,} | {adds} |"
+
+
+def variants(family: str, rows: Sequence[Row] = ()) -> str:
+    head = markdown(["network", "input", "classes", "parameters", "multiply-adds"], [])
+    return head + "".join(variant(name) + "\n" for name in names(family))
+
+
+def errors(family: str, rows: Sequence[Row]) -> str:
+    """Test errors of a family; commands stand in results.csv and in README."""
+    known = set(names(family))
+    lines = [
+        [f"`{r.name}`", r.dataset, r.samples or "-", f"{float(r.value):.2f} %", r.epochs, r.seed]
+        for r in rows
+        if r.metric == "test_error" and r.name in known
+    ]
+    if not lines:
+        return "Nothing was trained to the end yet: there is no row in `benchmarks/results.csv`.\n"
+    return markdown(["network", "data", "samples", "test error", "epochs", "seed"], lines)
+
+
+CARDS: Dict[str, Callable[[Sequence[Row]], str]] = {
+    f"{table.__name__}_{family}": partial(table, family)
+    for family in FAMILIES
+    for table in (variants, errors)
+}
