@@ -16,7 +16,7 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 
 from figures import cards, rows, tables  # noqa: E402
 
-FAMILIES = {"residual": "residual_attention", "ram": "ram", "racnn": "ra_cnn"}
+FAMILIES = {"residual": "residual_attention", "ram": "ram", "racnn": "ra_cnn", "glimpse": "glimpse"}
 HEADINGS = ("Variants", "Where it differs from the paper", "Figures", "How to reproduce", "Limits")
 REDRAW = "run benchmarks/results.py --readme README.md docs/*.md"
 LARGE = re.compile(r".*(128|164|200|236|452).*")  # graphs of hundreds of layers
