@@ -21,14 +21,15 @@ def test_scenes_are_balanced_seeded_and_different() -> None:
         assert (one != new).any()
 
 
+@pytest.mark.parametrize("radius", [(0.5, 0.7), (0.38, 0.5)])
 @pytest.mark.parametrize(("size", "coarse"), [(64, 32), (192, 64), (128, 32)])
-def test_marks_lie_on_the_shape_inside_of_the_image(size: int, coarse: int) -> None:
-    found = scenes(48, size, coarse)
+def test_marks_lie_on_the_shape_inside_of_the_image(size: int, coarse: int, radius: Any) -> None:
+    found = scenes(48, size, coarse, radius=radius)
     assert abs(found.marks).max() <= 1
     places = np.linspace(-1, 1, size)
     for image, (left, top, right, bottom) in zip(found.images, found.marks):
         x, y = (left + right) / 2, (top + bottom) / 2
-        ring = [(x + 0.2 * np.cos(a), y + 0.2 * np.sin(a)) for a in np.arange(8) * np.pi / 4]
+        ring = [(x + 0.16 * np.cos(a), y + 0.16 * np.sin(a)) for a in np.arange(8) * np.pi / 4]
         pixels = [image[:, abs(places - v).argmin(), abs(places - u).argmin()] for u, v in ring]
         coloured = [np.ptp(pixel.astype(int)) > 25 or pixel.max() > 150 for pixel in pixels]
         assert sum(coloured) >= 4  # the ground is dark and grey
@@ -73,6 +74,11 @@ def test_splits_differ_and_know_their_marks() -> None:
     np.testing.assert_allclose(images, (wanted.images[:8] / 255 - 0.5) / 0.25, atol=1e-5)
     np.testing.assert_array_equal(splits.test.regions(), wanted.marks)
     assert (splits.validation.regions() != wanted.marks[:16]).any()
+
+
+def test_a_shape_without_room_for_a_mark_is_refused() -> None:
+    with pytest.raises(UserError, match="from 0.35"):
+        scenes(4, 64, 32, radius=(0.2, 0.5))
 
 
 @pytest.mark.parametrize("sizes", [(64, 48), (32, 32), (24, 8)])

@@ -76,7 +76,7 @@ def network(config: Cub, classes: int) -> Any:
 def data(config: Cub, batch_size: int, part: Tuple[int, int]) -> Any:
     same = dict(size=config.size, seed=config.seed, validation=config.validation, part=part)
     if config.dataset == "detail":
-        return detail(batch_size, coarse=config.size // config.shrink, **same)
+        return detail(batch_size, coarse=config.size // config.shrink, radius=(0.38, 0.5), **same)
     return cub200(config.data_dir, batch_size, workers=config.workers, **same)
 
 

@@ -24,6 +24,7 @@ CLASSES = tuple(f"{stripes}_on_{shape}" for shape in SHAPES for stripes in STRIP
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 MARK, PERIOD = 0.125, 1.5  # half side; coarse pixels a stripe
 CONTRAST, NOISE = 75.0, 8.0  # of 255; more contrast would be clipped and so leave a trace
+RADIUS = (0.5, 0.7)
 CHUNK = 32
 
 
@@ -41,6 +42,7 @@ def detail(
     *,
     size: int = 192,
     coarse: int = 64,
+    radius: Tuple[float, float] = RADIUS,
     train: int = 1200,
     validation: int = 320,
     test: int = 320,
@@ -52,11 +54,12 @@ def detail(
     Args:
         size: side of the images, a multiple of `coarse`.
         coarse: side at which the stripes cannot be seen.
+        radius: smallest and largest shape, as shares of half the image.
         train, validation, test: images.
     """
 
     def of(stream: int, count: int, **order: Any) -> ArrayBatches:
-        found = scenes(count, size, coarse, [seed, stream])
+        found = scenes(count, size, coarse, [seed, stream], radius)
         batches = ArrayBatches(
             found.images,
             found.labels,
@@ -79,20 +82,28 @@ def detail(
     )
 
 
-def scenes(count: int, size: int, coarse: int, seed: Any = 0) -> Scenes:
+def scenes(
+    count: int,
+    size: int,
+    coarse: int,
+    seed: Any = 0,
+    radius: Tuple[float, float] = RADIUS,
+) -> Scenes:
     """Scenes of all classes in equal shares, in random order."""
     if coarse < 16 or size % coarse or size < 2 * coarse:
         raise UserError(
             f"size must be a multiple of coarse, twice as much or more, and coarse 16 or more, "
             f"not {size} and {coarse}"
         )
+    if not 0.35 <= radius[0] <= radius[1] <= 0.9:  # a cross has to have room for the mark
+        raise UserError(f"radius must be two numbers from 0.35 to 0.9, not {radius}")
     rng = np.random.default_rng(seed)
     labels = rng.permutation(np.arange(count) % len(CLASSES))
     images = np.empty((count, 3, size, size), np.uint8)
     marks = np.empty((count, 4))
     for start in range(0, count, CHUNK):
         rows = slice(start, start + CHUNK)
-        images[rows], marks[rows] = _draw(labels[rows], size, coarse, rng)
+        images[rows], marks[rows] = _draw(labels[rows], size, coarse, rng, radius)
     return Scenes(images, labels, marks)
 
 
@@ -124,12 +135,16 @@ def write_cub(
 
 
 def _draw(
-    labels: np.ndarray, size: int, coarse: int, rng: np.random.Generator
+    labels: np.ndarray,
+    size: int,
+    coarse: int,
+    rng: np.random.Generator,
+    radii: Tuple[float, float],
 ) -> Tuple[np.ndarray, np.ndarray]:
     """Images and marks of some labels."""
     count, places = len(labels), np.linspace(-1, 1, size, dtype=np.float32)
     group, stripes = labels // len(STRIPES), labels % len(STRIPES)
-    radius = rng.uniform(0.5, 0.7, size=count)
+    radius = rng.uniform(*radii, size=count)
     middle = rng.uniform(-1, 1, size=(count, 2)) * (0.95 - radius)[:, None]
     mark = _place(group, middle, radius, rng)
     x, y = places[None, None, :], places[None, :, None]

@@ -89,7 +89,8 @@ class RankedScales(Task):
         """The stages in which scales grow, each with its epochs."""
         (grow, locate, turn), scales = self.stages, self.body.scales
         for scale in range(scales):
-            names = [f"scale{coarser + 1}" for coarser in range(scale + 1)]
+            first = 0 if self.body.shared else scale
+            names = [f"scale{moved + 1}" for moved in range(first, scale + 1)]
             yield grow, Update(names, partial(self.grow, scale=scale))
             if scale:
                 yield turn, self._ranked(scale)
@@ -105,8 +106,21 @@ class RankedScales(Task):
         return self._answers(images, labels, self.body.scales - 1, fused=True)
 
     def grow(self, images: nd.NDArray, labels: nd.NDArray, scale: int) -> Losses:
-        """Answers up to a scale."""
-        return self._answers(images, labels, scale, fused=False)
+        """The answer of a new scale; those before stand still if they have their own backbones."""
+        if self.body.shared:
+            return self._answers(images, labels, scale, fused=False)
+        with autograd.pause():
+            view = self._zoom(images, scale)
+        _, logits = self.body.heads[scale](self.body.features(view, scale))
+        return {f"classify{scale + 1}": cross_entropy(logits, self.answers.targets(labels))}
+
+    def _zoom(self, images: nd.NDArray, scale: int) -> nd.NDArray:
+        """What a scale sees."""
+        body, view, box = self.body, self.body.whole(nd, images), None
+        for coarser in range(scale):
+            box = body.box(nd, body.features(view, coarser), box, coarser)
+            view = self.crops[coarser](images, box)
+        return view
 
     def _answers(self, images: nd.NDArray, labels: nd.NDArray, last: int, fused: bool) -> Losses:
         body, targets = self.body, self.answers.targets(labels)
@@ -127,14 +141,10 @@ class RankedScales(Task):
 
     def locate(self, images: nd.NDArray, labels: nd.NDArray, scale: int) -> Losses:
         """The distance to a box of half the side around the strongest response of a scale."""
-        body, box = self.body, None
+        body = self.body
         with autograd.predict_mode():
             with autograd.pause():
-                view = body.whole(nd, images)
-                for coarser in range(scale):
-                    box = body.box(nd, body.features(view, coarser), box, coarser)
-                    view = self.crops[coarser](images, box)
-                features = body.features(view, scale)
+                features = body.features(self._zoom(images, scale), scale)
                 wanted = strongest(features)
             missed = nd.smooth_l1(body.apns[scale](features) - wanted, scalar=1)
         return {f"locate{scale + 2}": missed.sum(axis=1)}
