@@ -3,7 +3,8 @@
 What is kept is everything before the first fully connected layer, less the pooling in front of
 it, so that features keep their places: (N, 3, H, W) to (N, channels, h, w). `tiny` is a small
 network of this package, for small images. `resnet50_v1.5` moves by two pixels where PyTorch's does,
-in the 3x3 convolutions; `mobilenetv2_1.0_320` ends before its last convolution.
+in the 3x3 convolutions; `resnet50_v1.5_5x5` has a smaller first convolution, which moves by one.
+`mobilenetv2_1.0_320` ends before its last convolution.
 """
 
 from __future__ import annotations
@@ -18,7 +19,11 @@ from mxnet.gluon.model_zoo import vision
 
 from ..errors import UserError
 
-VARIANTS = {"resnet50_v1.5": "resnet50_v1", "mobilenetv2_1.0_320": "mobilenetv2_1.0"}
+VARIANTS = {
+    "resnet50_v1.5": "resnet50_v1",
+    "resnet50_v1.5_5x5": "resnet50_v1",
+    "mobilenetv2_1.0_320": "mobilenetv2_1.0",
+}
 _HEAD = (nn.Dense, nn.Flatten, nn.GlobalAvgPool2D)
 _POOLING = (nn.MaxPool2D, nn.AvgPool2D, nn.Dropout)
 
@@ -132,11 +137,15 @@ def _cut(name: str) -> Backbone:
         kept.pop()
     if name == "mobilenetv2_1.0_320":
         kept = kept[:-3]
-    elif name == "resnet50_v1.5":
+    elif name.startswith("resnet50_v1.5"):
         for stage in kept[5:]:
             entry, middle = stage[0].body[0], stage[0].body[3]
             entry._kwargs["stride"], middle._kwargs["stride"] = (1, 1), (2, 2)
-    return Backbone(layers[: len(kept)], whole.prefix)
+    layers = layers[: len(kept)]
+    if name == "resnet50_v1.5_5x5":
+        layers = nn.HybridSequential()
+        layers.add(nn.Conv2D(64, 5, 1, 2, use_bias=False), *kept[1:])
+    return Backbone(layers, whole.prefix)
 
 
 def _whole(name: str) -> gluon.HybridBlock:

@@ -13,6 +13,8 @@ Where this differs from the paper, and why:
 - Locations come from soft attention, and so can be differentiated (`location="differentiable"`)
   through bilinear sampling of the patches, with noise of spread `std` while it trains; `"sampled"`
   draws them and learns by REINFORCE.
+  `"mirrored"` is a public PyTorch implementation's, for weights trained in it: up is down, and what
+  was drawn goes through a tanh.
 - Patches are cut from the tensor that holds the image. `start_size` is the side of the first in
   quarters of the image's, `patches` of them follow: 1 and 3 are the paper's three resolutions.
   Images are `size` pixels a side, or `4 * patch`, so that a quarter of one fills a patch.
@@ -41,7 +43,7 @@ from .step_classification import StepClassification
 
 # Section 4 of the paper: patches of 96 pixels a side. Both were trained on ImageNet.
 SPECS = {"glimpse_resnet50": "resnet50_v1", "glimpse_mobilenet_v2": "mobilenetv2_1.0"}
-LOCATIONS = ("differentiable", "sampled")
+LOCATIONS = ("differentiable", "sampled", "mirrored")
 POLICIES = ("learned", "center", "random")
 
 
@@ -215,6 +217,8 @@ class GlimpseNet(AttentionNet):
         return nd.stack(*found, axis=2)
 
     def objective(self, config: Any) -> StepClassification:
+        if self.mind.mirrored:
+            raise UserError("location='mirrored' is for weights from elsewhere, not for training")
         return StepClassification.of(self, config)
 
 
@@ -252,7 +256,7 @@ def _builder(name: str) -> Any:
         overlap: int = 4,
     ) -> GlimpseNet:
         sides, far = _sides(patches, start_size), 1 - 1 / max(regions, 1)
-        drawn = location == "sampled" and policy == "learned"
+        drawn = location != "differentiable" and policy == "learned"
         std = (0.2 if drawn else 0.0) if std is None else std
         for option, value, accepted in (
             ("location", location, LOCATIONS),
@@ -283,6 +287,7 @@ def _builder(name: str) -> Any:
             dropout,
             policy,
             drawn,
+            mirrored=location == "mirrored",
         )
         return GlimpseNet(Glimpses(eye, mind), classes, std, overlap)
 

@@ -23,6 +23,7 @@ class Mind(gluon.HybridBlock):
         dropout: of what was seen and of what answers are read from.
         policy: learned, center or random.
         drawn: whether locations are drawn, so that no gradient passes them.
+        mirrored: whether rows are mirrored and places squeezed by a tanh.
     """
 
     def __init__(
@@ -37,11 +38,12 @@ class Mind(gluon.HybridBlock):
         dropout: float,
         policy: str,
         drawn: bool,
+        mirrored: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.glimpses, self.regions, self.reach = glimpses, regions, reach
-        self.hidden, self.policy, self.drawn = hidden, policy, drawn
+        self.hidden, self.policy, self.drawn, self.mirrored = hidden, policy, drawn, mirrored
         width = max(hidden // 2, 1)
         plain = dict(use_bias=False)
         with self.name_scope():
@@ -78,6 +80,9 @@ class Mind(gluon.HybridBlock):
             jump = F.reshape(F.slice_axis(noise, axis=1, begin=step, end=step + 1), shape=(-1, 2))
             mean = mean if self.policy == "learned" else mean * 0
             place = F.broadcast_add(mean, jump)
+            if self.mirrored:
+                across, down = F.split(place, num_outputs=2, axis=1)
+                place = F.tanh(join(F, across, -down))
             if self.drawn or self.policy != "learned":
                 place = detach(F, place)
             locations.append(F.clip(place, -1, 1))
