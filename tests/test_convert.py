@@ -221,7 +221,6 @@ def spoiled(kind: str, torch_files: Any) -> State:
     if kind == "folded":
         state["classifier.fc.weight"] = state["classifier.fc.weight"].ravel()
     others = {
-        "glimpse": dict.fromkeys(("location.W_v.weight", "core.weight_ih"), np.ones((2, 2), "f4")),
         "code": {"a": torch_files.call("os.system", "rm")},
         "unknown": {"a.weight": np.ones((2, 2), "f4")},
     }
@@ -239,7 +238,6 @@ def spoiled(kind: str, torch_files: Any) -> State:
         ("cut", "is cut off or damaged"),
         ("code", "holds code: to read it as Python does would call os.system('rm'); nothing"),
         ("unknown", "checkpoint of no network known here and begins with 'a.weight'"),
-        ("glimpse", "is the glimpse network of Visual-Attention-Pytorch"),
         ("keras", "HDF5"),
         ("lacking", "it has no 'rnn.h2h.weight'"),
         ("folded", "it has no matrix 'classifier.fc.weight'"),

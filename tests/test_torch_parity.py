@@ -29,6 +29,7 @@ NETWORKS: Dict[str, Tuple[str, Dict[str, Any]]] = {
     "residual92_32": ("cifar_residual_attention92", {}),
     "ram": ("ram_28", {}),
     "ram_scales": ("ram_translated_60", {}),
+    "glimpse": ("glimpse_resnet50", {}),
     "racnn_mobilenet_small": ("racnn_mobilenet_v2", dict(crops=(64, 64))),
     "racnn_vgg_small": ("racnn_vgg19", dict(crops=(32, 32))),
 }

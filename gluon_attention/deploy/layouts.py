@@ -12,6 +12,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tu
 from mxnet import gluon
 
 from ..errors import UserError
+from ..zoo.glimpse import GlimpseNet
 from ..zoo.ra_cnn import RACNN
 from ..zoo.recurrent_attention import RecurrentAttention
 from ..zoo.residual_attention import ResidualAttention
@@ -36,15 +37,6 @@ def layout_of(tensors: Arrays) -> Optional[Layout]:
     """The kind of checkpoint that names tell of."""
     known = (kind for kind in LAYOUTS if all(mark in tensors for mark in kind.marks))
     return next(known, None)
-
-
-def refuse_known(tensors: Arrays) -> None:
-    """Say of a network that is known and has no counterpart what it is."""
-    if "location.W_v.weight" in tensors and "core.weight_ih" in tensors:
-        raise UserError(
-            "it is the glimpse network of Visual-Attention-Pytorch, whose 5x5 stem, patches cut "
-            "from the picture's file and mirrored rows no network here has; train glimpse_resnet50"
-        )
 
 
 def from_layout(layout: Layout, net: gluon.Block, tensors: Arrays) -> Tuple[Arrays, List[str]]:
@@ -90,5 +82,14 @@ LAYOUTS = (
         _BATCHES + r"|b[123]\.(features\.18|classifier|last_linear|linear\d)\..*",
         ((123.88 / 255, 127.34 / 255, 109.97 / 255), (1 / 255, 1 / 255, 1 / 255)),
         turned=True,
+    ),
+    Layout(
+        "PyTorch's Recurrent_Attention",
+        ("core.weight_ih", "core.weight_hh", "location.W_v.weight", "glimpse.resnet.0.weight"),
+        GlimpseNet,
+        networks.glimpse_options,
+        networks.glimpse_arrays,
+        _BATCHES + r"|context\.resnet\..*|location\.W_.\.weight",
+        ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     ),
 )

@@ -28,9 +28,9 @@ def is_torchvision(names: Any) -> bool:
 def backbone_arrays(backbone: Backbone, supply: Any, prefix: str = "") -> Dict[str, Any]:
     """Arrays for `backbone.layers`, taken from a supply; what PyTorch lacks does nothing there."""
     names = supply.left
-    if f"{prefix}layer1.0.conv3.weight" in names:
+    if f"{prefix}layer1.0.conv3.weight" in names or f"{prefix}4.0.conv3.weight" in names:
         _check_strides(backbone)
-        theirs = _resnet
+        theirs = _resnet if f"{prefix}conv1.weight" in names else _numbered
     elif f"{prefix}features.1.conv.0.0.weight" in names:
         theirs = _mobilenet
     else:
@@ -41,7 +41,9 @@ def backbone_arrays(backbone: Backbone, supply: Any, prefix: str = "") -> Dict[s
         source = theirs(block)
         if source is None:
             arrays[name] = _identity(kind, backbone)
-        elif theirs is _resnet and kind == "bias":  # Gluon's convolutions of 1x1 pixels have one
+        elif (
+            theirs in (_resnet, _numbered) and kind == "bias"
+        ):  # Gluon's convolutions of 1x1 pixels have one
             arrays[name] = np.zeros(parameter.shape, "float32")
         else:
             arrays[name] = supply.take(f"{prefix}{source}.{_KINDS.get(kind, kind)}")
@@ -63,6 +65,13 @@ def _resnet(block: str) -> str:
         if match[3] == "downsample"
         else (f"{stage}.{_BOTTLENECK[inner]}")
     )
+
+
+def _numbered(block: str) -> str:
+    """The same where its children were put into a sequence."""
+    if block in ("0", "1"):
+        return block
+    return re.sub(r"^layer(\d)", lambda match: str(int(match[1]) + 3), _resnet(block))
 
 
 def _mobilenet(block: str) -> Optional[str]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..errors import UserError
 from ..zoo.attention_module import AttentionModule, MaskLevel
+from ..zoo.glimpse import GlimpseNet
 from ..zoo.ra_cnn import RACNN
 from ..zoo.recurrent_attention import RecurrentAttention
 from ..zoo.residual_attention import ResidualAttention
@@ -213,4 +214,52 @@ def scales_arrays(net: RACNN, supply: Supply, wanted: Dict[str, Any]) -> Arrays:
                 # They speak of rows before columns.
                 array = supply.array(name, *shape)[[1, 0, 2]] if theirs else supply.take(name)
                 arrays[f"body.apns.{number}.layers.{ours}.{kind}"] = array
+    return arrays
+
+
+# The glimpse network: `glimpse.resnet` (and once more `context.resnet`), `core`, `location`.
+
+
+def glimpse_options(tensors: Arrays) -> Dict[str, Any]:
+    hidden = rows(tensors, "core.weight_hh") // 4
+    patches = tensors["core.weight_ih"].shape[-1] // 2048
+    return dict(
+        classes=rows(tensors, "action.fc.weight"),
+        backbone="resnet50_v1.5_5x5",
+        patches=patches,
+        start_size=1 if patches > 2 else 2,
+        reach=1.0,
+        hidden=hidden,
+        location="mirrored",
+    )
+
+
+def glimpse_arrays(net: GlimpseNet, supply: Supply, wanted: Dict[str, Any]) -> Arrays:
+    mind = net.mind
+    have = dict(location="mirrored" if mind.mirrored else "other", reach=mind.reach)
+    shown = {name: value for name, value in wanted.items() if name != "classes"}
+    agree("PyTorch's Recurrent_Attention", have, shown)
+    found = backbone_arrays(net.eye.backbone, supply, "glimpse.resnet.")
+    arrays = {f"body.eye.backbone.layers.{name}": array for name, array in found.items()}
+    hidden = mind.hidden
+    weight, bias = [], np.zeros(4 * hidden, "float32")
+    for kind in ("ih", "hh"):
+        weight.append(supply.array(f"core.weight_{kind}", 4 * hidden, None))
+        bias += supply.array(f"core.bias_{kind}", 4 * hidden)
+    enter, keep, fresh, leave = np.arange(4 * hidden).reshape(4, hidden)
+    order = np.concatenate([enter, keep, leave, fresh])
+    bias[keep] -= 1  # which a core adds
+    arrays["body.mind.core.step.weight"] = np.concatenate(weight, axis=1)[order]
+    arrays["body.mind.core.step.bias"] = bias[order]
+    names = {"fc1": "first"}
+    if mind.glimpses > 1:
+        names.update(W_v="region", W_g="state", W_h="weigh")
+    for theirs, ours in names.items():
+        name = f"location.{theirs}.weight"
+        array = supply.take(name).array()
+        flat = array.reshape(len(array), -1)
+        arrays[f"body.mind.{ours}.weight"] = flat if ours == "state" else flat[:, :, None, None]
+    for theirs, ours in (("action", "answer"), ("baseline", "baseline")):
+        for kind in ("weight", "bias"):
+            arrays[f"body.mind.{ours}.{kind}"] = supply.take(f"{theirs}.fc.{kind}")
     return arrays

@@ -12,7 +12,7 @@ from ..errors import UserError
 from ..parameters import read_parameters
 from ..zoo.backbones import Backbone
 from ..zoo.residual_attention import ResidualAttention
-from .layouts import from_layout, layout_of, refuse_known
+from .layouts import from_layout, layout_of
 from .supply import Supply
 from .tensors import Tensor
 from .torch_backbones import backbone_arrays, is_torchvision, leave_identity
@@ -69,7 +69,6 @@ def _from_torch(net: gluon.Block, file: str, tensors: Arrays) -> Any:
     """Origin, arrays in the names of the net, and names without a use."""
     layout = layout_of(tensors)
     try:
-        refuse_known(tensors)
         if layout is None:
             raise UserError(
                 "it is a PyTorch checkpoint of no network known here and begins with "
