@@ -34,9 +34,7 @@ class Change(NamedTuple):
 def quantize(graph: Exported, images: np.ndarray) -> Exported:
     """The graph with ranges of its features as they are on some images, float32 (N, C, H, W)."""
     if not mx.runtime.Features().is_enabled("MKLDNN"):
-        raise UserError(
-            "this build of MXNet has no oneDNN, which computes with 8 bits; leave --int8"
-        )
+        raise UserError("8 bits need oneDNN, which this build of MXNet lacks; leave out --int8")
     if not len(images):
         raise UserError("8 bits need images that show how large the features are; there are none")
     auxiliary = set(graph.symbol.list_auxiliary_states())

@@ -1,0 +1,55 @@
+"""Graphs in 8 bits: what is left out, and how little the answers move."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from gluon_attention import UserError, get_model
+from gluon_attention.datasets import mnist
+from gluon_attention.deploy.export import as_graph, save
+from gluon_attention.deploy.int8 import compare, narrow, quantize
+
+import mxnet as mx
+import numpy as np
+import pytest
+from mxnet import nd
+
+SAMPLE = Path(__file__).parents[1] / "data" / "sample"
+
+
+def test_masks_stay_in_32_bits_and_answers_where_they_were(tmp_path: Path, capfd: object) -> None:
+    net = get_model("cifar_residual_attention56_slim")
+    net.initialize(net.initializer)
+    images = np.random.uniform(size=(8, 3, 16, 16)).astype("float32")
+    net(nd.array(images[:1]))
+    made = quantize(as_graph(net), images)
+    nodes = json.loads(made.symbol.tojson())["nodes"]
+    ops = [node["op"] for node in nodes]
+    assert ops.count("elemwise_mul") == 3 and "_contrib_quantized_elemwise_add" in ops
+    assert sum(op == "_sg_mkldnn_conv" for op in ops) > 100
+    change = compare(net, tuple(save(made, str(tmp_path / "net"))), images)
+    assert change.distance < 0.1
+    assert capfd.readouterr().err == ""  # MXNet would tell of every layer
+
+
+def test_locations_are_read_in_32_bits(tmp_path: Path) -> None:
+    net = get_model("ram_28", pretrained=True)
+    graph = as_graph(net)
+    assert narrow(graph) == ["ram_glimpse_where_fwd"]
+    splits = mnist(str(SAMPLE / "mnist"), 64, download=False)
+    images, labels = next(iter(splits.test.epoch(0)))
+    change = compare(net, tuple(save(quantize(graph, images), str(tmp_path / "ram"))), images)
+    assert change.same > 0.9
+
+
+def test_no_images() -> None:
+    net = get_model("ram_28", pretrained=True)
+    with pytest.raises(UserError, match="there are none"):
+        quantize(as_graph(net), np.zeros((0, 1, 28, 28), "float32"))
+
+
+def test_a_build_without_onednn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mx.runtime.Features, "is_enabled", lambda self, name: False)
+    with pytest.raises(UserError, match="lacks; leave out --int8"):
+        quantize(as_graph(get_model("ram_28", pretrained=True)), np.zeros((1, 1, 28, 28)))
