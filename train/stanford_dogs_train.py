@@ -22,7 +22,6 @@ from gluon_attention.training import checkpoint
 from gluon_attention.training.config import Config, command, setting
 from gluon_attention.training.engine import train
 from gluon_attention.training.features import remembered
-from gluon_attention.zoo.backbones import freeze_bn
 from gluon_attention.zoo.glimpse import LOCATIONS, POLICIES
 from gluon_attention.zoo.resolutions import Resolutions
 from gluon_attention.zoo.step_classification import REWARDS
@@ -33,8 +32,8 @@ import numpy as np
 FOLDERS = {"dogs": "stanford_dogs", "pets": "oxford_pets_dogs", "cub200": "CUB_200_2011"}
 # What fits the generated set; flags that are given come after these and replace them.
 DETAIL = (
-    "--stage=2 --backbone=tiny --frozen=0 --patch=48 --patches=2 --start-size=1 --regions=6"
-    " --hidden=128 --lr=1e-3 -b=16 --epochs=24 --validation=320"
+    "--backbone=tiny --patch=48 --patches=2 --start-size=1 --regions=6 --reach=0.6 --hidden=128"
+    " --visual-epochs=24 --visual-lr=2e-3 --lr=2e-3 -b=16 --epochs=60 --validation=320"
 ).split()
 
 
@@ -98,7 +97,7 @@ class Dogs(Config):
     weight_decay: float = setting(0.0, "weight decay, none on BatchNorm and biases", "--wd", low=0)
 
 
-def network(config: Dogs, classes: int) -> Any:
+def network(config: Dogs, classes: int, **more: Any) -> Any:
     """The glimpse network of stage 2."""
     same = "patch patches start_size glimpses regions hidden location policy dropout frozen"
     same += " size stem_stride overlap"
@@ -106,17 +105,16 @@ def network(config: Dogs, classes: int) -> Any:
     if config.backbone:
         options["backbone"] = config.backbone
     options.update(reach=config.reach or None, std=None if config.std < 0 else config.std)
-    net = get_model(f"glimpse_{config.model}", classes=classes, **options)
+    net = get_model(f"glimpse_{config.model}", classes=classes, **options, **more)
     if config.backbone_weights:
         load_backbone(net.eye.backbone, config.backbone_weights)
     return net
 
 
 def visual(config: Dogs, classes: int) -> Resolutions:
-    """The network of stage 1: all of its backbone learns, but for the statistics."""
-    net = network(dataclasses.replace(config, frozen=False), classes)
-    if config.backbone_weights:
-        freeze_bn(net.eye)
+    """The network of stage 1: all of its backbone learns, but for statistics that were loaded."""
+    loaded = bool(config.backbone_weights)
+    net = network(dataclasses.replace(config, frozen=False), classes, frozen_bn=loaded)
     return Resolutions(net.eye, classes, net.mind.reach)
 
 

@@ -34,7 +34,7 @@ from mxnet import autograd, gluon, init, nd
 
 from ..errors import UserError
 from ..ops.join import join
-from .backbones import freeze
+from .backbones import freeze, freeze_bn
 from .base import AttentionNet
 from .eye import Eye
 from .mind import Mind
@@ -253,6 +253,7 @@ def _builder(name: str) -> Any:
         dropout: float = 0.0,
         stem_stride: int = 1,
         frozen: bool = True,
+        frozen_bn: bool = True,
         overlap: int = 4,
     ) -> GlimpseNet:
         sides, far = _sides(patches, start_size), 1 - 1 / max(regions, 1)
@@ -266,8 +267,7 @@ def _builder(name: str) -> Any:
                 raise UserError(f"{option} must be one of {', '.join(accepted)}, not {value!r}")
         if min(glimpses, hidden) < 1 or regions < 2 or patch < 16 or std < drawn * 1e-3:
             raise UserError(
-                "glimpses and hidden must be 1 or more, regions 2, patch 16, and std above 0 where "
-                "locations are drawn"
+                "glimpses and hidden must be 1 or more, regions 2, patch 16, std above 0 if drawn"
             )
         if overlap < 0 or overlap == 0 and policy != "center":
             raise UserError("overlap must be 1 or more: only policy='center' can do with 0")
@@ -276,6 +276,8 @@ def _builder(name: str) -> Any:
         eye = Eye(backbone, patch, sides, stem_stride, size or 4 * patch)
         if frozen:
             freeze(eye)
+        elif frozen_bn:  # batches of contexts and of patches differ too much for common statistics
+            freeze_bn(eye)
         mind = Mind(
             classes,
             eye.channels,

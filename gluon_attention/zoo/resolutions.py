@@ -42,12 +42,14 @@ class Heads(gluon.HybridBlock):
                 self.heads.add(head)
 
     def hybrid_forward(self, F: Any, images: Any, places: Any) -> Tuple[Any, ...]:
-        eye, seen = self.eye, []
+        eye, views = self.eye, []
         where = F.mean(images, axis=(2, 3))  # (N, 3), for its shape
         where = F.broadcast_add(F.slice_axis(where, axis=1, begin=0, end=2) * 0, places)
         for side in eye.sides:
-            view = eye.window(F, eye.level(F, images, side), where, side)
-            seen.append(F.mean(eye(view), axis=(2, 3)))
+            views.append(eye.window(F, eye.level(F, images, side), where, side))
+        # In one batch, so that all resolutions have the same statistics.
+        seen = F.mean(eye(F.concat(*views, dim=0)), axis=(2, 3))
+        seen = F.split(seen, num_outputs=len(views), axis=0) if len(views) > 1 else [seen]
         answers = [
             head(join(F, *(seen[index] for index in chosen)))
             for head, chosen in zip(self.heads, self.sets)
