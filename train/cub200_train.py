@@ -21,8 +21,9 @@ from gluon_attention.zoo.ra_cnn import APNS
 
 # What fits the generated set; flags that are given come after these and replace them.
 DETAIL = (
-    "--backbone=tiny --crops=64,64 --size=192 --shrink=3 --smallest=0.55 --frozen-bn=0"
-    " --stages=6,4,2 --optimizer=adam --lr=1.5e-3 --wd=1e-4 -b=16 --epochs=38 --validation=320"
+    "--backbone=tiny --size=192 --shrink=3 --crops=72,64 --smallest=0.65,0.5 --frozen-bn=0"
+    " --margin=0.3 --stages=7,3,2 --epochs=37 --optimizer=adam --lr=1.5e-3 --wd=1e-4 -b=16"
+    " --validation=160"
 ).split()
 
 
@@ -47,7 +48,7 @@ class Cub(Config):
         high=0.85,
     )
     frozen_bn: bool = setting(True, "leave BatchNorm as it was loaded")
-    gradient: str = setting("both", "what moves the boxes", choices=GRADIENTS)
+    gradient: str = setting("sampler", "what moves the boxes", choices=GRADIENTS)
     margin: float = setting(0.05, "how much surer a closer look should be", low=0, high=1)
     stages: Tuple[int, ...] = setting(
         (6, 2, 1), "epochs: a scale grows, a box is located, a turn of answers or boxes", low=0

@@ -37,7 +37,7 @@ class RankedScales(Task):
         net: Any,
         smoothing: float = 0.0,
         margin: float = 0.05,
-        gradient: str = "both",
+        gradient: str = "sampler",
         stages: Stages = Stages(),  # noqa: B008 - it cannot change
         attend_lr: float = 0.1,
     ) -> None:
