@@ -27,6 +27,7 @@ Where this differs from the paper, and why:
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
@@ -233,6 +234,23 @@ def _sides(patches: int, start_size: int) -> Tuple[float, ...]:
     return tuple(start_size * 2**number / 4 for number in range(patches))
 
 
+def _check(**options: Any) -> None:
+    """Refuse what makes no sense."""
+    given = SimpleNamespace(**options)
+    for option, accepted in (("location", LOCATIONS), ("policy", POLICIES)):
+        if options[option] not in accepted:
+            listed = ", ".join(accepted)
+            raise UserError(f"{option} must be one of {listed}, not {options[option]!r}")
+    if min(given.glimpses, given.hidden) < 1 or given.regions < 2 or given.patch < 16:
+        raise UserError("glimpses and hidden must be 1 or more, regions 2, and patch 16")
+    if given.std is not None and given.std < (0.001 if given.location == "sampled" else 0):
+        raise UserError("std must be 0 or more, and above 0 where locations are sampled")
+    if given.overlap < 0 or given.overlap == 0 and given.policy != "center":
+        raise UserError("overlap must be 1 or more: only policy='center' can do with 0")
+    if given.reach is not None and not 0 < given.reach <= 1:
+        raise UserError(f"reach must be above 0 and at most 1, not {given.reach}")
+
+
 def _builder(name: str) -> Any:
     """What `get_model` calls."""
 
@@ -256,42 +274,19 @@ def _builder(name: str) -> Any:
         frozen_bn: bool = True,
         overlap: int = 4,
     ) -> GlimpseNet:
-        sides, far = _sides(patches, start_size), 1 - 1 / max(regions, 1)
-        drawn = location != "differentiable" and policy == "learned"
-        std = (0.2 if drawn else 0.0) if std is None else std
-        for option, value, accepted in (
-            ("location", location, LOCATIONS),
-            ("policy", policy, POLICIES),
-        ):
-            if value not in accepted:
-                raise UserError(f"{option} must be one of {', '.join(accepted)}, not {value!r}")
-        if min(glimpses, hidden) < 1 or regions < 2 or patch < 16 or std < drawn * 1e-3:
-            raise UserError(
-                "glimpses and hidden must be 1 or more, regions 2, patch 16, std above 0 if drawn"
-            )
-        if overlap < 0 or overlap == 0 and policy != "center":
-            raise UserError("overlap must be 1 or more: only policy='center' can do with 0")
-        if reach is not None and not 0 < reach <= 1:
-            raise UserError(f"reach must be above 0 and at most 1, not {reach}")
+        _check(**{k: v for k, v in locals().items() if k != "classes"})
+        sides = _sides(patches, start_size)
+        drawn = location == "sampled" and policy == "learned"
         eye = Eye(backbone, patch, sides, stem_stride, size or 4 * patch)
         if frozen:
             freeze(eye)
         elif frozen_bn:  # batches of contexts and of patches differ too much for common statistics
             freeze_bn(eye)
-        mind = Mind(
-            classes,
-            eye.channels,
-            patches,
-            glimpses,
-            regions,
-            reach or far,
-            hidden,
-            dropout,
-            policy,
-            drawn,
-            mirrored=location == "mirrored",
-        )
-        return GlimpseNet(Glimpses(eye, mind), classes, std, overlap)
+        far = reach or 1 - 1 / regions
+        kind = dict(hidden=hidden, dropout=dropout, policy=policy, drawn=drawn)
+        mind = Mind(classes, eye.channels, patches, glimpses, regions, far, **kind)
+        spread = (0.2 if drawn else 0.0) if std is None else std
+        return GlimpseNet(Glimpses(eye, mind), classes, spread, overlap)
 
     return build
 
