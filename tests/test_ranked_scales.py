@@ -150,6 +150,9 @@ def test_strongest_response() -> None:
         features[sample, :, row, column] += 1
     found = strongest(nd.array(features)).asnumpy()
     np.testing.assert_allclose(found, [[0, 0, 0.5], [0.5, -0.5, 0.5], [-0.5, 0.5, 0.5]], atol=1e-6)
+    features[0, 0, 4, 0] = 3.3  # a high square, but a low mean
+    found = [strongest(nd.array(features), way)[0].asnumpy() for way in ("mean", "energy")]
+    np.testing.assert_allclose(found, [[0, 0, 0.5], [-0.5, 0.5, 0.5]], atol=1e-6)
 
 
 @pytest.mark.parametrize("apn", ["light", "paper"])
@@ -224,5 +227,7 @@ def test_settings_make_the_task() -> None:
     assert (task.margin, task.stages, task.answers.smoothing) == (0.2, Stages(1, 2, 3), 0.1)
     assert {crop.gradient for crop in task.crops} == {"sampler"}
     assert {group.name: group.lr_scale for group in task.groups()}["attend3"] == 0.5
+    with pytest.raises(UserError, match="response"):
+        task_of(small(), response="loudest")
     with pytest.raises(UserError, match="three"):
         small().objective(SimpleNamespace(label_smoothing=0.0, stages=(1,)))

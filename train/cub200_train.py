@@ -18,12 +18,13 @@ from gluon_attention.ops.attention_crop import GRADIENTS
 from gluon_attention.training.config import Config, command, setting
 from gluon_attention.training.engine import train
 from gluon_attention.zoo.ra_cnn import APNS
+from gluon_attention.zoo.ranked_scales import RESPONSES
 
 # What fits the generated set; flags that are given come after these and replace them.
 DETAIL = (
-    "--backbone=tiny --size=192 --shrink=3 --crops=72,64 --smallest=0.65,0.5 --frozen-bn=0"
-    " --margin=0.3 --stages=7,3,2 --epochs=37 --optimizer=adam --lr=1.5e-3 --wd=1e-4 -b=16"
-    " --validation=160"
+    "--backbone=tiny --size=192 --shrink=3 --crops=72,64 --smallest=0.65,0.55 --frozen-bn=0"
+    " --response=energy --margin=0.3 --stages=7,6,2 --epochs=43"
+    " --optimizer=adam --lr=1.5e-3 --wd=1e-4 -b=16 --validation=160"
 ).split()
 
 
@@ -49,6 +50,7 @@ class Cub(Config):
     )
     frozen_bn: bool = setting(True, "leave BatchNorm as it was loaded")
     gradient: str = setting("sampler", "what moves the boxes", choices=GRADIENTS)
+    response: str = setting("mean", "what boxes are located by", choices=RESPONSES)
     margin: float = setting(0.05, "how much surer a closer look should be", low=0, high=1)
     stages: Tuple[int, ...] = setting(
         (6, 2, 1), "epochs: a scale grows, a box is located, a turn of answers or boxes", low=0

@@ -20,6 +20,8 @@ from ..ops.join import join
 from ..training.task import Classification, Group, Losses, Task, Update, cross_entropy
 from .backbones import steady
 
+RESPONSES = ("mean", "energy")  # over channels: of features, or of their squares
+
 
 class Stages(NamedTuple):
     """Epochs of the schedule."""
@@ -38,13 +40,17 @@ class RankedScales(Task):
         smoothing: float = 0.0,
         margin: float = 0.05,
         gradient: str = "sampler",
+        response: str = "mean",
         stages: Stages = Stages(),  # noqa: B008 - it cannot change
         attend_lr: float = 0.1,
     ) -> None:
         if min(stages) < 0:
             raise UserError(f"epochs of stages must be whole numbers from 0, not {tuple(stages)}")
         self.net, self.body, self.margin, self.stages = net, net.body, margin, stages
-        self.attend_lr = attend_lr
+        if response not in RESPONSES:
+            known = ", ".join(RESPONSES)
+            raise UserError(f"response must be one of {known}, not {response!r}")
+        self.attend_lr, self.response = attend_lr, response
         self.answers = Classification(net, net.classes, smoothing)
         self.steady = [steady(backbone) for backbone in net.body.backbones]
         self.crops = [AttentionCrop(size, gradient) for size in net.body.crops]
@@ -54,7 +60,8 @@ class RankedScales(Task):
     @classmethod
     def of(cls, net: Any, config: Any) -> RankedScales:
         """The task that the settings ask for."""
-        known = {name: getattr(config, name, None) for name in ("margin", "gradient", "attend_lr")}
+        names = "margin", "gradient", "response", "attend_lr"
+        known = {name: getattr(config, name, None) for name in names}
         stages = getattr(config, "stages", None)
         if stages is not None and len(stages) != 3:
             raise UserError(f"--stages takes three numbers of epochs, not {len(stages)}")
@@ -145,7 +152,7 @@ class RankedScales(Task):
         with autograd.predict_mode():
             with autograd.pause():
                 features = body.features(self._zoom(images, scale), scale)
-                wanted = strongest(features)
+                wanted = strongest(features, self.response)
             missed = nd.smooth_l1(body.apns[scale](features) - wanted, scalar=1)
         return {f"locate{scale + 2}": missed.sum(axis=1)}
 
@@ -187,10 +194,11 @@ class RankedScales(Task):
         return scores
 
 
-def strongest(features: nd.NDArray, half: float = 0.5) -> nd.NDArray:
-    """The box of a side around the largest mean of all channels, moved into the image: (N, 3)."""
+def strongest(features: nd.NDArray, response: str = "mean", half: float = 0.5) -> nd.NDArray:
+    """The box of a side around the largest mean of channels, or of squares: (N, 3)."""
     height, width = features.shape[2:]
-    peak = features.mean(axis=1).reshape((0, -1)).argmax(axis=1)
+    strength = features.square() if response == "energy" else features
+    peak = strength.mean(axis=1).reshape((0, -1)).argmax(axis=1)
     row = nd.floor(peak / width)
     x = (peak - row * width) * (2 / max(width - 1, 1)) - 1
     y = row * (2 / max(height - 1, 1)) - 1
