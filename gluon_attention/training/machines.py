@@ -125,9 +125,11 @@ class Keys(KVStoreBase):
     def broadcast(self, key: int, value: Any, out: Any, priority: int = 0) -> None:
         """Give all workers the weights of the first.
 
-        A gradient that is pushed before these weights have come could come in their place.
+        A gradient that is pushed before these weights have come could come in their place. By way
+        of numpy, as weights that oneDNN has laid out anew cannot be sent.
         """
-        self.store.broadcast(self.first + key, value, out, priority)
+        plain = nd.array(value.asnumpy(), ctx=value.context, dtype=value.dtype)
+        self.store.broadcast(self.first + key, plain, out, priority)
         nd.waitall()
 
     def pushpull(self, key: int, value: Any, out: Any = None, priority: int = 0) -> None:
