@@ -1,5 +1,7 @@
 """One worker of a job: trains a small network without BatchNorm, in one group or in two.
 
+A third has convolutions so wide that oneDNN lays out their weights anew.
+
 python distributed_run.py FOLDER GROUPS [flags of Config]
 
 With POISON=RANK in the environment that worker sees a batch that is not of numbers.
@@ -39,8 +41,10 @@ class Two(Classification):
 class Net(AttentionNet):
     Trace, classes = Logits, 3
 
-    def __init__(self, task):
+    def __init__(self, task, wide):
         body = gluon.nn.HybridSequential()
+        if wide:
+            body.add(gluon.nn.Conv2D(32, 3, padding=1), gluon.nn.Conv2D(32, 3, padding=1))
         body.add(gluon.nn.Dense(16, activation="tanh"), gluon.nn.Dense(3))
         body.add(gluon.nn.HybridLambda(lambda F, x: (x,)))
         super().__init__(body)
@@ -79,7 +83,8 @@ def data(batch_size, part):
 def main():
     folder, groups, *flags = sys.argv[1:]
     config = Config.parse([*flags, "--log-dir", folder, "--num-gpus", "0"])
-    train(config, "run", lambda classes: Net([Classification, Two][int(groups) - 1]), data)
+    task, wide = Two if groups == "2" else Classification, groups == "3"
+    train(config, "run", lambda classes: Net(task, wide), data)
 
 
 if __name__ == "__main__":
