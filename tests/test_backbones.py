@@ -139,3 +139,12 @@ def test_a_steady_twin_trains_as_the_network_predicts(name: str, hybridize: bool
 def _batchnorms(block: gluon.Block) -> list:
     found = [block] if isinstance(block, gluon.nn.BatchNorm) else []
     return found + [b for child in block._children.values() for b in _batchnorms(child)]
+
+
+def test_a_network_that_wants_a_download_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def offline(name: str) -> None:
+        raise ConnectionError("no network here")
+
+    monkeypatch.setattr("gluoncv.model_zoo.get_model", offline)
+    with pytest.raises(UserError, match="backbone must be .* not 'detector'"):
+        backbone("detector")

@@ -159,7 +159,7 @@ def _whole(name: str) -> gluon.HybridBlock:
         raise UserError(f"backbone must be {known}, not '{name}'; GluonCV has more") from None
     try:
         return get_model(name)
-    except ValueError:
+    except (ValueError, OSError, TypeError):  # it has detectors too, which ask for downloads
         raise UserError(f"backbone must be {known}, or of GluonCV, not '{name}'") from None
 
 
