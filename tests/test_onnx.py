@@ -172,7 +172,8 @@ def settled(name: str, side: int = 0, **options: Any) -> Tuple[Any, Tuple[int, i
     if not pretrained and options.get("boxes") != "pixels":  # which are not made to be trained
         net.apply(forgetful)
         with autograd.record():
-            total = net(nd.random.uniform(shape=(2, *shape))).sum()
+            few = (shape[0], min(shape[1], 96), min(shape[2], 96))
+            total = net(nd.random.uniform(shape=(2, *few))).sum()
         total.backward()  # only now are statistics written
     net.trace(nd.zeros((1, *shape)))
     return net, shape
