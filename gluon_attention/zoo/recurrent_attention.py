@@ -41,11 +41,12 @@ from .reinforce import Reinforce
 # Section 4.1 of the paper: side of the image; side of the patch, scales, glimpses. Where the widest
 # window sees most of the image from its middle, a first glimpse elsewhere is lost. The spread of
 # locations is that of the last stage of training.
+WIDTHS = (128, 128, 256, 256, 128)  # of what, where, both, core and locator
 SCENE = dict(patch=12, scales=3, start="center", move="relative", std=0.06)
 SPECS = {
     "ram_28": (28, dict(patch=8, scales=1, glimpses=6, start="uniform", move="absolute", std=0.07)),
     "ram_translated_60": (60, dict(SCENE, glimpses=6, std=0.05)),
-    "ram_cluttered_60": (60, dict(SCENE, glimpses=8, std=0.08)),
+    "ram_cluttered_60": (60, dict(SCENE, glimpses=8, widths=(256, 128, 256, 384, 128))),
     "ram_cluttered_100": (100, dict(SCENE, glimpses=8, scales=4)),
 }
 CORES = ("rnn", "lstm")
@@ -206,7 +207,7 @@ def _build(defaults: dict) -> Any:
         scales: int = defaults["scales"],
         glimpses: int = defaults["glimpses"],
         channels: int = 1,
-        widths: Tuple[int, int, int, int, int] = (128, 128, 256, 256, 128),
+        widths: Tuple[int, int, int, int, int] = defaults.get("widths", WIDTHS),
         std: float = defaults["std"],
         core: str = "rnn",
         mean: str = "tanh",
