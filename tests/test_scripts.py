@@ -185,7 +185,7 @@ def test_a_killed_run_ends_as_if_it_had_not_been(tmp_path):
         (["--num-gpus", "99"], "--num-gpus 0"),
         (["--log-dir", "/proc/runs"], "/proc/runs"),
         (["--dtype", "float16"], "float16 needs a GPU"),
-        (["--lr", "1e30", "--log-interval", "2", "-b", "16"], "learning rate"),
+        (["--lr", "1e9", "--log-interval", "2", "-b", "16"], "learning rate"),
     ],
 )
 def test_mistakes_end_in_one_line(tmp_path, tiny_cifar, flags, sentence):

@@ -168,6 +168,9 @@ class Run:
                 total.take(recent)
                 recent = Sums()
         mx.nd.waitall()  # MXNet does not see that backward writes the statistics of BatchNorm
+        weights = [p.list_data()[0] for p in self.net.collect_params().values()]
+        every = sum(w.astype("float32").sum() for w in weights).asscalar()
+        self._finite({"the sum of all weights": every}, last, rates)
         return total.means(), time.time() - started
 
     def _check(self) -> None:

@@ -276,7 +276,7 @@ def _builder(name: str) -> Any:
     ) -> GlimpseNet:
         _check(**{k: v for k, v in locals().items() if k != "classes"})
         sides = _sides(patches, start_size)
-        drawn = location == "sampled" and policy == "learned"
+        drawn = location != "differentiable" and policy == "learned"
         eye = Eye(backbone, patch, sides, stem_stride, size or 4 * patch)
         if frozen:
             freeze(eye)
@@ -284,6 +284,7 @@ def _builder(name: str) -> Any:
             freeze_bn(eye)
         far = reach or 1 - 1 / regions
         kind = dict(hidden=hidden, dropout=dropout, policy=policy, drawn=drawn)
+        kind["mirrored"] = location == "mirrored"
         mind = Mind(classes, eye.channels, patches, glimpses, regions, far, **kind)
         spread = (0.2 if drawn else 0.0) if std is None else std
         return GlimpseNet(Glimpses(eye, mind), classes, spread, overlap)
