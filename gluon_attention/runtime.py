@@ -55,8 +55,6 @@ class GPU(NamedTuple):
 def prepare() -> None:
     """Make `import mxnet` work and fast, or say in one sentence why it cannot."""
     set_threads()
-    # Gradients that meet are summed in pairs: MXNet's sum of many leaves oneDNN's memory layouts.
-    os.environ.setdefault("MXNET_EXEC_INPLACE_GRAD_SUM_CAP", "1")
     check_numpy(importlib.import_module("numpy"))
     if "mxnet" in sys.modules:  # the caller was quicker: too late to help, no reason to complain
         return

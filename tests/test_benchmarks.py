@@ -85,6 +85,12 @@ def test_worker_that_is_silent_is_stopped(worker: Any) -> None:
         worker.ask(timeout=0.2, do="run", steps=10**6)
 
 
+def test_peers_inherit_nothing_from_the_package() -> None:
+    code = "import sys, speed; sys.exit('mxnet' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=BENCHMARKS)
+    assert done.returncode == 0
+
+
 def test_contestants_take_turns(tmp_path: Path, monkeypatch: Any) -> None:
     script = tmp_path / "fake.py"
     script.write_text(FAKE.format(peers=str(BENCHMARKS / "peers")))

@@ -12,9 +12,8 @@ import re
 import shlex
 import subprocess
 import sys
+import tempfile
 from typing import Any, List, NamedTuple, Optional, Sequence
-
-from gluon_attention.files import write_text
 
 FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PATH = os.path.join(FOLDER, "results.csv")
@@ -147,4 +146,22 @@ def append(rows: Sequence[Row], path: str = PATH) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(Row._fields)
     writer.writerows([*(read(path) if os.path.exists(path) else []), *rows])
-    write_text(path, text.getvalue())
+    _replace(path, text.getvalue())
+
+
+def _replace(path: str, text: str) -> None:
+    """As `gluon_attention.files.write_text`, but without MXNet.
+
+    Importing the package chooses threads, for this process and so for the peers that it starts.
+    """
+    handle, aside = tempfile.mkstemp(dir=os.path.dirname(os.path.abspath(path)))
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(aside, 0o644)
+        os.replace(aside, path)
+    except BaseException:
+        os.remove(aside)
+        raise
