@@ -11,13 +11,21 @@ from gluon_attention.deploy.cost import cost
 from gluon_attention.zoo.registry import entry
 
 from figures.rows import Row
-from figures.tables import markdown
+from figures.tables import errors_table, markdown, scales_table
 
 FAMILIES = {  # names of networks by shell pattern
     "residual": ("residual_attention*", "cifar_residual_attention*"),
     "ram": ("ram_*",),
     "racnn": ("racnn_*",),
     "glimpse": ("glimpse_*",),
+}
+
+
+ROWS = {  # names in results.csv, which may say more than the network
+    "residual": r"(cifar_)?residual_attention",
+    "ram": "ram_",
+    "racnn": "racnn_",
+    "glimpse": "glimpse",
 }
 
 
@@ -48,16 +56,15 @@ def variants(family: str, rows: Sequence[Row] = ()) -> str:
 
 
 def errors(family: str, rows: Sequence[Row]) -> str:
-    """Test errors of a family; commands stand in results.csv and in README."""
-    known = set(names(family))
-    lines = [
-        [f"`{r.name}`", r.dataset, r.samples or "-", f"{float(r.value):.2f} %", r.epochs, r.seed]
-        for r in rows
-        if r.metric == "test_error" and r.name in known
-    ]
-    if not lines:
+    """Test errors of a family, and what its scales do; commands stand in results.csv."""
+    mine = [r for r in rows if re.match(ROWS[family], r.name)]
+    missed = [r for r in mine if r.metric in ("test_error", "kept_features_error")]
+    found = [errors_table(missed)] if missed else []
+    if any(r.metric == "accuracy_1" for r in mine):
+        found.append(scales_table(mine))
+    if not found:
         return "Nothing was trained to the end yet: there is no row in `benchmarks/results.csv`.\n"
-    return markdown(["network", "data", "samples", "test error", "epochs", "seed"], lines)
+    return "\n".join(found)
 
 
 CARDS: Dict[str, Callable[[Sequence[Row]], str]] = {

@@ -24,16 +24,28 @@ def markdown(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in [header, rule, *lines]) + "\n"
 
 
-def accuracy_table(rows: Sequence[Row]) -> str:
-    """Every test error and the command that gives it."""
-    header = ["network", "data", "samples", "test error", "parameters", "epochs", "seed", "command"]
-    lines = [
-        [r.name, r.dataset, r.samples or "-", f"{float(r.value):.2f} %", f"{int(r.parameters):,}"]
-        + [r.epochs, r.seed, f"`{r.command}`"]
-        for r in rows
-        if r.metric == "test_error"
-    ]
+def errors_table(rows: Sequence[Row]) -> str:
+    """Errors as means over seeds, the rows of a network together."""
+    names = list(dict.fromkeys(r.name for r in rows))
+    runs: Dict[Tuple[str, ...], List[Row]] = {}
+    for r in sorted(rows, key=lambda r: names.index(r.name)):
+        key = (r.name, r.dataset, r.samples or "-", r.epochs, f"{int(r.parameters):,}")
+        runs.setdefault(key, []).append(r)
+    lines = []
+    for (name, dataset, samples, epochs, parameters), seeds in runs.items():
+        values = [float(r.value) for r in seeds]
+        shown = f"{sum(values) / len(values):.2f} %"
+        if len(values) > 1:
+            shown += f" ({min(values):.1f} to {max(values):.1f})"
+        drawn = ", ".join(sorted(r.seed for r in seeds))
+        lines.append([name, dataset, samples, shown, parameters, epochs, drawn])
+    header = ["network", "data", "samples", "error", "parameters", "epochs", "seeds"]
     return markdown(header, lines)
+
+
+def accuracy_table(rows: Sequence[Row]) -> str:
+    """Every test error; the commands stand in results.csv."""
+    return errors_table([r for r in rows if r.metric == "test_error"])
 
 
 def speed_table(rows: Sequence[Row]) -> str:
