@@ -35,6 +35,7 @@ class Exported(NamedTuple):
 
 def as_graph(net: AttentionNet, trace: bool = False) -> Exported:
     """The graph of `net(data)`, or of all that its trace shows; nothing in it is random."""
+    nd.waitall()  # a backward pass may still be writing statistics, which nothing else waits for
     data = mx.sym.var(INPUT)
     with portable():
         if trace:
