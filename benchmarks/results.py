@@ -6,7 +6,7 @@ from typing import Optional, Sequence
 
 from gluon_attention.files import write_text
 
-from figures import cards, rows, tables
+from figures import cards, chart, rows, tables
 from figures.flags import Parser
 
 tables.TABLES.update(cards.CARDS)
@@ -19,6 +19,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     parser.add_argument(
         "--readme", nargs="+", default=[], metavar="PATH", help="files whose tables are drawn anew"
     )
+    parser.add_argument("--chart", metavar="PATH", help="a PNG of the speeds, drawn anew")
     flags = parser.parse_args(argv)
     try:
         known = rows.read(flags.csv)
@@ -26,6 +27,8 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
             with open(path, encoding="utf-8") as file:
                 text = file.read()
             write_text(path, tables.rendered(text, known))
+        if flags.chart:
+            chart.draw(known, flags.chart)
     except (OSError, ValueError) as error:
         parser.error(str(error))
     print(f"{len(known)} rows, all complete")

@@ -17,58 +17,11 @@ from contextlib import ExitStack
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from figures import rows
+from figures.cases import CASES, MODES, NAMES, PRODUCT, TYPES, Case, type_of
 from figures.flags import Parser, number
 from peers.protocol import Worker, WorkerError
 
 PEERS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "peers")
-MODES = ("train", "inference")
-TYPES = ("float32", "bfloat16")
-NAMES = ("ours", "gluoncv", "torch", "torch_compile")
-
-
-class Case(NamedTuple):
-    """One network and what it is called by each contestant that has it."""
-
-    shape: Tuple[int, int, int]
-    classes: int
-    networks: Dict[str, str]
-    options: Dict[str, Any] = {}  # of our network
-    settings: Dict[str, Any] = {}  # of its task
-
-
-def _case(
-    ours: str, torch: str, gluoncv: str = "", shape: Tuple[int, int, int] = (3, 32, 32)
-) -> Case:
-    networks = {"ours": ours, "gluoncv": gluoncv, "torch": torch, "torch_compile": torch}
-    return Case(shape, 10, {peer: name for peer, name in networks.items() if name})
-
-
-def _racnn(size: int) -> Case:
-    """Two crops of half the size; a step moves answers, then boxes, by the gradient both have."""
-    networks = {"ours": "racnn_mobilenet_v2", "torch": f"ra_cnn:{size // 2}"}
-    settings = dict(stages=(0, 0, 0), gradient="sampler")
-    return Case((3, size, size), 200, networks, dict(crops=(size // 2, size // 2)), settings)
-
-
-def _glimpse(patch: int) -> Case:
-    """Three glimpses of two patches; the visual network is fixed."""
-    networks = {"ours": "glimpse_resnet50", "torch": f"glimpse:{patch}"}
-    return Case((3, 4 * patch, 4 * patch), 120, networks, dict(patch=patch))
-
-
-CASES = {
-    "residual92": _case(
-        "cifar_residual_attention92", "residual_attention:92", "cifar_residualattentionnet92"
-    ),
-    "residual56": _case(
-        "cifar_residual_attention56", "residual_attention:56", "cifar_residualattentionnet56"
-    ),
-    "ram28": _case("ram_28", "recurrent_attention:28", shape=(1, 28, 28)),
-    "racnn": _racnn(448),
-    "racnn128": _racnn(128),
-    "glimpse": _glimpse(96),
-    "glimpse32": _glimpse(32),
-}
 
 
 class Figures(NamedTuple):
@@ -79,26 +32,31 @@ class Figures(NamedTuple):
     version: str
     rates: List[float]  # images per second of each round
     peak_mb: float
+    multiply_adds: int  # of one image
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Measure what the flags say."""
     flags = parse(argv)
-    pythons = {"ours": sys.executable, "gluoncv": sys.executable}
+    pythons = dict.fromkeys(NAMES, sys.executable)
     found = torch_python(flags.torch_python)
-    pythons.update({"torch": found, "torch_compile": found})
+    pythons.update(torch=found, torch_compile=found, product=found)
     wanted = [peer for peer in flags.peers if pythons[peer]]
     if len(wanted) < len(flags.peers):
         print("no PyTorch here: its figures are left out; --torch-python names an interpreter")
+    if found:
+        wanted.append(PRODUCT)
     failures = 0
     asked = itertools.product(flags.cases, flags.modes, flags.types, flags.batches)
     for case, mode, dtype, batch in asked:
+        if dtype not in CASES[case].types or not type_of("ours", mode, dtype):
+            continue
         print(f"\n{case}, {mode}, {dtype}, batch {batch}", flush=True)
         job = dict(mode=mode, dtype=dtype, batch=batch)
         figures, lost = contest(flags, CASES[case], job, wanted, pythons)
         failures += lost
         if figures:
-            print(table(figures), flush=True)
+            print(table(figures, mode), flush=True)
         if flags.write and figures:
             rows.append(rows_of(CASES[case], job, figures))
     return 1 if failures else 0
@@ -113,14 +71,18 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     )
     parser.add_argument("--modes", choices=MODES, default=MODES, help=", ".join(MODES), **some)
     parser.add_argument(
-        "--types", choices=TYPES, default=TYPES[:1], help=", ".join(TYPES) + " of products", **some
+        "--types",
+        choices=TYPES,
+        default=TYPES[:1],
+        help=", ".join(TYPES) + " (8 bits: inference, against each peer's shortest type)",
+        **some,
     )
     parser.add_argument("--peers", choices=NAMES, default=NAMES, help=", ".join(NAMES), **some)
     parser.add_argument(
         "--batches",
         type=number(int, 1),
         nargs="+",
-        default=[32, 128],
+        default=[1, 32],
         metavar="N",
         help="batch sizes",
     )
@@ -164,8 +126,12 @@ def torch_python(named: str) -> str:
 
 def command_of(peer: str, python: str) -> List[str]:
     """What starts the process of a contestant."""
-    script = "torch_worker.py" if peer.startswith("torch") else "mxnet_worker.py"
-    role = {"torch": "eager", "torch_compile": "compile"}.get(peer, peer)
+    script, role = {
+        "torch": ("torch_worker.py", "eager"),
+        "torch_compile": ("torch_worker.py", "compile"),
+        PRODUCT: ("torch_worker.py", PRODUCT),
+        "onnxruntime": ("onnx_worker.py", "run"),
+    }.get(peer, ("mxnet_worker.py", peer))
     return [python, os.path.join(PEERS, script), role]
 
 
@@ -180,8 +146,10 @@ def contest(
     figures, workers, steps, failed = {}, {}, {}, 0
     with ExitStack() as stack:
         for peer in (p for p in peers if p in case.networks):
-            network = case.networks[peer]
-            asked = dict(case._asdict(), network=network, **job)
+            network, dtype = case.networks[peer], type_of(peer, job["mode"], job["dtype"])
+            if not dtype:
+                continue
+            asked = dict(case._asdict(), network=network, **dict(job, dtype=dtype))
             try:
                 worker = stack.enter_context(Worker(command_of(peer, pythons[peer])))
                 ready = worker.ask(do="setup", case=asked)
@@ -193,7 +161,8 @@ def contest(
                 continue
             workers[peer] = worker
             steps[peer] = max(1, round(flags.seconds / pace))
-            figures[peer] = Figures(network, ready["parameters"], ready["version"], [], 0.0)
+            facts = (ready["parameters"], ready["version"], [], 0.0, ready["multiply_adds"])
+            figures[peer] = Figures(network, *facts)
         try:
             for _ in range(flags.rounds):
                 for peer, worker in workers.items():
@@ -211,10 +180,20 @@ def ratio(ours: Figures, peer: Figures) -> float:
     return statistics.median(a / b for a, b in zip(ours.rates, peer.rates))
 
 
-def table(figures: Dict[str, Figures]) -> str:
+def peak_share(figures: Dict[str, Figures], mode: str) -> float:
+    """Part of what a matrix product of the type gets out of the processor that ours does."""
+    ours, product = figures["ours"], figures[PRODUCT]
+    passes = 3 if mode == "train" else 1  # forward, and backward to the features and the weights
+    return passes * ours.multiply_adds / product.multiply_adds * ratio(ours, product)
+
+
+def table(figures: Dict[str, Figures], mode: str) -> str:
     """One line a contestant; the last column is how many times faster ours is."""
     lines = [f"{'':14}{'images/s':>10}{'min':>9}{'max':>9}{'peak MB':>9}{'ours x':>8}  version"]
     for peer, f in figures.items():
+        if peer == PRODUCT and "ours" in figures:
+            lines.append(f"ours: {peak_share(figures, mode):.0%} of a matrix product's speed")
+            continue
         times = f"{ratio(figures['ours'], f):8.2f}" if "ours" in figures else f"{'':8}"
         lines.append(
             f"{peer:14}{statistics.median(f.rates):10.1f}{min(f.rates):9.1f}{max(f.rates):9.1f}"
@@ -239,6 +218,11 @@ def rows_of(case: Case, job: Dict[str, Any], figures: Dict[str, Figures]) -> Lis
                 )
             )
 
+        if peer == PRODUCT:
+            if "ours" in figures:
+                share = 100 * peak_share(figures, job["mode"])
+                row("peak_share", share, "%", name=figures["ours"].network, f=figures["ours"])
+            continue
         row("images_per_second", statistics.median(f.rates), "images/s")
         row("peak_mb", f.peak_mb, "MB")
         if peer != "ours" and "ours" in figures:

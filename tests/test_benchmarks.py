@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BENCHMARKS = ROOT / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
-from figures import rows, tables  # noqa: E402
+from figures import cases, chart, rows, tables  # noqa: E402
 from peers import protocol  # noqa: E402
 
 FAKE = """
@@ -30,7 +30,8 @@ def setup(case):
         raise ValueError("no such network\\nand more")
     if case["network"] == "dead":
         raise SystemExit("out of memory")
-    return Ready(lambda steps: time.sleep(0.01 * steps), 7, "fake 1")
+    multiply_adds = 1000 if case["network"] in ("counted", "product") else 0
+    return Ready(lambda steps: time.sleep(0.01 * steps), 7, "fake 1", multiply_adds)
 
 serve(setup)
 """
@@ -60,7 +61,7 @@ def row(**changes: str) -> rows.Row:
 
 def test_worker_answers(worker: Any) -> None:
     ready = worker.ask(do="setup", case={"network": "fine"})
-    assert ready == {"parameters": 7, "version": "fake 1"}
+    assert ready == {"parameters": 7, "version": "fake 1", "multiply_adds": 0}
     took = worker.ask(do="run", steps=5)
     assert 0.05 <= took["seconds"] < 5
     assert 1 < took["peak_mb"] < 10000
@@ -97,18 +98,39 @@ def test_contestants_take_turns(tmp_path: Path, monkeypatch: Any) -> None:
     speed = load("speed")
     monkeypatch.setattr(speed, "command_of", lambda peer, python: [python, str(script)])
     flags = speed.parse(["--rounds", "3", "--seconds", "0.02"])
-    networks = {"ours": "fine", "gluoncv": "broken", "torch": "fine"}
+    networks = {"ours": "counted", "gluoncv": "broken", "torch": "fine", "product": "product"}
     case = speed.Case((1, 2, 2), 10, networks)
     pythons = dict.fromkeys(networks, sys.executable)
     job = dict(mode="train", dtype="bfloat16", batch=4)
     figures, failed = speed.contest(flags, case, job, list(networks), pythons)
-    assert failed == 1 and list(figures) == ["ours", "torch"]
-    assert [len(f.rates) for f in figures.values()] == [3, 3]
+    assert failed == 1 and list(figures) == ["ours", "torch", "product"]
+    assert [len(f.rates) for f in figures.values()] == [3, 3, 3]
     assert 40 < figures["ours"].rates[0] <= 400
     found = speed.rows_of(case, job, figures)
     assert [r.problem() for r in found] == [None] * len(found)
     assert [r.metric for r in found if r.against == "torch"] == ["train_bfloat16_b4_ratio"]
-    assert "7 parameters" in speed.table(figures)
+    share = [float(r.value) for r in found if r.metric == "train_bfloat16_b4_peak_share"]
+    assert len(share) == 1 and 200 < share[0] < 400  # three passes of as many products
+    assert "7 parameters" in speed.table(figures, "train")
+
+
+def test_who_computes_in_which_type() -> None:
+    assert cases.type_of("torch_compile", "inference", "int8") == "bfloat16"
+    assert cases.type_of("gluoncv", "inference", "int8") == "float32"
+    assert cases.type_of("onnxruntime", "inference", "int8") == "int8"
+    assert not cases.type_of("onnxruntime", "train", "float32")
+    assert not cases.type_of("ours", "train", "int8")
+    assert cases.type_of("torch", "train", "bfloat16") == "bfloat16"
+
+
+def test_a_chart_shows_every_ratio(tmp_path: Path) -> None:
+    path = tmp_path / "speed.png"
+    chart.draw(speed_rows(), str(path))
+    small = path.read_bytes()
+    assert small.startswith(b"\x89PNG")
+    more = [row(seed="", metric="train_b1_ratio", value="3", unit="x", against="gluoncv")]
+    chart.draw([*speed_rows(), *more], str(path))
+    assert len(path.read_bytes()) > len(small)
 
 
 @pytest.mark.parametrize(
@@ -164,7 +186,7 @@ def test_tables_show_the_latest_figures() -> None:
     known = [*speed_rows(), row(value="2.5"), row(), row(samples="10", value="0.5")]
     text = "# A\n<!-- results:speed -->\nold\n<!-- end -->\nB\n"
     drawn = tables.rendered(text, known)
-    assert "| ram_28 | train | 32 | 100 | - | - | 2.00 | - |" in drawn
+    assert "| ram_28 | train | 32 | 100 | - | - | - | 2.00 | - | - |" in drawn
     assert drawn.startswith("# A\n<!-- results:speed -->\n| network") and drawn.endswith("-->\nB\n")
     assert "old" not in drawn and "90" not in drawn and "recurrent" not in drawn
     assert tables.rendered(drawn, known) == drawn

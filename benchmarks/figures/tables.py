@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Callable, Dict, List, Sequence, Tuple
+from typing import Callable, Dict, List, NamedTuple, Sequence, Tuple
 
 from figures.rows import Row
 
@@ -48,26 +48,48 @@ def accuracy_table(rows: Sequence[Row]) -> str:
     return errors_table([r for r in rows if r.metric == "test_error"])
 
 
+PEERS = {
+    "gluoncv": "GluonCV",
+    "torch": "PyTorch",
+    "torch_compile": "torch.compile",
+    "onnxruntime": "ONNX Runtime",
+}
+_SPEED = re.compile(
+    r"(train|inference)(?:_(bfloat16|int8))?_b(\d+)_(images_per_second|peak_mb|peak_share|ratio)"
+)
+
+
+class SpeedCase(NamedTuple):
+    """One of our networks at work."""
+
+    network: str
+    work: str  # train or inference, and in which type
+    batch: str
+
+
+def speeds(rows: Sequence[Row]) -> Dict[SpeedCase, Dict[str, float]]:
+    """Ratios by peer, and our own figures by name, of every case."""
+    cases: Dict[SpeedCase, Dict[str, float]] = {}
+    for r in rows:
+        found = _SPEED.fullmatch(r.metric)
+        if found and r.name.split()[0] not in PEERS:
+            mode, dtype, batch, what = found.groups()
+            case = SpeedCase(r.name, f"{mode}, {dtype}" if dtype else mode, batch)
+            cases.setdefault(case, {})[r.against or what] = float(r.value)
+    return dict(sorted(cases.items(), key=lambda item: (item[0].network, item[0].work)))
+
+
 def speed_table(rows: Sequence[Row]) -> str:
     """Ours in every case, and how many times faster than each peer."""
-    peers = {"gluoncv": "GluonCV", "torch": "PyTorch", "torch_compile": "torch.compile"}
-    cases: Dict[Tuple[str, str, str], Dict[str, float]] = {}
-    for r in rows:
-        found = re.fullmatch(
-            r"(train|inference)(?:_(bfloat16))?_b(\d+)_(images_per_second|peak_mb|ratio)", r.metric
-        )
-        if found and r.name.split()[0] not in peers:
-            mode, dtype, batch, what = found.groups()
-            mode = f"{mode}, {dtype}" if dtype else mode
-            cases.setdefault((r.name, mode, batch), {})[r.against or what] = float(r.value)
-    header = ["network", "", "batch", "images/s", "peak MB", *(f"x {p}" for p in peers.values())]
+    header = ["network", "", "batch", "images/s", "peak MB", "of peak"]
+    header += [f"x {peer}" for peer in PEERS.values()]
+    shown = {"images_per_second": ",.0f", "peak_mb": ",.0f", "peak_share": ".0f"}
+    shown.update(dict.fromkeys(PEERS, ".2f"))
     lines = []
-    for (name, mode, batch), known in cases.items():
-        shown = [
-            f"{known[w]:,.0f}" if w in known else "-" for w in ("images_per_second", "peak_mb")
-        ]
-        shown += [f"{known[p]:.2f}" if p in known else "-" for p in peers]
-        lines.append([name, mode, batch, *shown])
+    for case, known in speeds(rows).items():
+        texts = [f"{known[w]:{style}}" if w in known else "-" for w, style in shown.items()]
+        texts[2] += " %" if texts[2] != "-" else ""
+        lines.append([*case, *texts])
     return markdown(header, lines)
 
 

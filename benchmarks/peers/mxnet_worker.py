@@ -1,4 +1,4 @@
-"""Contestants on MXNet: `ours`, as the engine trains it, and `gluoncv`, as it installs itself.
+"""Contestants on MXNet: `ours`, as the engine trains and `export` writes it, and `gluoncv`.
 
 The GluonCV process never imports gluon_attention, which would give it all cores.
 """
@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from types import SimpleNamespace
-from typing import Any, Callable, Dict, List, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from protocol import Ready, serve
 
@@ -20,9 +21,10 @@ def ours(case: Dict[str, Any]) -> Ready:
     """A network of this repository and the task that trains it."""
     sys.path.insert(0, ROOT)
     import gluon_attention
+    from gluon_attention.deploy.cost import cost
     from gluon_attention.training.config import Config
 
-    if case["dtype"] != "float32":
+    if case["dtype"] == "bfloat16":
         from gluon_attention.training.prepare import lower_precision
 
         lower_precision(case["dtype"], [gluon_attention.runtime.devices(0)[0]])
@@ -41,7 +43,22 @@ def ours(case: Dict[str, Any]) -> Ready:
             for u in task.updates(0)
         ]
 
-    return start(case, net, moves, f"gluon_attention {gluon_attention.__version__}")
+    exported = case["mode"] == "inference" and case["dtype"] != "bfloat16"
+    deployed = export if exported else None
+    ready = start(case, net, moves, f"gluon_attention {gluon_attention.__version__}", deployed)
+    return ready._replace(multiply_adds=cost(net, tuple(case["shape"])).multiply_adds)
+
+
+def export(net: Any, images: Any, dtype: str) -> Any:
+    """What `gluon-attention export --fused` or `--int8` writes, read back."""
+    from gluon_attention.deploy.export import as_graph, save
+    from gluon_attention.deploy.fusion import fuse, loaded
+    from gluon_attention.deploy.int8 import quantize
+
+    graph = as_graph(net)
+    made = quantize(graph, images.asnumpy()) if dtype == "int8" else fuse(graph)
+    with tempfile.TemporaryDirectory() as folder:
+        return loaded(tuple(save(made, os.path.join(folder, "net"))))
 
 
 def gluoncv(case: Dict[str, Any]) -> Ready:
@@ -74,7 +91,13 @@ def trainer(blocks: List[Any]) -> Any:
     return gluon.Trainer(parameters, "sgd", settings, kvstore=None)
 
 
-def start(case: Dict[str, Any], net: Any, moves: Callable[[], List[Move]], version: str) -> Ready:
+def start(
+    case: Dict[str, Any],
+    net: Any,
+    moves: Callable[[], List[Move]],
+    version: str,
+    deployed: Optional[Callable[..., Any]] = None,
+) -> Ready:
     """Initialise on random images and give the steps of a case."""
     import mxnet as mx
 
@@ -84,6 +107,10 @@ def start(case: Dict[str, Any], net: Any, moves: Callable[[], List[Move]], versi
     labels = mx.nd.array([i % case["classes"] for i in range(batch)], dtype="int32")
     net.initialize(mx.init.Xavier())
     getattr(net, "trace", net)(images[:1])  # ours has parameters that only a trace reaches
+    trained = [p for p in net.collect_params().values() if p.grad_req != "null"]
+    parameters = sum(p.data().size for p in trained)
+    if deployed:
+        net = deployed(net, images, case["dtype"])
     net.hybridize(static_alloc=True, static_shape=True)
     todo = moves() if case["mode"] == "train" else []
 
@@ -98,8 +125,7 @@ def start(case: Dict[str, Any], net: Any, moves: Callable[[], List[Move]], versi
                 optimizer.step(batch)
         mx.nd.waitall()
 
-    trained = (p for p in net.collect_params().values() if p.grad_req != "null")
-    return Ready(run, sum(p.data().size for p in trained), f"{version}, mxnet {mx.__version__}")
+    return Ready(run, parameters, f"{version}, mxnet {mx.__version__}")
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ class Ready(NamedTuple):
     run: Callable[[int], None]
     parameters: int
     version: str
+    multiply_adds: int = 0  # of an image, where it is known
 
 
 def serve(setup: Callable[[Dict[str, Any]], Ready]) -> None:
@@ -36,7 +37,7 @@ def serve(setup: Callable[[Dict[str, Any]], Ready]) -> None:
         try:
             if request["do"] == "setup":
                 ready = setup(request["case"])
-                answer = {"parameters": ready.parameters, "version": ready.version}
+                answer = {key: fact for key, fact in ready._asdict().items() if key != "run"}
             else:
                 start = time.perf_counter()
                 ready.run(request["steps"])

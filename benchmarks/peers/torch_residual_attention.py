@@ -1,20 +1,30 @@
-"""PyTorch counterpart of the wide CIFAR residual attention networks (arXiv 1704.06904).
+"""PyTorch counterpart of residual attention networks (arXiv 1704.06904), wide CIFAR and ImageNet.
 
 Written from the paper for speed on a CPU: channels-last, in-place activations, one fused
-multiply-add for the residual attention. It is the peer of `cifar_residual_attention*`, parameter
-for parameter, and shares no code with it.
+multiply-add for the residual attention. It is the peer of `cifar_residual_attention*` and of
+`residual_attention56`, parameter for parameter, and shares no code with them.
 """
 
 from __future__ import annotations
 
-from typing import Sequence, Tuple
+from typing import List, NamedTuple, Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-STAGES = (128, 256, 512)  # channels at 32, 16 and 8 pixels
-DEPTHS = (2, 1, 0)  # poolings inside the mask of each stage
+
+class Layout(NamedTuple):
+    """Channels of the stages, the poolings inside the masks of each, and what follows them."""
+
+    channels: Tuple[int, ...]
+    depths: Tuple[int, ...]
+    tail: int  # channels of the last three units
+    tail_stride: int
+
+
+CIFAR = Layout((128, 256, 512), (2, 1, 0), 1024, 1)  # 32, 16 and 8 pixels
+IMAGENET = Layout((256, 512, 1024), (3, 2, 1), 2048, 2)  # 56, 28, 14 and 7 pixels
 MODULES = {56: (1, 1, 1), 92: (1, 2, 3), 128: (2, 3, 4), 164: (3, 4, 5), 236: (5, 6, 7)}
 
 
@@ -89,31 +99,42 @@ class AttentionModule(nn.Module):
         return self.after(torch.addcmul(trunk, self.gate(self.mask(x)), trunk))
 
 
+def stem(small: bool) -> List[nn.Module]:
+    """The first convolution; large images are made four times smaller."""
+    if small:
+        return [nn.Conv2d(3, 32, 3, padding=1, bias=False), nn.BatchNorm2d(32), nn.ReLU(True)]
+    first = nn.Conv2d(3, 64, 7, 2, padding=3, bias=False)
+    return [first, nn.BatchNorm2d(64), nn.ReLU(True), nn.MaxPool2d(3, 2, 1)]
+
+
 class ResidualAttention(nn.Module):
-    """Images (N, 3, 32, 32) to logits (N, classes)."""
+    """Images (N, 3, 32, 32) or (N, 3, 224, 224) to logits (N, classes)."""
 
     def __init__(
         self,
+        layout: Layout,
         modules: Sequence[int] = (1, 2, 3),
         ptr: Tuple[int, int, int] = (1, 2, 1),
         classes: int = 10,
     ) -> None:
         super().__init__()
-        layers = [nn.Conv2d(3, 32, 3, padding=1, bias=False), nn.BatchNorm2d(32), nn.ReLU(True)]
-        inputs = 32
-        for stage, (channels, depth, count) in enumerate(zip(STAGES, DEPTHS, modules)):
+        layers = stem(layout is CIFAR)
+        inputs = layers[0].out_channels
+        for stage, (channels, depth) in enumerate(zip(layout.channels, layout.depths)):
             layers.append(Unit(inputs, channels, stride=1 if stage == 0 else 2))
-            layers += [AttentionModule(channels, depth, ptr) for _ in range(count)]
+            layers += [AttentionModule(channels, depth, ptr) for _ in range(modules[stage])]
             inputs = channels
-        layers += [Unit(512, 1024), *units(1024, 2), nn.BatchNorm2d(1024), nn.ReLU(True)]
+        tail = layout.tail
+        layers += [Unit(inputs, tail, layout.tail_stride), *units(tail, 2)]
+        layers += [nn.BatchNorm2d(tail), nn.ReLU(True)]
         self.features = nn.Sequential(*layers)
-        self.classify = nn.Linear(1024, classes)
+        self.classify = nn.Linear(tail, classes)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return self.classify(self.features(images).mean((2, 3)))
 
 
-def build(layers: int = 92, classes: int = 10) -> nn.Module:
-    """The counterpart of `cifar_residual_attention<layers>`, channels-last."""
-    net = ResidualAttention(MODULES[layers], classes=classes)
+def build(layers: int, pixels: int = 32, classes: int = 10) -> nn.Module:
+    """The counterpart of a network of `layers` layers for images of 32 or 224, channels-last."""
+    net = ResidualAttention(CIFAR if pixels == 32 else IMAGENET, MODULES[layers], classes=classes)
     return net.to(memory_format=torch.channels_last)

@@ -1,8 +1,10 @@
-"""Contestants on PyTorch: `eager` and `compile`."""
+"""Contestants on PyTorch: `eager` and `compile`; and `product`, what the processor can do."""
 
 from __future__ import annotations
 
+import math
 import sys
+from functools import partial
 from typing import Any, Callable, Dict, Iterable, List, Tuple
 
 import torch
@@ -18,10 +20,11 @@ Move = Tuple[Iterable[torch.nn.Parameter], Callable[..., torch.Tensor]]
 
 def build(network: str, classes: int) -> Tuple[torch.nn.Module, List[Move]]:
     """The counterpart of a network of ours, and how it is trained."""
-    family, _, size = network.partition(":")
+    family, *sizes = network.split(":")
     if family == "residual_attention":
-        net = torch_residual_attention.build(int(size), classes)
+        net = torch_residual_attention.build(*map(int, sizes), classes=classes)
         return net, [(net.parameters(), of_outputs(torch.nn.functional.cross_entropy))]
+    (size,) = sizes
     if family == "recurrent_attention":
         net = torch_recurrent_attention.build(int(size), classes=classes)
         return net, [(net.parameters(), of_outputs(torch_recurrent_attention.loss))]
@@ -41,7 +44,7 @@ def of_outputs(loss: Callable[[Any, torch.Tensor], torch.Tensor]) -> Callable[..
     return lambda net, images, labels: loss(net(images), labels)
 
 
-def setup(case: Dict[str, Any], compiled: bool) -> Ready:
+def setup(case: Dict[str, Any], compiled: bool = False) -> Ready:
     """Build a case on random images."""
     torch.manual_seed(0)
     net, moves = build(case["network"], case["classes"])
@@ -78,5 +81,29 @@ def setup(case: Dict[str, Any], compiled: bool) -> Ready:
     return Ready(train if training else infer, parameters, version)
 
 
+def product(case: Dict[str, Any]) -> Ready:
+    """A large matrix product in place of an image: no network has more of the processor."""
+    sides = (2048, 1024, 1024)
+    if case["dtype"] == "int8":
+        one, other = (torch.randint(-99, 99, side, dtype=torch.int8) for side in _pairs(sides))
+        multiply = torch._int_mm
+    else:
+        one, other = (
+            torch.randn(side, dtype=getattr(torch, case["dtype"])) for side in _pairs(sides)
+        )
+        multiply = torch.matmul
+
+    def run(steps: int) -> None:
+        for _ in range(steps * case["batch"]):
+            multiply(one, other)
+
+    return Ready(run, 0, f"torch {torch.__version__}", math.prod(sides))
+
+
+def _pairs(sides: Tuple[int, int, int]) -> List[Tuple[int, int]]:
+    return [sides[:2], sides[1:]]
+
+
 if __name__ == "__main__":
-    serve(lambda case: setup(case, compiled=sys.argv[1] == "compile"))
+    roles = {"eager": setup, "compile": partial(setup, compiled=True), "product": product}
+    serve(roles[sys.argv[1]])

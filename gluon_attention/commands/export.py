@@ -12,6 +12,7 @@ import mxnet as mx
 import numpy as np
 
 from ..deploy.export import as_graph, export_onnx, save
+from ..deploy.fusion import fuse
 from ..deploy.models import Model
 from ..errors import UserError
 from ..files import write_text
@@ -31,6 +32,7 @@ def add_parser(verbs: Any) -> None:
     )
     parser.add_argument("-o", "--output", required=True, metavar="PREFIX", help="of all file names")
     parser.add_argument("--onnx", action="store_true", help="PREFIX.onnx too, for any batch size")
+    parser.add_argument("--fused", action="store_true", help="PREFIX-fused too, faster on CPUs")
     parser.add_argument("--int8", action="store_true", help="PREFIX-int8 too, in 8 bits for CPUs")
     parser.add_argument("--trace", action="store_true", help="give what it attends to, not logits")
     parser.add_argument("--untrained", action="store_true", help="random weights, to try its speed")
@@ -53,7 +55,10 @@ def run(flags: argparse.Namespace) -> None:
         raise UserError("--int8 has logits only; leave out --trace")
     model = opened(flags, untrained=flags.untrained)
     model.net.trace(mx.nd.zeros((1, *model.shape), ctx=model.device))  # every shape is known then
-    files = save(as_graph(model.net, flags.trace), flags.output)
+    graph = as_graph(model.net, flags.trace)
+    files = save(graph, flags.output)
+    if flags.fused:
+        files += save(fuse(graph), f"{flags.output}-fused")
     told: Dict[str, Any] = {"files": files}
     if flags.onnx:
         files.append(f"{flags.output}.onnx")

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import tempfile
-import warnings
-from contextlib import contextmanager
-from typing import Iterator, List, NamedTuple, Tuple
+from typing import List, NamedTuple, Tuple
 
 import mxnet as mx
 import numpy as np
@@ -17,6 +13,7 @@ from mxnet.contrib import quantization
 
 from ..errors import UserError
 from .export import INPUT, Exported
+from .fusion import loaded, need_onednn, quiet
 
 # oneDNN has no product of a mask, which has no sign, with features, which have one.
 EXCLUDED = ["elemwise_mul"]
@@ -33,14 +30,13 @@ class Change(NamedTuple):
 
 def quantize(graph: Exported, images: np.ndarray) -> Exported:
     """The graph with ranges of its features as they are on some images, float32 (N, C, H, W)."""
-    if not mx.runtime.Features().is_enabled("MKLDNN"):
-        raise UserError("8 bits need oneDNN, which this build of MXNet lacks; leave out --int8")
+    need_onednn("--int8")
     if not len(images):
         raise UserError("8 bits need images that show how large the features are; there are none")
     auxiliary = set(graph.symbol.list_auxiliary_states())
     given = {name: value.as_in_context(mx.cpu()) for name, value in graph.parameters.items()}
     batches = mx.io.NDArrayIter(nd.array(images), batch_size=min(BATCH, len(images)))
-    with _quiet():
+    with quiet():
         symbol, arguments, states = quantization.quantize_model_mkldnn(
             graph.symbol,
             {name: value for name, value in given.items() if name not in auxiliary},
@@ -73,9 +69,8 @@ def narrow(graph: Exported) -> List[str]:
 
 def compare(net: gluon.Block, files: Tuple[str, str], images: np.ndarray) -> Change:
     """What files of a quantized graph answer, next to the net."""
-    with _quiet(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Cannot decide type")  # of an input, as always
-        block = gluon.SymbolBlock.imports(files[0], [INPUT], files[1])
+    block = loaded(files)
+    with quiet():
         found = [block(nd.array(images[k : k + BATCH])) for k in range(0, len(images), BATCH)]
         theirs = np.concatenate([part.asnumpy() for part in found])
     device = next(iter(net.collect_params().values())).list_ctx()[0]
@@ -85,16 +80,3 @@ def compare(net: gluon.Block, files: Tuple[str, str], images: np.ndarray) -> Cha
         float(np.linalg.norm(theirs - ours) / max(np.linalg.norm(ours), 1e-30)),
         float((theirs.argmax(axis=1) == ours.argmax(axis=1)).mean()),
     )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """MXNet tells of every operator on the file that is standard error, whatever Python says."""
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as aside:
-        os.dup2(aside.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)

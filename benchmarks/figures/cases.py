@@ -1,0 +1,96 @@
+"""What the speed benchmark compares: networks, and who can compute them in which type."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, NamedTuple, Optional, Tuple
+
+MODES = ("train", "inference")
+TYPES = ("float32", "bfloat16", "int8")
+NAMES = ("ours", "gluoncv", "torch", "torch_compile", "onnxruntime")
+PRODUCT = "product"  # takes turns with them, and tells what the processor can do
+
+
+class Case(NamedTuple):
+    """One network and what it is called by each contestant that has it."""
+
+    shape: Tuple[int, int, int]
+    classes: int
+    networks: Dict[str, str]
+    options: Dict[str, Any] = {}  # of our network
+    settings: Dict[str, Any] = {}  # of its task
+    types: Tuple[str, ...] = ("float32", "int8")
+
+
+def type_of(peer: str, mode: str, dtype: str) -> Optional[str]:
+    """The type that a contestant computes in where the others use `dtype`; None: it stays out.
+
+    Eight bits are compared with the shortest type that a peer has as it is installed.
+    """
+    if peer == PRODUCT:
+        return dtype
+    if peer == "onnxruntime":  # runs what was exported, and has no bfloat16 on a CPU
+        return dtype if mode == "inference" and dtype != "bfloat16" else None
+    if dtype != "int8":
+        return dtype
+    if mode == "train":
+        return None
+    return {"ours": "int8", "gluoncv": "float32", "torch_compile": "bfloat16"}.get(peer)
+
+
+def _case(ours: str, torch: str, gluoncv: str = "", **options: Any) -> Case:
+    shape = options.pop("shape", (3, 32, 32))
+    networks = {"ours": ours, "gluoncv": gluoncv, "torch": torch, "torch_compile": torch}
+    networks.update(onnxruntime=ours, product="matrix product")
+    named = {peer: name for peer, name in networks.items() if name}
+    return Case(shape, options.pop("classes", 10), named, **options)
+
+
+def _racnn(size: int) -> Case:
+    """Two crops of half the size; a step moves answers, then boxes, by the gradient both have."""
+    return _case(
+        "racnn_mobilenet_v2",
+        f"ra_cnn:{size // 2}",
+        shape=(3, size, size),
+        classes=200,
+        options=dict(crops=(size // 2, size // 2)),
+        settings=dict(stages=(0, 0, 0), gradient="sampler"),
+    )
+
+
+def _glimpse(patch: int) -> Case:
+    """Three glimpses of two patches; the visual network is fixed."""
+    return _case(
+        "glimpse_resnet50",
+        f"glimpse:{patch}",
+        shape=(3, 4 * patch, 4 * patch),
+        classes=120,
+        options=dict(patch=patch),
+    )
+
+
+def _residual(layers: int) -> Case:
+    return _case(
+        f"cifar_residual_attention{layers}",
+        f"residual_attention:{layers}",
+        f"cifar_residualattentionnet{layers}",
+        types=TYPES,
+    )
+
+
+CASES = {
+    "residual92": _residual(92),
+    "residual56": _residual(56),
+    "residual56_224": _case(
+        "residual_attention56",
+        "residual_attention:56:224",
+        "residualattentionnet56",
+        shape=(3, 224, 224),
+        classes=1000,
+        types=TYPES,
+    ),
+    "ram28": _case("ram_28", "recurrent_attention:28", shape=(1, 28, 28)),
+    "racnn": _racnn(448),
+    "racnn128": _racnn(128),
+    "glimpse": _glimpse(96),
+    "glimpse32": _glimpse(32),
+}

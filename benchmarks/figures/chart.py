@@ -1,0 +1,46 @@
+"""One picture of all speeds: how many times faster than each peer."""
+
+from __future__ import annotations
+
+from typing import Sequence
+
+from gluon_attention.files import written_aside
+
+from figures.rows import Row
+from figures.tables import PEERS, latest, speeds
+
+COLOURS = ("#4c72b0", "#dd8452", "#c44e52", "#8172b3")
+
+
+def draw(rows: Sequence[Row], path: str) -> None:
+    """A bar for each ratio; those right of the line are ours."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    cases = {
+        case: {peer: known[peer] for peer in PEERS if peer in known}
+        for case, known in reversed(list(speeds(latest(rows)).items()))
+    }
+    cases = {case: ratios for case, ratios in cases.items() if ratios}
+    bars = sum(map(len, cases.values()))
+    height = 0.17 * bars + 0.14 * len(cases) + 1
+    figure, axis = pyplot.subplots(figsize=(9, height), constrained_layout=True)
+    place, ticks = 0.0, []
+    for ratios in cases.values():
+        ticks.append(place + (len(ratios) - 1) / 2)
+        for peer, ratio in reversed(ratios.items()):
+            axis.barh(place, ratio, 0.9, color=COLOURS[list(PEERS).index(peer)])
+            axis.text(ratio, place, f" {ratio:.2f}", va="center", fontsize=7)
+            place += 1
+        place += 0.8
+    axis.axvline(1, color="black", linewidth=1)
+    axis.set_yticks(ticks, [f"{c.network}\n{c.work}, batch {c.batch}" for c in cases], fontsize=7)
+    axis.set(xlabel="images/s, times the peer's", ylim=(-0.8, place - 0.6))
+    axis.spines[["top", "right"]].set_visible(False)
+    handles = [pyplot.Rectangle((0, 0), 1, 1, color=colour) for colour in COLOURS]
+    figure.legend(handles, PEERS.values(), loc="outside upper center", ncol=4, frameon=False)
+    with written_aside(path) as aside:
+        figure.savefig(aside, format="png", dpi=100)
+    pyplot.close(figure)
