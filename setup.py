@@ -49,8 +49,10 @@ setup(
         "cpu": ["mxnet==1.9.1"],
         "cu112": ["mxnet-cu112==1.9.1"] + CUDA,
         "onnx": ONNX,
-        "dev": ["pytest", "hypothesis", "ruff", "gluoncv==0.10.5.post0", "ml_dtypes", "sympy"]
-        + ONNX,  # the last two: 8 bits in onnxruntime
+        "keras": ["h5py"],
+        "dev": ["pytest", "hypothesis", "ruff", "h5py", "gluoncv==0.10.5.post0"]
+        + ["ml_dtypes", "sympy"]  # 8 bits in onnxruntime
+        + ONNX,
         # An environment of its own: torch and gluoncv cannot be imported in one process, and
         # gluoncv refuses to be imported where torch 2 is merely installed.
         "bench": ["torch==2.13.0"] + ONNX,

@@ -27,6 +27,8 @@ def is_torchvision(names: Any) -> bool:
 
 def backbone_arrays(backbone: Backbone, supply: Any, prefix: str = "") -> Dict[str, Any]:
     """Arrays for `backbone.layers`, taken from a supply; what PyTorch lacks does nothing there."""
+    if backbone.manner:
+        raise UserError("this backbone computes what Keras' does: take one without '_keras'")
     names = supply.left
     if f"{prefix}layer1.0.conv3.weight" in names or f"{prefix}4.0.conv3.weight" in names:
         _check_strides(backbone)
@@ -40,7 +42,7 @@ def backbone_arrays(backbone: Backbone, supply: Any, prefix: str = "") -> Dict[s
         block, _, kind = name.rpartition(".")
         source = theirs(block)
         if source is None:
-            arrays[name] = _identity(kind, backbone)
+            arrays[name] = identity(kind, backbone)
         elif (
             theirs in (_resnet, _numbered) and kind == "bias"
         ):  # Gluon's convolutions of 1x1 pixels have one
@@ -87,7 +89,7 @@ def _mobilenet(block: str) -> Optional[str]:
     return f"features.1.conv.{_FIRST[inner]}" if inner in _FIRST else None
 
 
-def _identity(kind: str, backbone: Backbone) -> np.ndarray:
+def identity(kind: str, backbone: Backbone) -> np.ndarray:
     """An expansion that changes nothing, in front of what PyTorch's first bottleneck has."""
     norm = backbone.layers[3].out[1]
     channels = backbone.layers[0]._channels

@@ -12,6 +12,7 @@ from ..errors import UserError
 from ..parameters import read_parameters
 from ..zoo.backbones import Backbone
 from ..zoo.residual_attention import ResidualAttention
+from .keras_files import HDF5, keras_arrays, read_keras
 from .layouts import from_layout, layout_of
 from .supply import Supply
 from .tensors import Tensor
@@ -89,14 +90,14 @@ def _set(parameters: Dict[str, gluon.Parameter], arrays: Arrays, ctx: Any) -> No
 
 
 def load_backbone(backbone: Backbone, file: str, ctx: Any = None) -> None:
-    """Load the features of a whole network of Gluon's zoo, GluonCV's or torchvision's.
+    """Load the features of a whole network of Gluon's zoo, GluonCV's, torchvision's or Keras'.
 
     GluonCV's MobileNetV2 has no expansion in its first bottleneck and Gluon's has: there, what the
     file lacks becomes an identity that is not trained. What it is given has been through a ReLU6,
     and so has what it gives.
     """
-    arrays = read(file)
     parameters = backbone.layers._collect_params_with_prefix()
+    arrays = _from_keras(backbone, file) if _head(file).startswith(HDF5) else read(file)
     if isinstance(next(iter(arrays.values())), Tensor):
         arrays = _from_torchvision(backbone, file, arrays)
     elif not any("." in name for name in arrays):  # saved by an old version of MXNet
@@ -124,6 +125,14 @@ def _from_torchvision(backbone: Backbone, file: str, tensors: Arrays) -> Arrays:
         raise UserError(f"{file} does not fit: {error}") from None
 
 
+def _from_keras(backbone: Backbone, file: str) -> Arrays:
+    tensors = read_keras(file)
+    try:
+        return keras_arrays(backbone, tensors)
+    except UserError as error:
+        raise UserError(f"{file} does not fit: {error}") from None
+
+
 def _with_identity(arrays: Arrays) -> Arrays:
     """The first bottleneck behind a 1x1 convolution and a BatchNorm that do nothing."""
     moved = {}
@@ -139,21 +148,26 @@ def _with_identity(arrays: Arrays) -> Arrays:
 
 def read(file: str) -> Arrays:
     """What a file holds by name: NDArrays, or tensors where it is PyTorch's."""
+    head = _head(file)
+    if is_torch(head):
+        return read_torch(file)
+    if head.startswith(HDF5):
+        raise UserError(
+            f"{file} is HDF5, as Keras writes it; of these only ResNet50 and MobileNetV2 are read, "
+            "as backbones: --backbone-weights or load_backbone"
+        )
+    return read_parameters(file)
+
+
+def _head(file: str) -> bytes:
+    """How a file begins."""
     if not os.path.isfile(file):
         raise UserError(f"{file} is not a file; name a .params file of parameters")
     try:
         with open(file, "rb") as stream:
-            head = stream.read(512)
+            return stream.read(512)
     except OSError as error:
         raise UserError(f"cannot read {file}: {error.strerror}") from None
-    if is_torch(head):
-        return read_torch(file)
-    if head.startswith(b"\x89HDF"):
-        raise UserError(
-            f"{file} is HDF5, as Keras writes it, and is not read; torchvision has such backbones "
-            "as PyTorch files"
-        )
-    return read_parameters(file)
 
 
 def _check(file: str, origin: str, arrays: Arrays, parameters: Dict[str, gluon.Parameter]) -> None:

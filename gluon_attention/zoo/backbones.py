@@ -4,22 +4,42 @@ What is kept is everything before the first fully connected layer, less the pool
 it, so that features keep their places: (N, 3, H, W) to (N, channels, h, w). `tiny` is a small
 network of this package, for small images. `resnet50_v1.5` moves by two pixels where PyTorch's does,
 in the 3x3 convolutions; `resnet50_v1.5_5x5` has a smaller first convolution, which moves by one.
-`mobilenetv2_1.0_320` ends before its last convolution.
+`mobilenetv2_1.0_320` ends before its last convolution. Those in `KERAS` compute what Keras' do, of
+images that are normalised as all others here.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from copy import copy
-from typing import Any, Dict, Iterator
+from typing import Any, Dict, Iterator, NamedTuple, Optional, Sequence
 
 from mxnet import gluon, sym
 from mxnet.gluon import nn
 from mxnet.gluon.model_zoo import vision
 
+from ..datasets.view import IMAGENET_MEAN, IMAGENET_STD
 from ..errors import UserError
 
+
+class Manner(NamedTuple):
+    """What is peculiar to a network of another framework."""
+
+    of: str  # the network that is otherwise the same
+    mean: Sequence[float]  # of pixel / 255: red, green, blue
+    std: Sequence[float]
+    epsilon: float  # of BatchNorm
+    turned: bool  # whether it pads even sides at their ends where Gluon pads their beginnings
+
+
+KERAS = {
+    "resnet50_v1_keras": Manner(
+        "resnet50_v1", (123.68 / 255, 116.779 / 255, 103.939 / 255), (1 / 255,) * 3, 1.001e-5, False
+    ),
+    "mobilenetv2_1.0_keras": Manner("mobilenetv2_1.0", (0.5,) * 3, (0.5,) * 3, 1e-3, True),
+}
 VARIANTS = {
+    **{name: manner.of for name, manner in KERAS.items()},
     "resnet50_v1.5": "resnet50_v1",
     "resnet50_v1.5_5x5": "resnet50_v1",
     "mobilenetv2_1.0_320": "mobilenetv2_1.0",
@@ -34,11 +54,18 @@ class Backbone(gluon.HybridBlock):
     Attributes:
         channels: of the features.
         legacy: names that files of old versions of MXNet have for the parameters.
+        manner: of another framework, or None.
     """
 
-    def __init__(self, layers: nn.HybridSequential, legacy: str = "", **kwargs: Any) -> None:
+    def __init__(
+        self,
+        layers: nn.HybridSequential,
+        legacy: str = "",
+        manner: Optional[Manner] = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
-        self.layers = layers
+        self.layers, self.manner = layers, manner
         self.channels = _channels(layers)
         self.legacy: Dict[str, str] = {
             name: parameter.name[len(legacy) :]
@@ -46,7 +73,22 @@ class Backbone(gluon.HybridBlock):
         }
 
     def hybrid_forward(self, F: Any, images: Any) -> Any:
-        return self.layers(images)
+        if self.manner is None:
+            return self.layers(images)
+        images = _normalised_as(F, self.manner, images)
+        if not self.manner.turned:
+            return self.layers(images)
+        # Turned by 180 degrees, as its kernels are, its first pixels are the last.
+        return F.reverse(self.layers(F.reverse(images, axis=(2, 3))), axis=(2, 3))
+
+
+def _normalised_as(F: Any, manner: Manner, images: Any) -> Any:
+    channels = []
+    for channel in range(3):
+        one = F.slice_axis(images, axis=1, begin=channel, end=channel + 1)
+        mean, std = IMAGENET_MEAN[channel] - manner.mean[channel], manner.std[channel]
+        channels.append(one * (IMAGENET_STD[channel] / std) + mean / std)
+    return F.concat(*channels, dim=1)
 
 
 def backbone(name: str, frozen_bn: bool = False, stem_stride: int = 0) -> Backbone:
@@ -145,7 +187,12 @@ def _cut(name: str) -> Backbone:
     if name == "resnet50_v1.5_5x5":
         layers = nn.HybridSequential()
         layers.add(nn.Conv2D(64, 5, 1, 2, use_bias=False), *kept[1:])
-    return Backbone(layers, whole.prefix)
+    manner = KERAS.get(name)
+    if manner:
+        for norm in _within(layers):
+            if isinstance(norm, nn.BatchNorm):
+                norm._kwargs["eps"] = manner.epsilon
+    return Backbone(layers, whole.prefix, manner)
 
 
 def _whole(name: str) -> gluon.HybridBlock:
