@@ -24,8 +24,14 @@ GRACE = 15.0  # seconds in which workers may stop by themselves and servers see 
 TETHERED = """import ctypes, os, sys
 ctypes.CDLL(None).prctl(1, 9)
 if os.getppid() == int(sys.argv[1]):
-    os.execvp(sys.argv[2], sys.argv[2:])
+    try:
+        os.execvp(sys.argv[2], sys.argv[2:])
+    except OSError as error:
+        print(f"error: cannot start {sys.argv[2]}: {error.strerror}", file=sys.stderr)
+        sys.exit(2)
 """
+RESUME = "the same command goes on from the last epoch"
+REFUSED = 2  # the status of a worker that does not want its flags, its data or its disk
 SERVE = ("-c", "import gluon_attention")  # MXNet serves when it is imported
 
 
@@ -126,7 +132,8 @@ def _failed(member: Member) -> int:
         fate, status = f"was killed by {signal.Signals(-status).name}", 128 - status
     else:
         fate = f"ended with status {status}"
-    _tell(f"{member.name} {fate}, so all others are ended")
+    then = "what it said above is to be put right first" if status == REFUSED else RESUME
+    _tell(f"{member.name} {fate}, so all others are ended", then)
     return status
 
 
@@ -136,9 +143,8 @@ def _wait(job: Sequence[Member], seconds: float) -> None:
         time.sleep(0.1)
 
 
-def _tell(sentence: str) -> None:
-    told = f"launch: {sentence}; the same command goes on from the last epoch"
-    print(told, file=sys.stderr, flush=True)
+def _tell(sentence: str, then: str = RESUME) -> None:
+    print(f"launch: {sentence}; {then}", file=sys.stderr, flush=True)
 
 
 def _address(host: str) -> str:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import math
 import struct
-from typing import Dict, List, Tuple
+from typing import Callable, Dict, List, Tuple
 
 import numpy as np
 from mxnet import nd
+from mxnet.base import MXNetError
 
 from .errors import UserError
+from .files import written_aside
 
 LIST, OLD, DENSE, NUMPY = 0x112, 0xF993FAC8, 0xF993FAC9, 0xF993FACA  # magic numbers
 AXES = 32
@@ -42,6 +44,19 @@ def read_parameters(path: str) -> Dict[str, nd.NDArray]:
             "name a whole .params file"
         ) from None
     return {name: nd.array(array, dtype=array.dtype) for name, array in arrays.items()}
+
+
+def write_parameters(path: str, save: Callable[[str], None]) -> None:
+    """Let MXNet save a file, which does not always notice a full disk, and hold it against that."""
+    with written_aside(path) as aside:
+        try:
+            save(aside)
+            with open(aside, "rb") as file:
+                _arrays(_Cursor(file.read()))
+        except (MXNetError, _Damaged) as error:
+            if isinstance(error, MXNetError) and "filesys" not in str(error):
+                raise
+            raise OSError("the disk is full, or fails") from None
 
 
 class _Damaged(Exception):

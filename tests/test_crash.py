@@ -10,11 +10,12 @@ import shutil
 import signal
 import tempfile
 import time
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 from gluon_attention import UserError
 from gluon_attention.files import write_text
-from gluon_attention.training import checkpoint
+from gluon_attention.training import checkpoint, monitor
 
 import numpy as np
 import pytest
@@ -99,16 +100,47 @@ def test_a_disk_that_refuses_keeps_the_last_checkpoint(
     assert {path.name for path in tmp_path.iterdir()} <= {"last.npz", "previous.npz"}
 
 
-def test_a_file_size_limit_is_a_full_disk(tmp_path, net):
-    save(tmp_path, net, 1)
+@contextmanager
+def largest_file(size):
+    """A limit that is to those who write what a full disk is."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
     try:
-        with pytest.raises(UserError, match="cannot write .*File too large"):
-            save(tmp_path, net, 2)
+        yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_a_file_size_limit_is_a_full_disk(tmp_path, net):
+    save(tmp_path, net, 1)
+    with largest_file(100_000), pytest.raises(UserError, match="cannot write .*File too large"):
+        save(tmp_path, net, 2)
     assert saved(tmp_path) == 1
+
+
+def test_whatever_a_run_writes_last_can_be_too_much(train_toy, tmp_path):
+    """Each limit is less than a file needs, weights by one byte, and nothing is left half."""
+    train_toy(epochs=1)
+    folder = tmp_path / "toy"
+    sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
+    small = {"config.json": 10, "best.params": sizes["best.params"] - 1}
+    for name, limit in {**small, "last.npz": sizes["last.npz"] // 2}.items():
+        shutil.rmtree(folder)
+        with largest_file(limit), pytest.raises(UserError, match=f"cannot write .*{name}"):
+            train_toy(epochs=1)
+        assert not list(folder.glob(".*"))
+
+
+def test_events_that_cannot_be_written_are_not_waited_for(train_toy, monkeypatch):
+    keep = monitor.EventFile
+
+    def full(file):
+        file.close()
+        return keep(open("/dev/full", "wb"))
+
+    monkeypatch.setattr(monitor, "EventFile", full)
+    with pytest.raises(UserError, match="cannot write /dev/full: No space left on device"):
+        train_toy()
 
 
 def test_what_a_killed_process_was_writing_is_removed(train_toy, tmp_path):

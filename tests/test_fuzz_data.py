@@ -209,6 +209,15 @@ def test_what_is_wrong_is_said(trees, tmp_path, name, file, text, said):
         used(name, tmp_path / "tree")
 
 
+@pytest.mark.parametrize("rest", [0.3, 0.75, 0.99])
+def test_records_that_are_cut_off(trees, tmp_path, rest):
+    shutil.copytree(trees["records"], tmp_path / "tree")
+    packed = tmp_path / "tree" / "train.rec"
+    packed.write_bytes(packed.read_bytes()[: int(rest * packed.stat().st_size)])
+    with pytest.raises(UserError, match="cut off.*pack"):
+        used("records", tmp_path / "tree")
+
+
 def test_folders_without_a_class_or_without_pictures(trees, tmp_path):
     root = tmp_path / "tree"
     shutil.copytree(trees["folders"], root)

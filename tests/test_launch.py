@@ -63,6 +63,15 @@ def test_a_status_is_passed_on(job, capfd):
     assert "worker 1 ended with status 3" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize("words", [["sh", "-c", "echo wrong >&2; exit 2"], ["./no such command"]])
+def test_what_was_refused_does_not_go_on_as_it_is(job, capfd, words):
+    job.append(member("worker 0", *words))
+    assert watch(job) == 2
+    said, told = capfd.readouterr().err.splitlines()
+    assert said in ("wrong", "error: cannot start ./no such command: No such file or directory")
+    assert "what it said above is to be put right" in told and "goes on" not in told
+
+
 def test_a_signal_is_handed_to_the_workers(job, capfd):
     job.append(member("worker 0", "sleep", "60"))
     signals = f"sleep 0.5; kill -TERM {os.getpid()}"

@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "runtime": ("errors",),
     "errors": (),
     "files": ("errors",),
-    "parameters": ("errors",),
+    "parameters": ("errors", "files"),
 }
 # The same for what is imported from outside; the standard library is open to all.
 PLAIN = ("mxnet", "numpy", "cv2")

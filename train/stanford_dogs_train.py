@@ -17,7 +17,7 @@ from gluon_attention.datasets.cub import cub200
 from gluon_attention.datasets.detail import detail
 from gluon_attention.datasets.stanford_dogs import stanford_dogs
 from gluon_attention.deploy.weights import load_backbone
-from gluon_attention.files import written_aside
+from gluon_attention.parameters import write_parameters
 from gluon_attention.training import checkpoint
 from gluon_attention.training.config import Config, command, setting
 from gluon_attention.training.engine import train
@@ -122,8 +122,8 @@ def keep_backbone(folder: str, file: str) -> None:
     """Save the best visual network of stage 1 without its heads, as --backbone-weights reads it."""
     best = os.path.join(folder, checkpoint.BEST)
     arrays, prefix = mx.nd.load(best), "body.eye.backbone.layers."
-    with written_aside(file) as aside:
-        mx.nd.save(aside, {n[len(prefix) :]: a for n, a in arrays.items() if n.startswith(prefix)})
+    arrays = {n[len(prefix) :]: a for n, a in arrays.items() if n.startswith(prefix)}
+    write_parameters(file, lambda aside: mx.nd.save(aside, arrays))
 
 
 def data(config: Dogs, batch_size: int, part: Tuple[int, int], augment: bool) -> Any:

@@ -81,7 +81,7 @@ class Records:
         return labels.astype(np.int64)
 
     def _read(self, begin: int, length: int, row: int) -> bytes:
-        data = os.pread(self.file, length, begin)
+        data = os.pread(self.file, max(length, 0), begin)  # a file cut off ends before it begins
         if len(data) < 8 + LABELLED.size or data[:4] != MAGIC:
             raise UserError(
                 f"{self.name(row)} is cut off or not where the index says; pack it again"

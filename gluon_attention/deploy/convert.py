@@ -13,7 +13,8 @@ import numpy as np
 from mxnet import nd
 
 from ..errors import UserError
-from ..files import write_text, written_aside
+from ..files import write_text
+from ..parameters import write_parameters
 from ..zoo.base import AttentionNet
 from ..zoo.registry import entry, get_model, options_of
 from .layouts import layout_of
@@ -63,8 +64,7 @@ def convert(
     call.pop("classes", None)
     net = get_model(known.name, count, **call)
     filled = fill(net, source)
-    with written_aside(target) as aside:
-        net.save_parameters(aside)
+    write_parameters(target, net.save_parameters)
     about: Dict[str, Any] = {"network": {"name": known.name, "classes": count, "options": call}}
     if layout:
         about["data"] = dict(zip(("mean", "std"), layout.norm))

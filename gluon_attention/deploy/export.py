@@ -11,6 +11,7 @@ from mxnet import nd
 from ..errors import UserError
 from ..files import write_text, written_aside
 from ..ops.blocked import portable
+from ..parameters import write_parameters
 from ..zoo.base import AttentionNet
 
 TOLERANCE = 1e-4  # of the largest output
@@ -65,8 +66,7 @@ def save(graph: Exported, prefix: str) -> List[str]:
         ("aux:" if name in auxiliary else "arg:") + name: value.as_in_context(mx.cpu())
         for name, value in graph.parameters.items()
     }
-    with written_aside(files[1]) as aside:
-        nd.save(aside, arrays)
+    write_parameters(files[1], lambda aside: nd.save(aside, arrays))
     return files
 
 

@@ -19,7 +19,7 @@ from mxnet.base import MXNetError
 
 from ..errors import UserError
 from ..files import written_aside
-from ..parameters import read_parameters
+from ..parameters import read_parameters, write_parameters
 from .optimize import Average, Mover, named_parameters
 
 LAST, PREVIOUS, BEST = "last.npz", "previous.npz", "best.params"
@@ -144,8 +144,7 @@ def _changing(net: gluon.Block) -> Dict[str, gluon.Parameter]:
 
 def save_weights(path: str, net: gluon.Block) -> None:
     """A plain `.params` file, as `net.load_parameters` reads it."""
-    with written_aside(path) as aside:
-        net.save_parameters(aside)
+    write_parameters(path, net.save_parameters)
 
 
 def load_weights(path: str, net: gluon.Block, devices: Sequence[mx.Context]) -> None:

@@ -82,7 +82,7 @@ class Monitor:
         write_text(os.path.join(self.folder, "history.csv"), _table(history))
         self._scalars("validation", scores, step)
         self._scalars("speed", {"images_per_second": record["images_per_second"]}, step)
-        self.events.flush()
+        self._flush()
 
     def pictures(
         self, net: Any, splits: Any, step: int, epoch: int = 0, count: int = 4
@@ -122,6 +122,7 @@ class Monitor:
         _draw_curves(curves, history)
         pictures = self.pictures(net, splits, len(history) * self.steps)
         pictures += self._movies(len(history))
+        self._flush()
         print(f"weights   {os.path.join(self.folder, 'best.params')}")
         print(f"curves    {curves}, or tensorboard --logdir {self.folder}")
         if pictures:
@@ -147,6 +148,11 @@ class Monitor:
         if self.events:
             self.events.close()
 
+    def _flush(self) -> None:
+        self.events.flush()
+        if self.events.file.failure:
+            raise UserError(f"cannot write {self.events.file.name}: {self.events.file.failure}")
+
     def _scalars(self, room: str, values: Record, step: int) -> None:
         for name, value in values.items():
             self.events.add_scalar(f"{room}/{name}", value, step)
@@ -166,7 +172,34 @@ def _writer(folder: str) -> Any:
         from mxboard import SummaryWriter
     except TypeError:  # what protobuf says of files made by an older protoc
         raise UserError("mxboard needs protobuf below 3.21: pip install 'protobuf<3.21'") from None
-    return SummaryWriter(logdir=folder, verbose=False)
+    writer = SummaryWriter(logdir=folder, filename_suffix="", verbose=False)
+    records = writer._file_writer._event_writer._ev_writer._recordio_writer
+    writer.file = records._writer = EventFile(records._writer)
+    return writer
+
+
+class EventFile:
+    """A file that remembers why it could not be written.
+
+    mxboard writes it in a thread: an error would end that, and all would wait for it for ever.
+    """
+
+    def __init__(self, buffered: Any) -> None:
+        self.raw, self.failure = buffered.detach(), ""
+        self.name = self.raw.name
+
+    def write(self, content: bytes) -> None:
+        try:
+            while content:
+                content = content[self.raw.write(content) :]
+        except OSError as error:
+            self.failure = error.strerror
+
+    def flush(self) -> None:
+        """Nothing is kept back."""
+
+    def close(self) -> None:
+        self.raw.close()
 
 
 def _provenance(config: Any) -> Dict[str, Any]:
