@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
-from figures import tables  # noqa: E402
+from figures import plan, tables  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +37,14 @@ def test_the_model_is_that_of_the_document(scaling):
     assert scaling.model(two, 1.0, 0.9) == 1.0  # noise is not a fast wire
 
 
+def test_shares_of_the_document_are_those_of_its_formulas():
+    lines = (ROOT / "docs" / "scaling.md").read_text().splitlines()
+    for devices in plan.DEVICES:
+        shares = (plan.share(engine, devices, 128e6, 0.5) for engine in plan.ENGINES)
+        assert f"| {devices} | " + " | ".join(f"{s:.2f}" for s in shares) + " |" in lines
+    assert f"| devices | {' | '.join(plan.ENGINES)} |" in lines
+
+
 def test_figures_become_rows_and_a_table(scaling):
     found = {run: figures(scaling, 1 + run.workers / 10) for run in scaling.RUNS[:3]}
     found[scaling.RUNS[0]] = figures(scaling, 1.0)
@@ -47,6 +55,8 @@ def test_figures_become_rows_and_a_table(scaling):
     assert not [row.problem() for row in rows if row.problem()] and len(rows) == 12
     drawn = tables.scaling_table(rows).splitlines()
     assert drawn[-1] == "| ram_28 | dist_sync | 2x32 | 53.3 | 53.3 | 1.00 | 8.00 | 8.10 |"
+    drawn = plan.plan_table(rows).splitlines()  # of a gradient of 4 MB, and a second a step
+    assert drawn[2] == "| ram_28 | 8 | 256 | 250 | 255 | 254 | 255 | 254 |" and len(drawn) == 5
 
 
 @pytest.mark.slow
