@@ -12,7 +12,7 @@ from pathlib import Path
 
 from gluon_attention import UserError
 from gluon_attention.__main__ import main
-from gluon_attention.launch import TETHERED, Member, end, read_hosts, watch
+from gluon_attention.launch import TETHERED, Member, _start, end, read_hosts, watch
 from gluon_attention.training.schedule import Schedule
 
 import numpy as np
@@ -118,6 +118,29 @@ def test_hosts_are_read(tmp_path):
             read_hosts(str(wrong))
 
 
+@pytest.fixture
+def ssh(tmp_path, monkeypatch):
+    """A stand-in for ssh: a shell that knows nothing but its last word, as one over there would."""
+    path = tmp_path / "bin" / "ssh"
+    path.parent.mkdir()
+    path.write_text('#!/bin/sh\nfor there; do :; done\ncd / && exec env -i sh -c "$there"\n')
+    path.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{path.parent}{os.pathsep}{os.environ['PATH']}")
+    (tmp_path / "hosts").write_text("localhost\n")
+    return tmp_path / "hosts"
+
+
+def test_words_and_variables_arrive_over_ssh_as_they_are(ssh, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tell = (
+        "import json, os, sys; json.dump([sys.argv, os.getcwd(), dict(os.environ)], open('a', 'w'))"
+    )
+    words = ["it's", "$HOME", 'a "b"', ""]
+    _start([sys.executable, "-c", tell, *words], {"DMLC_ROLE": "a b;c"}, "localhost").wait()
+    found, place, environment = json.loads((tmp_path / "a").read_text())
+    assert (found[1:], place) == (words, str(tmp_path)) and environment["DMLC_ROLE"] == "a b;c"
+
+
 def test_mistakes_are_one_line(capsys):
     for words in (["launch"], ["launch", "-n", "0", "--", "true"]):
         with pytest.raises(SystemExit) as stopped:
@@ -165,6 +188,16 @@ def test_two_workers_equal_one_with_the_whole_batch(tmp_path, groups):
     progress = json.loads(np.load(two / "last.npz")["progress"].tobytes())
     count = sum(array.size for name, array in arrays(one).items() if name.startswith("net/body"))
     assert progress["history"][0]["bytes_per_step"] == 8 * count and (two / "result.json").exists()
+
+
+@pytest.mark.slow
+def test_workers_over_ssh_train(tmp_path, ssh, monkeypatch):
+    monkeypatch.setattr(
+        sys.modules[__name__], "LAUNCH", [*LAUNCH[:-1], "--hostfile", str(ssh), "--"]
+    )
+    done, run = train(tmp_path, 1, 32, "--kvstore", "dist_sync")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((run / "result.json").read_text())["test_error"] < 50
 
 
 @pytest.mark.slow

@@ -48,6 +48,18 @@ def test_nothing_left_to_learn_from_stops_the_run(train_toy, monkeypatch):
         train_toy(skip_nonfinite=True, log_interval=2)
 
 
+def test_the_last_good_epoch_is_named_and_kept(train_toy, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        poison(patch, steps={8})  # of five an epoch
+        with pytest.raises(UserError, match="by step 10 at.*the last good epoch is in .*last.npz"):
+            train_toy()
+    train_toy(log_dir=str(tmp_path / "whole"))
+    train_toy()
+    one, other = weights(tmp_path), weights(tmp_path / "whole")
+    for name in one:
+        np.testing.assert_array_equal(one[name], other[name], err_msg=name)
+
+
 def test_parts_of_a_batch_are_left_out_together(train_toy, tmp_path, monkeypatch):
     poison(monkeypatch, steps={7, 13})  # the second part of step 3, and of step 6 of 15
     train_toy(skip_nonfinite=True, accumulate=2, log_dir=str(tmp_path))
