@@ -194,6 +194,13 @@ def test_tables_show_the_latest_figures() -> None:
     assert "1.25 %" in accuracy and "| 10 | 0.50 %" in accuracy and "2.50" not in accuracy
 
 
+def test_8_bits_beside_32() -> None:
+    values = dict(float32_accuracy="98.5", int8_accuracy="98.25", int8_agreement="99")
+    known = [row(metric=m, value=v, seed="") for m, v in values.items()]
+    drawn = tables.rendered("<!-- results:eight_bits -->\n<!-- end -->", known)
+    assert "| ram_28 | mnist | 98.50 % | 98.25 % | 99.00 % |" in drawn
+
+
 def test_scales_of_every_seed_are_shown() -> None:
     metrics = {"accuracy_1": "25", "accuracy": "90.625", "side_2": "55", "cross_entropy": "7"}
     known = [row(metric=m, value=v, seed=s) for s in "01" for m, v in metrics.items()]
@@ -208,7 +215,7 @@ def test_a_command_is_told_without_places() -> None:
 
 
 def test_unknown_table_is_refused() -> None:
-    with pytest.raises(ValueError, match="no table 'sped'; there are accuracy, speed, scales"):
+    with pytest.raises(ValueError, match="no table 'sped'; there are accuracy, speed, eight_bits"):
         tables.rendered("<!-- results:sped -->\n<!-- end -->", [])
 
 

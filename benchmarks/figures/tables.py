@@ -93,6 +93,17 @@ def speed_table(rows: Sequence[Row]) -> str:
     return markdown(header, lines)
 
 
+def eight_bits_table(rows: Sequence[Row]) -> str:
+    """Accuracies in both types."""
+    runs: Dict[Tuple[str, str], Dict[str, str]] = {}
+    metrics = ("float32_accuracy", "int8_accuracy", "int8_agreement")
+    for r in rows:
+        if r.metric in metrics:
+            runs.setdefault((r.name, r.dataset), {})[r.metric] = f"{float(r.value):.2f} %"
+    header = ["network", "data", "float32", "8 bits", "same answers"]
+    return markdown(header, [[*run, *(known[m] for m in metrics)] for run, known in runs.items()])
+
+
 def scales_table(rows: Sequence[Row]) -> str:
     """What every scale of a network that zooms in answers, and how its last box lies."""
     shown = {f"accuracy_{scale}": f"scale {scale}" for scale in (1, 2, 3)}
@@ -133,6 +144,7 @@ def scaling_table(rows: Sequence[Row]) -> str:
 TABLES: Dict[str, Callable[[Sequence[Row]], str]] = {
     "accuracy": accuracy_table,
     "speed": speed_table,
+    "eight_bits": eight_bits_table,
     "scales": scales_table,
     "scaling": scaling_table,
 }

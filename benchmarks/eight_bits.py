@@ -1,0 +1,95 @@
+"""What 8 bits cost in accuracy: the whole test split in float32 and in 8 bits.
+
+python benchmarks/eight_bits.py ram_28 --data-dir data/mnist --write
+python benchmarks/eight_bits.py runs/detail-0 --write
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from typing import Any, List, Optional, Sequence, Tuple
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, ROOT)
+
+from gluon_attention.commands.data import Split, add_data, load  # noqa: E402
+from gluon_attention.deploy.export import as_graph, save  # noqa: E402
+from gluon_attention.deploy.fusion import loaded  # noqa: E402
+from gluon_attention.deploy.int8 import quantize  # noqa: E402
+from gluon_attention.deploy.models import open_model  # noqa: E402
+from gluon_attention.training.config import command  # noqa: E402
+
+import numpy as np  # noqa: E402
+from figures import rows  # noqa: E402
+from figures.flags import Parser, number  # noqa: E402
+from mxnet import nd  # noqa: E402
+
+BATCH = 100
+
+
+def main(argv: Optional[Sequence[str]] = None) -> None:
+    """Do what the flags say."""
+    parser = Parser(description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser.add_argument("model", help="a name with weights, a file of weights or a run's folder")
+    parser.add_argument("--name", help="what the rows call it; the network's name without it")
+    parser.add_argument(
+        "--images", type=number(int, 1), default=64, help="validation images that calibrate"
+    )
+    parser.add_argument("--write", action="store_true", help="append the figures to results.csv")
+    add_data(parser)
+    flags = parser.parse_args(argv)
+    model = open_model(flags.model)
+    model.net.trace(nd.zeros((1, *model.shape)))
+    test = load(model, flags, BATCH, "test")
+    images = some(load(model, flags, BATCH, "validation"), flags.images)
+    with tempfile.TemporaryDirectory() as folder:
+        files = save(quantize(as_graph(model.net), images), os.path.join(folder, "net"))
+        short = loaded(tuple(files))
+    model.net.hybridize(static_alloc=True, static_shape=True)
+    labels, ours, theirs = answers([model.net, short], test)
+    dataset = "-".join(
+        [test.data["name"], *filter(None, [(test.data.get("options") or {}).get("task")])]
+    )
+    figures = {
+        "float32_accuracy": 100 * np.mean(ours == labels),
+        "int8_accuracy": 100 * np.mean(theirs == labels),
+        "int8_agreement": 100 * np.mean(ours == theirs),
+    }
+    print(f"{len(labels)} images: " + ", ".join(f"{k} {v:.2f} %" for k, v in figures.items()))
+    if flags.write:
+        rows.append(found(flags, model.name, dataset, figures))
+
+
+def some(split: Split, count: int) -> np.ndarray:
+    """The first images of a split."""
+    parts: List[np.ndarray] = []
+    for images, _ in split.batches.epoch(0):
+        parts.append(np.asarray(images, "float32"))
+        if sum(map(len, parts)) >= count:
+            break
+    return np.concatenate(parts)[:count]
+
+
+def answers(blocks: Sequence[Any], split: Split) -> Tuple[np.ndarray, ...]:
+    """Labels of the whole split, and the class that each block tells."""
+    columns: List[List[np.ndarray]] = [[] for _ in range(1 + len(blocks))]
+    for images, labels in split.batches.epoch(0):
+        given = nd.array(images)
+        columns[0].append(np.asarray(labels))
+        for column, block in zip(columns[1:], blocks):
+            column.append(block(given).asnumpy().argmax(axis=1))
+    return tuple(np.concatenate(column) for column in columns)
+
+
+def found(flags: argparse.Namespace, network: str, dataset: str, figures: Any) -> List[rows.Row]:
+    return [
+        rows.measured(flags.name or network, dataset, metric, value, "%", samples=flags.images)
+        for metric, value in figures.items()
+    ]
+
+
+if __name__ == "__main__":
+    command(main)
