@@ -39,13 +39,14 @@ def pictures(
     mean: Sequence[float],
     std: Sequence[float],
     channel: Optional[int] = None,
+    names: Sequence[str] = (),
 ) -> Dict[str, np.ndarray]:
     """`{name: (H, W, 3) uint8}` for raw images (N, H, W, 3 or 1) uint8, one below the other.
 
     `mean` and `std` are those the network was trained with, in units of pixel / 255. `channel`
-    picks one channel of every mask instead of the mean of all.
+    picks one channel of every mask instead of the mean of all; `names` are those of the classes.
     """
-    painted = _paint(net, images, mean, std, channel)
+    painted = _paint(net, images, mean, std, channel, names)
     return {name: below([sheet(tiles) for tiles in rows]) for name, rows in painted.items()}
 
 
@@ -55,9 +56,10 @@ def animations(
     mean: Sequence[float],
     std: Sequence[float],
     channel: Optional[int] = None,
+    names: Sequence[str] = (),
 ) -> Dict[str, Tiles]:
     """The same as frames, one for every step of the attention, with the images beside it."""
-    painted = _paint(net, images, mean, std, channel)
+    painted = _paint(net, images, mean, std, channel, names)
     return {
         name: [
             below([sheet([row[0], row[step]]) for row in rows]) for step in range(1, len(rows[0]))
@@ -66,7 +68,13 @@ def animations(
     }
 
 
-def mask_tiles(image: np.ndarray, trace: Any, index: int, channel: Optional[int] = None) -> Tiles:
+def mask_tiles(
+    image: np.ndarray,
+    trace: Any,
+    index: int,
+    channel: Optional[int] = None,
+    names: Sequence[str] = (),
+) -> Tiles:
     """Masks of a residual attention network as heat over the image, in the order of its modules.
 
     A tile says stage and module, the size of the mask, and the values of the darkest and the
@@ -92,7 +100,11 @@ def mask_tiles(image: np.ndarray, trace: Any, index: int, channel: Optional[int]
 
 
 def glimpse_tiles(
-    image: np.ndarray, trace: Any, index: int, channel: Optional[int] = None
+    image: np.ndarray,
+    trace: Any,
+    index: int,
+    channel: Optional[int] = None,
+    names: Sequence[str] = (),
 ) -> Tiles:
     """Where a recurrent attention network looked, step by step, above what its retina saw there.
 
@@ -111,13 +123,17 @@ def glimpse_tiles(
         for patch, box in list(zip(seen, boxes))[::-1]:  # the finest lies on top
             _paste(view, patch, box)
         marked = _mark(base, boxes, middles[: step + 1] * (base.shape[1] / width))
-        best = answers[step].argmax()
-        label = f"{step + 1}: {best} {100 * answers[step, best]:.0f} %"
-        tiles.append(tile(np.concatenate([marked, view]), label))
+        tiles.append(tile(np.concatenate([marked, view]), _answer(step, answers, names)))
     return tiles
 
 
-def box_tiles(image: np.ndarray, trace: Any, index: int, channel: Optional[int] = None) -> Tiles:
+def box_tiles(
+    image: np.ndarray,
+    trace: Any,
+    index: int,
+    channel: Optional[int] = None,
+    names: Sequence[str] = (),
+) -> Tiles:
     """The boxes of RA-CNN on the image, then what each of them holds, enlarged.
 
     A tile says which scale it is, its answer and how sure it is of it.
@@ -139,14 +155,16 @@ def box_tiles(image: np.ndarray, trace: Any, index: int, channel: Optional[int] 
         scale[:, :2] /= np.array(base.shape[1::-1]) - 1
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         views.append(cv2.warpAffine(image, scale, base.shape[1::-1], flags=flags))
-    best = answers.argmax(axis=1)
-    return [
-        tile(view, f"{scale + 1}: {best[scale]} {100 * answers[scale, best[scale]]:.0f} %")
-        for scale, view in enumerate(views)
-    ]
+    return [tile(view, _answer(scale, answers, names)) for scale, view in enumerate(views)]
 
 
-def patch_tiles(image: np.ndarray, trace: Any, index: int, channel: Optional[int] = None) -> Tiles:
+def patch_tiles(
+    image: np.ndarray,
+    trace: Any,
+    index: int,
+    channel: Optional[int] = None,
+    names: Sequence[str] = (),
+) -> Tiles:
     """Where the glimpse network looked, what it saw there, and its attention over the regions.
 
     Below the image with the squares of a glimpse lie its patches, as coarse as they were seen, and
@@ -171,11 +189,16 @@ def patch_tiles(image: np.ndarray, trace: Any, index: int, channel: Optional[int
             seen[:, number * cell : (number + 1) * cell] = patch
         share = cv2.resize(shares[step], gray.shape[1::-1], interpolation=cv2.INTER_NEAREST)
         over = heat(gray, share / max(share.max(), 1e-6))
-        best = answers[step].argmax()
         marked = _mark(base, boxes * grow, way[: step + 1] * grow)
-        label = f"{step + 1}: {best} {100 * answers[step, best]:.0f} %"
-        tiles.append(tile(np.concatenate([marked, seen, over]), label))
+        tiles.append(tile(np.concatenate([marked, seen, over]), _answer(step, answers, names)))
     return tiles
+
+
+def _answer(step: int, answers: np.ndarray, names: Sequence[str]) -> str:
+    """What the network would have said after a step, and how surely."""
+    best = answers[step].argmax()
+    name = names[best][:18] if len(names) else best  # as much as fits
+    return f"{step + 1}: {name} {100 * answers[step, best]:.0f} %"
 
 
 def _seen(image: np.ndarray, corner: np.ndarray, side: int) -> np.ndarray:
@@ -205,6 +228,7 @@ def _paint(
     mean: Sequence[float],
     std: Sequence[float],
     channel: Optional[int],
+    names: Sequence[str],
 ) -> Dict[str, List[Tiles]]:
     """`{name: tiles of each image}`."""
     images = np.asarray(images)
@@ -221,7 +245,7 @@ def _paint(
     device = next(iter(net.collect_params().values())).list_ctx()[0]
     trace = net.trace(nd.array(scaled.transpose(0, 3, 1, 2), ctx=device))
     return {
-        name: [paint(image, trace, index, channel) for index, image in enumerate(images)]
+        name: [paint(image, trace, index, channel, names) for index, image in enumerate(images)]
         for name, paint in PAINTERS.items()
         if name in trace._fields
     }

@@ -82,3 +82,15 @@ def test_a_run_goes_through_all_stages_and_animates_its_boxes(tmp_path: Any) -> 
         assert name in table[0]
     with Image.open(tmp_path / "run" / "boxes.gif") as movie:
         assert movie.n_frames == 5
+
+
+def test_answers_have_names_that_fit(monkeypatch: Any) -> None:
+    labels = []
+    monkeypatch.setattr(explain, "tile", lambda picture, label: labels.append(label) or picture)
+    trace = SimpleNamespace(
+        boxes=nd.array([[[0, 0, 0.5]]]), scale_logits=nd.array([[[0, 9], [9, 0]]])
+    )
+    explain.box_tiles(
+        np.zeros((8, 8, 3), np.uint8), trace, 0, names=["cat", "longer than a tile is wide"]
+    )
+    assert labels == ["1: longer than a tile 100 %", "2: cat 100 %"]

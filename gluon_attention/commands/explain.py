@@ -68,7 +68,7 @@ def draw(
     """Write what the network attends to in some pictures, one file for each kind of attention."""
     raw = np.stack([model.view.pixels(picture) for _, picture in items])
     painter = explain.animations if moving else explain.pictures
-    found = painter(model.net, raw, model.view.mean, model.view.std, channel)
+    found = painter(model.net, raw, model.view.mean, model.view.std, channel, model.classes)
     made, (stem, ending) = [], os.path.splitext(path)
     for kind, drawn in found.items():
         file = path if len(found) == 1 else f"{stem}-{kind}{ending}"

@@ -54,6 +54,7 @@ def run(flags: argparse.Namespace) -> None:
     if flags.int8 and flags.trace:
         raise UserError("--int8 has logits only; leave out --trace")
     model = opened(flags, untrained=flags.untrained)
+    images = calibration(model, flags) if flags.int8 else None
     model.net.trace(mx.nd.zeros((1, *model.shape), ctx=model.device))  # every shape is known then
     graph = as_graph(model.net, flags.trace)
     files = save(graph, flags.output)
@@ -66,7 +67,7 @@ def run(flags: argparse.Namespace) -> None:
         parity = export_onnx(model.net, files[-1], model.shape, flags.trace, about)
         told["onnx"] = parity and parity._asdict()
     if flags.int8:
-        told["int8"] = eight_bits(model, flags, files)
+        told["int8"] = eight_bits(model, images, flags.output, files)
     files.append(f"{flags.output}.json")
     write_text(files[-1], json.dumps(describe(model), indent=1))
     show(told, flags.json)
@@ -79,21 +80,24 @@ def describe(model: Model) -> Dict[str, Any]:
     return dict(network=model.net.recipe, data=dict(data, source=model.source))
 
 
-def eight_bits(model: Model, flags: argparse.Namespace, files: List[str]) -> Dict[str, float]:
-    """Write the graph in 8 bits; what that did to the answers."""
-    from ..deploy.int8 import compare, quantize  # it brings a large part of MXNet along
-
+def calibration(model: Model, flags: argparse.Namespace) -> np.ndarray:
+    """Images that show how large the features are, (N, C, H, W)."""
     if flags.calibrate:
         found: List[np.ndarray] = []
         for _, picture in pictures(flags.calibrate):
             found.append(model.view(picture))
             if len(found) == flags.images:
                 break
-        images = np.stack(found)
-    else:
-        batches = load(model, flags, flags.images, "validation").batches
-        images = np.asarray(next(iter(batches.epoch(0)))[0])[: flags.images]
-    made = save(quantize(as_graph(model.net), images), f"{flags.output}-int8")
+        return np.stack(found)
+    batches = load(model, flags, flags.images, "validation").batches
+    return np.asarray(next(iter(batches.epoch(0)))[0])[: flags.images]
+
+
+def eight_bits(model: Model, images: np.ndarray, prefix: str, files: List[str]) -> Dict[str, float]:
+    """Write the graph in 8 bits; what that did to the answers."""
+    from ..deploy.int8 import compare, quantize  # it brings a large part of MXNet along
+
+    made = save(quantize(as_graph(model.net), images), f"{prefix}-int8")
     files += made
     return dict(compare(model.net, tuple(made), images)._asdict(), images=len(images))
 

@@ -7,6 +7,7 @@ import json
 from typing import Any, Dict, List
 
 from ..deploy.cost import cost
+from ..errors import UserError
 from ..zoo.pretrained import all_weights
 from ..zoo.registry import entry, get_model, list_models, options_of
 
@@ -41,6 +42,8 @@ def describe(name: str) -> Dict[str, Any]:
 
 def show_list(flags: argparse.Namespace) -> None:
     names = list_models(flags.pattern, aliases=flags.aliases)
+    if not names:
+        raise UserError(f"no name fits '{flags.pattern}'; without it, all are listed")
     rows: List[Any] = [describe(name) for name in names] if flags.long else names
     if flags.json:
         print(json.dumps(rows))
@@ -48,12 +51,23 @@ def show_list(flags: argparse.Namespace) -> None:
         head = f"{'name':34}{'parameters':>12}{'multiply-adds':>16}"
         print(f"{head}  {'input':12}{'classes':>7}  weights")
         for row in rows:
-            shape = "x".join(map(str, row["shape"]))
-            have = "yes" if row["weights"] else "no"
-            costs = f"{row['parameters']:12,}{row['multiply_adds']:16,}"
-            print(f"{row['name']:34}{costs}  {shape:12}{row['classes']:7}  {have}")
+            told = shown(row)
+            costs = f"{told['parameters']:>12}{told['multiply-adds']:>16}"
+            rest = f"{told['input']:12}{told['classes']:>7}  {told['weights']}"
+            print(f"{row['name']:34}{costs}  {rest}")
     else:
         print("\n".join(names))
+
+
+def shown(row: Dict[str, Any]) -> Dict[str, str]:
+    """What `describe` gives, but for the options, as people read it."""
+    return {
+        "parameters": f"{row['parameters']:,}",
+        "multiply-adds": f"{row['multiply_adds']:,}",
+        "input": "x".join(map(str, row["shape"])),
+        "classes": str(row["classes"]),
+        "weights": "yes" if row["weights"] else "no",
+    }
 
 
 def show_info(flags: argparse.Namespace) -> None:
@@ -61,8 +75,8 @@ def show_info(flags: argparse.Namespace) -> None:
     if flags.json:
         print(json.dumps(found))
         return
-    for key, value in found.items():
-        if key != "options":
-            print(f"{key:15}{value}")
+    for key, value in {"name": found["name"], **shown(found)}.items():
+        print(f"{key:15}{value}")
+    print("options")
     for key, value in found["options"].items():
         print(f"  {key}={value!r}")

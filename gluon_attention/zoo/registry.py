@@ -48,7 +48,9 @@ def entry(name: str) -> Entry:
         name = str(name)[:60]  # a longer one takes long to compare
         near = difflib.get_close_matches(name.lower(), _ENTRIES, n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(repr(n) for n in near)}? " if near else ""
-        raise UserError(f"unknown model '{name}'; {hint}All names: gluon_attention.list_models()")
+        raise UserError(
+            f"unknown model '{name}'; {hint}gluon-attention list, or list_models(), names all"
+        )
     return found
 
 
