@@ -71,13 +71,14 @@ def _texts(group: Any, name: str) -> List[str]:
 def keras_arrays(backbone: Backbone, tensors: Arrays) -> Arrays:
     """Arrays for `backbone.layers`, of one that computes what Keras' does."""
     kind = "resnet50_v1_keras" if "conv1_conv/kernel" in tensors else "mobilenetv2_1.0_keras"
-    if kind != "resnet50_v1_keras" and "Conv1/kernel" not in tensors:
-        raise UserError("it is of Keras, but neither its ResNet50 nor its MobileNetV2")
+    resnet = kind == "resnet50_v1_keras"
+    depthwise = any(name.endswith(("/depthwise_kernel", "depthwise/kernel")) for name in tensors)
+    if not resnet and not depthwise:
+        raise UserError("it is of Keras, but no MobileNetV2, and no ResNet50 of today's names")
     if backbone.manner != KERAS[kind]:
         raise UserError(f"Keras pads or normalises otherwise than this: take backbone '{kind}'")
     parameters = backbone.layers._collect_params_with_prefix()
     blocks = list(dict.fromkeys(name.rpartition(".")[0] for name in parameters))
-    resnet = kind == "resnet50_v1_keras"
     layers = {b: _resnet(b) for b in blocks} if resnet else _mobilenet(blocks, tensors)
     supply, arrays = Supply(tensors), {}
     for name, parameter in parameters.items():
