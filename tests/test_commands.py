@@ -110,6 +110,14 @@ def test_pipes(shell: Any, digits: Path, monkeypatch: Any, kind: str) -> None:
     assert [line.split(":")[0] for line in out] == names
 
 
+@pytest.mark.parametrize("verb", ["predict", "explain"])
+def test_empty_pipes(shell: Any, tmp_path: Path, monkeypatch: Any, verb: str) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(b"\n"))))
+    more = ("-o", tmp_path / "x.png") if verb == "explain" else ()
+    status, out, err = shell(verb, "ram_28", "-", *more)
+    assert status == 2 and not out and len(err) == 1 and "standard input is empty" in err[0]
+
+
 def test_a_run_gives_its_figure_again(shell: Any, run: Path) -> None:
     status, out, _ = shell("evaluate", run, "--json", "--num-gpus", 0)
     found, written = json.loads(out[-1]), json.loads((run / "result.json").read_text())

@@ -26,7 +26,7 @@ def add_parser(verbs: Any) -> None:
         "ram_28 digit.png -o look.gif",
         "runs/cifar10-cifar_residual_attention92 cat.png dog.png -o masks.png --channel 3",
     )
-    parser.add_argument("images", nargs="+", metavar="IMAGE", help="files, folders, or - for stdin")
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="files, folders, or - (a pipe)")
     parser.add_argument(
         "-o",
         "--output",

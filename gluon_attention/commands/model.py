@@ -91,12 +91,16 @@ def _piped() -> Iterator[Picture]:
     if head.startswith((b"\xff\xd8", b"\x89PNG", b"BM", b"RIFF")):
         yield "-", decode(sys.stdin.buffer.read(), "standard input", upright=True)
         return
+    empty = True
     try:
         for line in sys.stdin:
             if line.strip():
+                empty = False
                 yield line.strip(), _read(line.strip())
     except UnicodeDecodeError:
         raise UserError("standard input is neither a picture nor a list of paths") from None
+    if empty:
+        raise UserError("standard input is empty; pipe a picture into it, or paths, one a line")
 
 
 def _read(path: str) -> np.ndarray:

@@ -26,7 +26,7 @@ def add_parser(verbs: Any) -> None:
         "net.params --name residual_attention56 --class-names names.txt cat.jpg",
         "ram_28 --json - < digit.png",
     )
-    parser.add_argument("images", nargs="+", metavar="IMAGE", help="files, folders, or - for stdin")
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="files, folders, or - (a pipe)")
     parser.add_argument("--top", type=int, default=5, metavar="N", help="answers a picture")
     parser.add_argument(
         "--samples", type=int, default=0, metavar="N", help="episodes averaged, if it draws them"
