@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "datasets": ("datasets", "errors", "files"),
     "zoo.registry": ("errors", "zoo.pretrained"),
     "zoo.pretrained": ("errors", "files", "deploy"),
-    "zoo.backbones": ("datasets.view", "errors"),
+    "zoo.backbones": ("datasets.view", "ops", "errors"),
     "zoo": ("zoo", "ops", "training.task", "errors", "parameters"),
     "training": ("training", "datasets.batches", "errors", "files", "parameters", "runtime"),
     "training.monitor": ("training", "explain", "errors", "files", "__version__"),
