@@ -13,7 +13,7 @@ from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Tuple
 from gluon_attention import UserError
 from gluon_attention.__main__ import main
 from gluon_attention.datasets.batches import ArrayBatches, Normalise, Splits
-from gluon_attention.training import engine
+from gluon_attention.training import engine, monitor
 from gluon_attention.training.config import Config
 from gluon_attention.training.task import Classification
 from gluon_attention.zoo.base import AttentionNet
@@ -37,6 +37,21 @@ def seed(request: Any) -> int:
     mx.random.seed(value)
     request.node.user_properties.append(("seed", value))
     return value
+
+
+draw_curves = monitor._draw_curves
+
+
+@pytest.fixture(autouse=True)
+def without_curves(monkeypatch: Any) -> None:
+    """Runs of tests draw no curves, which take longer than to train what is small."""
+    monkeypatch.setattr(monitor, "_draw_curves", lambda path, history: None)
+
+
+@pytest.fixture
+def curves(without_curves: None, monkeypatch: Any) -> None:
+    """The curves of a test that looks at them."""
+    monkeypatch.setattr(monitor, "_draw_curves", draw_curves)
 
 
 @pytest.fixture

@@ -157,7 +157,7 @@ def test_groups_that_alternate_go_on_too(tmp_path, monkeypatch):
     same(last(tmp_path / "whole"), last(tmp_path / "cut"), rtol=0, atol=0)
 
 
-def test_training_learns_and_tells_where_things_lie(tmp_path, capsys):
+def test_training_learns_and_tells_where_things_lie(tmp_path, capsys, curves):
     _, result = run(tmp_path, epochs=12, lr=0.05)
     assert result["test_error"] < 20 and result["test_images"] == 15
     folder = tmp_path / "toy"

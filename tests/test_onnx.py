@@ -200,8 +200,10 @@ QUICK = [
 ]
 
 
-@pytest.mark.parametrize("trace", [False, True], ids=["logits", "trace"])
-@pytest.mark.parametrize(("name", "side", "options"), QUICK)
+@pytest.mark.parametrize(
+    ("name", "side", "options", "trace"),
+    [*((*case, True) for case in QUICK), *((*QUICK[i], False) for i in (0, 7))],
+)
 def test_network(name: str, side: int, options: Any, trace: bool, tmp_path: Path) -> None:
     net, shape = settled(name, side, **options)
     parity = export_onnx(net, str(tmp_path / "net.onnx"), shape, trace, {"name": name})

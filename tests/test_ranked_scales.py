@@ -75,11 +75,9 @@ NESTED = {"backbones.0", "heads.0"}
     ],
 )
 @pytest.mark.parametrize("shared", [False, True])
-def test_each_loss_moves_its_own_blocks(
-    part: Any, epoch: int, blocks: set, shared: bool, hybridize: bool
-) -> None:
+def test_each_loss_moves_its_own_blocks(part: Any, epoch: int, blocks: set, shared: bool) -> None:
     net = small(sides=(0.3, 0.9), shared=shared)
-    net.hybridize(hybridize, static_alloc=True, static_shape=True)
+    net.hybridize(shared, static_alloc=True, static_shape=True)  # and imperative when it is not
     task = task_of(net, margin=1.0, stages=Stages(1, 1, 1))
     if shared:
         blocks = blocks - {"backbones.1", "backbones.2"}
