@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, List
 
 from gluon_attention import get_model
-from gluon_attention.ops.blocked import blocked, portable
+from gluon_attention.ops.blocked import blocked, portable, relu6
 from gluon_attention.zoo.attention_module import UNITS, AttentionModule, Options, Size, Stage
 
 import mxnet as mx
@@ -30,6 +30,28 @@ def test_identity(hybridize: bool) -> None:
         y = net(x)
     y.backward(head)
     assert (y == x).asnumpy().all() and (x.grad == head).asnumpy().all()
+
+
+class Clipped(gluon.HybridBlock):
+    def hybrid_forward(self, F: Any, x: Any) -> Any:
+        return relu6(F, x, 32)
+
+
+def test_relu6(hybridize: bool) -> None:
+    net = Clipped()
+    net.hybridize(hybridize)
+    x, head = nd.random.uniform(-9, 15, shape=(2, 32, 3, 5)), nd.random.normal(shape=(2, 32, 3, 5))
+    x.attach_grad()
+    with autograd.record():
+        y = net(x)
+    y.backward(head)
+    assert abs(y - x.clip(0, 6)).max().asscalar() <= 1e-6  # 6 - (6 - x)
+    assert (x.grad == head * (x > 0) * (x < 6)).asnumpy().all()
+
+
+def test_relu6_is_plain_elsewhere() -> None:
+    with portable():
+        assert "clip" in relu6(mx.sym, mx.sym.var("x"), 32).tojson()
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])

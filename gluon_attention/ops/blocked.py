@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
-from typing import Any, Iterator
+from typing import Any, Dict, Iterator
 
 import mxnet as mx
 
@@ -38,7 +38,25 @@ def blocked(F: Any, x: Any, channels: int) -> Any:
     # Of the type of x. F.slice would divide by zero where x is in blocks already.
     one = F.slice_axis(F.slice_axis(x, axis=0, begin=0, end=1), axis=1, begin=0, end=1)
     one = F.ones_like(F.max(one, keepdims=True))  # (1, 1, 1, 1)
-    # Each channel is convolved by itself. Blocked last, so that ones get no gradient computed.
+    # Blocked last, so that ones get no gradient computed.
     ones = F.BlockGrad(F.broadcast_axis(one, axis=0, size=channels))
-    same = dict(kernel=(1, 1), num_filter=channels, num_group=channels, no_bias=True)
-    return F.Convolution(x, ones, **same)
+    return F.Convolution(x, ones, no_bias=True, **_each(channels))
+
+
+def relu6(F: Any, x: Any, channels: int) -> Any:
+    """`x` (N, channels, H, W), of float32, between 0 and 6.
+
+    Graphs have 6 - relu(6 - relu(x)) in blocks: MXNet's clip, in plain memory, takes longer there
+    than the convolutions of a MobileNet.
+    """
+    if not _moving or F is mx.nd:
+        return F.clip(x, 0, 6)
+    turn, sixes = -F.ones((channels, 1, 1, 1)), F.full((channels,), 6)
+    for _ in range(2):
+        x = F.Convolution(F.Activation(x, act_type="relu"), turn, sixes, **_each(channels))
+    return x
+
+
+def _each(channels: int) -> Dict[str, Any]:
+    """A convolution of each channel by itself."""
+    return dict(kernel=(1, 1), num_filter=channels, num_group=channels)
