@@ -38,7 +38,7 @@ class NextUnit(gluon.HybridBlock):
                 self.shortcut.add(nn.Conv2D(channels, 1, stride, use_bias=False), nn.BatchNorm())
 
     def hybrid_forward(self, F: Any, x: Any) -> Any:
-        return F.relu(self.branch(x) + self.shortcut(x))
+        return F.Activation(self.branch(x) + self.shortcut(x), act_type="relu")
 
 
 def preact_unit(channels: int, stride: int = 1, project: bool = False) -> gluon.HybridBlock:

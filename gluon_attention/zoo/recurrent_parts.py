@@ -40,7 +40,7 @@ class Core(gluon.HybridBlock):
         hidden = F.slice_axis(state, axis=1, begin=0, end=self.width)
         gates = self.step(join(F, seen, hidden))
         if self.kind == "rnn":
-            return F.relu(gates)
+            return F.Activation(gates, act_type="relu")
         enter, keep, leave, fresh = F.split(gates, num_outputs=4, axis=1)
         memory = F.slice_axis(state, axis=1, begin=self.width, end=None)
         # The 1 lets a new network remember.
