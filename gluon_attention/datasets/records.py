@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import os
 import struct
-import warnings
 from pathlib import Path
-from typing import Any, List
+from typing import Any, List, Optional
 
 import numpy as np
 
@@ -32,7 +31,7 @@ class Records:
             raise UserError(
                 f"{path} needs {index.name} beside it; data/prepare_imagenet.py makes both"
             )
-        table = _table(index, np.int64, "lines of key and offset", ndmin=2)
+        table = _table(index, int, "lines of key and offset")
         order = np.argsort(table[:, 1])
         self.keys, begins = table[order, 0], table[order, 1]
         if begins[0] < 0 or len(set(begins)) + len(set(self.keys)) < 2 * len(table):
@@ -58,8 +57,7 @@ class Records:
         """Labels from `im2rec`'s .lst when it is there, which saves a look at every record."""
         listed = self.path.with_suffix(".lst")
         if listed.is_file():
-            layout = dict(usecols=(0, 1), delimiter="\t", comments=None, ndmin=2)
-            table = _table(listed, float, "lines of key, label and name", **layout)
+            table = _table(listed, float, "lines of key, label and name", "\t")
             by_key = dict(zip(table[:, 0], table[:, 1]))
             if all(key in by_key for key in self.keys):
                 return self._whole(np.array([by_key[key] for key in self.keys]))
@@ -105,14 +103,22 @@ class Records:
         return MAGIC.join(parts)
 
 
-def _table(path: Path, kind: Any, layout: str, **options: Any) -> np.ndarray:
-    """Numbers of a text file, at least one row of two."""
+def _table(path: Path, kind: Any, layout: str, delimiter: Optional[str] = None) -> np.ndarray:
+    """The first two numbers of each line of a text file; without a delimiter there are no others.
+
+    Not by numpy.loadtxt, which now and then does not survive bytes that are no numbers.
+    """
+    pairs = []
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of an empty file, which is refused below
-            table = np.loadtxt(path, dtype=kind, **options)
+        with open(path, encoding="utf-8") as file:
+            for line in filter(str.strip, file):
+                first, second, *rest = line.split(delimiter)
+                pairs.append((kind(first), kind(second)))
+                if rest and not delimiter:
+                    raise ValueError
+        table = np.array(pairs, np.int64 if kind is int else float)
     except (OSError, ValueError, OverflowError):
-        table = np.empty((0, 0))
-    if not table.size or table.shape[1] != 2 or not np.isfinite(table).all():
+        pairs = []
+    if not pairs or not np.isfinite(table).all():
         raise UserError(f"{path} must have {layout}; make it again")
     return table
