@@ -34,8 +34,8 @@ FAMILIES = {  # name, shape of an image, options
 
 
 @dataclass(frozen=True)
-class Alternating(Config):
-    stages: Tuple[int, ...] = setting((0, 0, 1), "answers and boxes take turns from the start")
+class Both(Config):
+    stages: Tuple[int, ...] = setting((0, 0, 0), "answers and boxes with every batch")
     samples: int = setting(1, "episodes")
 
 
@@ -73,7 +73,7 @@ def main():
 
     Monitor.end = measured
     kind = dict(epochs=epochs, batch_size=BATCH, optimizer="adam", lr=1e-3, num_gpus=0)
-    config = Alternating(**kind, log_dir=folder)
+    config = Both(**kind, log_dir=folder)
     train(
         config,
         "run",
