@@ -47,3 +47,13 @@ def test_the_module_runs():
         [sys.executable, "-m", "gluon_attention", "list", "ram_28"], capture_output=True, text=True
     )
     assert shown.returncode == 0 and shown.stdout == "ram_28\n"
+
+
+def test_a_reader_that_has_enough_is_no_mistake():
+    told = subprocess.run(
+        f"{sys.executable} -m gluon_attention list -l | head -1",
+        shell=True,
+        capture_output=True,
+        text=True,
+    )
+    assert told.stdout.count("\n") == 1 and told.stderr == ""

@@ -7,6 +7,7 @@ import ast
 import dataclasses
 import difflib
 import math
+import os
 import re
 import sys
 from dataclasses import dataclass
@@ -173,6 +174,7 @@ def command(main: Callable[[], None]) -> NoReturn:
     """Run a script: mistakes of the user are one line and status 2, a signal is 130 or 143."""
     try:
         main()
+        sys.stdout.flush()
     except UserError as error:
         told = " ".join(str(error).encode("utf-8", "backslashreplace").decode().split())
         print(f"error: {told}", file=sys.stderr)
@@ -181,6 +183,9 @@ def command(main: Callable[[], None]) -> NoReturn:
         told = str(stop) or "interrupted; the same command goes on from the last epoch"
         print(told, file=sys.stderr)
         sys.exit(getattr(stop, "status", 130))
+    except BrokenPipeError:  # who reads the output, such as head, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
     sys.exit(0)
 
 
