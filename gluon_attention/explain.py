@@ -91,7 +91,7 @@ def mask_tiles(
         module += 1
         if channel is not None and not 0 <= channel < channels:
             raise UserError(f"channel must be from 0 to {channels - 1} here, not {channel}")
-        values = mask[index].asnumpy().astype(np.float32)  # (C, h, w)
+        values = mask[index].astype("float32").asnumpy()  # (C, h, w); of bfloat16 numpy knows nothing
         values = values.mean(axis=0) if channel is None else values[channel]
         low, high = float(values.min()), float(values.max())
         shown = heat(gray, (values - low) / max(high - low, 1e-6))

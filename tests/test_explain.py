@@ -72,6 +72,13 @@ def test_the_mean_of_the_channels_is_drawn_by_default() -> None:
     assert abs(heat[-1, -1].astype(int) - explain.COLOURS[-1]).max() <= 3  # channel 3 is highest
 
 
+def test_masks_in_bfloat16_are_numbers() -> None:
+    trace = Looker((1, 8, 8)).trace(nd.zeros((1, 3, 32, 32)))
+    below = [nd.amp_cast(-mask, dtype="bfloat16") for mask in trace.masks]
+    _, heat = explain.mask_tiles(np.full((32, 32, 3), 255, np.uint8), Trace(None, below), 0)
+    assert abs(heat[explain.BAND, 0].astype(int) - explain.COLOURS[0]).max() <= 3  # -1 is low
+
+
 def test_a_constant_mask_and_one_pixel_are_drawn() -> None:
     trace = Trace(None, [nd.ones((1, 3, 5, 5)), nd.ones((1, 4, 1, 1))])
     tiles = explain.mask_tiles(photos(1, 5, 9)[0], trace, 0)
