@@ -91,7 +91,8 @@ def mask_tiles(
         module += 1
         if channel is not None and not 0 <= channel < channels:
             raise UserError(f"channel must be from 0 to {channels - 1} here, not {channel}")
-        values = mask[index].astype("float32").asnumpy()  # (C, h, w); of bfloat16 numpy knows nothing
+        # numpy has no bfloat16, and would take its bits for a whole number.
+        values = mask.astype("float32")[index].asnumpy()  # (C, h, w)
         values = values.mean(axis=0) if channel is None else values[channel]
         low, high = float(values.min()), float(values.max())
         shown = heat(gray, (values - low) / max(high - low, 1e-6))

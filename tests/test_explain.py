@@ -10,6 +10,7 @@ from gluon_attention import UserError, explain
 import numpy as np
 import pytest
 from mxnet import gluon, nd
+from mxnet.contrib.amp.amp import bfloat16
 from PIL import Image
 
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
@@ -74,7 +75,7 @@ def test_the_mean_of_the_channels_is_drawn_by_default() -> None:
 
 def test_masks_in_bfloat16_are_numbers() -> None:
     trace = Looker((1, 8, 8)).trace(nd.zeros((1, 3, 32, 32)))
-    below = [nd.amp_cast(-mask, dtype="bfloat16") for mask in trace.masks]
+    below = [(-mask).astype(bfloat16) for mask in trace.masks]
     _, heat = explain.mask_tiles(np.full((32, 32, 3), 255, np.uint8), Trace(None, below), 0)
     assert abs(heat[explain.BAND, 0].astype(int) - explain.COLOURS[0]).max() <= 3  # -1 is low
 
