@@ -56,7 +56,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         figures, lost = contest(flags, CASES[case], job, wanted, pythons)
         failures += lost
         if figures:
-            print(table(figures, mode), flush=True)
+            print(table(figures, passes_of(CASES[case], mode)), flush=True)
         if flags.write and figures:
             rows.append(rows_of(CASES[case], job, figures))
     return 1 if failures else 0
@@ -180,19 +180,22 @@ def ratio(ours: Figures, peer: Figures) -> float:
     return statistics.median(a / b for a, b in zip(ours.rates, peer.rates))
 
 
-def peak_share(figures: Dict[str, Figures], mode: str) -> float:
+def passes_of(case: Case, mode: str) -> int:
+    return case.passes if mode == "train" else 1
+
+
+def peak_share(figures: Dict[str, Figures], passes: int) -> float:
     """Part of what a matrix product of the type gets out of the processor that ours does."""
     ours, product = figures["ours"], figures[PRODUCT]
-    passes = 3 if mode == "train" else 1  # forward, and backward to the features and the weights
     return passes * ours.multiply_adds / product.multiply_adds * ratio(ours, product)
 
 
-def table(figures: Dict[str, Figures], mode: str) -> str:
+def table(figures: Dict[str, Figures], passes: int) -> str:
     """One line a contestant; the last column is how many times faster ours is."""
     lines = [f"{'':14}{'images/s':>10}{'min':>9}{'max':>9}{'peak MB':>9}{'ours x':>8}  version"]
     for peer, f in figures.items():
         if peer == PRODUCT and "ours" in figures:
-            lines.append(f"ours: {peak_share(figures, mode):.0%} of a matrix product's speed")
+            lines.append(f"ours: {peak_share(figures, passes):.0%} of a matrix product's speed")
             continue
         times = f"{ratio(figures['ours'], f):8.2f}" if "ours" in figures else f"{'':8}"
         lines.append(
@@ -220,7 +223,7 @@ def rows_of(case: Case, job: Dict[str, Any], figures: Dict[str, Figures]) -> Lis
 
         if peer == PRODUCT:
             if "ours" in figures:
-                share = 100 * peak_share(figures, job["mode"])
+                share = 100 * peak_share(figures, passes_of(case, job["mode"]))
                 row("peak_share", share, "%", name=figures["ours"].network, f=figures["ours"])
             continue
         row("images_per_second", statistics.median(f.rates), "images/s")

@@ -111,7 +111,7 @@ def test_contestants_take_turns(tmp_path: Path, monkeypatch: Any) -> None:
     assert [r.metric for r in found if r.against == "torch"] == ["train_bfloat16_b4_ratio"]
     share = [float(r.value) for r in found if r.metric == "train_bfloat16_b4_peak_share"]
     assert len(share) == 1 and 200 < share[0] < 400  # three passes of as many products
-    assert "7 parameters" in speed.table(figures, "train")
+    assert "7 parameters" in speed.table(figures, 3)
 
 
 def test_who_computes_in_which_type() -> None:

@@ -19,6 +19,7 @@ class Case(NamedTuple):
     options: Dict[str, Any] = {}  # of our network
     settings: Dict[str, Any] = {}  # of its task
     types: Tuple[str, ...] = ("float32", "int8")
+    passes: int = 3  # of training, as long as a forward one: the other two go back
 
 
 def type_of(peer: str, mode: str, dtype: str) -> Optional[str]:
@@ -65,6 +66,7 @@ def _glimpse(patch: int) -> Case:
         shape=(3, 4 * patch, 4 * patch),
         classes=120,
         options=dict(patch=patch),
+        passes=1,
     )
 
 

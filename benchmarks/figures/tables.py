@@ -88,6 +88,8 @@ def speed_table(rows: Sequence[Row]) -> str:
     lines = []
     for case, known in speeds(rows).items():
         texts = [f"{known[w]:{style}}" if w in known else "-" for w, style in shown.items()]
+        if known.get("images_per_second", 10) < 10:
+            texts[0] = f"{known['images_per_second']:.1f}"
         texts[2] += " %" if texts[2] != "-" else ""
         lines.append([*case, *texts])
     return markdown(header, lines)
