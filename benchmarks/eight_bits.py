@@ -9,15 +9,15 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import tempfile
 from typing import Any, List, Optional, Sequence, Tuple
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
 
 from gluon_attention.commands.data import Split, add_data, load  # noqa: E402
-from gluon_attention.deploy.export import as_graph, save  # noqa: E402
-from gluon_attention.deploy.fusion import loaded  # noqa: E402
+from gluon_attention.commands.export import calibration  # noqa: E402
+from gluon_attention.deploy.export import as_graph  # noqa: E402
+from gluon_attention.deploy.fusion import at_work  # noqa: E402
 from gluon_attention.deploy.int8 import quantize  # noqa: E402
 from gluon_attention.deploy.models import open_model  # noqa: E402
 from gluon_attention.training.config import command  # noqa: E402
@@ -40,14 +40,12 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     )
     parser.add_argument("--write", action="store_true", help="append the figures to results.csv")
     add_data(parser)
+    parser.set_defaults(calibrate=None)  # with validation images
     flags = parser.parse_args(argv)
     model = open_model(flags.model)
     model.net.trace(nd.zeros((1, *model.shape)))
     test = load(model, flags, BATCH, "test")
-    images = some(load(model, flags, BATCH, "validation"), flags.images)
-    with tempfile.TemporaryDirectory() as folder:
-        files = save(quantize(as_graph(model.net), images), os.path.join(folder, "net"))
-        short = loaded(tuple(files))
+    short = at_work(quantize(as_graph(model.net), calibration(model, flags)))
     model.net.hybridize(static_alloc=True, static_shape=True)
     labels, ours, theirs = answers([model.net, short], test)
     dataset = "-".join(
@@ -61,16 +59,6 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     print(f"{len(labels)} images: " + ", ".join(f"{k} {v:.2f} %" for k, v in figures.items()))
     if flags.write:
         rows.append(found(flags, model.name, dataset, figures))
-
-
-def some(split: Split, count: int) -> np.ndarray:
-    """The first images of a split."""
-    parts: List[np.ndarray] = []
-    for images, _ in split.batches.epoch(0):
-        parts.append(np.asarray(images, "float32"))
-        if sum(map(len, parts)) >= count:
-            break
-    return np.concatenate(parts)[:count]
 
 
 def answers(blocks: Sequence[Any], split: Split) -> Tuple[np.ndarray, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from fnmatch import fnmatchcase
 from functools import partial
 from typing import Any, Callable, Dict, List, Sequence, Tuple
 
@@ -13,19 +14,11 @@ from gluon_attention.zoo.registry import entry
 from figures.rows import Row
 from figures.tables import errors_table, markdown, scales_table
 
-FAMILIES = {  # names of networks by shell pattern
+FAMILIES = {  # names of networks, and of their rows, by shell pattern
     "residual": ("residual_attention*", "cifar_residual_attention*"),
     "ram": ("ram_*",),
     "racnn": ("racnn_*",),
-    "glimpse": ("glimpse_*",),
-}
-
-
-ROWS = {  # names in results.csv, which may say more than the network
-    "residual": r"(cifar_)?residual_attention",
-    "ram": "ram_",
-    "racnn": "racnn_",
-    "glimpse": "glimpse",
+    "glimpse": ("glimpse*",),
 }
 
 
@@ -57,7 +50,7 @@ def variants(family: str, rows: Sequence[Row] = ()) -> str:
 
 def errors(family: str, rows: Sequence[Row]) -> str:
     """Test errors of a family, and what its scales do; commands stand in results.csv."""
-    mine = [r for r in rows if re.match(ROWS[family], r.name)]
+    mine = [r for r in rows if any(fnmatchcase(r.name, name) for name in FAMILIES[family])]
     missed = [r for r in mine if r.metric in ("test_error", "kept_features_error")]
     found = [errors_table(missed)] if missed else []
     if any(r.metric == "accuracy_1" for r in mine):

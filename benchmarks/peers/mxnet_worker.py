@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from types import SimpleNamespace
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
-from protocol import Ready, serve
+from protocol import Ready, options_of, serve
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 Move = Tuple[Any, Callable[[Any, Any], List[Any]]]  # a gluon.Trainer, and parts of its loss
@@ -28,9 +27,7 @@ def ours(case: Dict[str, Any]) -> Ready:
         from gluon_attention.training.prepare import lower_precision
 
         lower_precision(case["dtype"], [gluon_attention.runtime.devices(0)[0]])
-    given = case.get("options", {}).items()
-    options = {name: tuple(v) if isinstance(v, list) else v for name, v in given}
-    net = gluon_attention.get_model(case["network"], classes=case["classes"], **options)
+    net = gluon_attention.get_model(case["network"], case["classes"], **options_of(case))
 
     def moves() -> List[Move]:
         task = net.objective(SimpleNamespace(**vars(Config()), **case.get("settings", {})))
@@ -51,14 +48,12 @@ def ours(case: Dict[str, Any]) -> Ready:
 
 def export(net: Any, images: Any, dtype: str) -> Any:
     """What `gluon-attention export --fused` or `--int8` writes, read back."""
-    from gluon_attention.deploy.export import as_graph, save
-    from gluon_attention.deploy.fusion import fuse, loaded
+    from gluon_attention.deploy.export import as_graph
+    from gluon_attention.deploy.fusion import at_work, fuse
     from gluon_attention.deploy.int8 import quantize
 
     graph = as_graph(net)
-    made = quantize(graph, images.asnumpy()) if dtype == "int8" else fuse(graph)
-    with tempfile.TemporaryDirectory() as folder:
-        return loaded(tuple(save(made, os.path.join(folder, "net"))))
+    return at_work(quantize(graph, images.asnumpy()) if dtype == "int8" else fuse(graph))
 
 
 def gluoncv(case: Dict[str, Any]) -> Ready:

@@ -14,7 +14,7 @@ import tempfile
 from typing import Any, Dict, Iterator, Optional
 
 import numpy as np
-from protocol import Ready, serve
+from protocol import Ready, options_of, serve
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 INPUT = "data"
@@ -27,9 +27,7 @@ def export(case: Dict[str, Any], path: str) -> None:
 
     import mxnet as mx
 
-    given = case["options"].items()
-    options = {name: tuple(v) if isinstance(v, list) else v for name, v in given}
-    net = gluon_attention.get_model(case["network"], classes=case["classes"], **options)
+    net = gluon_attention.get_model(case["network"], case["classes"], **options_of(case))
     mx.random.seed(0)
     net.initialize(mx.init.Xavier())
     net.trace(mx.nd.zeros((1, *case["shape"])))

@@ -49,6 +49,12 @@ def serve(setup: Callable[[Dict[str, Any]], Ready]) -> None:
         answers.flush()
 
 
+def options_of(case: Dict[str, Any]) -> Dict[str, Any]:
+    """Options of a network; JSON has lists where Python had tuples."""
+    given = case.get("options", {}).items()
+    return {name: tuple(v) if isinstance(v, list) else v for name, v in given}
+
+
 def peak_mb() -> float:
     """Largest resident memory of this process so far, in MiB."""
     unit = 2**20 if sys.platform == "darwin" else 2**10

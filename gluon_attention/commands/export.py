@@ -67,7 +67,11 @@ def run(flags: argparse.Namespace) -> None:
         parity = export_onnx(model.net, files[-1], model.shape, flags.trace, about)
         told["onnx"] = parity and parity._asdict()
     if flags.int8:
-        told["int8"] = eight_bits(model, images, flags.output, files)
+        from ..deploy.int8 import compare, quantize  # it brings a large part of MXNet along
+
+        made = save(quantize(graph, images), f"{flags.output}-int8")
+        files += made
+        told["int8"] = dict(compare(model.net, tuple(made), images)._asdict(), images=len(images))
     files.append(f"{flags.output}.json")
     write_text(files[-1], json.dumps(describe(model), indent=1))
     show(told, flags.json)
@@ -91,15 +95,6 @@ def calibration(model: Model, flags: argparse.Namespace) -> np.ndarray:
         return np.stack(found)
     batches = load(model, flags, flags.images, "validation").batches
     return np.asarray(next(iter(batches.epoch(0)))[0])[: flags.images]
-
-
-def eight_bits(model: Model, images: np.ndarray, prefix: str, files: List[str]) -> Dict[str, float]:
-    """Write the graph in 8 bits; what that did to the answers."""
-    from ..deploy.int8 import compare, quantize  # it brings a large part of MXNet along
-
-    made = save(quantize(as_graph(model.net), images), f"{prefix}-int8")
-    files += made
-    return dict(compare(model.net, tuple(made), images)._asdict(), images=len(images))
 
 
 def show(told: Dict[str, Any], as_json: bool) -> None:

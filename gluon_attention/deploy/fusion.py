@@ -12,7 +12,7 @@ import mxnet as mx
 from mxnet import gluon
 
 from ..errors import UserError
-from .export import INPUT, Exported
+from .export import INPUT, Exported, save
 
 
 def fuse(graph: Exported) -> Exported:
@@ -32,6 +32,12 @@ def loaded(files: Tuple[str, str]) -> gluon.SymbolBlock:
         block = gluon.SymbolBlock.imports(files[0], [INPUT], files[1])
     block.hybridize(static_alloc=True, static_shape=True)
     return block
+
+
+def at_work(graph: Exported) -> gluon.SymbolBlock:
+    """A graph as its files are used."""
+    with tempfile.TemporaryDirectory() as folder:
+        return loaded(tuple(save(graph, os.path.join(folder, "net"))))
 
 
 def need_onednn(flag: str) -> None:
