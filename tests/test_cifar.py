@@ -101,14 +101,32 @@ def test_crop_and_flip_against_a_slow_reference():
     np.testing.assert_allclose(corner[:, :1], np.broadcast_to(black, (3, 1, 32)), atol=2e-6)
 
 
+@pytest.mark.parametrize("crop, pad", [(28, 2), (24, 0), (16, 0)])
+def test_smaller_crops_are_parts_that_move_by_4_pixels_or_more(crop, pad):
+    images = np.random.default_rng(0).integers(1, 256, size=(60, 3, 32, 32)).astype(np.uint8)
+    cropped = cifar.CropFlip(Normalise(MEAN.ravel(), STD.ravel()), crop)(
+        images, np.random.default_rng(1)
+    )
+    padded = np.pad(images, ((0, 0), (0, 0), (pad, pad), (pad, pad)))
+    places = range(padded.shape[2] - crop + 1)
+    seen = set()
+    for image, out in zip(padded, pixels_of(cropped)):
+        parts = {(t, l): image[:, t : t + crop, l : l + crop] for t in places for l in places}  # noqa: E741
+        found = [at for at, p in parts.items() if (p == out).all() or (p[:, :, ::-1] == out).all()]
+        assert len(found) == 1
+        seen.update(found)
+    assert {t for t, _ in seen} | {l for _, l in seen} == set(places)  # noqa: E741
+
+
 def quick_crop_flip(image, top, left, mirror):
     padded = np.pad(image, ((0, 0), (4, 4), (4, 4)))[:, top : top + 32, left : left + 32]
     return padded[:, :, ::-1] if mirror else padded
 
 
 def test_cutout_blanks_one_square_of_the_mean_colour():
-    images = np.full((200, 3, 32, 32), 255, np.uint8)
-    augment = cifar.CropFlip(Normalise(MEAN.ravel(), STD.ravel()), pad=0, cutout=8)
+    # Larger than the crop, so that no black border is in it.
+    images = np.full((200, 3, 40, 40), 255, np.uint8)
+    augment = cifar.CropFlip(Normalise(MEAN.ravel(), STD.ravel()), cutout=8)
     blank = (augment(images, np.random.default_rng(0)) == 0).all(axis=1)
     for mask in blank:
         rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gluon_attention import get_model
+from gluon_attention import get_model, load_weights
 from gluon_attention.datasets.cifar import cifar10
 from gluon_attention.training.config import Config, command, setting
 from gluon_attention.training.engine import train
+
+import mxnet as mx
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,17 @@ class Cifar10(Config):
     cutout: int = setting(
         0, "side of a square that is blanked in each training image", low=0, high=32
     )
+    crop: int = setting(
+        32, "side of the training images; below 32 they are parts, faster", low=8, high=32
+    )
+    start_from: str = setting("", "weights of such a network to start from, a .params file")
+
+
+def network(name: str, config: Cifar10, classes: int) -> mx.gluon.HybridBlock:
+    net = get_model(name, classes=classes)
+    if config.start_from:
+        load_weights(net, config.start_from, mx.cpu())
+    return net
 
 
 def main() -> None:
@@ -37,13 +50,14 @@ def main() -> None:
     train(
         config,
         name="cifar10-" + name,
-        network=lambda classes: get_model(name, classes=classes),
+        network=lambda classes: network(name, config, classes),
         data=lambda batch_size, part: cifar10(
             config.data_dir,
             batch_size,
             seed=config.seed,
             validation=config.validation,
             cutout=config.cutout,
+            crop=config.crop,
             part=part,
         ),
     )
