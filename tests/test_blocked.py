@@ -9,11 +9,13 @@ from typing import Any, List
 from gluon_attention import get_model
 from gluon_attention.ops.blocked import blocked, portable, relu6
 from gluon_attention.zoo.attention_module import UNITS, AttentionModule, Options, Size, Stage
+from gluon_attention.zoo.backbones import TurnedNorm, _quicken
 
 import mxnet as mx
 import numpy as np
 import pytest
 from mxnet import autograd, gluon, nd
+from mxnet.gluon.model_zoo import vision
 
 
 class Blocked(gluon.HybridBlock):
@@ -33,19 +35,25 @@ def test_identity(hybridize: bool) -> None:
 
 
 class Clipped(gluon.HybridBlock):
+    def __init__(self, turned: bool) -> None:
+        super().__init__()
+        self.turned = turned
+
     def hybrid_forward(self, F: Any, x: Any) -> Any:
-        return relu6(F, x, 32)
+        turns = self.turned and F is mx.sym
+        return relu6(F, 6 - x if turns else x, 32, self.turned)
 
 
-def test_relu6(hybridize: bool) -> None:
-    net = Clipped()
+@pytest.mark.parametrize("turned", [False, True])
+def test_relu6(hybridize: bool, turned: bool) -> None:
+    net = Clipped(turned)
     net.hybridize(hybridize)
     x, head = nd.random.uniform(-9, 15, shape=(2, 32, 3, 5)), nd.random.normal(shape=(2, 32, 3, 5))
     x.attach_grad()
     with autograd.record():
         y = net(x)
     y.backward(head)
-    assert abs(y - x.clip(0, 6)).max().asscalar() <= 1e-6  # 6 - (6 - x)
+    assert abs(y - x.clip(0, 6)).max().asscalar() <= 2e-6  # 6 - (6 - x)
     assert (x.grad == head * (x > 0) * (x < 6)).asnumpy().all()
 
 
@@ -76,10 +84,49 @@ def gradients(plain: bool) -> List[np.ndarray]:
     return [y.asnumpy(), *(p.grad().asnumpy() for p in found)]
 
 
+def close(a: np.ndarray, b: np.ndarray) -> bool:
+    """A ReLU whose input is nearly 0 may be open in one of them and shut in the other."""
+    return np.linalg.norm(a - b) <= 0.02 * np.linalg.norm(a) + 1e-4
+
+
 def test_training_is_the_same() -> None:
-    for a, b in zip(gradients(plain=True), gradients(plain=False)):
-        # A ReLU whose input is nearly 0 may be open in one of them and shut in the other.
-        assert np.linalg.norm(a - b) <= 0.02 * np.linalg.norm(a) + 1e-4
+    assert all(map(close, gradients(plain=True), gradients(plain=False)))
+
+
+def bottlenecks(plain: bool, untouched: bool = False) -> List[np.ndarray]:
+    """Of layers like the first of MobileNetV2: what they give, their gradients and statistics."""
+    mx.random.seed(1)
+    layers = gluon.nn.HybridSequential()
+    for channels, kernel, groups in ((32, 3, 1), (32, 3, 32), (24, 1, 1), (144, 1, 1), (16, 1, 1)):
+        same = dict(padding=kernel // 2, groups=groups, use_bias=False)
+        layers.add(gluon.nn.Conv2D(channels, kernel, **same))
+        layers.add(gluon.nn.BatchNorm(beta_initializer=mx.init.Uniform(3), scale=channels != 16))
+        layers.add(vision.mobilenet.RELU6())
+    _quicken(layers)
+    assert [type(norm) for norm in list(layers)[1::3]] == [
+        *[TurnedNorm] * 2, gluon.nn.BatchNorm, TurnedNorm, gluon.nn.BatchNorm
+    ]  # fmt: skip
+    if untouched:  # as --sync-bn changes them
+        for norm in list(layers)[1::3]:
+            norm.__class__ = gluon.nn.BatchNorm
+    layers.initialize(mx.init.MSRAPrelu())
+    x, head = nd.random.normal(shape=(2, 3, 12, 8)), nd.random.normal(shape=(2, 16, 12, 8))
+    layers(x)
+    layers.hybridize(static_alloc=True, static_shape=True)
+    with portable() if plain else nullcontext():
+        with autograd.record():
+            y = layers(x)
+        y.backward(head)
+        nd.waitall()
+        still = layers(x)
+    parameters = layers.collect_params().values()
+    found = [p.grad() if p.grad_req != "null" else p.data() for p in parameters]
+    return [a.asnumpy() for a in (y, still, *found)]
+
+
+@pytest.mark.parametrize("untouched", [False, True])
+def test_mobile_layers_train_the_same(untouched: bool) -> None:
+    assert all(map(close, bottlenecks(plain=True), bottlenecks(False, untouched)))
 
 
 def network() -> Any:

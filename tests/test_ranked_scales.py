@@ -180,7 +180,7 @@ class Spot:
     def __init__(self, count: int) -> None:
         self.free = gluon.Parameter("free", shape=(count, 3), init="zeros")
         self.free.initialize()
-        self.heads, self.backbones = [self.answer] * 2, [gluon.nn.HybridSequential()]
+        self.heads, self.backbones = [self.answer] * 2, [gluon.nn.HybridLambda("identity")]
 
     def whole(self, F: Any, images: nd.NDArray) -> nd.NDArray:
         return images

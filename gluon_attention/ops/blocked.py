@@ -31,9 +31,14 @@ def portable() -> Iterator[None]:
         _moving = before
 
 
+def moves(F: Any) -> bool:
+    """Whether what is called now becomes a graph that may be made for this build of MXNet."""
+    return _moving and F is not mx.nd
+
+
 def blocked(F: Any, x: Any, channels: int) -> Any:
     """`x` (N, channels, H, W) as it is, in the layout of convolutions if this is a graph."""
-    if not _moving or F is mx.nd:
+    if not moves(F):
         return x
     # Of the type of x. F.slice would divide by zero where x is in blocks already.
     one = F.slice_axis(F.slice_axis(x, axis=0, begin=0, end=1), axis=1, begin=0, end=1)
@@ -43,18 +48,18 @@ def blocked(F: Any, x: Any, channels: int) -> Any:
     return F.Convolution(x, ones, no_bias=True, **_each(channels))
 
 
-def relu6(F: Any, x: Any, channels: int) -> Any:
-    """`x` (N, channels, H, W), of float32, between 0 and 6.
+def relu6(F: Any, x: Any, channels: int, turned: bool = False) -> Any:
+    """`x` (N, channels, H, W), of float32, between 0 and 6; `turned`: graphs are given 6 - x.
 
-    Graphs have 6 - relu(6 - relu(x)) in blocks: MXNet's clip, in plain memory, takes longer there
-    than the convolutions of a MobileNet.
+    They have 6 - relu(6 - relu(x)), or relu(6 - relu(6 - x)), in blocks: MXNet's clip, in plain
+    memory, takes longer there than the convolutions of a MobileNet.
     """
-    if not _moving or F is mx.nd:
+    if not moves(F):
         return F.clip(x, 0, 6)
-    turn, sixes = -F.ones((channels, 1, 1, 1)), F.full((channels,), 6)
-    for _ in range(2):
-        x = F.Convolution(F.Activation(x, act_type="relu"), turn, sixes, **_each(channels))
-    return x
+    minus, sixes = -F.ones((channels, 1, 1, 1)), F.full((channels,), 6)
+    x = F.Activation(x, act_type="relu")
+    x = F.Activation(F.Convolution(x, minus, sixes, **_each(channels)), act_type="relu")
+    return x if turned else F.Convolution(x, minus, sixes, **_each(channels))
 
 
 def _each(channels: int) -> Dict[str, Any]:

@@ -28,7 +28,7 @@ def share_statistics(net: gluon.Block, devices: Sequence[mx.Context]) -> None:
         )
 
     def share(block: gluon.Block) -> None:
-        if type(block) is gluon.nn.BatchNorm:  # parameters, name and place in the network stay
+        if isinstance(block, gluon.nn.BatchNorm):  # parameters, name and place stay
             _check(block)
             block.__class__ = SyncBatchNorm
             block._kwargs = {name: v for name, v in block._kwargs.items() if name != "axis"}

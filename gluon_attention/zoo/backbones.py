@@ -20,7 +20,7 @@ from mxnet.gluon.model_zoo import vision
 
 from ..datasets.view import IMAGENET_MEAN, IMAGENET_STD
 from ..errors import UserError
-from ..ops.blocked import relu6
+from ..ops.blocked import blocked, moves, relu6
 
 
 class Manner(NamedTuple):
@@ -93,37 +93,47 @@ def _normalised_as(F: Any, manner: Manner, images: Any) -> Any:
     return F.concat(*channels, dim=1)
 
 
+class TurnedNorm(nn.BatchNorm):
+    """A BatchNorm that gives 6 - y in graphs, for a `ReLU6` behind it."""
+
+    channels, moved = 0, False  # whether its input is put into blocks of 16 first
+
+    def hybrid_forward(self, F: Any, x: Any, gamma: Any, beta: Any, **rest: Any) -> Any:
+        if moves(F):
+            gamma, beta = -gamma, 6 - beta
+            x = blocked(F, x, self.channels) if self.moved else x
+        return super().hybrid_forward(F, x, gamma, beta, **rest)
+
+
 class ReLU6(gluon.HybridBlock):
     """In place of those of Gluon and GluonCV, which are slow on a CPU."""
 
-    def __init__(self, channels: int, **kwargs: Any) -> None:
+    def __init__(self, channels: int, norm: nn.BatchNorm, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.channels = channels
+        self._turned = lambda: type(norm) is TurnedNorm  # which --sync-bn may change; not a child
 
     def hybrid_forward(self, F: Any, x: Any) -> Any:
-        return relu6(F, x, self.channels)
+        return relu6(F, x, self.channels, self._turned())
 
 
 def _quicken(layers: nn.HybridSequential) -> None:
-    """Put our ReLU6 where a sequence of layers has another one behind a convolution."""
+    """Put our ReLU6 where a sequence has another one behind a convolution and a BatchNorm."""
     made = layers(sym.var("images"))
     shapes = dict(zip(made.list_arguments(), made.infer_shape(images=_IMAGE)[0]))
     for block in _within(layers):
-        blocks = 0
-        for name, child in list(block._children.items()):
-            if isinstance(child, nn.Conv2D):
-                blocks = _in_blocks(*shapes[child.weight.name][:2], child._kwargs["num_group"])
-            elif type(child).__name__.lower() == "relu6" and blocks:
-                block._children[name] = ReLU6(blocks)
-
-
-def _in_blocks(channels: int, inputs: int, groups: int) -> int:
-    """The channels of a convolution whose result oneDNN has in blocks of 16, or else 0.
-
-    It takes blocks of 8 for 24 channels, say; where they meet those of 16, oneDNN differentiates
-    BatchNorm fifty times slower.
-    """
-    return 0 if channels % 16 or (inputs % 16 and groups == 1) else channels
+        children = list(block._children.items())
+        for (_, first), (_, norm), (name, last) in zip(children, children[1:], children[2:]):
+            if type(last).__name__.lower() != "relu6" or type(norm) is not nn.BatchNorm:
+                continue
+            channels, inputs = shapes[first.weight.name][:2]
+            if channels % 16 or norm._kwargs["fix_gamma"]:
+                continue
+            norm.__class__, norm.channels = TurnedNorm, channels
+            # Images come in plain memory; but for 24 channels, say, oneDNN takes blocks of 8, and
+            # where they meet blocks of 16, it differentiates BatchNorm fifty times slower.
+            norm.moved = first._kwargs["num_group"] == 1 and inputs > 4 and inputs % 16 > 0
+            block._children[name] = ReLU6(channels, norm)
 
 
 def backbone(name: str, frozen_bn: bool = False, stem_stride: int = 0) -> Backbone:

@@ -53,6 +53,8 @@ class RankedScales(Task):
         self.attend_lr, self.response = attend_lr, response
         self.answers = Classification(net, net.classes, smoothing)
         self.steady = [steady(backbone) for backbone in net.body.backbones]
+        for backbone in self.steady:  # memory of its own it would keep while answers are trained
+            backbone.hybridize(static_alloc=False, static_shape=False)
         self.crops = [AttentionCrop(size, gradient) for size in net.body.crops]
         for crop in self.crops:
             crop.hybridize()
