@@ -43,7 +43,7 @@ def run(code: str, *path: Path, **environment: str) -> Tuple[str, str]:
 
     `-S` leaves out the packages that are installed for this Python.
     """
-    kept = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"}
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("OMP_", "GOMP_"))}
     kept.update(environment, PYTHONPATH=os.pathsep.join(map(str, [*path, ROOT])))
     done = subprocess.run(
         [sys.executable, "-S", "-c", code], env=kept, stdout=-1, stderr=-1, text=True
@@ -161,6 +161,23 @@ def test_threads(site: Path, given: Dict[str, str], expected: str) -> None:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     code = "from gluon_attention.errors import UserError"
     assert run(code, site, **given)[0].splitlines()[:1] == [expected or str(cores)]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, "active 300000"),
+        ({"OMP_WAIT_POLICY": "passive"}, "passive None"),
+        ({"GOMP_SPINCOUNT": "0"}, "None 0"),
+    ],
+)
+def test_waiting(site: Path, given: Dict[str, str], expected: str) -> None:
+    install(site, "mxnet")
+    seen = "import os; print(*map(os.environ.get, ('OMP_WAIT_POLICY', 'GOMP_SPINCOUNT')))"
+    write(site, "mxnet", seen)
+    write(site, "cv2", "")
+    code = "from gluon_attention.errors import UserError"
+    assert run(code, site, **given)[0].splitlines()[:1] == [expected]
 
 
 def test_aliases_are_given_back_and_kept() -> None:
