@@ -1,4 +1,7 @@
-"""Images per second that the training sets held in memory make on one core."""
+"""Images per second that one core makes of each training set, decoded and augmented.
+
+python benchmarks/data_speed.py --cub200 data/CUB_200_2011 --dogs data/stanford_dogs
+"""
 
 from __future__ import annotations
 
@@ -11,22 +14,29 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
 
 from gluon_attention import UserError  # noqa: E402
-from gluon_attention.datasets.cifar import cifar10  # noqa: E402
-from gluon_attention.datasets.mnist import TASKS, mnist  # noqa: E402
+from gluon_attention.datasets import cifar10, cub200, imagenet, mnist, stanford_dogs  # noqa: E402
+from gluon_attention.datasets.mnist import TASKS  # noqa: E402
 
 from figures import rows  # noqa: E402
 from figures.flags import Parser, number  # noqa: E402
 
 SAMPLE = os.path.join(ROOT, "data", "sample")
+DECODED = dict(validation=1, workers=1)
 
 
-def loaders(cifar: str, mnist_root: str, batch: int) -> Dict[str, Callable[[], Any]]:
+def loaders(flags: Any) -> Dict[str, Callable[[], Any]]:
     """What makes each training set; nothing is downloaded."""
-    made = {"cifar10": lambda: cifar10(cifar, batch, download=False).train}
+    batch = flags.batch
+    made = {"cifar10": lambda: cifar10(flags.cifar10, batch, download=False)}
     for task in TASKS:
-        made[f"mnist_{task}"] = lambda task=task: (
-            mnist(mnist_root, batch, task=task, download=False).train
+        made[f"mnist_{task}"] = lambda task=task: mnist(
+            flags.mnist, batch, task=task, download=False
         )
+    made["imagenet"] = lambda: imagenet(flags.imagenet, min(batch, 8), **DECODED)
+    if flags.cub200:
+        made["cub200"] = lambda: cub200(flags.cub200, batch, **DECODED)
+    if flags.dogs:
+        made["dogs"] = lambda: stanford_dogs(flags.dogs, min(batch, 32), **DECODED)
     return made
 
 
@@ -50,27 +60,27 @@ def rate(batches: Any, seconds: float) -> float:
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
     """Measure every data set that is there."""
-    parser = Parser(description=__doc__, allow_abbrev=False)
-    parser.add_argument("--cifar", default=os.path.join(SAMPLE, "cifar10"), metavar="PATH")
-    parser.add_argument("--mnist", default=os.path.join(SAMPLE, "mnist"), metavar="PATH")
+    parser = Parser(description=__doc__.splitlines()[0], allow_abbrev=False)
+    for name in ("cifar10", "mnist", "imagenet"):
+        known = os.path.join(SAMPLE, name)
+        parser.add_argument(f"--{name}", default=known, metavar="PATH", help="its sample if absent")
+    for name in ("cub200", "dogs"):
+        parser.add_argument(f"--{name}", metavar="PATH", help="left out if absent")
     parser.add_argument("--batch", type=number(int, 1), default=128, metavar="N")
     parser.add_argument("--seconds", type=number(float, 0.01), default=3.0, metavar="N")
     parser.add_argument("--write", action="store_true", help="append the figures to results.csv")
     flags = parser.parse_args(argv)
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    for name, load in loaders(flags.cifar, flags.mnist, flags.batch).items():
+    for name, load in loaders(flags).items():
         try:
-            found = rate(load(), flags.seconds)
+            found = rate(load().train, flags.seconds)
         except UserError as error:
             print(f"{name} is left out: {error}")
             continue
         print(f"{name:20}{found:12,.0f} images/s on one core")
         if flags.write:
-            row = rows.measured(
-                "input", name, f"b{flags.batch}_images_per_second", found, "images/s"
-            )
-            rows.append([row])
+            rows.append([rows.measured("input", name, "images_per_second", found, "images/s")])
 
 
 if __name__ == "__main__":

@@ -201,6 +201,19 @@ def test_8_bits_beside_32() -> None:
     assert "| ram_28 | mnist | 98.50 % | 98.25 % | 99.00 % |" in drawn
 
 
+def test_inputs_beside_what_eats_them() -> None:
+    trained = dict(metric="train_b32_images_per_second", unit="images/s")
+    made = dict(name="input", metric="images_per_second", unit="images/s")
+    known = [
+        row(**trained, value="100"),
+        row(**trained, value="50")._replace(metric="train_bfloat16_b32_images_per_second"),
+        row(**made, dataset="mnist_28", value="2500"),
+        row(**made, dataset="else", value="7"),
+    ]
+    lines = tables.inputs_table(known).splitlines()[2:]
+    assert lines == ["| mnist_28 | 2,500 | `ram_28` | 100 | 25 |", "| else | 7 | - | - | - |"]
+
+
 def test_scales_of_every_seed_are_shown() -> None:
     metrics = {"accuracy_1": "25", "accuracy": "90.625", "side_2": "55", "cross_entropy": "7"}
     known = [row(metric=m, value=v, seed=s) for s in "01" for m, v in metrics.items()]

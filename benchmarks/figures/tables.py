@@ -143,12 +143,41 @@ def scaling_table(rows: Sequence[Row]) -> str:
     return markdown(header, lines)
 
 
+# Data sets and who is trained on their images.
+EATERS = {
+    "cifar10": "cifar_residual_attention92",
+    "mnist_28": "ram_28",
+    "mnist_cluttered60": "ram_28",
+    "cub200": "racnn_mobilenet_v2",
+    "dogs": "glimpse_resnet50",
+    "imagenet": "residual_attention56",
+}
+
+
+def inputs_table(rows: Sequence[Row]) -> str:
+    """Images that one core makes, beside those that the fastest training of all cores eats."""
+    eaten: Dict[str, float] = {}
+    for case, known in speeds(rows).items():
+        if case.work.startswith("train") and "images_per_second" in known:
+            eaten[case.network] = max(eaten.get(case.network, 0), known["images_per_second"])
+    lines = []
+    for r in rows:
+        if r.name == "input":
+            made, network = float(r.value), EATERS.get(r.dataset, "")
+            need = eaten.get(network)
+            shown = [f"`{network}`", f"{need:,.0f}", f"{made / need:,.0f}"] if need else ["-"] * 3
+            lines.append([r.dataset, f"{made:,.0f}", *shown])
+    header = ["data set", "images/s of one core", "network", "trains on images/s", "times"]
+    return markdown(header, lines)
+
+
 TABLES: Dict[str, Callable[[Sequence[Row]], str]] = {
     "accuracy": accuracy_table,
     "speed": speed_table,
     "eight_bits": eight_bits_table,
     "scales": scales_table,
     "scaling": scaling_table,
+    "inputs": inputs_table,
 }
 
 
