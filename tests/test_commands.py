@@ -203,7 +203,7 @@ MISTAKES = [
     ("explain ram_28 {digit} -o {text}/x", "cannot write"),
     ("explain ram_28 {digit}", "-o"),
     ("explain {masks} {digit} -o {folder}/x.png --channel 999", "channel must be"),
-    (f"export {SLIM} -o {{folder}}/x", "comes without trained weights"),
+    ("export cifar_residual_attention92_slim -o {folder}/x", "comes without trained weights"),
     ("export ram_28 -o {folder}", "is a folder"),
     ("export ram_28 -o {text}/x", "cannot write"),
     ("export ram_28 -o {folder}/x --int8 --trace", "--int8 has logits only"),

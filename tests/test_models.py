@@ -14,6 +14,7 @@ import mxnet as mx
 import pytest
 
 SLIM = "cifar_residual_attention56_slim"
+BARE = "cifar_residual_attention92_slim"  # comes without weights
 TINY = dict(backbone="tiny", crops=(16, 16), shrink=2)
 
 
@@ -41,9 +42,9 @@ def test_a_name_with_weights() -> None:
 
 
 def test_a_name_without_weights_has_random_ones_if_asked() -> None:
-    with pytest.raises(UserError, match=f"{SLIM} comes without trained weights .*ram_28"):
-        open_model(SLIM)
-    assert open_model(SLIM, untrained=True).view == CIFAR
+    with pytest.raises(UserError, match=f"{BARE} comes without trained weights .*ram_28"):
+        open_model(BARE)
+    assert open_model(BARE, untrained=True).view == CIFAR
 
 
 def test_a_file_that_says_what_it_is(weights: str) -> None:
