@@ -48,6 +48,7 @@ def read_parameters(path: str) -> Dict[str, nd.NDArray]:
 
 def write_parameters(path: str, save: Callable[[str], None]) -> None:
     """Let MXNet save a file, which does not always notice a full disk, and hold it against that."""
+    nd.waitall()  # a forward pass may be changing the layout of weights, which nd.save does not see
     with written_aside(path) as aside:
         try:
             save(aside)

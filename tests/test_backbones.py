@@ -59,11 +59,12 @@ def test_weights_of_a_whole_network_fit(name: str, tmp_path: Any) -> None:
 def test_files_of_old_versions_fit(tmp_path: Any) -> None:
     whole, images, file = settled(vision.get_model("resnet18_v1")), images_of(), str(tmp_path / "w")
     named = whole.collect_params().items()
+    nd.waitall()  # a forward pass changes the layout of weights, and nd.save does not wait for it
     nd.save(file, {name[len(whole.prefix) :]: parameter.data() for name, parameter in named})
     made = backbone("resnet18_v1")
     load_backbone(made, file)
     wanted = whole.features(images).asnumpy().reshape(1, -1)
-    np.testing.assert_allclose(made(images).mean(axis=(2, 3)).asnumpy(), wanted, 1e-4, 1e-5)
+    np.testing.assert_allclose(made(images).mean(axis=(2, 3)).asnumpy(), wanted, rtol=1e-4)
 
 
 def test_mobilenet_v2_of_gluoncv_gives_its_features(tmp_path: Any) -> None:
