@@ -163,6 +163,23 @@ def test_threads(site: Path, given: Dict[str, str], expected: str) -> None:
     assert run(code, site, **given)[0].splitlines()[:1] == [expected or str(cores)]
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, "active 300000"),
+        ({"OMP_WAIT_POLICY": "passive"}, "passive None"),
+        ({"GOMP_SPINCOUNT": "0"}, "None 0"),
+    ],
+)
+def test_waiting(site: Path, given: Dict[str, str], expected: str) -> None:
+    install(site, "mxnet")
+    seen = "import os; print(*map(os.environ.get, ('OMP_WAIT_POLICY', 'GOMP_SPINCOUNT')))"
+    write(site, "mxnet", seen)
+    write(site, "cv2", "")
+    code = "from gluon_attention.errors import UserError"
+    assert run(code, site, **given)[0].splitlines()[:1] == [expected]
+
+
 def test_aliases_are_given_back_and_kept() -> None:
     numpy = types.SimpleNamespace(__version__="1.26.4", float="kept")
     runtime.check_numpy(numpy)
