@@ -70,6 +70,7 @@ NESTED = {"backbones.0", "heads.0"}
         (partial(RankedScales.locate, scale=0), 1, {"apns.0"}),
         (partial(RankedScales.rank, last=1), 3, {"apns.0"}),
         (partial(RankedScales.locate, scale=1), 4, {"apns.1"}),
+        (partial(RankedScales.grow, scale=2), 5, {"backbones.2", "heads.2"}),
         (RankedScales.classify, 7, ALL),
         (RankedScales.rank, 8, {"apns.0", "apns.1"}),
     ],
@@ -81,7 +82,8 @@ def test_each_loss_moves_its_own_blocks(part: Any, epoch: int, blocks: set, shar
     task = task_of(net, margin=1.0, stages=Stages(1, 1, 1))
     if shared:
         blocks = blocks - {"backbones.1", "backbones.2"}
-        blocks = blocks | NESTED if "heads.1" in blocks else blocks
+        blocks = blocks | NESTED if blocks & {"heads.1", "heads.2"} else blocks
+        blocks = blocks | {"heads.1", "fused"} if "heads.2" in blocks else blocks
     assert touched(net, task, part) == blocks
     (update,) = task.updates(epoch)
     groups = {group.name: group.blocks for group in task.groups()}
@@ -103,7 +105,7 @@ def test_stages_are_a_function_of_the_epoch() -> None:
     turns = ["a2a3", "a2a3", answers, answers, "a2a3", "a2a3", answers]
     assert groups(Stages(2, 1, 2), range(17), net) == begun + turns
     assert len(task_of(net, stages=Stages(0, 0, 0)).updates(0)) == 2  # both for every batch
-    assert groups(Stages(1, 1, 1), range(3), small(crops=())) == ["s1", "s1fd", "s1fd"]
+    assert groups(Stages(1, 1, 1), range(3), small(crops=())) == ["s1fd"] * 3
 
 
 def test_losses_and_scores_are_per_sample() -> None:

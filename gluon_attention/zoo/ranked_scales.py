@@ -100,11 +100,16 @@ class RankedScales(Task):
         for scale in range(scales):
             first = 0 if self.body.shared else scale
             names = [f"scale{moved + 1}" for moved in range(first, scale + 1)]
+            names += ["fused"] * self._completes(scale)
             yield grow, Update(names, partial(self.grow, scale=scale))
             if scale:
                 yield turn, self._ranked(scale)
             if scale < scales - 1:
                 yield locate, Update(f"locate{scale + 2}", partial(self.locate, scale=scale))
+
+    def _completes(self, scale: int) -> bool:
+        """Whether all scales answer while this one grows, so that all together can."""
+        return scale == self.body.scales - 1 and (self.body.shared or not scale)
 
     def _ranked(self, last: int) -> Update:
         names = [f"attend{scale + 1}" for scale in range(1, last + 1)]
@@ -116,8 +121,8 @@ class RankedScales(Task):
 
     def grow(self, images: nd.NDArray, labels: nd.NDArray, scale: int) -> Losses:
         """The answer of a new scale; those before stand still if they have their own backbones."""
-        if self.body.shared:
-            return self._answers(images, labels, scale, fused=False)
+        if self.body.shared or self._completes(scale):
+            return self._answers(images, labels, scale, fused=self._completes(scale))
         with autograd.pause():
             view = self._zoom(images, scale)
         _, logits = self.body.heads[scale](self.body.features(view, scale))
