@@ -58,6 +58,13 @@ def test_a_file_that_says_what_it_is(weights: str) -> None:
     assert larger.view == View(128, 128, mean=(0.5,) * 3, std=(0.1,) * 3)
 
 
+@pytest.mark.parametrize("end", ["-symbol.json", "-0000.params", ".onnx"])
+def test_a_part_of_an_exported_graph_is_named(tmp_path: Any, end: str) -> None:
+    (tmp_path / f"net{end}").write_text("{}")
+    with pytest.raises(UserError, match="a part of an exported graph.*give the name"):
+        open_model(str(tmp_path / f"net{end}"))
+
+
 def test_a_file_that_is_told_what_it_is(weights: str) -> None:
     with pytest.raises(UserError, match="nothing beside .* add --name"):
         open_model(weights)

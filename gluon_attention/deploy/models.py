@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import replace
 from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple
 
@@ -23,6 +24,7 @@ from ..zoo.registry import entry, get_model, list_models
 from .weights import load_weights
 
 CONFIG, BEST = "config.json", "best.params"
+GRAPH = re.compile(r"(-symbol\.json|-\d{4}\.params|\.onnx)$")  # what `export` writes
 
 
 class Model(NamedTuple):
@@ -109,6 +111,11 @@ def _from_file(file: str, told: Told, ctx: mx.Context, run: str = "") -> Model:
     network, data = found.get("network") or {}, found.get("data") or {}
     name = told.name or network.get("name")
     if not name:
+        if GRAPH.search(file):
+            raise UserError(
+                f"{file} is a part of an exported graph, which MXNet or onnxruntime run by "
+                "themselves; give the name, .params file or run that it was exported from"
+            )
         raise UserError(
             f"nothing beside {file} says which network it is for: add --name, and --classes and "
             "--options where they are not the usual ones"
