@@ -70,7 +70,7 @@ def patch_of(image: np.ndarray, pitch: int, middle: np.ndarray, side: int) -> np
 def reference(net: Any, image: np.ndarray) -> Tuple[Any, ...]:
     """Answers, locations and attention of one image, step by step."""
     p = {n: v.data().asnumpy() for n, v in net.mind._collect_params_with_prefix().items()}
-    size, regions = net.mind.hidden, net.mind.regions
+    size, regions = net.mind.core.width, net.mind.regions
 
     def see(view: np.ndarray) -> np.ndarray:
         return net.eye(nd.array(view[None])).asnumpy()[0]

@@ -14,14 +14,16 @@ def resident():
         return int(file.read().split()[1]) * 4  # KB
 
 
-@pytest.mark.parametrize("widths", [(3,), (2, 1), (4, 2, 5)])
-def test_values_and_gradients_are_those_of_a_concat(widths):
+@pytest.mark.parametrize(
+    ("widths", "run"), [((3,), 1), ((2, 1), 1), ((4, 2, 5), 1), ((6, 3), 3), ((4, 4), 4)]
+)
+def test_values_and_gradients_are_those_of_a_concat(widths, run):
     parts = [nd.array(np.random.rand(3, width)) for width in widths]
     weight = nd.array(np.random.rand(3, sum(widths)))
     for part in parts:
         part.attach_grad()
     with autograd.record():
-        joined = join(nd, *parts)
+        joined = join(nd, *parts, run=run)
         loss = (joined * weight).sum()
     loss.backward()
     np.testing.assert_array_equal(joined.asnumpy(), np.hstack([p.asnumpy() for p in parts]))
@@ -29,14 +31,15 @@ def test_values_and_gradients_are_those_of_a_concat(widths):
     np.testing.assert_array_equal(gradient, weight.asnumpy())
 
 
-def test_nothing_is_lost():
+@pytest.mark.parametrize("run", [1, 8])
+def test_nothing_is_lost(run):
     one, other = nd.ones((4, 8)), nd.ones((4, 8))
     one.attach_grad()
 
     def steps(count):
         for _ in range(count):
             with autograd.record():
-                loss = join(nd, one, other).sum()
+                loss = join(nd, one, other, run=run).sum()
             loss.backward()
             loss.wait_to_read()
         nd.waitall()

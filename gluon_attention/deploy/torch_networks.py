@@ -241,7 +241,7 @@ def glimpse_arrays(net: GlimpseNet, supply: Supply, wanted: Dict[str, Any]) -> A
     agree("PyTorch's Recurrent_Attention", have, shown)
     found = backbone_arrays(net.eye.backbone, supply, "glimpse.resnet.")
     arrays = {f"body.eye.backbone.layers.{name}": array for name, array in found.items()}
-    hidden = mind.hidden
+    hidden = mind.core.width
     weight, bias = [], np.zeros(4 * hidden, "float32")
     for kind in ("ih", "hh"):
         weight.append(supply.array(f"core.weight_{kind}", 4 * hidden, None))

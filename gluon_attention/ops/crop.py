@@ -8,7 +8,7 @@ of a W-pixel row has extent (g - 1) / (W - 1). What lies outside an image is zer
 
 from __future__ import annotations
 
-from typing import Any, Tuple, Union
+from typing import Any, NamedTuple, Tuple, Union
 
 from ..errors import UserError
 from .join import join
@@ -33,8 +33,7 @@ def crop(F: Any, images: Any, center: Any, extent: Any, size: Size) -> Any:
         *(_axis(F, extent, 0), zero, _axis(F, center, 0)),
         *(zero, _axis(F, extent, 1), _axis(F, center, 1)),
     )  # (N, 6), rows of the matrices that map window to image
-    grid = F.GridGenerator(theta, transform_type="affine", target_shape=_pair(size))
-    return F.BilinearSampler(images, grid)
+    return _sample(F, images, theta, _pair(size))
 
 
 def pyramid(F: Any, images: Any, center: Any, size: Size, scales: int) -> Any:
@@ -42,9 +41,11 @@ def pyramid(F: Any, images: Any, center: Any, size: Size, scales: int) -> Any:
 
     The first is sampled at the pitch of the pixels; window k covers 2**k times as many of them and
     is average-pooled to the same size. Nothing is resized twice, and only images get a gradient
-    through the pooling: callers that look often at one batch call `boxes` once and `glimpse` often.
+    through the pooling: callers that look often at one batch call `boxes` and `aim` once and
+    `glimpse` often.
     """
-    return glimpse(F, boxes(F, images, scales), center, size, scales)
+    boxed = boxes(F, images, scales)
+    return glimpse(F, boxed, center, aim(F, boxed, size, scales))
 
 
 def boxes(F: Any, images: Any, scales: int) -> Any:
@@ -67,29 +68,43 @@ def boxes(F: Any, images: Any, scales: int) -> Any:
     return F.stack(*cut, axis=1)
 
 
-def glimpse(F: Any, boxed: Any, center: Any, size: Size, scales: int) -> Any:
-    """The pyramid around a point from the `boxes` of the images: (N, K, C, *size)."""
+class Aim(NamedTuple):
+    """What the matrices of all glimpses share: a point times the slope, plus the shift."""
+
+    slope: Any  # (1, 1, 2, 3)
+    shift: Any  # (1, K, 2, 3)
+    size: Tuple[int, int]
+    scales: int  # K
+
+
+def aim(F: Any, boxed: Any, size: Size, scales: int) -> Aim:
+    """What all glimpses at the `boxes` of images share."""
     height, width = _pair(size)
     widest = 2 ** (scales - 1)
     shape = F.cast(F.slice_axis(F.shape_array(boxed), axis=0, begin=3, end=5), "float32")
     sides = F.reshape(F.reverse(shape, axis=0), shape=(1, 2)) - 1  # canvas: W + S - 2, H + S - 2
-    still = F.zeros_like(center)
-    reach = F.concat(_axis(F, still, 0) + (width - 1), _axis(F, still, 1) + (height - 1), dim=1)
-    reach = F.broadcast_div(reach, sides)
-    middles, extents = [], []
+    share = F.ones_like(sides) / sides
+    x, y, zero = _axis(F, share, 0), _axis(F, share, 1), F.zeros_like(_axis(F, share, 0))
+    slope = join(F, zero, zero, 1 - x * (widest - 1), zero, zero, 1 - y * (widest - 1))
+    shifts = []
     for k in range(scales):
         # On the canvas a box of s starts (s - 1) / 2 before its middle, behind a rim of S - 1.
-        middle = F.broadcast_mul(center, sides - (widest - 1)) + (widest - 2**k)
-        middles.append(F.broadcast_div(middle, sides))
-        extents.append(reach * 2**k)
-    windows = crop(
-        F,
-        F.reshape(boxed, shape=(-3, -2)),  # (NK, C, H', W')
-        F.reshape(F.stack(*middles, axis=1), shape=(-3, -2)),
-        F.reshape(F.stack(*extents, axis=1), shape=(-3, -2)),
-        (height, width),
-    )
-    return F.reshape(windows, shape=(-4, -1, scales, -2))
+        reach = x * ((width - 1) * 2**k), y * ((height - 1) * 2**k)
+        rim = widest - 2**k
+        shifts.append(join(F, reach[0], zero, x * rim, zero, reach[1], y * rim))
+    slope, shift = (F.reshape(n, shape=(1, -1, 2, 3)) for n in (slope, F.stack(*shifts, axis=1)))
+    return Aim(slope, shift, (height, width), scales)
+
+
+def glimpse(F: Any, boxed: Any, center: Any, aimed: Aim) -> Any:
+    """The pyramid around a point (N, 2) from the `boxes` of the images: (N, K, C, *size).
+
+    It is a few operators only: an episode glimpses often, and each waits for the one before.
+    """
+    point = F.reshape(center, shape=(0, 1, 2, 1))
+    matrices = F.broadcast_add(F.broadcast_mul(point, aimed.slope), aimed.shift)  # (N, K, 2, 3)
+    flat = F.reshape(boxed, shape=(-3, -2)), F.reshape(matrices, shape=(-3, -3))  # (NK, ...)
+    return F.reshape(_sample(F, *flat, aimed.size), shape=(-4, -1, aimed.scales, -2))
 
 
 def between_pixels(F: Any, images: Any, center: Any) -> Any:
@@ -121,6 +136,12 @@ def boxcar(F: Any, center: Any, extent: Any, size: Size, sharpness: float = 10.0
     across, down = sides
     mask = F.broadcast_mul(F.expand_dims(down, axis=2), F.expand_dims(across, axis=1))
     return F.expand_dims(mask, axis=1)
+
+
+def _sample(F: Any, images: Any, matrices: Any, size: Tuple[int, int]) -> Any:
+    """Windows that matrices (N, 6) map to images."""
+    grid = F.GridGenerator(matrices, transform_type="affine", target_shape=size)
+    return F.BilinearSampler(images, grid)
 
 
 def _axis(F: Any, pairs: Any, axis: int) -> Any:

@@ -93,7 +93,7 @@ class Recalled(gluon.HybridBlock):
 
     def __init__(self, mind: Mind, eye: Eye, grids: Tuple[int, ...]) -> None:
         super().__init__()
-        self.mind, self.sides = mind, eye.sides
+        self.mind, self.sides, self.channels = mind, eye.sides, eye.channels
         self.shapes = [eye.cells, *((grid, grid) for grid in grids)]
 
     def hybrid_forward(self, F: Any, features: Any, noise: Any) -> Tuple[Any, ...]:
@@ -108,7 +108,8 @@ class Recalled(gluon.HybridBlock):
         def look(location: Any) -> Any:
             place = F.clip(location / self.mind.reach, -1, 1)
             grid = F.reshape(place, shape=(0, 2, 1, 1))
-            return join(F, *(F.flatten(F.BilinearSampler(f, grid)) for f in fields))
+            found = (F.flatten(F.BilinearSampler(field, grid)) for field in fields)
+            return join(F, *found, run=self.channels)
 
         parts = self.mind.unroll(F, context, look, noise)
         return (*parts, looks(F, parts[2], self.sides))

@@ -43,7 +43,7 @@ class Mind(gluon.HybridBlock):
     ) -> None:
         super().__init__(**kwargs)
         self.glimpses, self.regions, self.reach = glimpses, regions, reach
-        self.hidden, self.policy, self.drawn, self.mirrored = hidden, policy, drawn, mirrored
+        self.policy, self.drawn, self.mirrored = policy, drawn, mirrored
         width = max(hidden // 2, 1)
         plain = dict(use_bias=False)
         with self.name_scope():
@@ -74,7 +74,7 @@ class Mind(gluon.HybridBlock):
         known = self.region(areas) if self.glimpses > 1 else None  # (N, width, R, R)
         state = F.slice_axis(F.zeros_like(F.flatten(context)), axis=1, begin=0, end=1)
         state = F.broadcast_axis(state, axis=1, size=self.core.state_width)
-        hiddens, means, locations, shares = [self._hidden(F, state)], [], [], []
+        hiddens, means, locations, shares = [self.core.hidden(F, state)], [], [], []
         for step in range(self.glimpses):
             share, mean = self.attend(F, areas, known, hiddens[-1], step)
             jump = F.reshape(F.slice_axis(noise, axis=1, begin=step, end=step + 1), shape=(-1, 2))
@@ -87,8 +87,9 @@ class Mind(gluon.HybridBlock):
                 place = detach(F, place)
             locations.append(F.clip(place, -1, 1))
             state = self.core(self.drop(look(locations[-1])), state)
-            for kept, new in ((hiddens, self._hidden(F, state)), (means, mean), (shares, share)):
-                kept.append(new)
+            hiddens.append(self.core.hidden(F, state))
+            means.append(mean)
+            shares.append(share)
         answers = self.answer(self.drop(F.stack(*hiddens[1:], axis=1)))  # (N, T, classes)
         expected = self.baseline(detach(F, F.stack(*hiddens[:-1], axis=1)))
         last = F.slice_axis(answers, axis=1, begin=-1, end=None)
@@ -118,6 +119,3 @@ class Mind(gluon.HybridBlock):
             weighed = F.broadcast_mul(along, F.expand_dims(steps, axis=0))
             middles.append(F.sum(weighed, axis=1, keepdims=True) * self.reach)
         return share, join(F, *middles)
-
-    def _hidden(self, F: Any, state: Any) -> Any:
-        return F.slice_axis(state, axis=1, begin=0, end=self.hidden)

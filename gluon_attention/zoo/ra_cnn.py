@@ -196,7 +196,7 @@ class Scales(gluon.HybridBlock):
                     view = crop_box(F, images, box, self.crops[scale])
                 boxes.append(box)
                 crops.append(view)
-        fused = self.fused(join(F, *descriptors))
+        fused = self.fused(join(F, *descriptors, run=self.heads[0].channels))
         return fused, F.stack(*answers, axis=1), F.stack(*boxes, axis=1) if boxes else [], crops
 
 

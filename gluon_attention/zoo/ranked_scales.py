@@ -149,7 +149,7 @@ class RankedScales(Task):
                     box = body.box(nd, features, box, scale)
                     view = self.crops[scale](images, box)
         if fused:
-            answer = body.fused(join(nd, *descriptors))
+            answer = body.fused(join(nd, *descriptors, run=body.heads[0].channels))
             losses["classify_fused"] = cross_entropy(answer, targets)
         return losses
 

@@ -30,7 +30,7 @@ import mxnet as mx
 from mxnet import autograd, gluon, init, nd
 
 from ..errors import UserError
-from ..ops.crop import between_pixels, boxes, glimpse
+from ..ops.crop import aim, between_pixels, boxes, glimpse
 from ..ops.detach import detach
 from ..parameters import read_parameters
 from .base import AttentionNet
@@ -91,7 +91,7 @@ class Episode(gluon.HybridBlock):
         super().__init__(**kwargs)
         what, where, both, hidden, locate = widths
         self.patch, self.scales, self.glimpses = patch, scales, glimpses
-        self.start, self.policy, self.width = start, policy, hidden
+        self.start, self.policy = start, policy
         self.relative, self.reinforce_core = move == "relative", reinforce_core
         self.rounds = retina == "pixels"
         with self.name_scope():
@@ -108,9 +108,10 @@ class Episode(gluon.HybridBlock):
     def hybrid_forward(self, F: Any, images: Any, noise: Any) -> Tuple[Any, ...]:
         images = detach(F, images)
         boxed = boxes(F, images, self.scales)
+        aimed = aim(F, boxed, self.patch, self.scales)
         nothing = F.zeros_like(F.slice_axis(F.flatten(images), axis=1, begin=0, end=1))  # (N, 1)
         state = F.broadcast_axis(nothing, axis=1, size=self.core.state_width)
-        hidden = F.slice_axis(state, axis=1, begin=0, end=self.width)
+        hidden = self.core.hidden(F, state)
         location = middle = F.broadcast_axis(nothing, axis=1, size=2)
         hiddens, means, locations, seen = [hidden], [], [], []
         for step in range(self.glimpses):
@@ -122,9 +123,9 @@ class Episode(gluon.HybridBlock):
             jump = F.reshape(F.slice_axis(noise, axis=1, begin=step, end=step + 1), shape=(-1, 2))
             location = F.clip(detach(F, F.broadcast_add(mean, jump)), -1, 1)
             place = between_pixels(F, images, location) if self.rounds else location
-            windows = detach(F, glimpse(F, boxed, place, self.patch, self.scales))
+            windows = detach(F, glimpse(F, boxed, place, aimed))
             state = self.core(self.glimpse(windows, location), state)
-            hidden = F.slice_axis(state, axis=1, begin=0, end=self.width)
+            hidden = self.core.hidden(F, state)
             hiddens.append(hidden)
             means.append(mean)
             locations.append(location)

@@ -51,7 +51,7 @@ class Heads(gluon.HybridBlock):
         seen = F.mean(eye(F.concat(*views, dim=0)), axis=(2, 3))
         seen = F.split(seen, num_outputs=len(views), axis=0) if len(views) > 1 else [seen]
         answers = [
-            head(join(F, *(seen[index] for index in chosen)))
+            head(join(F, *(seen[index] for index in chosen), run=eye.channels))
             for head, chosen in zip(self.heads, self.sets)
         ]
         return answers[0], F.stack(*answers, axis=1)
