@@ -221,12 +221,18 @@ def test_ranking_zooms_in_on_what_decides(gradient: str) -> None:
 
 def test_settings_make_the_task() -> None:
     config = SimpleNamespace(
-        label_smoothing=0.1, margin=0.2, gradient="sampler", stages=(1, 2, 3), attend_lr=0.5
+        label_smoothing=0.1,
+        margin=0.2,
+        gradient="sampler",
+        stages=(1, 2, 3),
+        attend_lr=0.5,
+        locate_lr=3.0,
     )
     task = small().objective(config)
     assert (task.margin, task.stages, task.answers.smoothing) == (0.2, Stages(1, 2, 3), 0.1)
     assert {crop.gradient for crop in task.crops} == {"sampler"}
-    assert {group.name: group.lr_scale for group in task.groups()}["attend3"] == 0.5
+    rates = {group.name: group.lr_scale for group in task.groups()}
+    assert (rates["attend3"], rates["locate3"], rates["scale1"]) == (0.5, 3.0, 1.0)
     with pytest.raises(UserError, match="response"):
         task_of(small(), response="loudest")
     with pytest.raises(UserError, match="three"):

@@ -43,6 +43,7 @@ class RankedScales(Task):
         response: str = "mean",
         stages: Stages = Stages(),  # noqa: B008 - it cannot change
         attend_lr: float = 0.1,
+        locate_lr: float = 1.0,
     ) -> None:
         if min(stages) < 0:
             raise UserError(f"epochs of stages must be whole numbers from 0, not {tuple(stages)}")
@@ -50,7 +51,7 @@ class RankedScales(Task):
         if response not in RESPONSES:
             known = ", ".join(RESPONSES)
             raise UserError(f"response must be one of {known}, not {response!r}")
-        self.attend_lr, self.response = attend_lr, response
+        self.attend_lr, self.locate_lr, self.response = attend_lr, locate_lr, response
         self.answers = Classification(net, net.classes, smoothing)
         self.steady = [steady(backbone) for backbone in net.body.backbones]
         for backbone in self.steady:  # memory of its own it would keep while answers are trained
@@ -62,7 +63,7 @@ class RankedScales(Task):
     @classmethod
     def of(cls, net: Any, config: Any) -> RankedScales:
         """The task that the settings ask for."""
-        names = "margin", "gradient", "response", "attend_lr"
+        names = "margin", "gradient", "response", "attend_lr", "locate_lr"
         known = {name: getattr(config, name, None) for name in names}
         stages = getattr(config, "stages", None)
         if stages is not None and len(stages) != 3:
@@ -77,9 +78,9 @@ class RankedScales(Task):
             eyes[scale].append(backbone)
         found = [Group(f"scale{scale + 1}", blocks) for scale, blocks in enumerate(eyes)]
         found.append(Group("fused", [body.fused]))
-        found += [Group(f"locate{scale + 2}", [apn]) for scale, apn in enumerate(body.apns)]
-        for scale, apn in enumerate(body.apns):  # optimizers of their own: no momenta of locating
-            found.append(Group(f"attend{scale + 2}", [apn], self.attend_lr))
+        for rate, name in ((self.locate_lr, "locate"), (self.attend_lr, "attend")):
+            for scale, apn in enumerate(body.apns):  # each with momenta of its own
+                found.append(Group(f"{name}{scale + 2}", [apn], rate))
         return found
 
     def updates(self, epoch: int) -> List[Update]:
