@@ -4,7 +4,7 @@ import threading
 import time
 
 from gluon_attention import UserError
-from gluon_attention.datasets.batches import ArrayBatches, Normalise, hold_out, prefetch
+from gluon_attention.datasets.batches import ArrayBatches, Normalise, hold_out, mislabel, prefetch
 
 import numpy as np
 import pytest
@@ -180,3 +180,22 @@ def test_prefetch_ends_when_the_consumer_leaves(leave):
     del ahead
     assert eventually(lambda: not prefetching())
     assert closed or leave == "never start"
+
+
+def test_mislabelled_images_have_any_other_label():
+    truth = np.repeat(np.arange(5), 2000)
+    images = np.zeros((len(truth), 1, 1, 1), "uint8")
+
+    def noisy(share, seed=0):
+        batches = ArrayBatches(images, truth, 10, 5, transform=Normalise((0.5,), (0.5,)))
+        kind = batches.labels.dtype
+        mislabel(batches, share, 5, seed)
+        assert batches.labels.dtype == kind
+        return batches.labels
+
+    np.testing.assert_array_equal(noisy(0.0), truth)
+    assert (noisy(1.0) != truth).all()
+    counts = np.histogram2d(truth, noisy(0.4), bins=5)[0] / 2000
+    np.testing.assert_allclose(counts, np.eye(5) * 0.5 + 0.1, atol=0.03)
+    np.testing.assert_array_equal(noisy(0.4), noisy(0.4))
+    assert (noisy(0.4) != noisy(0.4, seed=1)).any()

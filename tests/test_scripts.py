@@ -66,13 +66,15 @@ def tiny_cifar(tmp_path_factory):
 
 def test_cifar10(tmp_path, tiny_cifar):
     flags = "--shape slim --epochs 1 -b 16 --mix-up 1 --cutout 8 --epsilon 0.1 --clip 5 --ema 0.9"
-    flags += " --dtype bfloat16"
+    flags += " --dtype bfloat16 --options mask=local --label-noise 0.5"
     done = start("cifar10_train.py", tmp_path, "--data-dir", str(tiny_cifar), *flags.split())
     assert done.returncode == 0, done.stderr
     run = tmp_path / "cifar10-cifar_residual_attention56_slim"
     result = json.loads((run / "result.json").read_text())
     assert result["test_images"] == 10 and result["parameters"] == 1030394
     assert (run / "masks.png").stat().st_size > 10000
+    network = json.loads((run / "config.json").read_text())["network"]
+    assert network["options"] == {"mask": "local"}
     for name in ("best.params", "curves.png", "masks.png"):
         assert str(run / name) in done.stdout
 
@@ -198,6 +200,8 @@ def test_a_killed_run_ends_as_if_it_had_not_been(tmp_path):
         (["--num-gpus", "99"], "--num-gpus 0"),
         (["--log-dir", "/proc/runs"], "/proc/runs"),
         (["--dtype", "float16"], "float16 needs a GPU"),
+        (["--options", "mask=locl"], "mask must be one of 'encoder_decoder', 'local', not 'locl'"),
+        (["--options", "masks=local"], "masks"),
         (["--lr", "1e9", "--log-interval", "2"], "learning rate"),
     ],
 )

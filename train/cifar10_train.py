@@ -6,10 +6,12 @@ python train/cifar10_train.py --num-layers 92 --epochs 200 --lr-steps 80,120 --m
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Tuple
 
 from gluon_attention import get_model, load_weights
+from gluon_attention.datasets.batches import Splits, mislabel
 from gluon_attention.datasets.cifar import cifar10
-from gluon_attention.training.config import Config, command, setting
+from gluon_attention.training.config import Config, command, read_options, setting
 from gluon_attention.training.engine import train
 
 import mxnet as mx
@@ -26,20 +28,39 @@ class Cifar10(Config):
         "wide: 7 to 42 M parameters; deep: deeper masks; slim: the paper's 1 to 10 M",
         choices=("wide", "deep", "slim"),
     )
+    options: str = setting("", "of the network, such as attention=naive,mask=local")
     cutout: int = setting(
         0, "side of a square that is blanked in each training image", low=0, high=32
     )
     crop: int = setting(
         32, "side of the training images; below 32 they are parts, faster", low=8, high=32
     )
+    label_noise: float = setting(
+        0.0, "share of training images that get the label of another class", low=0, high=1
+    )
     start_from: str = setting("", "weights of such a network to start from, a .params file")
 
 
 def network(name: str, config: Cifar10, classes: int) -> mx.gluon.HybridBlock:
-    net = get_model(name, classes=classes)
+    net = get_model(name, classes=classes, **read_options(config.options))
     if config.start_from:
         load_weights(net, config.start_from, mx.cpu())
     return net
+
+
+def data(config: Cifar10, batch_size: int, part: Tuple[int, int]) -> Splits:
+    splits = cifar10(
+        config.data_dir,
+        batch_size,
+        seed=config.seed,
+        validation=config.validation,
+        cutout=config.cutout,
+        crop=config.crop,
+        part=part,
+    )
+    if config.label_noise:
+        mislabel(splits.train, config.label_noise, len(splits.classes), config.seed)
+    return splits
 
 
 def main() -> None:
@@ -51,15 +72,7 @@ def main() -> None:
         config,
         name="cifar10-" + name,
         network=lambda classes: network(name, config, classes),
-        data=lambda batch_size, part: cifar10(
-            config.data_dir,
-            batch_size,
-            seed=config.seed,
-            validation=config.validation,
-            cutout=config.cutout,
-            crop=config.crop,
-            part=part,
-        ),
+        data=lambda batch_size, part: data(config, batch_size, part),
     )
 
 

@@ -175,6 +175,14 @@ def hold_out(labels: np.ndarray, count: int, seed: int) -> Tuple[np.ndarray, np.
     return np.sort(order[count:]), np.sort(order[:count])
 
 
+def mislabel(batches: Batches, share: float, classes: int, seed: int) -> None:
+    """Give every image, with a probability of `share`, the label of another class."""
+    rng, labels = np.random.default_rng([seed, 0, 0, 1]), batches.labels
+    wrong = rng.random(len(labels)) < share
+    others = (labels + rng.integers(1, classes, len(labels))) % classes
+    batches.labels = np.where(wrong, others, labels).astype(labels.dtype)
+
+
 def prefetch(items: Iterator[Item], depth: int = 2) -> Iterator[Item]:
     """The same items, made up to `depth` ahead in a thread that ends when the consumer does."""
     ready: queue.SimpleQueue[Tuple[Any, Optional[BaseException]]] = queue.SimpleQueue()
