@@ -22,8 +22,8 @@ from gluon_attention.zoo.ranked_scales import RESPONSES
 
 # What fits the generated set; flags that are given come after these and replace them.
 DETAIL = (
-    "--backbone=tiny --size=192 --shrink=3 --crops=72,64 --smallest=0.65,0.55 --frozen-bn=0"
-    " --response=energy --margin=0.3 --stages=7,6,2 --epochs=43 --lr-steps=41"
+    "--backbone=tiny --size=192 --shrink=3 --crops=72,72 --smallest=0.65,0.85 --frozen-bn=0"
+    " --response=energy --margin=0.3 --stages=7,6,2 --epochs=43 --lr-steps=41 --locate-lr=3"
     " --optimizer=adam --lr=1.5e-3 --wd=1e-4 -b=16 --validation=160"
 ).split()
 
