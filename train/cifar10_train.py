@@ -58,8 +58,7 @@ def data(config: Cifar10, batch_size: int, part: Tuple[int, int]) -> Splits:
         crop=config.crop,
         part=part,
     )
-    if config.label_noise:
-        mislabel(splits.train, config.label_noise, len(splits.classes), config.seed)
+    mislabel(splits.train, config.label_noise, len(splits.classes), config.seed)
     return splits
 
 

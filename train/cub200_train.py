@@ -56,7 +56,7 @@ class Cub(Config):
         (6, 2, 1), "epochs: a scale grows, a box is located, a turn of answers or boxes", low=0
     )
     attend_lr: float = setting(0.1, "rate of the ranked boxes, as a share of --lr", low=0)
-    locate_lr: float = setting(1, "rate of the located boxes, as a share of --lr", low=0)
+    locate_lr: float = setting(1.0, "rate of the located boxes, as a share of --lr", low=0)
     epochs: int = setting(40, "passes over the training set", low=1)
     batch_size: int = setting(8, "images a device and step", "-b", low=1)
     workers: int = setting(2, "threads that decode", "-j", low=1, high=512, decides=False)

@@ -83,7 +83,7 @@ def aim(F: Any, boxed: Any, size: Size, scales: int) -> Aim:
     widest = 2 ** (scales - 1)
     shape = F.cast(F.slice_axis(F.shape_array(boxed), axis=0, begin=3, end=5), "float32")
     sides = F.reshape(F.reverse(shape, axis=0), shape=(1, 2)) - 1  # canvas: W + S - 2, H + S - 2
-    share = F.ones_like(sides) / sides
+    share = 1 / sides
     x, y, zero = _axis(F, share, 0), _axis(F, share, 1), F.zeros_like(_axis(F, share, 0))
     slope = join(F, zero, zero, 1 - x * (widest - 1), zero, zero, 1 - y * (widest - 1))
     shifts = []
