@@ -1,0 +1,74 @@
+"""Train a network of GluonCV on CIFAR-10 by our loop, for rows beside those of ours.
+
+python benchmarks/peer_on_cifar.py --peer cifar_resnet56_v2 --label-noise 0.3
+
+The other flags are those of train/cifar10_train.py, but for those of the network.
+"""
+
+from __future__ import annotations
+
+import os
+import runpy
+import sys
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, ROOT)
+
+from dataclasses import dataclass  # noqa: E402
+from typing import Any, NamedTuple  # noqa: E402
+
+from gluon_attention import UserError  # noqa: E402
+from gluon_attention.training.config import command, setting  # noqa: E402
+from gluon_attention.training.engine import train  # noqa: E402
+from gluon_attention.zoo.base import AttentionNet  # noqa: E402
+
+import mxnet as mx  # noqa: E402
+from gluoncv import model_zoo  # noqa: E402
+
+OURS = runpy.run_path(os.path.join(ROOT, "train", "cifar10_train.py"))
+
+
+@dataclass(frozen=True)
+class PeerOnCifar(OURS["Cifar10"]):  # type: ignore[misc]
+    peer: str = setting("cifar_resnet56_v2", "name in GluonCV's model zoo")
+
+
+class Logits(NamedTuple):
+    """All that such a network can show."""
+
+    logits: mx.nd.NDArray
+
+
+class Peer(AttentionNet):
+    """A network of logits only, as the loop wants it."""
+
+    Trace = Logits
+    dtypes = ("float32", "bfloat16")
+
+    def __init__(self, name: str, classes: int) -> None:
+        if name not in model_zoo.get_model_list():
+            raise UserError(f"--peer {name}: no network of GluonCV, try cifar_resnet56_v2")
+        super().__init__(model_zoo.get_model(name, classes=classes))
+        self.classes = classes
+
+    def hybrid_forward(self, F: Any, images: Any) -> Any:
+        return self.body(images)
+
+    def trace(self, images: Any) -> Logits:
+        return Logits(self.body(images))
+
+
+def main() -> None:
+    config = PeerOnCifar.parse(description=__doc__)
+    if config.options or config.start_from:
+        raise UserError("a network of GluonCV takes no --options and no --start-from")
+    train(
+        config,
+        name=f"cifar10-{config.peer}",
+        network=lambda classes: Peer(config.peer, classes),
+        data=lambda batch_size, part: OURS["data"](config, batch_size, part),
+    )
+
+
+if __name__ == "__main__":
+    command(main)

@@ -1,0 +1,73 @@
+"""Variants of a network beside each other, and networks of GluonCV that are trained as ours are."""
+
+from __future__ import annotations
+
+import json
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from gluon_attention.errors import UserError
+
+import numpy as np
+import pytest
+from mxnet import nd
+
+BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
+sys.path.insert(0, str(BENCHMARKS))
+
+from figures import rows, variants  # noqa: E402
+
+NAIVE = "cifar_residual_attention56_slim, attention=naive"
+
+
+def run_folder(folder: Path, error: float, **settings: Any) -> Path:
+    common = dict(options="", label_noise=0.0, dtype="bfloat16", seed=0, epochs=2)
+    network = dict(name="cifar_residual_attention56_slim")
+    config = dict(settings={**common, **settings}, network=network, commit="0123abc")
+    result = dict(test_error=error, parameters=1000, command="train/a.py --log-dir /x --lr 1")
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "result.json").write_text(json.dumps(result))
+    return folder
+
+
+def test_a_row_says_what_differs(tmp_path: Path) -> None:
+    of_run = import_module("ablations").of_run
+    naive = of_run(run_folder(tmp_path / "a", 30, options="attention=naive", seed=2))
+    assert (naive.name, naive.dataset, naive.seed) == (NAIVE, "cifar10", "2")
+    assert naive.problem() is None and naive.command == "python train/a.py --lr 1"
+    peer = of_run(run_folder(tmp_path / "b", 30, peer="cifar_resnet56_v2", label_noise=0.3))
+    assert peer.name == "cifar_resnet56_v2"
+    assert peer.dataset == "cifar10, 30 % of labels wrong"
+    long = of_run(run_folder(tmp_path / "c", 30, dtype="float32"))
+    assert long.name == "cifar_residual_attention56_slim, float32"
+
+
+def test_variants_stand_beside_the_paper(tmp_path: Path) -> None:
+    of_run = import_module("ablations").of_run
+    known = [
+        of_run(run_folder(tmp_path / f"{seed}{options}", error, options=options, seed=seed))
+        for seed, options, error in ((1, "attention=naive", 31), (0, "attention=naive", 30.0))
+    ]
+    known.append(rows.measured("ram_28", "mnist", "test_error", 1, "%"))
+    lines = variants.variants_table(known).splitlines()
+    assert lines[2:] == [f"| {NAIVE} | cifar10 | 2 | 1,000 | 30.0, 31.0 | 30.5 % | 5.89 % |"]
+
+
+def test_a_network_of_gluoncv_is_trained_as_it_is() -> None:
+    pytest.importorskip("gluoncv")
+    peer = import_module("peer_on_cifar").Peer("cifar_resnet20_v2", classes=10)
+    peer.initialize()
+    images = nd.random.uniform(shape=(2, 3, 32, 32))
+    wanted = peer.body(images).asnumpy()
+    peer.hybridize()
+    np.testing.assert_allclose(peer(images).asnumpy(), wanted, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(peer.trace(images).logits.asnumpy(), wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_a_network_that_gluoncv_has_not_is_refused() -> None:
+    pytest.importorskip("gluoncv")
+    with pytest.raises(UserError, match="--peer resnet_of_mine: no network of GluonCV"):
+        import_module("peer_on_cifar").Peer("resnet_of_mine", classes=10)
