@@ -220,7 +220,7 @@ class Run:
         record = {"epoch": number + 1, "seconds": seconds, "images_per_second": images / seconds}
         if self.workers > 1:
             compressed = self.config.compression != "none"
-            moved = [self.movers[u.group] for u in self.task.updates(number)]
+            moved = [self.movers[name] for u in self.task.updates(number) for name in u.groups]
             record["bytes_per_step"] = sum(mover.traffic(compressed) for mover in moved)
         if self.config.skip_nonfinite:
             record["left_out"], self.left_out = self.left_out, 0
