@@ -111,10 +111,10 @@ class ReLU6(gluon.HybridBlock):
     def __init__(self, channels: int, norm: nn.BatchNorm, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.channels = channels
-        self._turned = lambda: type(norm) is TurnedNorm  # which --sync-bn may change; not a child
+        vars(self)["_norm"] = norm  # not a child
 
     def hybrid_forward(self, F: Any, x: Any) -> Any:
-        return relu6(F, x, self.channels, self._turned())
+        return relu6(F, x, self.channels, turned=type(self._norm) is TurnedNorm)
 
 
 def _quicken(layers: nn.HybridSequential) -> None:

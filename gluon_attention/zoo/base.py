@@ -37,7 +37,12 @@ class AttentionNet(gluon.HybridBlock):
 
     def trace(self, images: Any) -> NamedTuple:
         """Logits and whatever the paper exposes, as a named tuple."""
-        return self.Trace(*self.body(images, *self.still(nd)))
+        with images.context:  # where `still` makes what it gives
+            return self.Trace(*self.body(images, *self.still(nd)))
+
+    def infer_shape(self, *args: Any) -> None:
+        """From the graph of the body, in which every parameter has a use."""
+        self.body.infer_shape(*args, *self.still(nd))
 
     def export(self, *args: Any, **kwargs: Any) -> None:
         """As Gluon's, of a graph that leaves out what only speeds this build of MXNet up."""

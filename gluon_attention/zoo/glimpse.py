@@ -77,7 +77,8 @@ class Glimpses(gluon.HybridBlock):
         middle = F.slice_axis(middle, axis=1, begin=0, end=2)  # (N, 2)
 
         def look(location: Any) -> Any:
-            windows = [eye.window(F, *of) for of in zip(levels, [location] * 9, eye.sides)]
+            sides = zip(levels, eye.sides)
+            windows = [eye.window(F, level, location, side) for level, side in sides]
             patches = F.stack(*windows, axis=1)  # (N, K, 3, patch, patch)
             seen.append(patches)
             found = F.mean(eye(F.reshape(patches, shape=(-3, -2))), axis=(2, 3))
@@ -136,8 +137,8 @@ class GlimpseNet(AttentionNet):
         # Positions a side that features are remembered at: neighbours overlap alike at all scales.
         steps = (max(1, round(overlap / (4 * side))) if overlap else 0 for side in self.eye.sides)
         self.grids = tuple(2 * count + 1 for count in steps)
-        recall = Recalled(self.mind, self.eye, self.grids)
-        self._recall = lambda: recall  # not a child: its parameters are those of the body already
+        # Not a child: its parameters are those of the body already.
+        vars(self)["_recall"] = Recalled(self.mind, self.eye, self.grids)
 
     @property
     def eye(self) -> Eye:
@@ -152,16 +153,17 @@ class GlimpseNet(AttentionNet):
 
     def hybridize(self, active: bool = True, **kwargs: Any) -> None:
         super().hybridize(active, **kwargs)
-        self._recall().hybridize(active, **kwargs)
+        self._recall.hybridize(active, **kwargs)
 
     def episode(self, images: nd.NDArray, noise: nd.NDArray) -> Trace:
         """What happens with that noise in the locations."""
         if images.ndim == 3:
-            return Trace(*self._recall()(images, noise), patches=[])
+            return Trace(*self._recall(images, noise), patches=[])
         return Trace(*self.body(images, noise))
 
     def trace(self, images: nd.NDArray) -> Trace:
-        return self.episode(images, *self.still(nd))
+        with images.context:
+            return self.episode(images, *self.still(nd))
 
     def sample(self, images: nd.NDArray) -> Tuple[Trace, nd.NDArray]:
         """An episode with drawn locations, and the noise they were drawn with: (N, T, 2)."""

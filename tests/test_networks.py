@@ -1,0 +1,73 @@
+"""What every network of the zoo can do, one small network of each family."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from typing import Any
+
+from gluon_attention import get_model
+
+import mxnet as mx
+import numpy as np
+import pytest
+from mxnet import nd
+
+SMALL = {
+    "cifar_residual_attention56_slim": (32, {}),
+    "ram_28": (28, dict(glimpses=2, widths=(16, 16, 16, 16, 16))),
+    "racnn_mobilenet_v2": (64, dict(backbone="mobilenetv2_0.25", crops=(32,))),
+    "glimpse_mobilenet_v2": (
+        64,
+        dict(backbone="mobilenetv2_0.25", patch=16, glimpses=2, hidden=16),
+    ),
+}
+
+
+@pytest.fixture(params=list(SMALL))
+def name(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+def made(name: str, ctx: mx.Context = mx.cpu()) -> Any:  # noqa: B008
+    net = get_model(name, classes=3, **SMALL[name][1])
+    net.initialize(net.initializer, ctx=ctx)
+    return net
+
+
+def images_for(name: str, count: int = 2) -> nd.NDArray:
+    side, channels = SMALL[name][0], 1 if name.startswith("ram") else 3
+    return nd.random.uniform(-1, 1, shape=(count, channels, side, side))
+
+
+def test_a_fresh_network_can_be_hybridized_at_once(name: str) -> None:
+    net, images = made(name), images_for(name)
+    net.hybridize()
+    logits = net(images).asnumpy()
+    np.testing.assert_allclose(net.trace(images).logits.asnumpy(), logits, rtol=1e-4, atol=1e-5)
+
+
+def test_every_device_traces(name: str, hybridize: bool) -> None:
+    net, images = made(name, ctx=mx.cpu(1)), images_for(name).as_in_context(mx.cpu(1))
+    net.hybridize(hybridize)
+    trace = net.trace(images)
+    assert trace.logits.context == mx.cpu(1)
+    wanted = net(images).asnumpy()
+    np.testing.assert_allclose(trace.logits.asnumpy(), wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("way", ["copied", "pickled"])
+def test_a_copy_is_a_network_of_its_own(name: str, way: str) -> None:
+    net, images = made(name), images_for(name)
+    views = [images, net.remember(images)] if hasattr(net, "remember") else [images]
+    before = [net.trace(view).logits.asnumpy() for view in views]
+    twin = copy.deepcopy(net) if way == "copied" else pickle.loads(pickle.dumps(net))
+    for view, logits in zip(views, before):
+        np.testing.assert_allclose(twin.trace(view).logits.asnumpy(), logits, rtol=1e-5, atol=1e-6)
+    for parameter in twin.collect_params().values():
+        parameter.set_data(nd.full(parameter.shape, 0.01))
+    for view, logits in zip(views, before):
+        np.testing.assert_allclose(net.trace(view).logits.asnumpy(), logits, rtol=1e-5, atol=1e-6)
+        assert (
+            np.ptp(twin.trace(view).logits.asnumpy(), axis=1).max() < 1e-5
+        )  # all weights are alike
