@@ -153,6 +153,7 @@ def test_strongest_response() -> None:
     features[0, 0, 4, 0] = 3.3  # a high square, but a low mean
     found = [strongest(nd.array(features), way)[0].asnumpy() for way in ("mean", "energy")]
     np.testing.assert_allclose(found, [[0, 0, 0.5], [-0.5, 0.5, 0.5]], atol=1e-6)
+    assert strongest(nd.ones((1, 4, 1, 1))).asnumpy().tolist() == [[0, 0, 0.5]]
 
 
 @pytest.mark.parametrize("apn", ["light", "paper"])

@@ -208,7 +208,7 @@ def strongest(features: nd.NDArray, response: str = "mean", half: float = 0.5) -
     strength = features.square() if response == "energy" else features
     peak = strength.mean(axis=1).reshape((0, -1)).argmax(axis=1)
     row = nd.floor(peak / width)
-    x = (peak - row * width) * (2 / max(width - 1, 1)) - 1
-    y = row * (2 / max(height - 1, 1)) - 1
+    x = (2 * (peak - row * width) - (width - 1)) / max(width - 1, 1)
+    y = (2 * row - (height - 1)) / max(height - 1, 1)
     inside = nd.stack(x, y, axis=1).clip(half - 1, 1 - half)
     return nd.concat(inside, nd.full((len(features), 1), half, ctx=features.context), dim=1)
