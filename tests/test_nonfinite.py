@@ -43,9 +43,38 @@ def test_a_step_is_left_out_whole(train_toy, tmp_path, monkeypatch, value):
 
 
 def test_nothing_left_to_learn_from_stops_the_run(train_toy, monkeypatch):
-    poison(monkeypatch, steps={2, 3})
-    with pytest.raises(UserError, match="every loss is nan by step 4 at learning rate"):
+    poison(monkeypatch, steps=range(5))
+    with pytest.raises(UserError, match="every loss is nan by step 5 at learning rate"):
         train_toy(skip_nonfinite=True, log_interval=2)
+
+
+def test_an_interval_without_a_step_does_not(train_toy, monkeypatch):
+    poison(monkeypatch, steps={2, 3, 4})
+    train_toy(skip_nonfinite=True, log_interval=2, epochs=1)
+
+
+def spoil(monkeypatch, batch):
+    """Make one batch of images no numbers, whose loss is one, as relu makes NaN 0."""
+    whole = ArrayBatches.epoch
+
+    def spoiled(self, number):
+        for place, (images, labels) in enumerate(whole(self, number)):
+            bad = self.shuffle and place == batch
+            yield images * np.float32(np.nan if bad else 1), labels
+
+    monkeypatch.setattr(ArrayBatches, "epoch", spoiled)
+
+
+def test_images_that_are_no_numbers_are_left_out(train_toy, tmp_path, monkeypatch):
+    spoil(monkeypatch, batch=2)
+    train_toy(skip_nonfinite=True)
+    assert all(np.isfinite(array).all() for array in weights(tmp_path).values())
+
+
+def test_weights_that_are_no_numbers_are_noticed_at_the_next_log_point(train_toy, monkeypatch):
+    spoil(monkeypatch, batch=1)
+    with pytest.raises(UserError, match="sum of all weights is nan by step 2 at learning rate"):
+        train_toy(log_interval=2)
 
 
 def test_the_last_good_epoch_is_named_and_kept(train_toy, tmp_path, monkeypatch):

@@ -115,7 +115,7 @@ class Config:
     clip: float = setting(0.0, "largest norm of the gradient of a step; 0 for any", low=0)
     skip_nonfinite: bool = setting(
         False,
-        "leave out steps whose loss is NaN or Inf; the host then waits for every forward pass",
+        "leave out steps whose loss or images are NaN or Inf; the host then waits for every pass",
         decides=False,
     )
     ema: float = setting(

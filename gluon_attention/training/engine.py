@@ -163,15 +163,20 @@ class Run:
             self.monitor.step()
             if (step + 1) % self.config.log_interval == 0 or step == last:
                 rates = {name: self.movers[name].rate(step) for u in updates for name in u.groups}
-                self._finite(recent.means(), step, rates)
+                self._finite({**recent.means(), **self._weights()}, step, rates)
                 self.monitor.log(step, recent.means(), rates)
                 total.take(recent)
                 recent = Sums()
         mx.nd.waitall()  # MXNet does not see that backward writes the statistics of BatchNorm
+        means = total.means() or {"every loss": math.nan}  # when all steps were left out
+        self._finite({**means, **self._weights()}, last, rates)
+        return means, time.time() - started
+
+    def _weights(self) -> Means:
+        """What shows that some weight is not a number, which a loss need not: relu(NaN) is 0."""
         weights = [p.list_data()[0] for p in self.net.collect_params().values()]
         every = sum(w.astype("float32").sum() for w in weights).asscalar()
-        self._finite({"the sum of all weights": every}, last, rates)
-        return total.means(), time.time() - started
+        return {"the sum of all weights": every}
 
     def _check(self) -> None:
         """Stop here if a signal asked for it."""
@@ -189,9 +194,11 @@ class Run:
                 found = [update.loss(images, labels) for images, labels in part]
                 totals = [sum(vector.sum() for vector in named.values()) for named in found]
             # Before backward, which would take the batch into the statistics of BatchNorm.
-            if self.config.skip_nonfinite and not self.finite(all(map(_is_finite, totals))):
-                self.left_out += 1
-                return []
+            if self.config.skip_nonfinite:
+                numbers = [*totals, *(images.sum() for images, _ in part)]
+                if not self.finite(all(map(_is_finite, numbers))):
+                    self.left_out += 1
+                    return []
             autograd.backward(totals)
             losses += found
         samples = sum(len(images) for images, _ in shards) * self.workers
@@ -200,7 +207,7 @@ class Run:
         return losses
 
     def _finite(self, means: Means, step: int, rates: Means) -> None:
-        for name, value in means.items() or [("every loss", math.nan)]:  # when all were left out
+        for name, value in means.items():
             if not math.isfinite(value):
                 last = os.path.join(self.folder, checkpoint.LAST)
                 kept = (
@@ -271,8 +278,8 @@ class Run:
         return result
 
 
-def _is_finite(loss: nd.NDArray) -> bool:
-    return math.isfinite(loss.asscalar())
+def _is_finite(number: nd.NDArray) -> bool:
+    return math.isfinite(number.asscalar())
 
 
 def parameters(net: gluon.Block) -> int:
