@@ -6,6 +6,7 @@ from gluon_attention import UserError, get_model, list_models
 from gluon_attention.zoo import options_of, registry
 from gluon_attention.zoo.registry import register
 
+import numpy as np
 import pytest
 
 SMALL = "cifar_residual_attention56_slim"
@@ -76,3 +77,29 @@ def test_unknown_option_names_the_known_ones() -> None:
 def test_number_of_classes(classes: object) -> None:
     with pytest.raises(UserError, match="classes must be a whole number above 0"):
         get_model(SMALL, classes=classes)
+
+
+def test_numbers_of_numpy_and_whole_floats_are_numbers() -> None:
+    assert get_model(SMALL, classes=np.int64(3)).classes == 3
+    net = get_model("ram_28", glimpses=6.0, std=np.float32(0.25), reinforce_core=0)
+    assert net.recipe["options"] == {"glimpses": 6, "std": 0.25, "reinforce_core": False}
+    assert type(net.glimpses) is int
+
+
+@pytest.mark.parametrize(
+    "name, option, value, accepted",
+    [
+        ("ram_28", "widths", (128.5,) * 5, "whole numbers, such as"),
+        ("ram_28", "widths", "128", "whole numbers, such as"),
+        ("ram_28", "reinforce_core", 2, "0 or 1, such as True"),
+        ("racnn_mobilenet_v2", "sides", ("a", 1), "numbers, such as"),
+        ("glimpse_resnet50", "reach", "far", "a number, not 'far'"),
+        ("glimpse_resnet50", "reach", float("nan"), "a number, not nan"),
+        ("glimpse_resnet50", "policy", 3, "a word, such as 'learned'"),
+    ],
+)
+def test_values_of_another_kind_are_refused(
+    name: str, option: str, value: object, accepted: str
+) -> None:
+    with pytest.raises(UserError, match=f"option {option} must be {accepted}"):
+        get_model(name, **{option: value})

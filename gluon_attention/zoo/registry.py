@@ -94,11 +94,10 @@ def get_model(
     unknown = sorted(set(options) - set(accepted))
     if unknown:
         raise UserError(f"{found.name} has no option '{unknown[0]}'; it has {', '.join(accepted)}")
-    for option, value in options.items():
-        _check(option, value, accepted[option])
-    if classes is not None and (not isinstance(classes, int) or classes < 1):
+    options = {name: _as_default(name, value, accepted[name]) for name, value in options.items()}
+    if classes is not None and (not isinstance(classes, numbers.Integral) or classes < 1):
         raise UserError(f"classes must be a whole number above 0, not {classes!r}")
-    classes = classes or found.classes
+    classes = found.classes if classes is None else int(classes)
     net = found.build(classes=classes, **options)
     net.recipe = dict(name=found.name, classes=classes, options=options)
     if pretrained:
@@ -108,21 +107,29 @@ def get_model(
     return net
 
 
-def _check(option: str, value: Any, default: Any) -> None:
-    """Refuse a value that is not of the kind of the default."""
-    kind = type(default)
-    if kind is bool:
-        fine = value in (0, 1)
-    elif kind in (int, float):
-        fine = isinstance(value, numbers.Real) and not isinstance(value, bool)
-        fine = fine and abs(value) <= LARGEST and kind(value) == value
-    elif kind is tuple:
-        fine = isinstance(value, (tuple, list)) and all(
-            isinstance(part, numbers.Real) and abs(part) <= LARGEST for part in value
-        )
+def _as_default(option: str, value: Any, default: Any) -> Any:
+    """A value as the kind of number, or of numbers, that the default is; others are refused."""
+    kind = float if default is None else type(default)  # None stands for a number to be computed
+    if kind is tuple:
+        kind = type(default[0])
+        if isinstance(value, (tuple, list)) and all(_fits(part, kind) for part in value):
+            return tuple(map(kind, value))
+        names = {int: "whole numbers", float: "numbers"}
     else:
-        fine = default is None or isinstance(value, kind)
-    if not fine:
-        names = {bool: "0 or 1", int: "a whole number", float: "a number", tuple: "numbers"}
-        accepted = f"{names.get(kind, 'a word')}, such as {default!r}"
-        raise UserError(f"option {option} must be {accepted}, not {value!a:.60}")
+        if value is None and default is None:
+            return None
+        if _fits(value, kind):
+            return kind(value)
+        names = {bool: "0 or 1", int: "a whole number", float: "a number"}
+    such = "" if default is None else f", such as {default!r}"
+    raise UserError(f"option {option} must be {names.get(kind, 'a word')}{such}, not {value!a:.60}")
+
+
+def _fits(value: Any, kind: type) -> bool:
+    """Whether a value can be turned into that kind without loss."""
+    if kind is bool:
+        return isinstance(value, numbers.Real) and value in (0, 1)
+    if kind is str:
+        return isinstance(value, str)
+    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    return number and abs(value) <= LARGEST and kind(value) == value
