@@ -125,6 +125,12 @@ def test_both_stages_then_a_test_then_pictures(
     assert (folder / "glimpses.png").exists() and (folder / "glimpses.gif").exists()
     with pytest.raises(UserError, match="holds a run"):
         run(monkeypatch, *common, "--resume", "0")
+    with pytest.raises(UserError, match="-visual holds a run"):
+        run(monkeypatch, *common, "--resume", "0", "--stage", "1")
+    with pytest.raises(UserError, match="give --stage 1, then --stage 2 --backbone-weights .*back"):
+        run(monkeypatch, *common, "--kvstore", "dist_sync")
+    with pytest.raises(UserError, match="holds the weights of another network"):
+        run(monkeypatch, *common, "--task", "view-glimpses", "--hidden", "9")
 
 
 def test_weights_of_a_backbone_are_read(dogs: Path, tmp_path: Path, monkeypatch: Any) -> None:

@@ -17,7 +17,7 @@ from gluon_attention.datasets.cub import cub200
 from gluon_attention.datasets.detail import detail
 from gluon_attention.datasets.stanford_dogs import stanford_dogs
 from gluon_attention.deploy.weights import load_backbone
-from gluon_attention.parameters import write_parameters
+from gluon_attention.parameters import read_parameters, write_parameters
 from gluon_attention.training import checkpoint
 from gluon_attention.training.config import Config, command, setting
 from gluon_attention.training.engine import train
@@ -121,7 +121,7 @@ def visual(config: Dogs, classes: int) -> Resolutions:
 def keep_backbone(folder: str, file: str) -> None:
     """Save the best visual network of stage 1 without its heads, as --backbone-weights reads it."""
     best = os.path.join(folder, checkpoint.BEST)
-    arrays, prefix = mx.nd.load(best), "body.eye.backbone.layers."
+    arrays, prefix = read_parameters(best), "body.eye.backbone.layers."
     arrays = {n[len(prefix) :]: a for n, a in arrays.items() if n.startswith(prefix)}
     write_parameters(file, lambda aside: mx.nd.save(aside, arrays))
 
@@ -156,7 +156,7 @@ def view_glimpses(config: Dogs, folder: str) -> None:
         raise UserError(f"{folder} holds no trained network: run without --task view-glimpses")
     splits = data(config, 8, (0, 1), augment=False)
     net = network(config, len(splits.classes))
-    net.load_parameters(best)
+    checkpoint.load_weights(best, net, [mx.cpu()])
     images, _ = next(iter(splits.test.epoch(0)))
     raw = images.transpose(0, 2, 3, 1) * np.asarray(splits.std) + np.asarray(splits.mean)
     raw = np.clip(raw * 255 + 0.5, 0, 255).astype(np.uint8)
@@ -176,10 +176,16 @@ def main() -> None:
     config = dataclasses.replace(config, data_dir=folder, evaluate=testing)
     name = config.name or f"{config.dataset}-glimpse_{config.model}"
     folder = os.path.join(config.log_dir, name)
-    if not config.resume and os.path.exists(os.path.join(folder, checkpoint.LAST)):
-        raise UserError(f"{folder} holds a run: give another --name, or --resume to go on")
     if config.task == "view-glimpses":
         return view_glimpses(config, folder)
+    for run in [folder + "-visual"] * (config.stage != "2") + [folder] * (config.stage != "1"):
+        if not config.resume and os.path.exists(os.path.join(run, checkpoint.LAST)):
+            raise UserError(f"{run} holds a run: give another --name, or --resume to go on")
+    if config.stage == "both" and config.kvstore.startswith("dist") and not config.evaluate:
+        raise UserError(
+            f"--kvstore {config.kvstore} trains one network a start: give --stage 1, then "
+            f"--stage 2 --backbone-weights {os.path.join(folder + '-visual', 'backbone.params')}"
+        )
     if config.stage in ("1", "both"):
         learned = os.path.join(folder + "-visual", "backbone.params")
         first = dict(name=name + "-visual", epochs=config.visual_epochs, lr=config.visual_lr)

@@ -13,6 +13,7 @@ from mxnet.kvstore import KVStoreBase
 from ..errors import UserError
 
 _EPOCH, _VOTES = 2**20, 2**20 + 1  # keys beyond those of parameters
+_JOINED: List[str] = []  # the store of this process
 
 
 def join(config: Any, devices: List[mx.Context]) -> Tuple[Any, int, int]:
@@ -41,6 +42,9 @@ def join(config: Any, devices: List[mx.Context]) -> Tuple[Any, int, int]:
             f"--kvstore {kind} needs a scheduler and servers: start the same command with "
             "`gluon-attention launch -n 2 -- ...`; one machine takes --kvstore device"
         )
+    if _JOINED:  # MXNet would wait for ever
+        raise UserError(f"--kvstore {kind} trains one network a start: start again for the next")
+    _JOINED.append(kind)
     store = mx.kv.create(kind)
     if config.compression != "none":
         store.set_gradient_compression(
