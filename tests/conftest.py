@@ -150,9 +150,9 @@ def toy_splits(batch_size: int, part: Tuple[int, int] = (0, 1)) -> Splits:
 def train_toy(tmp_path: Path) -> Callable[..., Dict[str, Any]]:
     """A function of settings that trains the toy in `tmp_path / "toy"` and gives the result."""
 
-    def run(**settings: Any) -> Dict[str, Any]:
+    def run(network: Any = Toy, run: str = "toy", **settings: Any) -> Dict[str, Any]:
         kind = dict(epochs=3, batch_size=8, optimizer="sgd", num_gpus=0, log_dir=str(tmp_path))
-        return engine.train(Config(**{**kind, **settings}), "toy", Toy, toy_splits)
+        return engine.train(Config(**{**kind, **settings}), run, network, toy_splits)
 
     return run
 

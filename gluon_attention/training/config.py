@@ -285,4 +285,4 @@ def _refused(text: str, accepted: str) -> argparse.ArgumentTypeError:
 def _bounds(low: float, high: float) -> str:
     if high == math.inf:
         return f"a finite number of at least {low:g}, and no more than {LARGEST:g}"
-    return f"a number from {low:g} to {high:g}"
+    return f"a number from {low:g} to {min(high, LARGEST):g}"

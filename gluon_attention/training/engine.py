@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from typing import Any, Callable, Dict, List, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import mxnet as mx
 import numpy as np
@@ -85,10 +85,7 @@ def _start(
             f"this network trains in {' or '.join(net.dtypes)}, not --dtype {config.dtype}"
         )
     prepare(net, splits, devices, config.sync_bn)
-    run = Run(config, settings, net, splits, devices, kvstore, part, folder)
-    if content:
-        run.progress = checkpoint.restore(content, net, run.movers, run.average)
-    return run
+    return Run(config, settings, net, splits, devices, kvstore, part, folder, content)
 
 
 class Run:
@@ -104,11 +101,15 @@ class Run:
         kvstore: Any,
         part: Tuple[int, int],
         folder: str,
+        content: Optional[Dict[str, Any]],
     ) -> None:
+        """`content` is that of a checkpoint to go on from."""
         self.config, self.net, self.splits, self.devices = config, net, splits, devices
         (self.rank, self.workers), self.folder = part, folder
         self.writes = self.rank == 0 and not config.evaluate
         self.task: Task = net.objective(config)
+        if config.mix_up and not self.task.mixes:
+            raise UserError("this network is not trained with --mix-up: leave it out")
         steps = len(splits.train)
         schedule = Schedule(
             config.lr, config.epochs, steps, config.warmup_epochs, config.lr_steps, config.lr_factor
@@ -117,6 +118,8 @@ class Run:
         self.movers = movers(self.task.groups(), config, schedule, kvstore)
         self.average = Average(net, config.ema)
         self.progress = Progress(settings=settings)
+        if content:
+            self.progress = checkpoint.restore(content, net, self.movers, self.average)
         written = folder if self.writes else None
         self.monitor = Monitor(written, config, steps, recipe(net, splits))
         self.stop, self.left_out = StopRequest(), 0

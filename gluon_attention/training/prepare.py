@@ -6,6 +6,7 @@ from typing import Any, Sequence
 
 import mxnet as mx
 from mxnet import gluon, nd
+from mxnet.base import MXNetError
 
 from ..errors import UserError
 from .sync_bn import share_statistics
@@ -23,7 +24,13 @@ def prepare(
         parameter.initialize(default_init=net.initializer, ctx=list(devices))
     net.collect_params().reset_ctx(list(devices))
     images, _ = next(iter(splits.validation.epoch(0)))
-    net.trace(nd.array(images[:1], ctx=devices[0]))
+    first = nd.array(images[:1], ctx=devices[0])
+    try:
+        net.trace(first)
+    except MXNetError:
+        raise UserError(
+            f"this network cannot take images of {first.shape[1:]}, channels first, as the data are"
+        ) from None
     net.hybridize(static_alloc=True, static_shape=not several)  # devices that wait for each other
 
 

@@ -35,7 +35,13 @@ class Update(NamedTuple):
 
 
 class Task(ABC):
-    """Base of all tasks. Losses and scores are per sample: the engine averages them."""
+    """Base of all tasks. Losses and scores are per sample: the engine averages them.
+
+    Attributes:
+        mixes: whether it can learn from mixed images.
+    """
+
+    mixes = False
 
     @abstractmethod
     def groups(self) -> List[Group]:
@@ -52,6 +58,8 @@ class Task(ABC):
 
 class Classification(Task):
     """Cross entropy, with labels smoothed and images mixed until the last epochs."""
+
+    mixes = True
 
     def __init__(
         self,

@@ -1,0 +1,46 @@
+"""What the loop refuses before it has written or trained anything."""
+
+from __future__ import annotations
+
+from gluon_attention import UserError, get_model
+from gluon_attention.training import machines
+from gluon_attention.training.config import Config
+
+import pytest
+
+
+def small_ram(classes):
+    return get_model("ram_28", classes=classes, glimpses=2, widths=(8, 8, 8, 8, 8))
+
+
+def colours(classes):
+    return get_model("ram_28", classes=classes, channels=3)
+
+
+def test_a_run_of_another_network_keeps_its_description(train_toy, tmp_path):
+    train_toy(epochs=1, name="x")
+    before = (tmp_path / "x" / "config.json").read_bytes()
+    with pytest.raises(UserError, match="checkpoint of another network: choose another --name"):
+        train_toy(small_ram, epochs=1, name="x")
+    with pytest.raises(UserError, match="x holds a run of toy, not of ram: choose another --name"):
+        train_toy(small_ram, "ram", epochs=1, name="x")
+    assert (tmp_path / "x" / "config.json").read_bytes() == before
+
+
+def test_images_are_mixed_by_those_who_learn_from_it(train_toy, tmp_path):
+    with pytest.raises(UserError, match="this network is not trained with --mix-up"):
+        train_toy(small_ram, mix_up=True)
+    assert not list(tmp_path.rglob("*.json"))
+    train_toy(mix_up=True)
+
+
+def test_a_network_of_other_images_is_refused(train_toy):
+    with pytest.raises(UserError, match=r"cannot take images of \(1, 6, 6\), channels first"):
+        train_toy(colours)
+
+
+def test_one_training_for_each_start_on_several_machines(monkeypatch):
+    monkeypatch.setenv("DMLC_ROLE", "worker")
+    monkeypatch.setattr(machines, "_JOINED", ["dist_sync"])
+    with pytest.raises(UserError, match="--kvstore dist_sync trains one network a start"):
+        machines.join(Config(kvstore="dist_sync"), [])
