@@ -103,3 +103,8 @@ def test_options_are_read_as_python_or_words() -> None:
         core="lstm", crops=(64, 64), std=0.2, backbone="mobilenetv2_1.0", shared=True
     )
     assert read_options("") == {}
+
+
+def test_what_the_data_decide_is_no_option() -> None:
+    with pytest.raises(UserError, match="'classes' is not an option of a network; leave it out"):
+        read_options("core=lstm, classes=5")

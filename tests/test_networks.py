@@ -6,7 +6,7 @@ import copy
 import pickle
 from typing import Any
 
-from gluon_attention import get_model
+from gluon_attention import UserError, get_model
 
 import mxnet as mx
 import numpy as np
@@ -71,3 +71,11 @@ def test_a_copy_is_a_network_of_its_own(name: str, way: str) -> None:
         assert (
             np.ptp(twin.trace(view).logits.asnumpy(), axis=1).max() < 1e-5
         )  # all weights are alike
+
+
+@pytest.mark.parametrize("predicts", ["ram_28", "glimpse_mobilenet_v2"])
+def test_episodes_are_averaged_over_one_at_least(predicts: str) -> None:
+    net, images = made(predicts), images_for(predicts)
+    np.testing.assert_allclose(net.predict(images, samples=2).asnumpy().sum(axis=1), 1, rtol=1e-5)
+    with pytest.raises(UserError, match="samples must be a whole number above 0, not 0"):
+        net.predict(images, samples=0)

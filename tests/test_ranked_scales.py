@@ -230,7 +230,7 @@ def test_settings_make_the_task() -> None:
         locate_lr=3.0,
     )
     task = small().objective(config)
-    assert (task.margin, task.stages, task.answers.smoothing) == (0.2, Stages(1, 2, 3), 0.1)
+    assert (task.margin, task.stages, task.smoothing) == (0.2, Stages(1, 2, 3), 0.1)
     assert {crop.gradient for crop in task.crops} == {"sampler"}
     rates = {group.name: group.lr_scale for group in task.groups()}
     assert (rates["attend3"], rates["locate3"], rates["scale1"]) == (0.5, 3.0, 1.0)

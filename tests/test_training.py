@@ -11,7 +11,13 @@ from gluon_attention.training.machines import join
 from gluon_attention.training.mixing import Mixing
 from gluon_attention.training.optimize import Average, Mover
 from gluon_attention.training.schedule import Schedule
-from gluon_attention.training.task import Classification, Group, cross_entropy, top_scores
+from gluon_attention.training.task import (
+    Classification,
+    Group,
+    cross_entropy,
+    smoothed,
+    top_scores,
+)
 
 import mxnet as mx
 import numpy as np
@@ -67,7 +73,7 @@ def test_mixup_ends_before_the_last_epochs():
 
 
 def test_smoothed_targets_sum_to_one():
-    targets = Classification(None, 4, smoothing=0.2).targets(nd.array([1, 3])).asnumpy()
+    targets = smoothed(nd.array([1, 3]), 4, 0.2).asnumpy()
     np.testing.assert_allclose(targets, [[0.05, 0.85, 0.05, 0.05], [0.05, 0.05, 0.05, 0.85]])
 
 

@@ -16,6 +16,7 @@ from typing import Any, Callable, Dict, NoReturn, Optional, Sequence, Tuple, Typ
 from ..errors import UserError
 
 THREADS = 512  # that one process is let start
+NOT_OPTIONS = ("name", "classes", "pretrained", "ctx", "root")  # of get_model, but no options
 LARGEST = 10**9  # of any number; more is a slip, and what it leads to hard to understand
 C = TypeVar("C", bound="Config")
 
@@ -163,6 +164,8 @@ def read_options(text: str) -> Dict[str, Any]:
     options = {}
     for part in filter(None, re.split(r",(?![^()]*\))", text)):
         name, _, value = part.partition("=")
+        if name.strip() in NOT_OPTIONS:
+            raise UserError(f"'{name.strip()}' is not an option of a network; leave it out")
         try:
             options[name.strip()] = ast.literal_eval(value)
         except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):

@@ -83,22 +83,30 @@ class Classification(Task):
         return [Update("net", self.mixed_loss if mixing else self.loss)]
 
     def loss(self, images: nd.NDArray, labels: nd.NDArray) -> Losses:
-        return self._descend(images, self.targets(labels))
+        return self._descend(images, self._targets(labels))
 
     def mixed_loss(self, images: nd.NDArray, labels: nd.NDArray) -> Losses:
-        return self._descend(*self.mixing(images, self.targets(labels)))
+        return self._descend(*self.mixing(images, self._targets(labels)))
 
-    def targets(self, labels: nd.NDArray) -> nd.NDArray:
-        """Smoothed one-hot labels (N, classes): eps/K everywhere, 1 - eps more for the true."""
-        rest = self.smoothing / self.classes
-        true = 1 - self.smoothing + rest
-        return nd.one_hot(labels, self.classes, on_value=true, off_value=rest)
+    def _targets(self, labels: nd.NDArray) -> nd.NDArray:
+        return smoothed(labels, self.classes, self.smoothing)
 
     def scores(self, images: nd.NDArray, labels: nd.NDArray) -> Losses:
         return top_scores(self.net(images), labels)
 
     def _descend(self, images: nd.NDArray, targets: nd.NDArray) -> Losses:
         return {"cross_entropy": cross_entropy(self.net(images), targets)}
+
+
+def smoothed(labels: nd.NDArray, classes: int, smoothing: float) -> nd.NDArray:
+    """Distributions (N, classes): eps/K everywhere, 1 - eps more for the label."""
+    rest = smoothing / classes
+    return nd.one_hot(labels, classes, on_value=1 - smoothing + rest, off_value=rest)
+
+
+def right(answers: nd.NDArray, labels: nd.NDArray) -> nd.NDArray:
+    """1 where the largest of the answers (N, classes) is the label, else 0: (N,)."""
+    return answers.detach().argmax(axis=1) == labels.astype("float32")
 
 
 def cross_entropy(logits: nd.NDArray, targets: nd.NDArray) -> nd.NDArray:
@@ -109,7 +117,7 @@ def cross_entropy(logits: nd.NDArray, targets: nd.NDArray) -> nd.NDArray:
 def top_scores(logits: nd.NDArray, labels: nd.NDArray) -> Losses:
     """Top-1, top-5 where there are more than five classes, and the cross entropy, each (N,)."""
     logits, labels = logits.astype("float32"), labels.astype("float32")
-    scores = {"accuracy": logits.argmax(axis=1) == labels}
+    scores = {"accuracy": right(logits, labels)}
     if logits.shape[1] > 5:
         best = logits.topk(axis=1, k=5)  # (N, 5)
         scores["top5"] = nd.broadcast_equal(best, labels.expand_dims(1)).max(axis=1)

@@ -7,8 +7,15 @@ from typing import Any, Callable, NamedTuple, Tuple
 
 from mxnet import gluon, init, nd
 
+from ..errors import UserError
 from ..ops.blocked import portable
 from ..training.task import Classification, Task
+
+
+def check_samples(samples: int) -> None:
+    """Refuse to average over no episode."""
+    if samples < 1:
+        raise UserError(f"samples must be a whole number above 0, not {samples}")
 
 
 class AttentionNet(gluon.HybridBlock):

@@ -36,7 +36,7 @@ from mxnet import autograd, gluon, init, nd
 from ..errors import UserError
 from ..ops.join import join
 from .backbones import freeze, freeze_bn
-from .base import AttentionNet
+from .base import AttentionNet, check_samples
 from .eye import Eye
 from .mind import Mind
 from .registry import register
@@ -180,6 +180,7 @@ class GlimpseNet(AttentionNet):
 
     def predict(self, images: nd.NDArray, samples: int = 7) -> nd.NDArray:
         """Probabilities (N, classes), averaged over `samples` drawn episodes."""
+        check_samples(samples)
         found = [nd.softmax(self.sample(images)[0].logits) for _ in range(samples)]
         return nd.stack(*found).mean(axis=0)
 

@@ -17,7 +17,7 @@ from mxnet import autograd, nd
 from ..errors import UserError
 from ..ops.attention_crop import AttentionCrop
 from ..ops.join import join
-from ..training.task import Classification, Group, Losses, Task, Update, cross_entropy
+from ..training.task import Group, Losses, Task, Update, cross_entropy, right, smoothed
 from .backbones import steady
 
 RESPONSES = ("mean", "energy")  # over channels: of features, or of their squares
@@ -52,7 +52,7 @@ class RankedScales(Task):
             known = ", ".join(RESPONSES)
             raise UserError(f"response must be one of {known}, not {response!r}")
         self.attend_lr, self.locate_lr, self.response = attend_lr, locate_lr, response
-        self.answers = Classification(net, net.classes, smoothing)
+        self.smoothing = smoothing
         self.steady = [steady(backbone) for backbone in net.body.backbones]
         for backbone in self.steady:  # memory of its own it would keep while answers are trained
             backbone.hybridize(static_alloc=False, static_shape=False)
@@ -127,7 +127,10 @@ class RankedScales(Task):
         with autograd.pause():
             view = self._zoom(images, scale)
         _, logits = self.body.heads[scale](self.body.features(view, scale))
-        return {f"classify{scale + 1}": cross_entropy(logits, self.answers.targets(labels))}
+        return {f"classify{scale + 1}": cross_entropy(logits, self._targets(labels))}
+
+    def _targets(self, labels: nd.NDArray) -> nd.NDArray:
+        return smoothed(labels, self.net.classes, self.smoothing)
 
     def _zoom(self, images: nd.NDArray, scale: int) -> nd.NDArray:
         """What a scale sees."""
@@ -138,7 +141,7 @@ class RankedScales(Task):
         return view
 
     def _answers(self, images: nd.NDArray, labels: nd.NDArray, last: int, fused: bool) -> Losses:
-        body, targets = self.body, self.answers.targets(labels)
+        body, targets = self.body, self._targets(labels)
         view, box, descriptors, losses = body.whole(nd, images), None, [], {}
         for scale in range(last + 1):
             features = body.features(view, scale)
@@ -193,9 +196,9 @@ class RankedScales(Task):
 
     def scores(self, images: nd.NDArray, labels: nd.NDArray) -> Losses:
         trace, labels = self.net.trace(images), labels.astype("float32")
-        scores = {"accuracy": trace.logits.argmax(axis=1) == labels}
+        scores = {"accuracy": right(trace.logits, labels)}
         for scale in range(self.body.scales):
-            scores[f"accuracy_{scale + 1}"] = trace.scale_logits[:, scale].argmax(axis=1) == labels
+            scores[f"accuracy_{scale + 1}"] = right(trace.scale_logits[:, scale], labels)
         for scale in range(len(self.crops)):
             scores[f"side_{scale + 2}"] = trace.boxes[:, scale, 2]
         scores["cross_entropy"] = -nd.log_softmax(trace.logits.astype("float32")).pick(labels)

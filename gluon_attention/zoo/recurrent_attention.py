@@ -33,7 +33,7 @@ from ..errors import UserError
 from ..ops.crop import aim, between_pixels, boxes, glimpse
 from ..ops.detach import detach
 from ..parameters import read_parameters
-from .base import AttentionNet
+from .base import AttentionNet, check_samples
 from .recurrent_parts import Core, GlimpseNetwork, Locator
 from .registry import register
 from .reinforce import Reinforce
@@ -177,8 +177,7 @@ class RecurrentAttention(AttentionNet):
 
     def predict(self, images: nd.NDArray, samples: int = 10) -> nd.NDArray:
         """Probabilities (N, classes), averaged over `samples` drawn episodes."""
-        if samples < 1:
-            raise UserError(f"samples must be a whole number above 0, not {samples}")
+        check_samples(samples)
         many = nd.tile(images, (samples, 1, 1, 1))
         probabilities = nd.softmax(self.sample(many)[0].logits)
         return probabilities.reshape((samples, -1, self.classes)).mean(axis=0)

@@ -8,7 +8,7 @@ import numpy as np
 from mxnet import gluon, nd
 
 from ..ops.detach import detach
-from ..training.task import Classification, Group, Losses, Task, Update
+from ..training.task import Group, Losses, Task, Update, right, smoothed
 
 PARTS = ("classify", "guess", "baseline", "reinforce")
 
@@ -89,7 +89,7 @@ class Reinforce(Task):
         discount: float = 0.7,
     ) -> None:
         self.net, self.samples = net, samples
-        self.answers = Classification(net, net.classes, smoothing)
+        self.smoothing = smoothing
         first = 0 if net.start == "learned" else 1
         first = net.glimpses if net.policy == "random" else first
         self.lesson = Lesson(net.glimpses, first, net.std, reward, weight, discount)
@@ -110,7 +110,8 @@ class Reinforce(Task):
     def loss(self, images: nd.NDArray, labels: nd.NDArray) -> Losses:
         trace, noise = self.net.sample(images)
         parts = (trace.logits, trace.step_logits, trace.means, trace.baselines)
-        return dict(zip(PARTS, self.lesson(*parts, noise, self.answers.targets(labels), labels)))
+        targets = smoothed(labels, self.net.classes, self.smoothing)
+        return dict(zip(PARTS, self.lesson(*parts, noise, targets, labels)))
 
     def rewards(self, trace: Any, labels: nd.NDArray) -> nd.NDArray:
         """What each location earned, (N, T)."""
@@ -130,11 +131,6 @@ class Reinforce(Task):
                 entropy(trace.locations), axis=0, size=len(images)
             ),
         }
-
-
-def right(answers: nd.NDArray, labels: nd.NDArray) -> nd.NDArray:
-    """1 where the largest of the answers (N, classes) is the label, else 0: (N,)."""
-    return answers.detach().argmax(axis=1) == labels.astype("float32")
 
 
 def entropy(locations: nd.NDArray) -> nd.NDArray:

@@ -14,7 +14,7 @@ from mxnet import autograd, gluon, init, nd
 from mxnet.gluon import nn
 
 from ..ops.join import join
-from ..training.task import Classification, Group, Losses, Task, Update, cross_entropy
+from ..training.task import Group, Losses, Task, Update, cross_entropy, right, smoothed
 from .base import AttentionNet
 
 
@@ -87,7 +87,7 @@ class EveryHead(Task):
     """Mean cross entropy of all heads."""
 
     def __init__(self, net: Resolutions, smoothing: float) -> None:
-        self.net, self.answers = net, Classification(net, net.classes, smoothing)
+        self.net, self.smoothing = net, smoothing
 
     def groups(self) -> List[Group]:
         return [Group("net", [self.net])]
@@ -96,15 +96,16 @@ class EveryHead(Task):
         return [Update("net", self.loss)]
 
     def loss(self, images: nd.NDArray, labels: nd.NDArray) -> Losses:
-        found, targets = self.net.sample(images).head_logits, self.answers.targets(labels)
+        found = self.net.sample(images).head_logits
+        targets = smoothed(labels, self.net.classes, self.smoothing)
         heads = range(found.shape[1])
         missed = [cross_entropy(found[:, head], targets) for head in heads]
         return {"classify": nd.add_n(*missed) / len(missed)}
 
     def scores(self, images: nd.NDArray, labels: nd.NDArray) -> Losses:
-        trace, labels = self.net.trace(images), labels.astype("float32")
-        scores = {"accuracy": trace.logits.argmax(axis=1) == labels}
+        trace = self.net.trace(images)
+        scores = {"accuracy": right(trace.logits, labels)}
         for head, chosen in enumerate(self.net.body.sets):
             name = "accuracy_" + "".join(str(index + 1) for index in chosen)
-            scores[name] = trace.head_logits[:, head].argmax(axis=1) == labels
+            scores[name] = right(trace.head_logits[:, head], labels)
         return scores

@@ -7,7 +7,7 @@ from typing import Any, List
 from mxnet import nd
 
 from ..errors import UserError
-from ..training.task import Classification, Group, Losses, Task, Update, cross_entropy
+from ..training.task import Group, Losses, Task, Update, cross_entropy, right, smoothed
 
 REWARDS = ("likely", "right")
 
@@ -30,7 +30,7 @@ class StepClassification(Task):
         if reward not in REWARDS:
             raise UserError(f"reward must be one of {', '.join(REWARDS)}, not {reward!r}")
         self.net, self.reward, self.weight = net, reward, weight
-        self.answers = Classification(net, net.classes, smoothing)
+        self.smoothing = smoothing
 
     @classmethod
     def of(cls, net: Any, config: Any) -> StepClassification:
@@ -46,7 +46,7 @@ class StepClassification(Task):
 
     def loss(self, images: nd.NDArray, labels: nd.NDArray) -> Losses:
         trace, noise = self.net.sample(images)
-        targets = self.answers.targets(labels)
+        targets = smoothed(labels, self.net.classes, self.smoothing)
         steps = range(trace.step_logits.shape[1])
         missed = [cross_entropy(trace.step_logits[:, step], targets) for step in steps]
         losses = {"classify": nd.add_n(*missed) / len(missed)}
@@ -65,16 +65,15 @@ class StepClassification(Task):
         if self.reward == "likely":
             known = nd.softmax(trace.step_logits.detach())
             return nd.pick(known, nd.tile(labels.expand_dims(1), (1, steps)))
-        right = trace.logits.detach().argmax(axis=1) == labels.astype("float32")
-        return nd.broadcast_axis(right.expand_dims(1), axis=1, size=steps)
+        earned = right(trace.logits, labels).expand_dims(1)
+        return nd.broadcast_axis(earned, axis=1, size=steps)
 
     def scores(self, images: nd.NDArray, labels: nd.NDArray) -> Losses:
         random = self.net.mind.policy == "random"
         trace = self.net.sample(images)[0] if random else self.net.trace(images)
-        labels, steps = labels.astype("float32"), trace.step_logits.shape[1]
-        scores = {"accuracy": trace.logits.argmax(axis=1) == labels}
-        for step in range(steps):
-            found = trace.step_logits[:, step].argmax(axis=1)
-            scores[f"accuracy_{step + 1}"] = found == labels
+        labels = labels.astype("float32")
+        scores = {"accuracy": right(trace.logits, labels)}
+        for step in range(trace.step_logits.shape[1]):
+            scores[f"accuracy_{step + 1}"] = right(trace.step_logits[:, step], labels)
         scores["cross_entropy"] = -nd.log_softmax(trace.logits).pick(labels)
         return scores
