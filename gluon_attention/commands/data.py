@@ -7,11 +7,16 @@ import inspect
 import os
 from typing import Any, Dict, NamedTuple, Sequence
 
+import numpy as np
+
 from .. import datasets
-from ..datasets.batches import DATASETS
+from ..datasets.batches import DATASETS, Batches, Splits
 from ..datasets.mnist import TASKS
-from ..deploy.models import Model
+from ..datasets.view import centre_view
+from ..deploy.models import Model, takes
 from ..errors import UserError
+
+Norm = Sequence[Sequence[float]]  # mean and std of pixel / 255, of each channel
 
 
 class Split(NamedTuple):
@@ -32,7 +37,7 @@ def add_data(parser: argparse.ArgumentParser) -> None:
 
 
 def load(model: Model, flags: argparse.Namespace, batch_size: int, part: str) -> Split:
-    """The part, `test` or `validation`, of the data set."""
+    """The part, `test` or `validation`, of the data set, normalised as the network wants it."""
     source = model.source or {}
     name, options = source.get("name"), dict(source.get("options") or {})
     if flags.dataset:
@@ -46,23 +51,76 @@ def load(model: Model, flags: argparse.Namespace, batch_size: int, part: str) ->
         options["seed"] = flags.seed
     accepted = inspect.signature(DATASETS[name]).parameters
     root = flags.data_dir or model.settings.get("data_dir")
+    if "size" in accepted:
+        _size(model, options, getattr(flags, "size", None), "root" in accepted)
     if "root" in accepted:
-        if "size" in accepted:
-            options.setdefault("size", model.view.size)
         if not root:
             raise UserError("add --data-dir, the folder of the data set; data/README.md has more")
         if not os.path.isdir(root):
             raise UserError(f"--data-dir {root} is no folder; data/README.md says what it holds")
         options["root"] = root
+    splits = _splits(name, options, part)
+    _check(model, name, splits, getattr(flags, "size", None))
+    batches = getattr(splits, part)
+    batches.batch_size = batch_size
+    norms = ((splits.mean, splits.std), (model.view.mean, model.view.std))
+    return Split(renormalised(batches, *norms), splits.classes, splits.source)
+
+
+def renormalised(batches: Batches, made: Norm, wanted: Norm) -> Batches:
+    """The same batches, made with one normalisation, with another; untouched where both agree."""
+    made, wanted = np.asarray(made, np.float64), np.asarray(wanted, np.float64)  # (2, C)
+    if np.array_equal(made, wanted):
+        return batches
+    scale = (made[1] / wanted[1]).astype(np.float32).reshape(-1, 1, 1)
+    shift = ((made[0] - wanted[0]) / wanted[1]).astype(np.float32).reshape(-1, 1, 1)
+    load = batches.load  # whatever uses the images gets them from here
+    batches.load = lambda rows, rng: load(rows, rng) * scale + shift
+    return batches
+
+
+def _size(model: Model, options: Dict[str, Any], asked: Any, usual: bool) -> None:
+    """Let pictures be as large as the network wants them."""
+    if asked:
+        options["size"] = asked
+        if options.get("short"):
+            options["short"] = model.view.short
+    elif usual:
+        options.setdefault("size", model.view.size)
+
+
+def _splits(name: str, options: Dict[str, Any], part: str) -> Splits:
+    """The data set in batches of one, as the training images need not fill a larger one."""
+    root = options.get("root")
     if name == "imagenet" and part == "test" and not _trains(root):
-        return Split(*datasets.imagenet_val(root, batch_size, size=options["size"]), {"name": name})
-    splits = DATASETS[name](batch_size=batch_size, **options)
+        size = options["size"]
+        batches, classes = datasets.imagenet_val(root, 1, size=size)
+        view = centre_view(size)
+        return Splits(None, None, batches, classes, view.mean, view.std, view, {"name": name})
+    return DATASETS[name](batch_size=1, **options)
+
+
+def _check(model: Model, name: str, splits: Splits, size: Any) -> None:
+    """Refuse a data set that the network cannot be measured on."""
+    other = "choose another --dataset"
     if len(splits.classes) != model.net.classes:
         raise UserError(
             f"the network tells {model.net.classes} classes apart and {name} has "
-            f"{len(splits.classes)}; choose another --dataset"
+            f"{len(splits.classes)}; {other}"
         )
-    return Split(getattr(splits, part), splits.classes, splits.source)
+    channels, side = len(splits.mean), splits.view.size
+    if channels != len(model.view.mean):
+        kinds = {1: "grey", 3: "coloured"}
+        raise UserError(
+            f"the network takes {kinds[len(model.view.mean)]} images and those of {name} are "
+            f"{kinds[channels]}; {other}"
+        )
+    if size not in (None, side):
+        raise UserError(f"images of {name} have {side} pixels a side: leave out --size")
+    if not takes(model.net, (channels, side, side)):
+        raise UserError(
+            f"the network takes no images of {side} pixels a side, as those of {name} are; {other}"
+        )
 
 
 def _trains(root: str) -> bool:

@@ -14,7 +14,9 @@ from ..training.config import Config
 from ..training.evaluation import measure
 from ..training.prepare import lower_precision, prepare
 from .data import add_data, load
-from .model import add_verb, opened
+from .model import SAMPLES, add_verb, drawing, opened
+
+LIMITS = (("batch_size", 1, 10**6), ("samples", 1, SAMPLES), ("seed", 0, 2**31 - 1))
 
 
 def add_parser(verbs: Any) -> None:
@@ -34,12 +36,14 @@ def add_parser(verbs: Any) -> None:
 
 
 def run(flags: argparse.Namespace) -> None:
-    for flag, low in (("batch_size", 1), ("samples", 1), ("seed", 0)):
+    for flag, low, high in LIMITS:
         value = getattr(flags, flag)
-        if value is not None and value < low:
+        if value is not None and not low <= value <= high:
             name = flag.replace("_", "-")
-            raise UserError(f"--{name} must be a whole number from {low} up, not {value}")
+            raise UserError(f"--{name} must be a whole number from {low} to {high}, not {value}")
     model, devices = opened(flags), runtime.devices(flags.num_gpus)
+    if flags.samples is not None:
+        drawing(model.net)
     config = settings(model, flags)
     if config.dtype != "float32":
         lower_precision(config.dtype, devices)

@@ -11,11 +11,13 @@ from typing import Any, Callable, Iterator, List, Sequence, Tuple
 import numpy as np
 
 from .. import runtime
-from ..datasets.image_folder import SUFFIXES, decode
+from ..datasets.image_folder import SUFFIXES
+from ..datasets.pictures import SIDE, decode
 from ..deploy.models import Model, Told, open_model
 from ..errors import UserError
 from ..training.config import read_options
 
+SAMPLES = 1000  # episodes averaged at most
 Picture = Tuple[str, np.ndarray]  # where it lies, (H, W, 3) uint8
 
 
@@ -52,12 +54,19 @@ def add_verb(
 
 def opened(flags: argparse.Namespace, untrained: bool = False) -> Model:
     """The model that the flags of `add_verb` name."""
-    if flags.size is not None and flags.size < 1:
-        raise UserError(f"--size must be a whole number above 0, not {flags.size}")
+    if flags.size is not None and not 1 <= flags.size <= SIDE:
+        raise UserError(f"--size must be a whole number from 1 to {SIDE}, not {flags.size}")
     names = _lines(flags.class_names) if flags.class_names else None
     options = None if flags.options is None else read_options(flags.options)
     told = Told(flags.name, flags.classes, options, names, flags.size, flags.mean, flags.std)
     return open_model(flags.model, told, runtime.devices(flags.num_gpus)[0], untrained)
+
+
+def drawing(net: Any) -> Any:
+    """The net, if it is one that episodes can be drawn from."""
+    if not hasattr(net, "predict"):
+        raise UserError("--samples is for networks that draw where they look; leave it out")
+    return net
 
 
 def pictures(words: Sequence[str]) -> Iterator[Picture]:

@@ -10,7 +10,7 @@ import numpy as np
 from mxnet import nd
 
 from ..errors import UserError
-from .model import add_verb, batches, opened, pictures
+from .model import SAMPLES, add_verb, batches, drawing, opened, pictures
 
 BATCH = 16
 
@@ -36,6 +36,10 @@ def add_parser(verbs: Any) -> None:
 def run(flags: argparse.Namespace) -> None:
     if flags.top < 1:
         raise UserError(f"--top must be a whole number above 0, not {flags.top}")
+    if not 0 <= flags.samples <= SAMPLES:
+        raise UserError(
+            f"--samples must be a whole number from 0 to {SAMPLES}, not {flags.samples}"
+        )
     model = opened(flags)
     model.net.hybridize()
     for batch in batches(pictures(flags.images), BATCH):
@@ -52,9 +56,7 @@ def probabilities(net: Any, images: nd.NDArray, samples: int = 0) -> nd.NDArray:
     """Of each class, (N, classes); of drawn episodes if there are to be samples."""
     if not samples:
         return nd.softmax(net(images))
-    if not hasattr(net, "predict"):
-        raise UserError("--samples is for networks that draw where they look; leave it out")
-    return net.predict(images, samples)
+    return drawing(net).predict(images, samples)
 
 
 def show(path: str, answers: Any, as_json: bool) -> None:

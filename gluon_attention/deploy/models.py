@@ -154,14 +154,21 @@ def _model(
         names = [str(number) for number in range(net.classes)]
     view, source = _view(name, told, data), data.get("source")
     model = Model(net, name, list(names), view, source, settings)
-    try:
-        net(mx.sym.var("images")).infer_shape_partial(images=(1, *model.shape))
-    except MXNetError:
+    if not takes(net, model.shape):
         raise UserError(
             f"{name} as it is built here takes no images of shape {model.shape}: "
             "say --size, --mean and --std of those that it was trained on"
-        ) from None
+        )
     return model
+
+
+def takes(net: AttentionNet, shape: Tuple[int, int, int]) -> bool:
+    """Whether the shapes of a net's weights go with images (C, H, W)."""
+    try:
+        net(mx.sym.var("images")).infer_shape_partial(images=(1, *shape))
+    except MXNetError:
+        return False
+    return True
 
 
 def _view(name: str, told: Told, data: Dict[str, Any]) -> View:

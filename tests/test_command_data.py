@@ -1,0 +1,102 @@
+"""The data set that `evaluate` and `export --int8` work on: normalised and checked for the net."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from gluon_attention import get_model
+from gluon_attention.commands.data import load
+from gluon_attention.datasets import cifar10, detail
+from gluon_attention.deploy.models import open_model
+
+import mxnet as mx
+import numpy as np
+import pytest
+from PIL import Image
+
+SAMPLE = Path(__file__).parents[1] / "data" / "sample"
+SLIM = "cifar_residual_attention56_slim"
+MEAN, STD = (0.4914, 0.4824, 0.4467), (0.2471, 0.2435, 0.2616)
+
+
+def saved(file: Path, name: str, **data: Any) -> Path:
+    """Random weights of a network, and a .json of what is known of its data."""
+    net = get_model(name, **data.pop("options", {}))
+    net.initialize(net.initializer)
+    net(mx.nd.zeros((1, 3, 32, 32)))
+    net.save_parameters(str(file))
+    file.with_suffix(".json").write_text(json.dumps(dict(network=net.recipe, data=data)))
+    return file
+
+
+def test_images_are_normalised_as_the_network_wants_them(shell: Any, tmp_path: Path) -> None:
+    """Half the weights of the first convolution, and half of std: the same network."""
+    net = get_model(SLIM, pretrained=True)
+    first = net.collect_params(".*conv.*weight")
+    weight = next(p for p in first.values() if p.shape[1] == 3)
+    weight.set_data(weight.data() / 2)
+    net.save_parameters(str(tmp_path / "half.params"))
+    data = dict(mean=MEAN, std=[value / 2 for value in STD], source=dict(name="cifar10"))
+    about = json.dumps(dict(network=net.recipe, data=data))
+    (tmp_path / "half.json").write_text(about)
+    words = ("--data-dir", SAMPLE / "cifar10", "--num-gpus", 0, "--split", "validation", "--json")
+    whole, half = (
+        json.loads(shell("evaluate", model, *words)[1][-1])["test"]
+        for model in (SLIM, tmp_path / "half.params")
+    )
+    assert half == pytest.approx(whole, rel=1e-3) and whole["accuracy"] > 0.8
+
+
+def test_what_agrees_is_not_touched() -> None:
+    flags = Namespace(dataset=None, data_dir=str(SAMPLE / "cifar10"), seed=None, size=None)
+    found = load(open_model(SLIM), flags, 7, "test").batches
+    plain = cifar10(SAMPLE / "cifar10", 7).test
+    assert len(found) == len(plain)
+    np.testing.assert_array_equal(next(found.epoch(0))[0], next(plain.epoch(0))[0])
+
+
+def test_regions_stay_with_what_is_normalised_anew(tmp_path: Path) -> None:
+    options = dict(backbone="tiny", crops=(16, 16), shrink=2)
+    made = dict(size=64, coarse=32, train=1, validation=6, test=4)  # training fills no batch
+    file = saved(
+        tmp_path / "x.params",
+        "racnn_mobilenet_v2",
+        options=dict(options, classes=16),
+        source=dict(name="detail", options=made),
+        mean=(0.0,) * 3,
+        std=(1.0,) * 3,
+    )
+    flags = Namespace(dataset=None, data_dir=None, seed=None, size=None)
+    found = load(open_model(str(file)), flags, 4, "validation").batches
+    plain = detail(1, **made).validation
+    images, wanted = (next(b.epoch(0))[0][0] for b in (found, plain))
+    np.testing.assert_allclose(images, wanted * 0.25 + 0.5, atol=1e-6)
+    assert len(found.regions()) == found.samples == 6
+
+
+MISTAKES = [
+    ("ram_28 --dataset cifar10 --data-dir {cifar10}", "takes grey images and those of cifar10 are"),
+    (SLIM + " --dataset mnist-28 --data-dir {mnist}", "takes coloured images and those of mnist"),
+    (SLIM + " --data-dir {cifar10} --size 40", "have 32 pixels a side: leave out --size"),
+    (SLIM + " --data-dir {cifar10} --size 100000", "--size must be a whole number from 1 to"),
+    (SLIM + " --data-dir {cifar10} --samples 3", "networks that draw where they look"),
+    ("ram_28 --data-dir {mnist} --samples 10000000", "--samples must be a whole number from 1"),
+    ("ram_28 --data-dir {mnist} --seed 9999999999", "--seed must be a whole number from 0"),
+    ("{birds} --dataset imagenet --data-dir {val} --size 64", "16 classes apart and imagenet has"),
+]
+
+
+@pytest.mark.parametrize(("words", "sentence"), MISTAKES, ids=[words for words, _ in MISTAKES])
+def test_mistakes(shell: Any, tmp_path: Path, words: str, sentence: str) -> None:
+    known = dict(cifar10=SAMPLE / "cifar10", mnist=SAMPLE / "mnist", val=tmp_path / "val")
+    if "{birds}" in words:
+        small = dict(backbone="tiny", crops=(16, 16), shrink=2, classes=16)
+        known["birds"] = saved(tmp_path / "x.params", "racnn_mobilenet_v2", options=small)
+    for name in ("cat", "dog"):
+        (tmp_path / "val" / "val" / name).mkdir(parents=True)
+        Image.new("RGB", (64, 64)).save(tmp_path / "val" / "val" / name / "a.png")
+    status, out, err = shell("evaluate", *(word.format(**known) for word in words.split()))
+    assert status == 2 and not out and len(err) == 1 and sentence in err[0]
