@@ -5,15 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections import Counter
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Sequence
 
 import numpy as np
 
 from .. import explain
 from ..deploy.models import Model
 from ..errors import UserError
-from .model import Picture, add_verb, opened, pictures
+from .model import Picture, add_verb, named, opened, read
 
 
 def add_parser(verbs: Any) -> None:
@@ -40,26 +39,63 @@ def add_parser(verbs: Any) -> None:
 
 def run(flags: argparse.Namespace) -> None:
     ending = os.path.splitext(flags.output)[1].lower()
+    if os.path.isdir(flags.output):
+        ending = ""  # whatever it is called
     if ending not in ("", ".png", ".gif"):
         raise UserError(f"-o {flags.output} must end in .png or .gif, or be a folder")
     if os.path.isfile(flags.output) and not ending:
         raise UserError(f"-o {flags.output} is a file; give a folder, or a name in .png or .gif")
+    if flags.gif and ending == ".png":
+        raise UserError(f"--gif makes no .png: leave it out, or let -o {flags.output} end in .gif")
     model = opened(flags)
-    if not set(explain.PAINTERS) & set(model.net.Trace._fields):
+    shown = [kind for kind in explain.PAINTERS if kind in model.net.Trace._fields]
+    if not shown:
         raise UserError(f"{model.name} shows nothing of what it attends to")
+    if flags.channel is not None and "masks" not in shown:
+        raise UserError(f"--channel is for networks with masks, and {model.name} has none")
+    names = list(named(flags.images))
     if ending:
-        everything = list(pictures(flags.images))
-        made = draw(model, everything, flags.output, ending == ".gif", flags.channel)
+        targets, moving = [flags.output], ending == ".gif"
+        spare(targets, names, shown)
+        everything = [(name, read(name)) for name in names]
+        made = draw(model, everything, flags.output, moving, flags.channel)
     else:
-        made, taken = [], Counter()
-        for item in pictures(flags.images):
-            stem = os.path.splitext(os.path.basename(item[0]))[0] if item[0] != "-" else "stdin"
-            taken[stem] += 1
-            stem += f"-{taken[stem]}" if taken[stem] > 1 else ""
-            path = os.path.join(flags.output, stem + (".gif" if flags.gif else ".png"))
-            made += draw(model, [item], path, flags.gif, flags.channel)
+        targets = [os.path.join(flags.output, stem) for stem in stems(names)]
+        targets = [target + (".gif" if flags.gif else ".png") for target in targets]
+        spare(targets, names, shown)
+        made = []
+        for name, target in zip(names, targets):
+            made += draw(model, [(name, read(name))], target, flags.gif, flags.channel)
     for record in made:
         print(json.dumps(record) if flags.json else record["file"])
+
+
+def stems(names: Sequence[str]) -> List[str]:
+    """Names of files without their endings, no two of them equal."""
+    found: Dict[str, None] = {}
+    for name in names:
+        first = os.path.splitext(os.path.basename(name))[0] if name != "-" else "stdin"
+        stem, number = first, 1
+        while stem in found:
+            number += 1
+            stem = f"{first}-{number}"
+        found[stem] = None
+    return list(found)
+
+
+def spare(targets: Sequence[str], names: Sequence[str], kinds: Sequence[str]) -> None:
+    """Refuse to write over a picture that is to be read."""
+    inputs = {os.path.realpath(name) for name in names}
+    for target in targets:
+        for file in [target, *(of_kind(target, kind) for kind in kinds)]:
+            if os.path.realpath(file) in inputs:
+                raise UserError(f"{file} is a picture to be read; choose another -o")
+
+
+def of_kind(path: str, kind: str) -> str:
+    """The file of one of several kinds of attention."""
+    stem, ending = os.path.splitext(path)
+    return f"{stem}-{kind}{ending}"
 
 
 def draw(
@@ -69,9 +105,9 @@ def draw(
     raw = np.stack([model.view.pixels(picture) for _, picture in items])
     painter = explain.animations if moving else explain.pictures
     found = painter(model.net, raw, model.view.mean, model.view.std, channel, model.classes)
-    made, (stem, ending) = [], os.path.splitext(path)
+    made = []
     for kind, drawn in found.items():
-        file = path if len(found) == 1 else f"{stem}-{kind}{ending}"
+        file = path if len(found) == 1 else of_kind(path, kind)
         (explain.save_gif if moving else explain.save_png)(file, drawn)
         made.append({"file": file, "shows": kind, "images": [name for name, _ in items]})
     return made

@@ -71,6 +71,11 @@ def drawing(net: Any) -> Any:
 
 def pictures(words: Sequence[str]) -> Iterator[Picture]:
     """Pictures of files and folders; `-` is one picture, or a list of paths, on standard input."""
+    return ((name, read(name)) for name in named(words))
+
+
+def named(words: Sequence[str]) -> Iterator[str]:
+    """Where those pictures lie; `-` is the one that is piped."""
     for word in words:
         if word == "-":
             yield from _piped()
@@ -78,9 +83,9 @@ def pictures(words: Sequence[str]) -> Iterator[Picture]:
             found = sorted(p for p in Path(word).rglob("*") if p.suffix.lower() in SUFFIXES)
             if not found:
                 raise UserError(f"{word} has no pictures: files that end in {', '.join(SUFFIXES)}")
-            yield from ((str(path), _read(str(path))) for path in found)
+            yield from map(str, found)
         else:
-            yield word, _read(word)
+            yield word
 
 
 def batches(items: Iterator[Picture], size: int) -> Iterator[List[Picture]]:
@@ -95,24 +100,38 @@ def batches(items: Iterator[Picture], size: int) -> Iterator[List[Picture]]:
         yield batch
 
 
-def _piped() -> Iterator[Picture]:
-    head = sys.stdin.buffer.peek(16)[:16]
-    if head.startswith((b"\xff\xd8", b"\x89PNG", b"BM", b"RIFF")):
-        yield "-", decode(sys.stdin.buffer.read(), "standard input", upright=True)
+def _piped() -> Iterator[str]:
+    if _is_picture(sys.stdin.buffer.peek(16)[:16]):
+        yield "-"
         return
     empty = True
-    try:
-        for line in sys.stdin:
-            if line.strip():
-                empty = False
-                yield line.strip(), _read(line.strip())
-    except UnicodeDecodeError:
-        raise UserError("standard input is neither a picture nor a list of paths") from None
+    for line in map(bytes.strip, sys.stdin.buffer):
+        try:
+            path = line.decode()
+        except UnicodeDecodeError:
+            path = "\0"
+        if "\0" in path:
+            raise UserError("standard input is neither a picture nor a list of paths")
+        if path:
+            empty = False
+            yield path
     if empty:
         raise UserError("standard input is empty; pipe a picture into it, or paths, one a line")
 
 
-def _read(path: str) -> np.ndarray:
+def _is_picture(head: bytes) -> bool:
+    """Whether bytes begin a picture: a path can begin as some do, BMW.png as a BMP."""
+    return (
+        head.startswith((b"\xff\xd8", b"\x89PNG"))
+        or (head.startswith(b"BM") and head[6:10] == bytes(4))
+        or (head.startswith(b"RIFF") and head[8:12] == b"WEBP")
+    )
+
+
+def read(path: str) -> np.ndarray:
+    """The pixels of a picture, turned as it says."""
+    if path == "-":
+        return decode(sys.stdin.buffer.read(), "standard input", upright=True)
     try:
         with open(path, "rb") as file:
             content = file.read()
