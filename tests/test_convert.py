@@ -213,6 +213,21 @@ def test_convert_writes_what_a_network_is_made_from(
     assert told["tensors"] == 20 and told["unused"] == [] and told["parameters"] == 18
 
 
+def test_what_gluoncv_trained_keeps_its_normalisation(tmp_path: Path, capsys: Any) -> None:
+    import gluoncv
+
+    source, target = tmp_path / "theirs.params", tmp_path / "ours.params"
+    theirs = gluoncv.model_zoo.get_model("cifar_residualattentionnet56")
+    theirs.initialize()
+    theirs(nd.zeros((1, 3, 32, 32)))
+    theirs.save_parameters(str(source))
+    for name in ("cifar_residual_attention56", "cifar_residualattentionnet56"):
+        assert call(capsys, "convert", source, name, "-o", target)[0] == 0
+        data = json.loads(target.with_suffix(".json").read_text())["data"]
+        assert data == dict(mean=[0.4914, 0.4822, 0.4465], std=[0.2023, 0.1994, 0.2010])
+        source, target = target, tmp_path / "again.params"  # the name alone tells, too
+
+
 def spoiled(kind: str, torch_files: Any) -> State:
     """A checkpoint of RAM, or what is in its place."""
     state = ram_state()
@@ -232,6 +247,7 @@ def spoiled(kind: str, torch_files: Any) -> State:
     [
         ("absent", "is not a file"),
         ("itself", "choose another to write"),
+        ("json", "must not end in .json"),
         ("other", "and cifar_residual_attention92 is no such network"),
         ("text", "holds no named parameters"),
         ("image", "holds no named parameters"),
@@ -256,7 +272,7 @@ def test_mistakes_are_one_line_and_status_2(
     if kind == "absent":
         os.remove(source)
     name = "cifar_residual_attention92" if kind == "other" else "ram_28"
-    target = source if kind == "itself" else tmp_path / "y"
+    target = source if kind == "itself" else tmp_path / ("y.json" if kind == "json" else "y")
     more = ["--compare", "a:b"] if kind == "python" else []
     status, out, err = call(capsys, "convert", source, name, "-o", target, *more)
     assert status == 2 and out == [] and len(err) == 1 and sentence in err[0]

@@ -7,21 +7,24 @@ import os
 import subprocess
 import sys
 import tempfile
-from typing import Any, Dict, NamedTuple, Optional
+from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 from mxnet import nd
 
+from ..datasets.view import IMAGENET_MEAN, IMAGENET_STD
 from ..errors import UserError
 from ..files import write_text
 from ..parameters import write_parameters
 from ..zoo.base import AttentionNet
-from ..zoo.registry import entry, get_model, options_of
+from ..zoo.registry import Entry, entry, get_model, options_of
 from .layouts import layout_of
 from .tensors import Tensor
 from .weights import Filled, fill, read
 
 INTERPRETER = "GLUON_ATTENTION_TORCH"  # names a Python that has PyTorch, if this one has none
+
+Norm = Tuple[Sequence[float], Sequence[float]]  # mean and std of pixel / 255, of each channel
 
 
 class Converted(NamedTuple):
@@ -48,8 +51,11 @@ def convert(
         classes: length of the logits, if the file does not tell.
         options: of the network, better known than what the file tells.
     """
-    if os.path.abspath(source) == os.path.abspath(target):
+    beside = os.path.splitext(target)[0] + ".json"
+    if os.path.realpath(source) in (os.path.realpath(target), os.path.realpath(beside)):
         raise UserError(f"{target} is the file that is read; choose another to write")
+    if target.lower().endswith(".json"):
+        raise UserError(f"{target} must not end in .json, where its network is said: use .params")
     arrays, known = read(source), entry(name)
     layout = layout_of(arrays)
     try:
@@ -66,9 +72,10 @@ def convert(
     filled = fill(net, source)
     write_parameters(target, net.save_parameters)
     about: Dict[str, Any] = {"network": {"name": known.name, "classes": count, "options": call}}
-    if layout:
-        about["data"] = dict(zip(("mean", "std"), layout.norm))
-    write_text(os.path.splitext(target)[0] + ".json", json.dumps(about, indent=2) + "\n")
+    if layout or known.alias or filled.origin == "GluonCV":
+        norm = layout.norm if layout else _gluoncv_norm(known)
+        about["data"] = dict(zip(("mean", "std"), norm))
+    write_text(beside, json.dumps(about, indent=2) + "\n")
     return Converted(net, {"name": known.name, "classes": count, **call}, filled)
 
 
@@ -76,6 +83,13 @@ def _gluoncv(arrays: Dict[str, Any]) -> Dict[str, Any]:
     if any(name.startswith("attention_module") for name in arrays) and "fc.weight" in arrays:
         return {"classes": arrays["fc.weight"].shape[0], "mask_fusion": "gluoncv"}
     return {}
+
+
+def _gluoncv_norm(known: Entry) -> Norm:
+    """Mean and std that GluonCV trained with: its scripts for CIFAR-10 have a std of their own."""
+    if known.name.startswith("cifar"):
+        return (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
+    return IMAGENET_MEAN, IMAGENET_STD
 
 
 def difference(made: Converted, source: str, module: str) -> Dict[str, float]:
