@@ -45,6 +45,10 @@ def test_a_name_without_weights_has_random_ones_if_asked() -> None:
     with pytest.raises(UserError, match=f"{BARE} comes without trained weights .*ram_28"):
         open_model(BARE)
     assert open_model(BARE, untrained=True).view == CIFAR
+    images = mx.nd.random.uniform(shape=(2, 1, 28, 28))
+    random, trained = open_model("ram_28", untrained=True), open_model("ram_28")
+    assert random.source == trained.source
+    assert abs(random.net(images) - trained.net(images)).max().asscalar() > 0.1
 
 
 def test_a_file_that_says_what_it_is(weights: str) -> None:
@@ -56,6 +60,11 @@ def test_a_file_that_says_what_it_is(weights: str) -> None:
     assert model.net.recipe["options"] == TINY and model.source == {"name": "detail"}
     larger = open_model(weights, Told(size=128, std=(0.1,) * 3))
     assert larger.view == View(128, 128, mean=(0.5,) * 3, std=(0.1,) * 3)
+
+
+def test_random_weights_are_not_for_what_has_others(weights: str) -> None:
+    with pytest.raises(UserError, match="--untrained is for a name"):
+        open_model(weights, untrained=True)
 
 
 @pytest.mark.parametrize("end", ["-symbol.json", "-0000.params", ".onnx"])
@@ -106,6 +115,28 @@ def test_inputs_that_do_not_fit() -> None:
         open_model("ram_28", Told(mean=(0, 0)))
     with pytest.raises(UserError, match="--name is for a file"):
         open_model("ram_28", Told(name=SLIM))
+
+
+@pytest.mark.parametrize(
+    ("said", "sentence"),
+    [
+        (dict(std=(0.0, 1.0, 1.0)), "std must be numbers above 0"),
+        (dict(std=(-1.0,)), "std must be|one number or three"),
+        (dict(mean=(float("nan"),) * 3), "one number or three"),
+        (dict(std=(float("inf"),) * 3), "one number or three"),
+        (dict(mean=[0.5, "a", 0.5]), "one number or three"),
+        (dict(mean=0.5), "one number or three"),
+    ],
+)
+def test_normalisations_that_nothing_can_be_computed_with(
+    weights: str, said: Any, sentence: str
+) -> None:
+    beside(weights, **said)  # json reads and writes nan and inf
+    with pytest.raises(UserError, match=sentence):
+        open_model(weights)
+    beside(weights)
+    with pytest.raises(UserError, match=sentence):
+        open_model(weights, Told(**said))
 
 
 def test_folders_and_files_of_other_things(tmp_path: Path, weights: str) -> None:

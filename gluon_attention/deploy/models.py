@@ -23,6 +23,7 @@ from ..zoo.pretrained import all_weights
 from ..zoo.registry import entry, get_model, list_models
 from .weights import load_weights
 
+TINY = 1e-6  # smallest std; less makes numbers that float32 does not have
 CONFIG, BEST = "config.json", "best.params"
 GRAPH = re.compile(r"(-symbol\.json|-\d{4}\.params|\.onnx)$")  # what `export` writes
 
@@ -71,9 +72,11 @@ def open_model(
         word: folder of a run, file of parameters, or name of a network that has weights.
         told: what is known better than what stands beside the file.
         ctx: device of the weights.
-        untrained: random weights for a name that has none.
+        untrained: random weights for a name, whether it has others or not.
     """
     ctx = ctx or mx.cpu()
+    if untrained and os.path.exists(word):
+        raise UserError(f"--untrained is for a name, and {word} has weights; leave it out")
     if os.path.isdir(word):
         return _from_file(os.path.join(word, BEST), told, ctx, run=word)
     if os.path.isfile(word):
@@ -94,11 +97,11 @@ def open_model(
     net = get_model(
         network["name"],
         network["classes"],
-        pretrained=weights is not None,
+        pretrained=not untrained,
         ctx=ctx,
         **network["options"],
     )
-    if weights is None:
+    if untrained:
         net.initialize(net.initializer, ctx=ctx)
     data = {k: v for k, v in (weights or {}).items() if k in ("source", "view")}
     return _model(net, known.name, told, dict(data, classes=(weights or {}).get("names")), {})
@@ -174,12 +177,22 @@ def takes(net: AttentionNet, shape: Tuple[int, int, int]) -> bool:
 def _view(name: str, told: Told, data: Dict[str, Any]) -> View:
     view = View(**_tuples(data["view"])) if data.get("view") else usual_view(entry(name).shape)
     mean, std = told.mean or data.get("mean") or view.mean, told.std or data.get("std") or view.std
-    if len(mean) != len(std) or len(mean) not in (1, 3):
-        raise UserError(f"mean and std are one number or three each, not {mean} and {std}")
+    if not (_are_numbers(mean) and _are_numbers(std) and len(mean) == len(std)):
+        raise UserError(
+            f"mean and std are one number or three each, and finite, not {mean} and {std}"
+        )
+    if min(std) < TINY:
+        raise UserError(f"std must be numbers above 0, from {TINY:g} up, not {std}")
     view = replace(view, mean=tuple(mean), std=tuple(std))
     if told.size:
         view = replace(view, size=told.size, short=round(view.short / view.size * told.size))
     return view
+
+
+def _are_numbers(values: Any) -> bool:
+    """Whether these are one or three numbers that images can be computed with."""
+    fine = isinstance(values, (tuple, list)) and len(values) in (1, 3)
+    return fine and all(isinstance(v, (int, float)) and abs(v) <= 1 / TINY for v in values)
 
 
 def _tuples(options: Dict[str, Any]) -> Dict[str, Any]:
