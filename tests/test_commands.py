@@ -184,6 +184,10 @@ MISTAKES = [
     ("list zoo_*", "no name fits 'zoo_*'"),
     ("predict ram_28 {digit} --top 0", "--top must be"),
     ("predict ram_28 {digit} --size 0", "--size must be"),
+    ("predict ram_28 {digit} --size 100000", "--size must be a whole number from 1 to 16384"),
+    ("predict ram_28 {digit} --std 0", "std must be numbers above 0"),
+    ("predict ram_28 {digit} --mean nan", "mean and std are one number or three each, and finite"),
+    ("predict ram_28 {digit} --samples 10000000", "--samples must be a whole number from 0"),
     ("predict ram_28 {digit} --mean a", "'a' is not numbers"),
     ("predict ram_28 {digit} --class-names {digit}", "is no text file of names"),
     ("predict {masks} {digit} --samples 2", "networks that draw where they look"),
@@ -208,6 +212,12 @@ MISTAKES = [
     ("export ram_28 -o {text}/x", "cannot write"),
     ("export ram_28 -o {folder}/x --int8 --trace", "--int8 has logits only"),
     ("export ram_28 -o {folder}/x --int8", "add --data-dir"),
+    ("export ram_28 -o {folder}/x --calibrate {digit}", "--calibrate has no use here"),
+    ("export ram_28 -o {folder}/x --images 3", "--images has no use here, as it is for --int8"),
+    ("export ram_28 -o {folder}/x --dataset cifar10 --onnx", "--dataset has no use here"),
+    ("export ram_28 -o {folder}/x --int8 --calibrate {digit} --seed 1", "has its own pictures"),
+    ("export ram_28 -o {folder}/x --int8 --images 0", "--images must be a whole number from 1"),
+    ("export {masks} -o {folder}/x --untrained", "--untrained is for a name"),
 ]
 
 

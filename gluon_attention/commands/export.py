@@ -19,6 +19,11 @@ from ..files import write_text
 from .data import add_data, load
 from .model import add_verb, opened, pictures
 
+IMAGES = 64  # that calibrate
+LARGEST = 100_000
+DATA = ("dataset", "data_dir", "seed")
+CALIBRATION = ("calibrate", "images", *DATA)  # flags for --int8 alone
+
 
 def add_parser(verbs: Any) -> None:
     parser = add_verb(
@@ -42,17 +47,25 @@ def add_parser(verbs: Any) -> None:
         metavar="IMAGE",
         help="pictures for --int8; validation images of the data set without it",
     )
-    parser.add_argument("--images", type=int, default=64, metavar="N", help="of them, at most")
+    parser.add_argument(
+        "--images", type=int, metavar="N", help=f"of them, at most (default: {IMAGES})"
+    )
     add_data(parser)
 
 
 def run(flags: argparse.Namespace) -> None:
     if os.path.isdir(flags.output) or flags.output.endswith(os.sep):
         raise UserError(f"-o {flags.output} is a folder; add the beginning of a file name to it")
-    if flags.images < 1:
-        raise UserError(f"--images must be a whole number above 0, not {flags.images}")
+    if flags.images is not None and not 1 <= flags.images <= LARGEST:
+        raise UserError(f"--images must be a whole number from 1 to {LARGEST}, not {flags.images}")
     if flags.int8 and flags.trace:
         raise UserError("--int8 has logits only; leave out --trace")
+    given = [flag for flag in CALIBRATION if getattr(flags, flag) is not None]
+    useless = [flag for flag in given if not flags.int8 or (flags.calibrate and flag in DATA)]
+    if useless:
+        named = f"--{useless[0].replace('_', '-')}"
+        reason = "--calibrate has its own pictures" if flags.int8 else "it is for --int8"
+        raise UserError(f"{named} has no use here, as {reason}; leave it out")
     model = opened(flags, untrained=flags.untrained)
     images = calibration(model, flags) if flags.int8 else None
     model.net.trace(mx.nd.zeros((1, *model.shape), ctx=model.device))  # every shape is known then
@@ -86,15 +99,16 @@ def describe(model: Model) -> Dict[str, Any]:
 
 def calibration(model: Model, flags: argparse.Namespace) -> np.ndarray:
     """Images that show how large the features are, (N, C, H, W)."""
+    count = flags.images or IMAGES
     if flags.calibrate:
         found: List[np.ndarray] = []
         for _, picture in pictures(flags.calibrate):
             found.append(model.view(picture))
-            if len(found) == flags.images:
+            if len(found) == count:
                 break
         return np.stack(found)
-    batches = load(model, flags, flags.images, "validation").batches
-    return np.asarray(next(iter(batches.epoch(0)))[0])[: flags.images]
+    batches = load(model, flags, count, "validation").batches
+    return np.asarray(next(iter(batches.epoch(0)))[0])[:count]
 
 
 def show(told: Dict[str, Any], as_json: bool) -> None:
