@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, Sequence, Tuple
+from typing import Any, List, Sequence, Tuple
 
 import cv2
 import numpy as np
@@ -13,6 +13,9 @@ from ..errors import UserError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+LONG = 4  # times as long as wide: more is cut before it is resized
+AROUND = 2  # pixels around the part that is seen; a resize looks at no more
+CHOICE = 16  # ends that are tried
 LUMA = np.array([0.299, 0.587, 0.114])
 # Principal axes of the colours of ImageNet times their standard deviations: Krizhevsky et al. 2012.
 COLOUR_AXES = np.array(
@@ -101,17 +104,42 @@ def usual_view(shape: Tuple[int, int, int]) -> View:
 
 def _short_side(picture: np.ndarray, view: View, rng: np.random.Generator) -> np.ndarray:
     """The picture resized to a short side, and a square cropped from it."""
-    height, width = picture.shape[:2]
-    scale = view.short / min(height, width)
-    resized = _resize(
-        picture, max(round(height * scale), view.short), max(round(width * scale), view.short)
-    )
-    top, left = (length - view.size for length in resized.shape[:2])
+    sides = picture.shape[:2]
+    scale = view.short / min(sides)
+    whole = [max(round(side * scale), view.short) for side in sides]
+    top, left = (length - view.size for length in whole)
     if view.random:
         top, left = rng.integers(top + 1), rng.integers(left + 1)
     else:
         top, left = top // 2, left // 2
+    if max(whole) > LONG * view.short:
+        picture, whole, (top, left) = _near(picture, view.size, whole, (top, left))
+    resized = _resize(picture, *whole)
     return resized[top : top + view.size, left : left + view.size]
+
+
+def _near(
+    picture: np.ndarray, size: int, whole: Sequence[int], corner: Sequence[int]
+) -> Tuple[np.ndarray, List[int], List[int]]:
+    """What a crop will show of the long axis and a little more, its sides and the crop's corner.
+
+    What is far longer than wide would be gigabytes when enlarged whole. The crop may move by a part
+    of a pixel; the ends that are cut at are those where that part is smallest.
+    """
+    axis, whole, corner = int(whole[1] > whole[0]), list(whole), list(corner)
+    length, place = picture.shape[axis], corner[axis]
+    grown = whole[axis] / length
+    first, last = int(place / grown) - AROUND, math.ceil((place + size) / grown) + AROUND
+
+    def part(pixels: int) -> float:
+        return abs(pixels * grown - round(pixels * grown))
+
+    start = min(range(max(first, 0), max(first - CHOICE, 0) - 1, -1), key=part)
+    ends = range(min(last, length), min(last + CHOICE, length) + 1)
+    stop = min(ends, key=lambda end: part(end - start))
+    whole[axis] = max(round((stop - start) * grown), size)
+    corner[axis] = min(max(place - round(start * grown), 0), whole[axis] - size)
+    return (picture[:, start:stop] if axis else picture[start:stop]), whole, corner
 
 
 def _random_part(picture: np.ndarray, view: View, rng: np.random.Generator) -> np.ndarray:
