@@ -27,7 +27,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         flags = parser().parse_args(argv)
         flags.run(flags)
 
-    command(run)
+    command(run, interrupted="interrupted")
 
 
 if __name__ == "__main__":

@@ -34,12 +34,23 @@ def test_info_names_the_options(shell):
         (("info", "rma_28"), "did you mean 'ram_28'"),
         (("lst",), "invalid choice: 'lst'"),
         ((), "VERB"),
-        (("list", "--jsn"), "--jsn"),
+        (("list", "--jsn"), "unknown flag --jsn; did you mean --json?"),
+        (("predict", "ram_28", "x.png", "--tpo", "3"), "did you mean --top?"),
+        (("evaluate", "ram_28", "--data-dri=x"), "did you mean --data-dir?"),
+        (("info", "ram_28", "more"), "unrecognized arguments: more"),
     ],
 )
 def test_mistakes_are_one_line_and_status_2(shell, words, sentence):
     status, out, err = shell(*words)
     assert status == 2 and not out and len(err) == 1 and sentence in err[0]
+
+
+def test_a_verb_that_is_interrupted_has_nothing_to_go_on_with(shell, monkeypatch):
+    def stop(*words, **named):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("gluon_attention.commands.names.list_models", stop)
+    assert shell("list") == (130, [], ["interrupted"])
 
 
 def test_the_module_runs():

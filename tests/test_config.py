@@ -108,3 +108,15 @@ def test_options_are_read_as_python_or_words() -> None:
 def test_what_the_data_decide_is_no_option() -> None:
     with pytest.raises(UserError, match="'classes' is not an option of a network; leave it out"):
         read_options("core=lstm, classes=5")
+
+    assert read_options("widths=[1,2],std=0.2,sides=[3]") == dict(widths=[1, 2], std=0.2, sides=[3])
+
+
+def test_only_what_trains_goes_on(capsys):
+    def main():
+        raise KeyboardInterrupt
+
+    for more, told in (({}, "goes on from the last epoch"), ({"interrupted": "stop"}, "stop")):
+        with pytest.raises(SystemExit):
+            command(main, **more)
+        assert told in capsys.readouterr().err

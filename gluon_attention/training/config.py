@@ -18,6 +18,7 @@ from ..errors import UserError
 THREADS = 512  # that one process is let start
 NOT_OPTIONS = ("name", "classes", "pretrained", "ctx", "root")  # of get_model, but no options
 LARGEST = 10**9  # of any number; more is a slip, and what it leads to hard to understand
+RESUMED = "interrupted; the same command goes on from the last epoch"
 C = TypeVar("C", bound="Config")
 
 
@@ -162,7 +163,7 @@ class Config:
 def read_options(text: str) -> Dict[str, Any]:
     """`"core=lstm,crops=(64,64)"` as options of `get_model`; what is no number is a word."""
     options = {}
-    for part in filter(None, re.split(r",(?![^()]*\))", text)):
+    for part in filter(None, re.split(r",(?![^()\[\]]*[)\]])", text)):
         name, _, value = part.partition("=")
         if name.strip() in NOT_OPTIONS:
             raise UserError(f"'{name.strip()}' is not an option of a network; leave it out")
@@ -173,8 +174,11 @@ def read_options(text: str) -> Dict[str, Any]:
     return options
 
 
-def command(main: Callable[[], None]) -> NoReturn:
-    """Run a script: mistakes of the user are one line and status 2, a signal is 130 or 143."""
+def command(main: Callable[[], None], interrupted: str = RESUMED) -> NoReturn:
+    """Run a script: mistakes of the user are one line and status 2, a signal is 130 or 143.
+
+    `interrupted` is what Ctrl-C has it say, for scripts that are not the ones that train.
+    """
     try:
         main()
         sys.stdout.flush()
@@ -183,8 +187,7 @@ def command(main: Callable[[], None]) -> NoReturn:
         print(f"error: {told}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt as stop:
-        told = str(stop) or "interrupted; the same command goes on from the last epoch"
-        print(told, file=sys.stderr)
+        print(str(stop) or interrupted, file=sys.stderr)
         sys.exit(getattr(stop, "status", 130))
     except BrokenPipeError:  # who reads the output, such as head, has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -194,6 +197,13 @@ def command(main: Callable[[], None]) -> NoReturn:
 
 class Parser(argparse.ArgumentParser):
     """Argparse whose mistakes are one sentence with a suggestion."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Nothing unknown is handed on: the verb that got it knows what is like it."""
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return found, unknown
 
     def error(self, message: str) -> NoReturn:
         message = " ".join(message.split())  # words of the user may hold the end of a line
