@@ -103,13 +103,12 @@ def test_options_are_read_as_python_or_words() -> None:
         core="lstm", crops=(64, 64), std=0.2, backbone="mobilenetv2_1.0", shared=True
     )
     assert read_options("") == {}
+    assert read_options("widths=[1,2],std=0.2,sides=[3]") == dict(widths=[1, 2], std=0.2, sides=[3])
 
 
 def test_what_the_data_decide_is_no_option() -> None:
     with pytest.raises(UserError, match="'classes' is not an option of a network; leave it out"):
         read_options("core=lstm, classes=5")
-
-    assert read_options("widths=[1,2],std=0.2,sides=[3]") == dict(widths=[1, 2], std=0.2, sides=[3])
 
 
 def test_only_what_trains_goes_on(capsys):
