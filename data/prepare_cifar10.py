@@ -17,7 +17,9 @@ from gluon_attention.training.config import Parser, command
 def copy(source: Path, target: Path) -> None:
     """Unpack the .bin files of a folder, compressed or not, once they are known to be right."""
     source = locate(CIFAR10, source)
-    for name, sha1 in {**CIFAR10.train, **CIFAR10.test}.items():
+    known = {**CIFAR10.train, **CIFAR10.test}
+    files.published(source, known)
+    for name, sha1 in known.items():
         files.write(target / name, files.read(source, name, sha1))
     names = files.find(source, CIFAR10.names)
     if names:

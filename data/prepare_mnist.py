@@ -16,9 +16,8 @@ from gluon_attention.training.config import Parser, command
 
 def copy(source: Path, folder: Path) -> None:
     """Copy the four files, once their content is known to be the published one."""
-    for name, (sha1, _) in FILES.items():
-        files.read(source, name, sha1)
-        path = files.find(source, name)
+    known = {name: sha1 for name, (sha1, _) in FILES.items()}
+    for path in files.published(source, known).values():
         files.write(folder / path.name, path.read_bytes())
 
 

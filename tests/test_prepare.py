@@ -99,7 +99,10 @@ def test_cifar10_is_copied_once_it_is_verified(run, tmp_path, monkeypatch):
     "script, arguments, words",
     [
         ("prepare_mnist.py", ["--from", "nowhere"], "nowhere lacks train-images"),
-        ("prepare_mnist.py", ["--from", SAMPLE / "mnist"], "not the published file"),
+        ("prepare_mnist.py", ["--from", "nowhere"], "give --from a folder that has them"),
+        ("prepare_mnist.py", ["--from", SAMPLE / "mnist"], "holds a sample, not the published"),
+        ("prepare_cifar10.py", ["--from", DATA], "give --from a folder that has them"),
+        ("prepare_cifar10.py", ["--from", SAMPLE / "cifar10"], "holds a sample, not the published"),
         ("prepare_cifar10.py", ["--from", "nowhere.tar.gz"], "nowhere.tar.gz"),
         ("prepare_cifar10.py", ["--from", __file__], "not cifar-10-binary.tar.gz"),
         ("prepare_imagenet.py", ["--from", SAMPLE], "no train/ or val/ folder"),
@@ -112,3 +115,4 @@ def test_bad_input_ends_in_one_line(run, tmp_path, script, arguments, words):
     code, out, error = run(script, *arguments, where, tmp_path / "out")
     assert code == 2 and out == ""
     assert words in error and error.count("\n") == 1
+    assert not (tmp_path / "out").exists()

@@ -16,6 +16,7 @@ from ..errors import UserError
 from ..files import written_aside
 
 MANIFEST = "MANIFEST.json"  # {"files": {name: {"sha256": ...}}}, marks a folder as a sample
+DATA_DIR = "--data-dir"
 _UNPACK = {"": bytes, ".gz": gzip.decompress, ".xz": lzma.decompress}
 
 
@@ -38,11 +39,14 @@ def manifest(folder: Path) -> Optional[Dict[str, str]]:
         raise UserError(f"{path} is not a list of files with their sha256; make it again") from None
 
 
-def read(folder: Path, name: str, sha1: str) -> bytes:
-    """Unpacked content, equal to what was published, or to what the manifest of a sample lists."""
+def read(folder: Path, name: str, sha1: str, flag: str = DATA_DIR) -> bytes:
+    """Unpacked content, equal to what was published, or to what the manifest of a sample lists.
+
+    `flag` is the one that named the folder.
+    """
     path = find(folder, name)
     if path is None:
-        raise missing(folder, f"{name} (or .gz, .xz)")
+        raise missing(folder, f"{name} (or .gz, .xz)", flag=flag)
     packed = content_of(path)
     sample = manifest(folder)
     if sample is not None and sample.get(path.name) != hashlib.sha256(packed).hexdigest():
@@ -57,6 +61,22 @@ def read(folder: Path, name: str, sha1: str) -> bytes:
             "SHA-1; download it again"
         )
     return content
+
+
+def published(folder: Path, names: Dict[str, str]) -> Dict[str, Path]:
+    """The files of a folder that is named by --from, once all are known to be what was published.
+
+    Args:
+        names: their SHA-1.
+    """
+    if manifest(folder) is not None:
+        raise UserError(
+            f"{folder} holds a sample, not the published files; give it as --data-dir where it is "
+            "used, or --from another folder"
+        )
+    for name, sha1 in names.items():
+        read(folder, name, sha1, flag="--from")
+    return {name: find(folder, name) for name in names}
 
 
 def content_of(path: Path) -> bytes:
@@ -81,9 +101,9 @@ def write(path: Path, content: bytes) -> None:
         Path(aside).write_bytes(content)
 
 
-def missing(folder: Path, layout: str, reason: str = "") -> UserError:
+def missing(folder: Path, layout: str, reason: str = "", flag: str = DATA_DIR) -> UserError:
     """The error of a folder that lacks the files of its data set."""
-    return UserError(f"{folder} lacks {layout}{reason}; give --data-dir a folder that has them")
+    return UserError(f"{folder} lacks {layout}{reason}; give {flag} a folder that has them")
 
 
 def download(urls: Sequence[str], md5: str, folder: Path, layout: str) -> bytes:
