@@ -17,8 +17,9 @@ from pathlib import Path
 from gluon_attention import UserError
 from gluon_attention.datasets import cifar, files
 from gluon_attention.datasets.batches import hold_out
-from gluon_attention.datasets.image_folder import decode, scan
+from gluon_attention.datasets.image_folder import scan
 from gluon_attention.datasets.mnist import read_split
+from gluon_attention.datasets.pictures import decode
 from gluon_attention.training.config import Parser, command
 
 import cv2

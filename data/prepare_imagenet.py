@@ -17,8 +17,9 @@ from typing import Dict
 
 from gluon_attention import UserError
 from gluon_attention.datasets import files
-from gluon_attention.datasets.image_folder import decode, scan
+from gluon_attention.datasets.image_folder import scan
 from gluon_attention.datasets.imagenet import read_synsets
+from gluon_attention.datasets.pictures import decode
 from gluon_attention.training.config import Parser, command
 
 import cv2

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from gluon_attention import UserError
 from gluon_attention.datasets import imagenet, imagenet_val
-from gluon_attention.datasets.image_folder import decode
+from gluon_attention.datasets.pictures import decode
 from gluon_attention.datasets.records import MAGIC, Records
 from gluon_attention.datasets.view import COLOUR_AXES, View
 

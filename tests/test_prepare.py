@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 from gluon_attention.datasets import cifar, cifar10, files, imagenet, mnist
-from gluon_attention.datasets.image_folder import decode, scan
+from gluon_attention.datasets.image_folder import scan
+from gluon_attention.datasets.pictures import decode
 from gluon_attention.datasets.records import Records
 
 import numpy as np

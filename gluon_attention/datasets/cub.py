@@ -14,7 +14,8 @@ import numpy as np
 from ..errors import UserError
 from .batches import Batches, Splits, hold_out, recorded
 from .files import missing, text_lines
-from .image_folder import Files, decode, picture_batches
+from .image_folder import Files, picture_batches
+from .pictures import decode
 from .view import IMAGENET_MEAN, IMAGENET_STD, View
 
 LISTS = ("images", "image_class_labels", "train_test_split", "bounding_boxes", "classes")

@@ -10,8 +10,7 @@ import numpy as np
 
 from ..ops.blocked import portable
 from ..zoo.base import AttentionNet
-
-INPUT = "data"
+from .export import INPUT
 
 
 class Cost(NamedTuple):

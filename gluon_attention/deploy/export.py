@@ -53,12 +53,8 @@ def as_graph(net: AttentionNet, trace: bool = False) -> Exported:
     return Exported(symbol, [name for name, _ in flat], parameters)
 
 
-def export_symbol(net: AttentionNet, prefix: str, trace: bool = False) -> List[str]:
-    """Write `prefix-symbol.json` and `prefix-0000.params`, as `SymbolBlock.imports` reads them."""
-    return save(as_graph(net, trace), prefix)
-
-
 def save(graph: Exported, prefix: str) -> List[str]:
+    """Write `prefix-symbol.json` and `prefix-0000.params`, as `SymbolBlock.imports` reads them."""
     files = [f"{prefix}-symbol.json", f"{prefix}-0000.params"]
     write_text(files[0], graph.symbol.tojson())
     auxiliary = set(graph.symbol.list_auxiliary_states())
