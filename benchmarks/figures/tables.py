@@ -147,7 +147,6 @@ def scaling_table(rows: Sequence[Row]) -> str:
 EATERS = {
     "cifar10": "cifar_residual_attention92",
     "mnist_28": "ram_28",
-    "mnist_cluttered60": "ram_28",
     "cub200": "racnn_mobilenet_v2",
     "dogs": "glimpse_resnet50",
     "imagenet": "residual_attention56",
