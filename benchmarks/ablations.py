@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any, Dict
 
 from figures import rows
-from figures.flags import Parser
+from figures.flags import Parser, command
 from figures.variants import METRIC
-from scales import command
 
 
 def of_run(folder: Path) -> rows.Row:

@@ -6,16 +6,14 @@ python benchmarks/scales.py "racnn_mobilenet_v2, tiny backbone" detail runs/deta
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 from pathlib import Path
 from typing import Any, Dict, List
 
 from figures import rows
-from figures.flags import Parser
+from figures.flags import Parser, command
 
 METRICS = ("accuracy", "box", "side")
-HIDDEN = ("--log-dir", "--data-dir", "--num-gpus", "--workers", "-j", "--backbone-weights")
 
 
 def of_run(name: str, dataset: str, folder: Path) -> List[rows.Row]:
@@ -36,22 +34,6 @@ def of_run(name: str, dataset: str, folder: Path) -> List[rows.Row]:
         for metric, value in result["test"].items()
         if metric.startswith(METRICS)
     ]
-
-
-def command(line: str) -> str:
-    """The command of a run without what differs from machine to machine."""
-    words, kept = shlex.split(line), ["python"]
-    while words:
-        word = words.pop(0)
-        flag = word.split("=")[0]
-        if flag in HIDDEN:
-            if "=" not in word and words:
-                words.pop(0)
-            if flag == "--backbone-weights":
-                kept.append("--backbone-weights=FILE")
-        else:
-            kept.append(word)
-    return shlex.join(kept)
 
 
 def main() -> None:
