@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Tuple
 
 from gluon_attention import UserError
-from gluon_attention.training.config import Config, command, read_options, setting
+from gluon_attention.training.config import Config, command, setting
 
 import pytest
 
@@ -95,20 +95,6 @@ def test_commands_end_in_a_status_and_a_line(capsys, error, status):
         command(main)
     assert stopped.value.code == status
     assert len(capsys.readouterr().err.splitlines()) == (1 if error else 0)
-
-
-def test_options_are_read_as_python_or_words() -> None:
-    found = read_options("core=lstm,crops=(64,64),std=0.2,backbone=mobilenetv2_1.0,shared=True")
-    assert found == dict(
-        core="lstm", crops=(64, 64), std=0.2, backbone="mobilenetv2_1.0", shared=True
-    )
-    assert read_options("") == {}
-    assert read_options("widths=[1,2],std=0.2,sides=[3]") == dict(widths=[1, 2], std=0.2, sides=[3])
-
-
-def test_what_the_data_decide_is_no_option() -> None:
-    with pytest.raises(UserError, match="'classes' is not an option of a network; leave it out"):
-        read_options("core=lstm, classes=5")
 
 
 def test_only_what_trains_goes_on(capsys):

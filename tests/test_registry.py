@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gluon_attention import UserError, get_model, list_models
 from gluon_attention.zoo import options_of, registry
-from gluon_attention.zoo.registry import register
+from gluon_attention.zoo.registry import read_options, register
 
 import numpy as np
 import pytest
@@ -103,3 +103,17 @@ def test_values_of_another_kind_are_refused(
 ) -> None:
     with pytest.raises(UserError, match=f"option {option} must be {accepted}"):
         get_model(name, **{option: value})
+
+
+def test_options_are_read_as_python_or_words() -> None:
+    found = read_options("core=lstm,crops=(64,64),std=0.2,backbone=mobilenetv2_1.0,shared=True")
+    assert found == dict(
+        core="lstm", crops=(64, 64), std=0.2, backbone="mobilenetv2_1.0", shared=True
+    )
+    assert read_options("") == {}
+    assert read_options("widths=[1,2],std=0.2,sides=[3]") == dict(widths=[1, 2], std=0.2, sides=[3])
+
+
+def test_what_the_data_decide_is_no_option() -> None:
+    with pytest.raises(UserError, match="'classes' is not an option of a network; leave it out"):
+        read_options("core=lstm, classes=5")

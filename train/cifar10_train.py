@@ -11,8 +11,9 @@ from typing import Tuple
 from gluon_attention import get_model, load_weights
 from gluon_attention.datasets.batches import Splits, mislabel
 from gluon_attention.datasets.cifar import cifar10
-from gluon_attention.training.config import Config, command, read_options, setting
+from gluon_attention.training.config import Config, command, setting
 from gluon_attention.training.engine import train
+from gluon_attention.zoo.registry import read_options
 
 import mxnet as mx
 

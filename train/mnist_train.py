@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 from gluon_attention import get_model
 from gluon_attention.datasets.mnist import TASKS, mnist
-from gluon_attention.training.config import Config, command, read_options, setting
+from gluon_attention.training.config import Config, command, setting
 from gluon_attention.training.engine import train
 from gluon_attention.zoo.recurrent_attention import RecurrentAttention
+from gluon_attention.zoo.registry import read_options
 
 MODELS = {
     "28": "ram_28",

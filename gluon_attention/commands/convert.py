@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from ..deploy.convert import INTERPRETER, convert, difference
-from ..training.config import read_options
+from ..zoo.registry import read_options
 
 
 def add_parser(verbs: Any) -> None:

@@ -15,7 +15,7 @@ from ..datasets.image_folder import SUFFIXES
 from ..datasets.pictures import SIDE, decode
 from ..deploy.models import Model, Told, open_model
 from ..errors import UserError
-from ..training.config import read_options
+from ..zoo.registry import read_options
 
 SAMPLES = 1000  # episodes averaged at most
 Picture = Tuple[str, np.ndarray]  # where it lies, (H, W, 3) uint8

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import ast
 import dataclasses
 import difflib
 import math
 import os
-import re
 import sys
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, NoReturn, Optional, Sequence, Tuple, TypeVar, get_type_hints
@@ -16,7 +14,6 @@ from typing import Any, Callable, Dict, NoReturn, Optional, Sequence, Tuple, Typ
 from ..errors import UserError
 
 THREADS = 512  # that one process is let start
-NOT_OPTIONS = ("name", "classes", "pretrained", "ctx", "root")  # of get_model, but no options
 LARGEST = 10**9  # of any number; more is a slip, and what it leads to hard to understand
 RESUMED = "interrupted; the same command goes on from the last epoch"
 C = TypeVar("C", bound="Config")
@@ -158,20 +155,6 @@ class Config:
         return {
             f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.metadata["decides"]
         }
-
-
-def read_options(text: str) -> Dict[str, Any]:
-    """`"core=lstm,crops=(64,64)"` as options of `get_model`; what is no number is a word."""
-    options = {}
-    for part in filter(None, re.split(r",(?![^()\[\]]*[)\]])", text)):
-        name, _, value = part.partition("=")
-        if name.strip() in NOT_OPTIONS:
-            raise UserError(f"'{name.strip()}' is not an option of a network; leave it out")
-        try:
-            options[name.strip()] = ast.literal_eval(value)
-        except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
-            options[name.strip()] = value
-    return options
 
 
 def command(main: Callable[[], None], interrupted: str = RESUMED) -> NoReturn:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import difflib
 import fnmatch
 import inspect
 import numbers
+import re
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 import mxnet as mx
@@ -24,6 +26,7 @@ class Entry(NamedTuple):
 
 
 LARGEST = 65_536  # of any number in an option
+_NOT_OPTIONS = ("name", "classes", "pretrained", "ctx", "root")  # of get_model, but no options
 _ENTRIES: Dict[str, Entry] = {}
 
 
@@ -67,6 +70,20 @@ def options_of(name: str) -> Dict[str, Any]:
     """Option names of a model and their defaults."""
     parameters = inspect.signature(entry(name).build).parameters.values()
     return {p.name: p.default for p in parameters if p.name != "classes"}
+
+
+def read_options(text: str) -> Dict[str, Any]:
+    """`"core=lstm,crops=(64,64)"` as options of `get_model`; what is no number is a word."""
+    options = {}
+    for part in filter(None, re.split(r",(?![^()\[\]]*[)\]])", text)):
+        name, _, value = part.partition("=")
+        if name.strip() in _NOT_OPTIONS:
+            raise UserError(f"'{name.strip()}' is not an option of a network; leave it out")
+        try:
+            options[name.strip()] = ast.literal_eval(value)
+        except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
+            options[name.strip()] = value
+    return options
 
 
 def get_model(
