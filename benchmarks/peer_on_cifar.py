@@ -60,8 +60,9 @@ class Peer(AttentionNet):
 
 def main() -> None:
     config = PeerOnCifar.parse(description=__doc__)
-    if config.options or config.start_from:
-        raise UserError("a network of GluonCV takes no --options and no --start-from")
+    for flag in ("num_layers", "shape", "options", "start_from"):
+        if getattr(config, flag) != getattr(PeerOnCifar, flag):
+            raise UserError(f"--{flag.replace('_', '-')} is for our networks, not for --peer")
     train(
         config,
         name=f"cifar10-{config.peer}",

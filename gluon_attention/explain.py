@@ -30,7 +30,13 @@ from .tiles import (
 )
 
 __all__ = ["BAND", "COLOURS", "GAP", "PAINTERS", "Tiles", "animations", "load_png", "pictures"]
-__all__ += ["save_gif", "save_png"]
+__all__ += ["save_gif", "save_png", "unnormalised"]
+
+
+def unnormalised(images: np.ndarray, mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
+    """Pictures (N, H, W, C) of uint8 from what a network is given of them, (N, C, H, W)."""
+    pixels = images.transpose(0, 2, 3, 1) * np.asarray(std) + np.asarray(mean)
+    return np.clip(pixels * 255 + 0.5, 0, 255).astype(np.uint8)
 
 
 def pictures(

@@ -71,3 +71,10 @@ def test_a_network_that_gluoncv_has_not_is_refused() -> None:
     pytest.importorskip("gluoncv")
     with pytest.raises(UserError, match="--peer resnet_of_mine: no network of GluonCV"):
         import_module("peer_on_cifar").Peer("resnet_of_mine", classes=10)
+
+
+def test_flags_of_our_networks_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("gluoncv")
+    monkeypatch.setattr(sys, "argv", ["peer_on_cifar.py", "--shape", "slim"])
+    with pytest.raises(UserError, match="--shape is for our networks, not for --peer"):
+        import_module("peer_on_cifar").main()

@@ -6,7 +6,6 @@ python train/cub200_train.py --dataset detail
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from typing import Any, Tuple
 
@@ -15,7 +14,7 @@ from gluon_attention.datasets.cub import cub200
 from gluon_attention.datasets.detail import detail
 from gluon_attention.deploy.weights import load_backbone
 from gluon_attention.ops.attention_crop import GRADIENTS
-from gluon_attention.training.config import Config, command, setting
+from gluon_attention.training.config import Config, command, setting, with_preset
 from gluon_attention.training.engine import train
 from gluon_attention.zoo.ra_cnn import APNS
 from gluon_attention.zoo.ranked_scales import RESPONSES
@@ -85,9 +84,8 @@ def data(config: Cub, batch_size: int, part: Tuple[int, int]) -> Any:
 
 
 def main() -> None:
-    words = sys.argv[1:]
-    generated = "--dataset=detail" in words or ("--dataset", "detail") in zip(words, words[1:])
-    config = Cub.parse([*DETAIL, *words] if generated else words, description=__doc__)
+    words = with_preset("--dataset", "detail", DETAIL)
+    config = Cub.parse(words, description=__doc__)
     train(
         config,
         name=f"{config.dataset}-racnn_{config.model}",

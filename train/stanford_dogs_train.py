@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import sys
 from dataclasses import dataclass
 from typing import Any, Tuple
 
@@ -19,7 +18,7 @@ from gluon_attention.datasets.stanford_dogs import stanford_dogs
 from gluon_attention.deploy.weights import load_backbone
 from gluon_attention.parameters import read_parameters, write_parameters
 from gluon_attention.training import checkpoint
-from gluon_attention.training.config import Config, command, setting
+from gluon_attention.training.config import Config, command, setting, with_preset
 from gluon_attention.training.engine import train
 from gluon_attention.training.features import remembered
 from gluon_attention.zoo.glimpse import LOCATIONS, POLICIES
@@ -27,7 +26,6 @@ from gluon_attention.zoo.resolutions import Resolutions
 from gluon_attention.zoo.step_classification import REWARDS
 
 import mxnet as mx
-import numpy as np
 
 FOLDERS = {"dogs": "stanford_dogs", "pets": "oxford_pets_dogs", "cub200": "CUB_200_2011"}
 # What fits the generated set; flags that are given come after these and replace them.
@@ -158,8 +156,7 @@ def view_glimpses(config: Dogs, folder: str) -> None:
     net = network(config, len(splits.classes))
     checkpoint.load_weights(best, net, [mx.cpu()])
     images, _ = next(iter(splits.test.epoch(0)))
-    raw = images.transpose(0, 2, 3, 1) * np.asarray(splits.std) + np.asarray(splits.mean)
-    raw = np.clip(raw * 255 + 0.5, 0, 255).astype(np.uint8)
+    raw = explain.unnormalised(images, splits.mean, splits.std)
     path = os.path.join(folder, "glimpses")
     explain.save_png(path + ".png", explain.pictures(net, raw, splits.mean, splits.std)["patches"])
     frames = explain.animations(net, raw, splits.mean, splits.std)["patches"]
@@ -168,9 +165,8 @@ def view_glimpses(config: Dogs, folder: str) -> None:
 
 
 def main() -> None:
-    words = sys.argv[1:]
-    generated = "--dataset=detail" in words or ("--dataset", "detail") in zip(words, words[1:])
-    config = Dogs.parse([*DETAIL, *words] if generated else words, description=__doc__)
+    words = with_preset("--dataset", "detail", DETAIL)
+    config = Dogs.parse(words, description=__doc__)
     folder = config.data_dir or os.path.join("data", FOLDERS.get(config.dataset, ""))
     testing = config.evaluate or config.task == "test"
     config = dataclasses.replace(config, data_dir=folder, evaluate=testing)

@@ -157,6 +157,13 @@ class Config:
         }
 
 
+def with_preset(flag: str, value: str, preset: Sequence[str]) -> Sequence[str]:
+    """The words of this process, after those of a preset if they give a flag that value."""
+    words = sys.argv[1:]
+    given = f"{flag}={value}" in words or (flag, value) in zip(words, words[1:])
+    return [*preset, *words] if given else words
+
+
 def command(main: Callable[[], None], interrupted: str = RESUMED) -> NoReturn:
     """Run a script: mistakes of the user are one line and status 2, a signal is 130 or 143.
 

@@ -163,8 +163,7 @@ def _raw(splits: Any, count: int) -> np.ndarray:
     batches = getattr(splits.validation, "pictures", splits.validation)
     images, _ = next(iter(batches.epoch(0)))
     images = images.asnumpy() if hasattr(images, "asnumpy") else np.asarray(images)
-    images = images[:count].transpose(0, 2, 3, 1) * np.asarray(splits.std) + np.asarray(splits.mean)
-    return np.clip(images * 255 + 0.5, 0, 255).astype(np.uint8)
+    return explain.unnormalised(images[:count], splits.mean, splits.std)
 
 
 def _writer(folder: str) -> Any:
