@@ -1,4 +1,4 @@
-"""Add the test errors of finished runs on CIFAR-10 to results.csv, as variants that are compared.
+"""Add the test errors of finished runs on CIFAR-10 to results.csv, as ablations of a network.
 
 python benchmarks/ablations.py runs/mixed-0 runs/naive-0 runs/resnet30-0
 """
@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Dict
 
 from figures import rows
+from figures.ablations import METRIC
 from figures.flags import Parser, command
-from figures.variants import METRIC
 
 
 def of_run(folder: Path) -> rows.Row:

@@ -1,4 +1,4 @@
-"""The table of variants of a network that were trained alike, beside what its paper says."""
+"""The table of ablations, which were trained alike, beside what their paper says."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Dict, List, Sequence, Tuple
 from figures.rows import Row
 from figures.tables import markdown
 
-METRIC = "variant_error"
+METRIC = "ablation_error"
 OURS = "cifar_residual_attention56_slim"
 RESNET = "cifar_resnet56_v2"
 
@@ -26,7 +26,7 @@ PAPER = {
 }
 
 
-def variants_table(rows: Sequence[Row]) -> str:
+def ablations_table(rows: Sequence[Row]) -> str:
     """Errors as means over seeds, with each seed's."""
     runs: Dict[Tuple[str, ...], List[Row]] = {}
     for r in rows:

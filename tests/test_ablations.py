@@ -1,4 +1,4 @@
-"""Variants of a network beside each other, and networks of GluonCV that are trained as ours are."""
+"""Ablations beside each other, and networks of GluonCV that are trained as ours are."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mxnet import nd
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
-from figures import rows, variants  # noqa: E402
+from figures import ablations, rows  # noqa: E402
 
 NAIVE = "cifar_residual_attention56_slim, attention=naive"
 
@@ -45,14 +45,14 @@ def test_a_row_says_what_differs(tmp_path: Path) -> None:
     assert long.name == "cifar_residual_attention56_slim, float32"
 
 
-def test_variants_stand_beside_the_paper(tmp_path: Path) -> None:
+def test_ablations_stand_beside_the_paper(tmp_path: Path) -> None:
     of_run = import_module("ablations").of_run
     known = [
         of_run(run_folder(tmp_path / f"{seed}{options}", error, options=options, seed=seed))
         for seed, options, error in ((1, "attention=naive", 31), (0, "attention=naive", 30.0))
     ]
     known.append(rows.measured("ram_28", "mnist", "test_error", 1, "%"))
-    lines = variants.variants_table(known).splitlines()
+    lines = ablations.ablations_table(known).splitlines()
     assert lines[2:] == [f"| {NAIVE} | cifar10 | 2 | 1,000 | 30.0, 31.0 | 30.5 % | 5.89 % |"]
 
 
