@@ -5,37 +5,32 @@ python benchmarks/ablations.py runs/mixed-0 runs/naive-0 runs/resnet30-0
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
-from typing import Any, Dict
 
 from figures import rows
 from figures.ablations import METRIC
-from figures.flags import Parser, command
+from figures.flags import Parser
+from figures.runs import finished
+
+IMAGES = 10_000  # of the test set; a sample has fewer
 
 
 def of_run(folder: Path) -> rows.Row:
     """The row of a run that was taken to its end."""
-    result = json.loads((folder / "result.json").read_text())
-    config = json.loads((folder / "config.json").read_text())
-    settings: Dict[str, Any] = config["settings"]
-    known = dict(
-        seed=settings["seed"],
-        epochs=settings["epochs"],
-        parameters=result["parameters"],
-        command=command(result["command"]),
-    )
-    if config["commit"]:
-        known["commit"] = config["commit"]
-    name = settings.get("peer") or config["network"]["name"]
-    data = "cifar10"
-    if settings["label_noise"]:
-        data += f", {100 * settings['label_noise']:g} % of labels wrong"
+    run = finished(folder)
+    settings, images = run.config["settings"], run.result["test_images"]
+    if images != IMAGES:
+        raise ValueError(f"{folder} was tested on {images} images, not on the {IMAGES} of CIFAR-10")
+    name = settings.get("peer") or run.config["network"]["name"]
     parts = [name, *filter(None, [settings["options"]])]
     if settings["dtype"] != "bfloat16":
         parts.append(settings["dtype"])
-    return rows.measured(", ".join(parts), data, METRIC, result["test_error"], "%", **known)
+    data = "cifar10"
+    if settings["label_noise"]:
+        data += f", {100 * settings['label_noise']:g} % of labels wrong"
+    error = run.result["test_error"]
+    return rows.measured(", ".join(parts), data, METRIC, error, "%", **run.known)
 
 
 def main() -> None:

@@ -5,33 +5,23 @@ python benchmarks/scales.py "racnn_mobilenet_v2, tiny backbone" detail runs/deta
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import List
 
 from figures import rows
-from figures.flags import Parser, command
+from figures.flags import Parser
+from figures.runs import finished
 
 METRICS = ("accuracy", "box", "side")
 
 
 def of_run(name: str, dataset: str, folder: Path) -> List[rows.Row]:
     """A row for every score of a run that was taken to its end."""
-    result = json.loads((folder / "result.json").read_text())
-    config = json.loads((folder / "config.json").read_text())
-    settings: Dict[str, Any] = config["settings"]
-    known = dict(
-        seed=settings["seed"],
-        epochs=settings["epochs"],
-        parameters=result["parameters"],
-        command=command(result["command"]),
-    )
-    if config["commit"]:
-        known["commit"] = config["commit"]
+    run = finished(folder)
     return [
-        rows.measured(name, dataset, metric, 100 * value, "%", **known)
-        for metric, value in result["test"].items()
+        rows.measured(name, dataset, metric, 100 * value, "%", **run.known)
+        for metric, value in run.result["test"].items()
         if metric.startswith(METRICS)
     ]
 

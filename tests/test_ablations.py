@@ -22,11 +22,16 @@ from figures import ablations, rows  # noqa: E402
 NAIVE = "cifar_residual_attention56_slim, attention=naive"
 
 
-def run_folder(folder: Path, error: float, **settings: Any) -> Path:
+def run_folder(folder: Path, error: float, images: int = 10_000, **settings: Any) -> Path:
     common = dict(options="", label_noise=0.0, dtype="bfloat16", seed=0, epochs=2)
     network = dict(name="cifar_residual_attention56_slim")
     config = dict(settings={**common, **settings}, network=network, commit="0123abc")
-    result = dict(test_error=error, parameters=1000, command="train/a.py --log-dir /x --lr 1")
+    result = dict(
+        test_error=error,
+        test_images=images,
+        parameters=1000,
+        command="train/a.py --log-dir /x --lr 1",
+    )
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "result.json").write_text(json.dumps(result))
@@ -43,6 +48,8 @@ def test_a_row_says_what_differs(tmp_path: Path) -> None:
     assert peer.dataset == "cifar10, 30 % of labels wrong"
     long = of_run(run_folder(tmp_path / "c", 30, dtype="float32"))
     assert long.name == "cifar_residual_attention56_slim, float32"
+    with pytest.raises(ValueError, match="tested on 500 images, not on the 10000 of CIFAR-10"):
+        of_run(run_folder(tmp_path / "d", 30, images=500))
 
 
 def test_ablations_stand_beside_the_paper(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BENCHMARKS = ROOT / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
-from figures import cases, chart, rows, tables  # noqa: E402
+from figures import cases, chart, rows, runs, tables  # noqa: E402
 from peers import protocol  # noqa: E402
 
 FAKE = """
@@ -223,7 +223,7 @@ def test_scales_of_every_seed_are_shown() -> None:
 
 
 def test_a_command_is_told_without_places() -> None:
-    told = load("scales").command("train/a.py --log-dir=/x -j 2 --backbone-weights /w --lr 1 --b=c")
+    told = runs.command("train/a.py --log-dir=/x -j 2 --backbone-weights /w --lr 1 --b=c")
     assert told == "python train/a.py --backbone-weights=FILE --lr 1 --b=c"
 
 

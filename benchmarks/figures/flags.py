@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 from typing import Any, Callable, NoReturn
-
-HIDDEN = ("--log-dir", "--data-dir", "--num-gpus", "--workers", "-j", "--backbone-weights")
 
 
 class Parser(argparse.ArgumentParser):
@@ -29,19 +26,3 @@ def number(kind: type, low: float) -> Callable[[str], Any]:
         return value
 
     return read
-
-
-def command(line: str) -> str:
-    """The command of a run without what differs from machine to machine."""
-    words, kept = shlex.split(line), ["python"]
-    while words:
-        word = words.pop(0)
-        flag = word.split("=")[0]
-        if flag in HIDDEN:
-            if "=" not in word and words:
-                words.pop(0)
-            if flag == "--backbone-weights":
-                kept.append("--backbone-weights=FILE")
-        else:
-            kept.append(word)
-    return shlex.join(kept)

@@ -1,0 +1,45 @@
+"""What the folder of a run tells of it, for its rows."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import Any, Dict, NamedTuple
+
+HIDDEN = ("--log-dir", "--data-dir", "--num-gpus", "--workers", "-j", "--backbone-weights")
+
+
+class Run(NamedTuple):
+    """A run that was taken to its end."""
+
+    result: Dict[str, Any]
+    config: Dict[str, Any]
+    known: Dict[str, Any]  # what its rows have in common, as `rows.measured` takes it
+
+
+def finished(folder: Path) -> Run:
+    """The run of a folder; without its result, an OSError."""
+    result = json.loads((folder / "result.json").read_text())
+    config = json.loads((folder / "config.json").read_text())
+    known = {name: config["settings"][name] for name in ("seed", "epochs")}
+    known.update(parameters=result["parameters"], command=command(result["command"]))
+    if config["commit"]:
+        known["commit"] = config["commit"]
+    return Run(result, config, known)
+
+
+def command(line: str) -> str:
+    """The command of a run without what differs from machine to machine."""
+    words, kept = shlex.split(line), ["python"]
+    while words:
+        word = words.pop(0)
+        flag = word.split("=")[0]
+        if flag in HIDDEN:
+            if "=" not in word and words:
+                words.pop(0)
+            if flag == "--backbone-weights":
+                kept.append("--backbone-weights=FILE")
+        else:
+            kept.append(word)
+    return shlex.join(kept)
