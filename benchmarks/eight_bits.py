@@ -80,4 +80,4 @@ def found(flags: argparse.Namespace, network: str, dataset: str, figures: Any) -
 
 
 if __name__ == "__main__":
-    command(main, interrupted="interrupted")
+    command(main)

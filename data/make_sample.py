@@ -122,4 +122,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    command(main, interrupted="interrupted")
+    command(main)

@@ -109,4 +109,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    command(main, interrupted="interrupted")
+    command(main)

@@ -40,4 +40,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    command(main, interrupted="interrupted")
+    command(main)

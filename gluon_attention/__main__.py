@@ -27,7 +27,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         flags = parser().parse_args(argv)
         flags.run(flags)
 
-    command(run, interrupted="interrupted")
+    command(run)
 
 
 if __name__ == "__main__":

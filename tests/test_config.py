@@ -95,13 +95,3 @@ def test_commands_end_in_a_status_and_a_line(capsys, error, status):
         command(main)
     assert stopped.value.code == status
     assert len(capsys.readouterr().err.splitlines()) == (1 if error else 0)
-
-
-def test_only_what_trains_goes_on(capsys):
-    def main():
-        raise KeyboardInterrupt
-
-    for more, told in (({}, "goes on from the last epoch"), ({"interrupted": "stop"}, "stop")):
-        with pytest.raises(SystemExit):
-            command(main, **more)
-        assert told in capsys.readouterr().err

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gluon_attention import UserError, get_model
-from gluon_attention.training import machines
+from gluon_attention.training import machines, task
 from gluon_attention.training.config import Config
 
 import pytest
@@ -44,3 +44,18 @@ def test_one_training_for_each_start_on_several_machines(monkeypatch):
     monkeypatch.setattr(machines, "_JOINED", ["dist_sync"])
     with pytest.raises(UserError, match="--kvstore dist_sync trains one network a start"):
         machines.join(Config(kvstore="dist_sync"), [])
+
+
+def test_a_run_that_is_cut_off_says_how_it_goes_on(train_toy, monkeypatch):
+    keep, calls = task.cross_entropy, []
+
+    def cut(*words):
+        calls.append(0)
+        if len(calls) in (1, 8):  # the first of five steps, then, from the start, the seventh
+            raise KeyboardInterrupt
+        return keep(*words)
+
+    monkeypatch.setattr(task, "cross_entropy", cut)
+    for then in ("starts again, as no epoch was done", "goes on after epoch 1"):
+        with pytest.raises(KeyboardInterrupt, match=f"interrupted; the same command {then}"):
+            train_toy()

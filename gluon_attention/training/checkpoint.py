@@ -98,8 +98,8 @@ def _progress(written: np.ndarray) -> Progress:
 
 def _same(folder: str, then: Dict[str, Any], now: Dict[str, Any]) -> None:
     now = json.loads(json.dumps(now))
-    if then.get("run") != now.get("run"):
-        runs = f"of {then.get('run')}, not of {now.get('run')}"
+    if then.get("run", now.get("run")) != now.get("run"):
+        runs = f"of {then['run']}, not of {now.get('run')}"
         raise UserError(f"{folder} holds a run {runs}: choose another --name")
     for name in sorted(then):  # what an older version did not know had no effect
         if then[name] != now.get(name):

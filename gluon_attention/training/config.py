@@ -15,7 +15,6 @@ from ..errors import UserError
 
 THREADS = 512  # that one process is let start
 LARGEST = 10**9  # of any number; more is a slip, and what it leads to hard to understand
-RESUMED = "interrupted; the same command goes on from the last epoch"
 C = TypeVar("C", bound="Config")
 
 
@@ -164,11 +163,8 @@ def with_preset(flag: str, value: str, preset: Sequence[str]) -> Sequence[str]:
     return [*preset, *words] if given else words
 
 
-def command(main: Callable[[], None], interrupted: str = RESUMED) -> NoReturn:
-    """Run a script: mistakes of the user are one line and status 2, a signal is 130 or 143.
-
-    `interrupted` is what Ctrl-C has it say, for scripts that are not the ones that train.
-    """
+def command(main: Callable[[], None]) -> NoReturn:
+    """Run a script: mistakes of the user are one line and status 2, a signal is 130 or 143."""
     try:
         main()
         sys.stdout.flush()
@@ -177,7 +173,7 @@ def command(main: Callable[[], None], interrupted: str = RESUMED) -> NoReturn:
         print(f"error: {told}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt as stop:
-        print(str(stop) or interrupted, file=sys.stderr)
+        print(str(stop) or "interrupted", file=sys.stderr)
         sys.exit(getattr(stop, "status", 130))
     except BrokenPipeError:  # who reads the output, such as head, has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

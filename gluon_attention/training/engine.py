@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import signal
 import time
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
@@ -23,7 +24,7 @@ from .optimize import Average, movers
 from .prepare import lower_precision, prepare
 from .recipe import recipe
 from .schedule import Schedule
-from .signals import StopRequest
+from .signals import Stopped, StopRequest
 from .task import Losses, Task, Update
 
 
@@ -53,6 +54,10 @@ def train(
         try:
             with run.stop:
                 return run.test() if config.evaluate else run.complete()
+        except KeyboardInterrupt as stop:
+            if str(stop):
+                raise
+            raise Stopped(signal.SIGINT, f"interrupted; {run.then()}") from None
         finally:
             run.monitor.close()
     except BaseException:
@@ -165,14 +170,15 @@ class Run:
             self.average.update(step)
             self.monitor.step()
             if (step + 1) % self.config.log_interval == 0 or step == last:
+                if step == last:  # MXNet does not see that backward writes BatchNorm's statistics
+                    mx.nd.waitall()
                 rates = {name: self.movers[name].rate(step) for u in updates for name in u.groups}
                 self._finite({**recent.means(), **self._weights()}, step, rates)
                 self.monitor.log(step, recent.means(), rates)
                 total.take(recent)
                 recent = Sums()
-        mx.nd.waitall()  # MXNet does not see that backward writes the statistics of BatchNorm
         means = total.means() or {"every loss": math.nan}  # when all steps were left out
-        self._finite({**means, **self._weights()}, last, rates)
+        self._finite(means, last, rates)
         return means, time.time() - started
 
     def _weights(self) -> Means:
@@ -183,9 +189,13 @@ class Run:
 
     def _check(self) -> None:
         """Stop here if a signal asked for it."""
+        self.stop.check(self.then())
+
+    def then(self) -> str:
+        """What the same command would do if the run ended here."""
         epoch = self.progress.epoch
         kept = f"goes on after epoch {epoch}" if epoch else "starts again, as no epoch was done"
-        self.stop.check(f"the same command {kept}")
+        return f"the same command {kept}"
 
     def move(self, update: Update, shards: Shards, step: int) -> List[Losses]:
         """Make one update from the shards of a batch; its losses, none if it was left out."""
