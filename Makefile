@@ -28,11 +28,14 @@ help:
 train: .venv/.ready
 	.venv/bin/python train/cifar10_train.py $(TRAIN_FLAGS)
 
+# A process a core: most tests are too small for a second thread.
 test: .venv/.ready
-	.venv/bin/python -m pytest $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n auto --maxprocesses 4 --dist worksteal \
+	$(PYTEST_ARGS)
 
-# Slow tests as well, on the CUDA build those that need a GPU, and with Horovod those that need it;
-# those that need PyTorch where GLUON_ATTENTION_TORCH names a Python that has it.
+# One test at a time, with all threads. Slow tests as well, on the CUDA build those that need a GPU,
+# and with Horovod those that need it; those that need PyTorch where GLUON_ATTENTION_TORCH names a
+# Python that has it.
 test-all: .venv/.ready
 	.venv/bin/python -m pytest -m "$(if $(filter cpu,$(EXTRA)),not gpu,(slow or not slow)) $(shell \
 	.venv/bin/python -c 'import horovod.mxnet' 2>/dev/null || echo and not horovod) \
