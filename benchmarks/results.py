@@ -6,10 +6,15 @@ from typing import Optional, Sequence
 
 from gluon_attention.files import write_text
 
-from figures import ablations, cards, chart, plan, rows, tables
+from figures import ablations, cards, chart, plan, published, rows, tables
 from figures.flags import Parser
 
-tables.TABLES.update(cards.CARDS, scaling_plan=plan.plan_table, ablations=ablations.ablations_table)
+tables.TABLES.update(
+    cards.CARDS,
+    scaling_plan=plan.plan_table,
+    ablations=ablations.ablations_table,
+    published=published.published_table,
+)
 
 
 def main(argv: Optional[Sequence[str]] = None) -> None:

@@ -17,7 +17,7 @@ from mxnet import nd
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
-from figures import ablations, rows  # noqa: E402
+from figures import ablations, published, rows  # noqa: E402
 
 NAIVE = "cifar_residual_attention56_slim, attention=naive"
 
@@ -85,3 +85,25 @@ def test_flags_of_our_networks_are_refused(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(sys, "argv", ["peer_on_cifar.py", "--shape", "slim"])
     with pytest.raises(UserError, match="--shape is for our networks, not for --peer"):
         import_module("peer_on_cifar").main()
+
+
+def test_ours_stand_beside_what_others_published() -> None:
+    common = dict(epochs="2", parameters="9", machine="m", date="2026-01-01", commit="0123abc")
+    empty = dict.fromkeys(rows.Row._fields, "")
+
+    def row(name: str, dataset: str, metric: str, value: str, **more: str) -> rows.Row:
+        facts = dict(name=name, dataset=dataset, metric=metric, value=value)
+        return rows.Row(**{**empty, **common, **facts, **more})
+
+    known = [
+        row("ram_28", "mnist-28", "test_error", "1.5", samples="1"),
+        row("ram_28", "mnist-28", "test_error", "0.5", samples="10"),
+        row("ram_28", "mnist-28, 2 glimpses", "test_error", "9", samples="10"),
+        row(published.RACNN, published.BIRDS, "accuracy", "80", seed="0"),
+        row(published.RACNN, published.BIRDS, "accuracy", "90", seed="1"),
+        row(published.RACNN, published.BIRDS, "accuracy_1", "70", seed="1"),
+    ]
+    lines = published.published_table(known).splitlines()[2:]
+    assert lines[0].startswith("| `ram_28` | MNIST | 0.50, 1.50 | 1.29, 1.12 |")
+    assert lines[1].startswith("| `racnn_mobilenet_v2` | CUB-200-2011, 20 kinds | 15.00 |")
+    assert len(lines) == 2

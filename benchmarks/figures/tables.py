@@ -43,11 +43,6 @@ def errors_table(rows: Sequence[Row]) -> str:
     return markdown(header, lines)
 
 
-def accuracy_table(rows: Sequence[Row]) -> str:
-    """Every test error; the commands stand in results.csv."""
-    return errors_table([r for r in rows if r.metric == "test_error"])
-
-
 PEERS = {
     "gluoncv": "GluonCV",
     "torch": "PyTorch",
@@ -171,10 +166,8 @@ def inputs_table(rows: Sequence[Row]) -> str:
 
 
 TABLES: Dict[str, Callable[[Sequence[Row]], str]] = {
-    "accuracy": accuracy_table,
     "speed": speed_table,
     "eight_bits": eight_bits_table,
-    "scales": scales_table,
     "scaling": scaling_table,
     "inputs": inputs_table,
 }

@@ -1,0 +1,62 @@
+"""The table of what was reached here beside what others published of the same."""
+
+from __future__ import annotations
+
+from statistics import mean
+from typing import Dict, List, NamedTuple, Sequence, Tuple
+
+from figures.rows import Row
+from figures.tables import markdown
+
+
+class Published(NamedTuple):
+    """One of our results, and errors in percent that were published of the same network."""
+
+    network: str  # as in the rows
+    dataset: str
+    shown: str  # what the table calls the data
+    paper: str
+    others: str
+
+
+RACNN = "racnn_mobilenet_v2, shared backbone"
+BIRDS = "CUB-200-2011, 20 kinds"
+GLIMPSES = "cub200, 20 classes, learned, k=2, start_size=1, 3 glimpses, noise 0.2"
+
+PUBLISHED = (
+    Published("cifar_residual_attention56_slim", "cifar10", "CIFAR-10", "5.52", "-"),
+    Published("ram_28", "mnist-28", "MNIST", "1.29, 1.12", "0.67 dHonerkamp"),
+    Published("ram_translated_60", "mnist-translated60", "translated", "1.86, 1.22", "0.94 tfRAM"),
+    Published(
+        "ram_cluttered_60", "mnist-cluttered60", "cluttered", "5.23, 4.04", "2.13 bentrevett"
+    ),
+    Published(
+        "ram_cluttered_100",
+        "mnist-cluttered100",
+        "cluttered, 100 pixels",
+        "10.83, 8.11",
+        "2.68 PrincipalComponent",
+    ),
+    Published(RACNN, BIRDS, BIRDS, "14.7 of all 200", "20.1 of all 200, klrc"),
+    Published("glimpse_resnet50", GLIMPSES, BIRDS, "23.2 of 120 breeds of dogs", "-"),
+)
+
+
+def published_table(rows: Sequence[Row]) -> str:
+    """Ours as means over seeds; of several samples, the most first."""
+    errors: Dict[Tuple[str, str], Dict[int, List[float]]] = {}
+    for r in rows:
+        known = errors.setdefault((r.name, r.dataset), {})
+        if r.metric in ("test_error", "kept_features_error"):
+            known.setdefault(int(r.samples or 0), []).append(float(r.value))
+        elif r.metric == "accuracy":
+            known.setdefault(0, []).append(100 - float(r.value))
+    lines = []
+    for network, dataset, shown, *theirs in PUBLISHED:
+        samples = sorted(errors.get((network, dataset), {}).items(), reverse=True)
+        if samples:
+            ours = ", ".join(f"{mean(values):.2f}" for _, values in samples)
+            name = network.split(",")[0]
+            lines.append([f"`{name}`", shown, ours, *theirs])
+    header = ["network", "data", "error here, %", "in its paper", "best elsewhere"]
+    return markdown(header, lines)
