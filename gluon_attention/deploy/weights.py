@@ -73,7 +73,7 @@ def _from_torch(net: gluon.Block, file: str, tensors: Arrays) -> Any:
         if layout is None:
             raise UserError(
                 "it is a PyTorch checkpoint of no network known here and begins with "
-                f"{ascii(next(iter(tensors)))[:60]}; the README lists those that are"
+                f"{ascii(next(iter(tensors)))[:60]}; docs/weights.md lists those that are"
             )
         arrays, unused = from_layout(layout, net, tensors)
     except UserError as error:
