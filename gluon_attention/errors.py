@@ -1,4 +1,8 @@
-"""The one error that is meant for people."""
+"""The one error that is meant for people, and how a wrong word leads to it."""
+
+from __future__ import annotations
+
+from typing import Sequence
 
 
 class UserError(ValueError):
@@ -6,3 +10,10 @@ class UserError(ValueError):
 
     Command lines print it without a traceback and exit with status 2.
     """
+
+
+def check_choice(option: str, value: str, accepted: Sequence[str]) -> None:
+    """Refuse a value of an option that is none of the accepted words."""
+    if value not in accepted:
+        listed = ", ".join(map(repr, accepted))
+        raise UserError(f"{option} must be one of {listed}, not {value!r}")

@@ -13,6 +13,7 @@ from gluon_attention.training.config import Config, command, setting
 from gluon_attention.training.engine import train
 from gluon_attention.zoo.recurrent_attention import RecurrentAttention
 from gluon_attention.zoo.registry import read_options
+from gluon_attention.zoo.reinforce import REWARDS
 
 MODELS = {
     "28": "ram_28",
@@ -37,7 +38,7 @@ class Mnist(Config):
         "gain",
         "what a glimpse is paid for: what it adds to the log-probability of the label, or, as in "
         "the paper, that the last answer is right",
-        choices=("gain", "right"),
+        choices=REWARDS,
     )
     start_from: str = setting("", "weights of such a network to start from, a .params file")
     augment: float = setting(

@@ -31,7 +31,7 @@ import mxnet as mx
 import numpy as np
 from mxnet import gluon, nd
 
-from ..errors import UserError
+from ..errors import UserError, check_choice
 from .crop import Size, boxcar, crop
 from .detach import detach
 from .join import join
@@ -64,8 +64,7 @@ class AttentionCrop(gluon.HybridBlock):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if gradient not in GRADIENTS:
-            raise UserError(f"gradient must be one of {', '.join(GRADIENTS)}, not {gradient!r}")
+        check_choice("gradient", gradient, GRADIENTS)
         if sharpness <= 0:
             raise UserError(f"sharpness must be above 0, not {sharpness}")
         self.size, self.gradient, self.image_gradient = size, gradient, image_gradient

@@ -8,7 +8,7 @@ from mxnet import gluon
 from mxnet.gluon import nn
 from mxnet.gluon.model_zoo.vision.resnet import BottleneckV2
 
-from ..errors import UserError
+from ..errors import check_choice
 from ..ops.blocked import blocked
 from ..ops.resize import resize_like
 
@@ -93,9 +93,7 @@ class Options(NamedTuple):
 
     def check(self) -> Options:
         for name, value in self._asdict().items():
-            if value not in _ACCEPTED[name]:
-                accepted = ", ".join(repr(a) for a in _ACCEPTED[name])
-                raise UserError(f"{name} must be one of {accepted}, not {value!r}")
+            check_choice(name, value, _ACCEPTED[name])
         return self
 
 

@@ -33,7 +33,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 import numpy as np
 from mxnet import autograd, gluon, init, nd
 
-from ..errors import UserError
+from ..errors import UserError, check_choice
 from ..ops.join import join
 from .backbones import freeze, freeze_bn
 from .base import AttentionNet, check_samples
@@ -241,10 +241,8 @@ def _sides(patches: int, start_size: int) -> Tuple[float, ...]:
 def _check(**options: Any) -> None:
     """Refuse what makes no sense."""
     given = SimpleNamespace(**options)
-    for option, accepted in (("location", LOCATIONS), ("policy", POLICIES)):
-        if options[option] not in accepted:
-            listed = ", ".join(accepted)
-            raise UserError(f"{option} must be one of {listed}, not {options[option]!r}")
+    check_choice("location", given.location, LOCATIONS)
+    check_choice("policy", given.policy, POLICIES)
     if min(given.glimpses, given.hidden) < 1 or given.regions < 2 or given.patch < 16:
         raise UserError("glimpses and hidden must be 1 or more, regions 2, and patch 16")
     if given.std is not None and given.std < (0.001 if given.location == "sampled" else 0):

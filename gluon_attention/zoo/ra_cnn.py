@@ -32,7 +32,7 @@ from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
 from mxnet import gluon, init
 from mxnet.gluon import nn
 
-from ..errors import UserError
+from ..errors import UserError, check_choice
 from ..ops.attention_crop import bounded_box, clamped_box, crop_box, inner_box, pixel_crop
 from ..ops.detach import detach
 from ..ops.join import join
@@ -230,13 +230,9 @@ def _builder(name: str, scaling: str) -> Any:
         frozen_bn: bool = False,
         boxes: str = "bounded",
     ) -> RACNN:
-        for option, value, accepted in (
-            ("apn", apn, APNS),
-            ("boxes", boxes, BOXES),
-            ("descriptor", descriptor, DESCRIPTORS),
-        ):
-            if value not in accepted:
-                raise UserError(f"{option} must be one of {', '.join(accepted)}, not {value!r}")
+        check_choice("apn", apn, APNS)
+        check_choice("boxes", boxes, BOXES)
+        check_choice("descriptor", descriptor, DESCRIPTORS)
         if shrink < 1:
             raise UserError(f"shrink must be a whole number above 0, not {shrink}")
         *low, largest = sides  # one for all boxes, or one for each

@@ -14,7 +14,7 @@ from typing import Any, Iterator, List, NamedTuple, Optional, Tuple
 
 from mxnet import autograd, nd
 
-from ..errors import UserError
+from ..errors import UserError, check_choice
 from ..ops.attention_crop import AttentionCrop
 from ..ops.join import join
 from ..training.task import Group, Losses, Task, Update, cross_entropy, right, smoothed
@@ -48,9 +48,7 @@ class RankedScales(Task):
         if min(stages) < 0:
             raise UserError(f"epochs of stages must be whole numbers from 0, not {tuple(stages)}")
         self.net, self.body, self.margin, self.stages = net, net.body, margin, stages
-        if response not in RESPONSES:
-            known = ", ".join(RESPONSES)
-            raise UserError(f"response must be one of {known}, not {response!r}")
+        check_choice("response", response, RESPONSES)
         self.attend_lr, self.locate_lr, self.response = attend_lr, locate_lr, response
         self.smoothing = smoothing
         self.steady = [steady(backbone) for backbone in net.body.backbones]

@@ -29,7 +29,7 @@ from typing import Any, NamedTuple, Tuple
 import mxnet as mx
 from mxnet import autograd, gluon, init, nd
 
-from ..errors import UserError
+from ..errors import UserError, check_choice
 from ..ops.crop import aim, between_pixels, boxes, glimpse
 from ..ops.detach import detach
 from ..parameters import read_parameters
@@ -217,16 +217,12 @@ def _build(defaults: dict) -> Any:
         reinforce_core: bool = True,
         retina: str = "bilinear",
     ) -> RecurrentAttention:
-        for option, value, accepted in (
-            ("core", core, CORES),
-            ("mean", mean, MEANS),
-            ("start", start, STARTS),
-            ("policy", policy, POLICIES),
-            ("move", move, MOVES),
-            ("retina", retina, RETINAS),
-        ):
-            if value not in accepted:
-                raise UserError(f"{option} must be one of {', '.join(accepted)}, not {value!r}")
+        check_choice("core", core, CORES)
+        check_choice("mean", mean, MEANS)
+        check_choice("start", start, STARTS)
+        check_choice("policy", policy, POLICIES)
+        check_choice("move", move, MOVES)
+        check_choice("retina", retina, RETINAS)
         if not (1 <= scales <= 10 and 1 <= glimpses <= 100 and std > 0):
             raise UserError("scales must be from 1 to 10, glimpses from 1 to 100, std above 0")
         if patch < 2 or channels < 1 or len(widths) != 5 or min(widths) < 1:

@@ -7,10 +7,12 @@ from typing import Any, List, Tuple
 import numpy as np
 from mxnet import gluon, nd
 
+from ..errors import check_choice
 from ..ops.detach import detach
 from ..training.task import Group, Losses, Task, Update, right, smoothed
 
 PARTS = ("classify", "guess", "baseline", "reinforce")
+REWARDS = ("gain", "right")
 
 
 class Lesson(gluon.HybridBlock):
@@ -88,8 +90,8 @@ class Reinforce(Task):
         weight: float = 0.1,
         discount: float = 0.7,
     ) -> None:
-        self.net, self.samples = net, samples
-        self.smoothing = smoothing
+        check_choice("reward", reward, REWARDS)
+        self.net, self.samples, self.smoothing = net, samples, smoothing
         first = 0 if net.start == "learned" else 1
         first = net.glimpses if net.policy == "random" else first
         self.lesson = Lesson(net.glimpses, first, net.std, reward, weight, discount)

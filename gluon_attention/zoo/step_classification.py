@@ -6,7 +6,7 @@ from typing import Any, List
 
 from mxnet import nd
 
-from ..errors import UserError
+from ..errors import check_choice
 from ..training.task import Group, Losses, Task, Update, cross_entropy, right, smoothed
 
 REWARDS = ("likely", "right")
@@ -27,8 +27,7 @@ class StepClassification(Task):
         reward: str = "likely",
         weight: float = 0.1,
     ) -> None:
-        if reward not in REWARDS:
-            raise UserError(f"reward must be one of {', '.join(REWARDS)}, not {reward!r}")
+        check_choice("reward", reward, REWARDS)
         self.net, self.reward, self.weight = net, reward, weight
         self.smoothing = smoothing
 
