@@ -128,7 +128,7 @@ class Toy(AttentionNet):
         return Logits(self(images))
 
     def objective(self, config: Any) -> Classification:
-        return Classification.of(self, config)
+        return Classification.from_config(self, config)
 
 
 class Logits(NamedTuple):

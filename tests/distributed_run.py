@@ -51,7 +51,7 @@ class Net(AttentionNet):
         self.task = task
 
     def objective(self, config):
-        return self.task.of(self, config)
+        return self.task.from_config(self, config)
 
 
 class Poisoned:

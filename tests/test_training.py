@@ -59,10 +59,10 @@ def test_mixup_mixes_images_and_labels_alike(each):
 
 def test_mixup_ends_before_the_last_epochs():
     config = SimpleNamespace(mix_up=True, alpha=1.0, mix_up_each=False, epochs=200, mix_up_off=0.1)
-    mixing = Mixing.of(config)
+    mixing = Mixing.from_config(config)
     assert mixing.active(179) and not mixing.active(180)
     config.mix_up = False
-    assert Mixing.of(config) is None
+    assert Mixing.from_config(config) is None
     task = Classification(None, 10, mixing=Mixing(1.0, until=2))
     assert [task.updates(e)[0].loss == task.mixed_loss for e in range(4)] == [
         True,

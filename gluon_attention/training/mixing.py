@@ -15,7 +15,7 @@ class Mixing:
         self.alpha, self.each, self.until = alpha, each, until
 
     @classmethod
-    def of(cls, config: Any) -> Optional[Mixing]:
+    def from_config(cls, config: Any) -> Optional[Mixing]:
         """What the settings ask for: None without mixup."""
         if not config.mix_up:
             return None

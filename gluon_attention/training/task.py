@@ -37,19 +37,28 @@ class Update(NamedTuple):
 class Task(ABC):
     """Base of all tasks. Losses and scores are per sample: the engine averages them.
 
+    A task that moves all of one network along one loss needs a `net`, a `loss` and `scores`; one
+    that does not overrides `groups` and `updates` instead of having a `loss`.
+
     Attributes:
+        net: the network that is trained.
         mixes: whether it can learn from mixed images.
     """
 
+    net: gluon.Block
     mixes = False
 
-    @abstractmethod
     def groups(self) -> List[Group]:
         """Every group of parameters that some update moves."""
+        return [Group("net", [self.net])]
 
-    @abstractmethod
     def updates(self, epoch: int) -> List[Update]:
         """The moves made for each batch of an epoch; pure, so that resuming needs no state."""
+        return [Update("net", self.loss)]
+
+    def loss(self, images: nd.NDArray, labels: nd.NDArray) -> Losses:
+        """`{name: (N,)}`, the parts of what is descended."""
+        raise NotImplementedError
 
     @abstractmethod
     def scores(self, images: nd.NDArray, labels: nd.NDArray) -> Losses:
@@ -71,12 +80,9 @@ class Classification(Task):
         self.net, self.classes, self.smoothing, self.mixing = net, classes, smoothing, mixing
 
     @classmethod
-    def of(cls, net: gluon.Block, config: Any) -> Classification:
+    def from_config(cls, net: gluon.Block, config: Any) -> Classification:
         """The task that the settings ask for."""
-        return cls(net, net.classes, config.label_smoothing, Mixing.of(config))
-
-    def groups(self) -> List[Group]:
-        return [Group("net", [self.net])]
+        return cls(net, net.classes, config.label_smoothing, Mixing.from_config(config))
 
     def updates(self, epoch: int) -> List[Update]:
         mixing = self.mixing is not None and self.mixing.active(epoch)
@@ -98,6 +104,11 @@ class Classification(Task):
         return {"cross_entropy": cross_entropy(self.net(images), targets)}
 
 
+def settings_of(config: Any, *names: str) -> Dict[str, Any]:
+    """Those of some settings that a script has: the flags of a task are not in every `Config`."""
+    return {name: value for name, value in vars(config).items() if name in names}
+
+
 def smoothed(labels: nd.NDArray, classes: int, smoothing: float) -> nd.NDArray:
     """Distributions (N, classes): eps/K everywhere, 1 - eps more for the label."""
     rest = smoothing / classes
@@ -112,6 +123,12 @@ def right(answers: nd.NDArray, labels: nd.NDArray) -> nd.NDArray:
 def cross_entropy(logits: nd.NDArray, targets: nd.NDArray) -> nd.NDArray:
     """Per sample (N,), of logits against target distributions, both (N, classes)."""
     return -(nd.log_softmax(logits.astype("float32")) * targets).sum(axis=1)
+
+
+def mean_cross_entropy(answers: nd.NDArray, targets: nd.NDArray) -> nd.NDArray:
+    """The mean over several answers (N, A, classes) to the same question, per sample (N,)."""
+    count = answers.shape[1]
+    return nd.add_n(*(cross_entropy(answers[:, k], targets) for k in range(count))) / count
 
 
 def top_scores(logits: nd.NDArray, labels: nd.NDArray) -> Losses:

@@ -73,4 +73,4 @@ class AttentionNet(gluon.HybridBlock):
 
     def objective(self, config: Any) -> Task:
         """The task that trains this network; `config` is a `training.config.Config`."""
-        return Classification.of(self, config)
+        return Classification.from_config(self, config)

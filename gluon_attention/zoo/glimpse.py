@@ -224,7 +224,7 @@ class GlimpseNet(AttentionNet):
     def objective(self, config: Any) -> StepClassification:
         if self.mind.mirrored:
             raise UserError("location='mirrored' is for weights from elsewhere, not for training")
-        return StepClassification.of(self, config)
+        return StepClassification.from_config(self, config)
 
 
 def _sides(patches: int, start_size: int) -> Tuple[float, ...]:

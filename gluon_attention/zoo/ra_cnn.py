@@ -212,7 +212,7 @@ class RACNN(AttentionNet):
     def objective(self, config: Any) -> RankedScales:
         if self.body.pixels:
             raise UserError("boxes='pixels' cannot be trained: whole pixels pass no gradient on")
-        return RankedScales.of(self, config)
+        return RankedScales.from_config(self, config)
 
 
 def _builder(name: str, scaling: str) -> Any:

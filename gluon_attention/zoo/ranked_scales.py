@@ -17,7 +17,16 @@ from mxnet import autograd, nd
 from ..errors import UserError, check_choice
 from ..ops.attention_crop import AttentionCrop
 from ..ops.join import join
-from ..training.task import Group, Losses, Task, Update, cross_entropy, right, smoothed
+from ..training.task import (
+    Group,
+    Losses,
+    Task,
+    Update,
+    cross_entropy,
+    right,
+    settings_of,
+    smoothed,
+)
 from .backbones import steady
 
 RESPONSES = ("mean", "energy")  # over channels: of features, or of their squares
@@ -59,15 +68,14 @@ class RankedScales(Task):
             crop.hybridize()
 
     @classmethod
-    def of(cls, net: Any, config: Any) -> RankedScales:
+    def from_config(cls, net: Any, config: Any) -> RankedScales:
         """The task that the settings ask for."""
         names = "margin", "gradient", "response", "attend_lr", "locate_lr"
-        known = {name: getattr(config, name, None) for name in names}
-        stages = getattr(config, "stages", None)
-        if stages is not None and len(stages) != 3:
+        stages = getattr(config, "stages", Stages())
+        if len(stages) != 3:
             raise UserError(f"--stages takes three numbers of epochs, not {len(stages)}")
-        given = {name: value for name, value in known.items() if value is not None}
-        return cls(net, config.label_smoothing, stages=Stages(*stages or ()), **given)
+        asked = settings_of(config, *names)
+        return cls(net, config.label_smoothing, stages=Stages(*stages), **asked)
 
     def groups(self) -> List[Group]:
         body = self.body

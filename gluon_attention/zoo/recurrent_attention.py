@@ -197,7 +197,7 @@ class RecurrentAttention(AttentionNet):
             parameter.initialize(init.Constant(given), ctx=mx.cpu(), force_reinit=True)
 
     def objective(self, config: Any) -> Reinforce:
-        return Reinforce.of(self, config)
+        return Reinforce.from_config(self, config)
 
 
 def _build(defaults: dict) -> Any:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any, List, Tuple
+from typing import Any, Tuple
 
 import numpy as np
 from mxnet import gluon, nd
 
 from ..errors import check_choice
 from ..ops.detach import detach
-from ..training.task import Group, Losses, Task, Update, right, smoothed
+from ..training.task import Losses, Task, right, settings_of, smoothed
 
 PARTS = ("classify", "guess", "baseline", "reinforce")
 REWARDS = ("gain", "right")
 
 
-class Lesson(gluon.HybridBlock):
-    """The losses of an episode, each (N,), as one graph: its sixty small operators cost time."""
+class EpisodeLoss(gluon.HybridBlock):
+    """The `PARTS` of the loss of an episode, each (N,).
+
+    One graph, because its sixty small operators would cost more time one by one.
+    """
 
     def __init__(
         self, steps: int, first: int, std: float, reward: str, weight: float, discount: float
@@ -38,17 +41,18 @@ class Lesson(gluon.HybridBlock):
     ) -> Tuple[Any, ...]:
         guesses = F.log_softmax(F.slice_axis(step_logits, axis=1, begin=0, end=-1))  # (N, T, K)
         guesses = F.broadcast_mul(guesses, F.expand_dims(targets, axis=1))
-        missed = self.rewards(F, logits, step_logits, labels) - baselines  # (N, T)
+        advantage = self.rewards(F, logits, step_logits, labels) - baselines  # (N, T)
         drawn = detach(F, means + noise)  # before they were clipped to the image
-        # -log p of each location; descending it makes those that earned more than expected likelier
-        surprise = F.sum(F.square((drawn - means) / self.std), axis=2) / 2
+        # -log p of each location, but for a constant; descending it times the advantage makes those
+        # that earned more than expected likelier.
+        unlikely = F.sum(F.square((drawn - means) / self.std), axis=2) / 2
         # Nothing is learned about locations that no policy drew.
-        drawn_by_policy = F.contrib.arange_like(surprise, axis=1) >= self.first  # (T,)
-        terms = F.broadcast_mul(surprise * detach(F, missed), F.expand_dims(drawn_by_policy, 0))
+        drawn_by_policy = F.contrib.arange_like(unlikely, axis=1) >= self.first  # (T,)
+        terms = F.broadcast_mul(unlikely * detach(F, advantage), F.expand_dims(drawn_by_policy, 0))
         return (
             -F.sum(F.log_softmax(logits) * targets, axis=1),
             -F.mean(F.sum(guesses, axis=2), axis=1),
-            F.mean(F.square(missed), axis=1),
+            F.mean(F.square(advantage), axis=1),
             self.weight * F.sum(terms, axis=1),
         )
 
@@ -94,30 +98,24 @@ class Reinforce(Task):
         self.net, self.samples, self.smoothing = net, samples, smoothing
         first = 0 if net.start == "learned" else 1
         first = net.glimpses if net.policy == "random" else first
-        self.lesson = Lesson(net.glimpses, first, net.std, reward, weight, discount)
-        self.lesson.hybridize(static_alloc=True)
+        self.episode_loss = EpisodeLoss(net.glimpses, first, net.std, reward, weight, discount)
+        self.episode_loss.hybridize(static_alloc=True)
 
     @classmethod
-    def of(cls, net: Any, config: Any) -> Reinforce:
+    def from_config(cls, net: Any, config: Any) -> Reinforce:
         """The task that the settings ask for."""
-        asked = {k: v for k, v in vars(config).items() if k in ("samples", "reward")}
+        asked = settings_of(config, "samples", "reward")
         return cls(net, smoothing=config.label_smoothing, **asked)
-
-    def groups(self) -> List[Group]:
-        return [Group("net", [self.net])]
-
-    def updates(self, epoch: int) -> List[Update]:
-        return [Update("net", self.loss)]
 
     def loss(self, images: nd.NDArray, labels: nd.NDArray) -> Losses:
         trace, noise = self.net.sample(images)
         parts = (trace.logits, trace.step_logits, trace.means, trace.baselines)
         targets = smoothed(labels, self.net.classes, self.smoothing)
-        return dict(zip(PARTS, self.lesson(*parts, noise, targets, labels)))
+        return dict(zip(PARTS, self.episode_loss(*parts, noise, targets, labels)))
 
     def rewards(self, trace: Any, labels: nd.NDArray) -> nd.NDArray:
         """What each location earned, (N, T)."""
-        return self.lesson.rewards(nd, trace.logits, trace.step_logits, labels)
+        return self.episode_loss.rewards(nd, trace.logits, trace.step_logits, labels)
 
     def scores(self, images: nd.NDArray, labels: nd.NDArray) -> Losses:
         trace, _ = self.net.sample(nd.tile(images, (self.samples, 1, 1, 1)))

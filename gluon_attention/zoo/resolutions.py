@@ -8,13 +8,13 @@ evaluate, and anywhere in reach to train: glimpses will not only look at the mid
 from __future__ import annotations
 
 from itertools import combinations
-from typing import Any, List, NamedTuple, Tuple
+from typing import Any, NamedTuple, Tuple
 
 from mxnet import autograd, gluon, init, nd
 from mxnet.gluon import nn
 
 from ..ops.join import join
-from ..training.task import Group, Losses, Task, Update, cross_entropy, right, smoothed
+from ..training.task import Losses, Task, mean_cross_entropy, right, smoothed
 from .base import AttentionNet
 
 
@@ -89,18 +89,10 @@ class EveryHead(Task):
     def __init__(self, net: Resolutions, smoothing: float) -> None:
         self.net, self.smoothing = net, smoothing
 
-    def groups(self) -> List[Group]:
-        return [Group("net", [self.net])]
-
-    def updates(self, epoch: int) -> List[Update]:
-        return [Update("net", self.loss)]
-
     def loss(self, images: nd.NDArray, labels: nd.NDArray) -> Losses:
-        found = self.net.sample(images).head_logits
         targets = smoothed(labels, self.net.classes, self.smoothing)
-        heads = range(found.shape[1])
-        missed = [cross_entropy(found[:, head], targets) for head in heads]
-        return {"classify": nd.add_n(*missed) / len(missed)}
+        answers = self.net.sample(images).head_logits
+        return {"classify": mean_cross_entropy(answers, targets)}
 
     def scores(self, images: nd.NDArray, labels: nd.NDArray) -> Losses:
         trace = self.net.trace(images)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, List
+from typing import Any
 
 from mxnet import nd
 
 from ..errors import check_choice
-from ..training.task import Group, Losses, Task, Update, cross_entropy, right, smoothed
+from ..training.task import Losses, Task, mean_cross_entropy, right, settings_of, smoothed
 
 REWARDS = ("likely", "right")
 
@@ -32,30 +32,21 @@ class StepClassification(Task):
         self.smoothing = smoothing
 
     @classmethod
-    def of(cls, net: Any, config: Any) -> StepClassification:
+    def from_config(cls, net: Any, config: Any) -> StepClassification:
         """The task that the settings ask for."""
-        asked = {k: v for k, v in vars(config).items() if k == "reward"}
-        return cls(net, config.label_smoothing, **asked)
-
-    def groups(self) -> List[Group]:
-        return [Group("net", [self.net])]
-
-    def updates(self, epoch: int) -> List[Update]:
-        return [Update("net", self.loss)]
+        return cls(net, config.label_smoothing, **settings_of(config, "reward"))
 
     def loss(self, images: nd.NDArray, labels: nd.NDArray) -> Losses:
         trace, noise = self.net.sample(images)
         targets = smoothed(labels, self.net.classes, self.smoothing)
-        steps = range(trace.step_logits.shape[1])
-        missed = [cross_entropy(trace.step_logits[:, step], targets) for step in steps]
-        losses = {"classify": nd.add_n(*missed) / len(missed)}
+        losses = {"classify": mean_cross_entropy(trace.step_logits, targets)}
         if self.net.mind.drawn:
-            surprise = self.rewards(trace, labels) - trace.baselines  # (N, T)
-            # -log p of the sample itself, before it was clipped to the image
-            drawn = (trace.means + noise).detach()
+            advantage = self.rewards(trace, labels) - trace.baselines  # (N, T)
+            drawn = (trace.means + noise).detach()  # before they were clipped to the image
+            # -log p of each location, but for a constant
             unlikely = ((drawn - trace.means) / self.net.std).square().sum(axis=2) / 2
-            losses["baseline"] = surprise.square().mean(axis=1)
-            losses["reinforce"] = self.weight * (unlikely * surprise.detach()).sum(axis=1)
+            losses["baseline"] = advantage.square().mean(axis=1)
+            losses["reinforce"] = self.weight * (unlikely * advantage.detach()).sum(axis=1)
         return losses
 
     def rewards(self, trace: Any, labels: nd.NDArray) -> nd.NDArray:
