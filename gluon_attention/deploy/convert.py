@@ -19,8 +19,9 @@ from ..parameters import write_parameters
 from ..zoo.base import AttentionNet
 from ..zoo.registry import Entry, entry, get_model, options_of
 from .layouts import layout_of
+from .supply import fitting
 from .tensors import Tensor
-from .weights import Filled, fill, read
+from .weights import Filled, fill, is_gluoncv_attention, read
 
 INTERPRETER = "GLUON_ATTENTION_TORCH"  # names a Python that has PyTorch, if this one has none
 
@@ -58,10 +59,8 @@ def convert(
         raise UserError(f"{target} must not end in .json, where its network is said: use .params")
     arrays, known = read(source), entry(name)
     layout = layout_of(arrays)
-    try:
+    with fitting(source):
         wanted = layout.options(arrays) if layout else _gluoncv(arrays)
-    except UserError as error:
-        raise UserError(f"{source} does not fit: {error}") from None
     foreign = set(wanted) - set(options_of(known.name)) - {"classes"}
     if layout and foreign:
         raise UserError(f"{source} is of {layout.origin}, and {known.name} is no such network")
@@ -80,7 +79,8 @@ def convert(
 
 
 def _gluoncv(arrays: Dict[str, Any]) -> Dict[str, Any]:
-    if any(name.startswith("attention_module") for name in arrays) and "fc.weight" in arrays:
+    """Options of the network whose weights these are, if they are GluonCV's."""
+    if is_gluoncv_attention(arrays) and "fc.weight" in arrays:
         return {"classes": arrays["fc.weight"].shape[0], "mask_fusion": "gluoncv"}
     return {}
 

@@ -14,11 +14,10 @@ import numpy as np
 
 from ..errors import UserError
 from ..zoo.backbones import KERAS, Backbone
-from .supply import Arrays, Supply
+from .supply import Arrays, Supply, reading
 from .torch_backbones import identity, leave_identity
 
 HDF5 = b"\x89HDF"
-_DAMAGE = (OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError, MemoryError)
 _KINDS = {
     "gamma": "gamma",
     "beta": "beta",
@@ -34,16 +33,8 @@ def read_keras(file: str) -> Dict[str, np.ndarray]:
         import h5py
     except ImportError:
         raise UserError(f"{file} is HDF5, which needs h5py: pip install -e '.[keras]'") from None
-    try:
-        with h5py.File(file, "r") as store:
-            return _arrays(store, os.path.getsize(file))
-    except UserError as error:
-        raise UserError(f"{file} is not loaded: {error}") from None
-    except _DAMAGE as error:
-        reason = " ".join(ascii(str(error))[1:-1].split())[:120] or type(error).__name__
-        raise UserError(
-            f"{file} is cut off or damaged ({reason}); fetch or save it again"
-        ) from None
+    with reading(file), h5py.File(file, "r") as store:
+        return _arrays(store, os.path.getsize(file))
 
 
 def _arrays(store: Any, size: int) -> Dict[str, np.ndarray]:

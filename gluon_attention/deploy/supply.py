@@ -1,14 +1,48 @@
-"""What converters share: tensors that are taken once, and nets that have to agree."""
+"""What converters share: refusals that name the file, tensors taken once, nets that must agree."""
 
 from __future__ import annotations
 
-from typing import Any, Dict, Optional
+import zipfile
+import zlib
+from contextlib import contextmanager
+from typing import Any, Dict, Iterator, Optional
 
 import numpy as np
 
 from ..errors import UserError
 
 Arrays = Dict[str, Any]  # by name: arrays, or tensors of a file that is read when they are used
+
+
+# What Python's own modules and h5py raise when a file is not what they expect.
+_DAMAGE = (
+    *(ValueError, LookupError, TypeError, AttributeError, OverflowError, EOFError, OSError),
+    *(RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error),
+)
+
+
+@contextmanager
+def reading(file: str) -> Iterator[None]:
+    """Whatever goes wrong inside, as one sentence on a file that cannot be read."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{file} is not loaded: {error}") from None
+    except _DAMAGE as error:
+        said = " ".join(ascii(str(error))[1:-1].split()).rstrip(".")[:120]
+        raise UserError(
+            f"{file} is cut off or damaged ({said or type(error).__name__}); fetch or save it again"
+        ) from None
+
+
+@contextmanager
+def fitting(file: str) -> Iterator[None]:
+    """Refusals of what a file holds, as sentences that name the file."""
+    try:
+        yield
+    except UserError as error:
+        told = str(error)  # names it already where numbers were read only now
+        raise UserError(told if file in told else f"{file} does not fit: {told}") from None
 
 
 class Supply:

@@ -10,21 +10,15 @@ from __future__ import annotations
 import io
 import os
 import zipfile
-import zlib
-from contextlib import contextmanager
-from typing import Any, Dict, Iterator
+from typing import Any, Dict
 
 from ..errors import UserError
 from .pickles import LIMIT, Instance, Interpreter, Name
+from .supply import reading
 from .tensors import CALLS, TYPES, Storage, Tensor, other_kind, width
 
 ZIP = b"PK\x03\x04"
 STREAM = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # a pickle of torch's number for its files
-# What Python's own modules raise when a file is not what they expect.
-_DAMAGE = (
-    *(ValueError, LookupError, TypeError, AttributeError, OverflowError, EOFError, OSError),
-    *(RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error),
-)
 
 
 def is_torch(head: bytes) -> bool:
@@ -32,23 +26,9 @@ def is_torch(head: bytes) -> bool:
     return head.startswith((ZIP, b"\x80")) or head[257:262] == b"ustar"
 
 
-@contextmanager
-def _told(file: str) -> Iterator[None]:
-    """Errors while a file is read, as one sentence each."""
-    try:
-        yield
-    except UserError as error:
-        raise UserError(f"{file} is not loaded: {error}") from None
-    except _DAMAGE as error:
-        reason = ascii(str(error))[1:-1].rstrip(".")[:120] or type(error).__name__
-        raise UserError(
-            f"{file} is cut off or damaged ({reason}); fetch or save it again"
-        ) from None
-
-
 def read_torch(file: str) -> Dict[str, Tensor]:
     """The weights in a checkpoint; their numbers are read when they are asked for."""
-    with _told(file):
+    with reading(file):
         with open(file, "rb") as stream:
             head = stream.read(512)
         if not head.startswith((ZIP, STREAM)):
@@ -91,7 +71,7 @@ class _File:
         return known
 
     def take(self, key: str) -> bytes:
-        with _told(self.file):
+        with reading(self.file):
             raw = self.numbers(key)
             self.left -= len(raw)
             storage = self.storages[key]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Any, Callable, Dict, List, NamedTuple
+from typing import Any, Dict, List, NamedTuple
 
 from mxnet import gluon, nd
 
@@ -14,21 +14,11 @@ from ..zoo.backbones import Backbone
 from ..zoo.residual_attention import ResidualAttention
 from .keras_files import HDF5, keras_arrays, read_keras
 from .layouts import from_layout, layout_of
-from .supply import Supply
+from .supply import Arrays, Supply, fitting
 from .tensors import Tensor
 from .torch_backbones import backbone_arrays, is_torchvision, leave_identity
 from .torch_files import is_torch, read_torch
 from .torch_networks import residual_place, residual_places
-
-Arrays = Dict[str, Any]  # NDArrays, or tensors of a PyTorch file
-
-
-class Format(NamedTuple):
-    """Where a file may come from: how it is recognised, and how it is put in the net's names."""
-
-    origin: str
-    recognise: Callable[[Arrays], bool]
-    convert: Callable[[gluon.Block, Arrays], Arrays]
 
 
 class Filled(NamedTuple):
@@ -55,11 +45,8 @@ def fill(net: gluon.Block, file: str, ctx: Any = None) -> Filled:
     origin, unused = "gluon_attention", []
     if isinstance(next(iter(arrays.values())), Tensor):
         origin, arrays, unused = _from_torch(net, file, saved)
-    else:
-        for known in FORMATS:
-            if known.recognise(arrays):
-                origin, arrays = known.origin, known.convert(net, arrays)
-                break
+    elif is_gluoncv_attention(arrays):
+        origin, arrays = "GluonCV", _from_gluoncv_attention(net, arrays)
     parameters = net._collect_params_with_prefix()
     _check(file, origin, arrays, parameters)
     _set(parameters, arrays, ctx)
@@ -69,16 +56,13 @@ def fill(net: gluon.Block, file: str, ctx: Any = None) -> Filled:
 def _from_torch(net: gluon.Block, file: str, tensors: Arrays) -> Any:
     """Origin, arrays in the names of the net, and names without a use."""
     layout = layout_of(tensors)
-    try:
+    with fitting(file):
         if layout is None:
             raise UserError(
                 "it is a PyTorch checkpoint of no network known here and begins with "
                 f"{ascii(next(iter(tensors)))[:60]}; docs/weights.md lists those that are"
             )
         arrays, unused = from_layout(layout, net, tensors)
-    except UserError as error:
-        told = str(error)
-        raise UserError(told if file in told else f"{file} does not fit: {told}") from None
     return layout.origin, arrays, unused
 
 
@@ -119,18 +103,14 @@ def _from_torchvision(backbone: Backbone, file: str, tensors: Arrays) -> Arrays:
             f"{file} is a PyTorch checkpoint, but of none of torchvision's ResNet-50, MobileNetV2 "
             "and VGG"
         )
-    try:
+    with fitting(file):
         return backbone_arrays(backbone, Supply(tensors))
-    except UserError as error:
-        raise UserError(f"{file} does not fit: {error}") from None
 
 
 def _from_keras(backbone: Backbone, file: str) -> Arrays:
     tensors = read_keras(file)
-    try:
+    with fitting(file):
         return keras_arrays(backbone, tensors)
-    except UserError as error:
-        raise UserError(f"{file} does not fit: {error}") from None
 
 
 def _with_identity(arrays: Arrays) -> Arrays:
@@ -188,7 +168,8 @@ def _check(file: str, origin: str, arrays: Arrays, parameters: Dict[str, gluon.P
         raise UserError(f"{file} ({origin}) has '{extra[0]}', which the net has not; {advice}")
 
 
-def _is_gluoncv_attention(arrays: Arrays) -> bool:
+def is_gluoncv_attention(arrays: Arrays) -> bool:
+    """Whether a file is of one of GluonCV's residual attention nets."""
     return any(re.match(r"attention_module\d\.\d+\.trunk_branches\.", name) for name in arrays)
 
 
@@ -212,6 +193,3 @@ def _from_gluoncv_attention(net: gluon.Block, arrays: Arrays) -> Arrays:
             array = array.reshape((array.shape[0], -1))
         renamed[name] = array
     return renamed
-
-
-FORMATS = [Format("GluonCV", _is_gluoncv_attention, _from_gluoncv_attention)]
