@@ -9,7 +9,7 @@ from typing import Any, List
 from gluon_attention import get_model
 from gluon_attention.ops.blocked import blocked, portable, relu6
 from gluon_attention.zoo.attention_module import UNITS, AttentionModule, Options, Size, Stage
-from gluon_attention.zoo.backbones import TurnedNorm, _quicken
+from gluon_attention.zoo.backbones import ReflectedNorm, _quicken
 
 import mxnet as mx
 import numpy as np
@@ -35,18 +35,18 @@ def test_identity(hybridize: bool) -> None:
 
 
 class Clipped(gluon.HybridBlock):
-    def __init__(self, turned: bool) -> None:
+    def __init__(self, reflected: bool) -> None:
         super().__init__()
-        self.turned = turned
+        self.reflected = reflected
 
     def hybrid_forward(self, F: Any, x: Any) -> Any:
-        turns = self.turned and F is mx.sym
-        return relu6(F, 6 - x if turns else x, 32, self.turned)
+        reflects = self.reflected and F is mx.sym
+        return relu6(F, 6 - x if reflects else x, 32, self.reflected)
 
 
-@pytest.mark.parametrize("turned", [False, True])
-def test_relu6(hybridize: bool, turned: bool) -> None:
-    net = Clipped(turned)
+@pytest.mark.parametrize("reflected", [False, True])
+def test_relu6(hybridize: bool, reflected: bool) -> None:
+    net = Clipped(reflected)
     net.hybridize(hybridize)
     x, head = nd.random.uniform(-9, 15, shape=(2, 32, 3, 5)), nd.random.normal(shape=(2, 32, 3, 5))
     x.attach_grad()
@@ -104,7 +104,7 @@ def bottlenecks(plain: bool, untouched: bool = False) -> List[np.ndarray]:
         layers.add(vision.mobilenet.RELU6())
     _quicken(layers)
     assert [type(norm) for norm in list(layers)[1::3]] == [
-        *[TurnedNorm] * 2, gluon.nn.BatchNorm, TurnedNorm, gluon.nn.BatchNorm
+        *[ReflectedNorm] * 2, gluon.nn.BatchNorm, ReflectedNorm, gluon.nn.BatchNorm
     ]  # fmt: skip
     if untouched:  # as --sync-bn changes them
         for norm in list(layers)[1::3]:

@@ -60,8 +60,8 @@ def test_networks(kind: str, tmp_path: Path, record_property: Any) -> None:
         net = get_model(name, **{**layout_of(tensors).options(tensors), **more})
         filled = fill(net, str(tmp_path / f"{file}.pt"))
         assert filled.tensors == len(tensors)
-        turned = layout_of(tensors).turned
-        trace = net.trace(images.flip(axis=1) if turned else images)
+        bgr = layout_of(tensors).bgr
+        trace = net.trace(images.flip(axis=1) if bgr else images)
         near(trace.scale_logits if answers.ndim == 3 else trace.logits, answers, record_property)
 
 

@@ -116,7 +116,7 @@ def difference(made: Converted, source: str, module: str) -> Dict[str, float]:
             )
         answers = np.load(os.path.join(folder, "answers.npy"))
     layout = layout_of(read(source))
-    if layout and layout.turned:
+    if layout and layout.bgr:
         images = images[:, ::-1]
     trace = made.net.trace(nd.array(images))
     ours = (trace.scale_logits if answers.ndim == 3 else trace.logits).asnumpy()

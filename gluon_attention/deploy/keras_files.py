@@ -66,7 +66,7 @@ def keras_arrays(backbone: Backbone, tensors: Arrays) -> Arrays:
     depthwise = any(name.endswith(("/depthwise_kernel", "depthwise/kernel")) for name in tensors)
     if not resnet and not depthwise:
         raise UserError("it is of Keras, but no MobileNetV2, and no ResNet50 of today's names")
-    if backbone.manner != KERAS[kind]:
+    if backbone.conventions != KERAS[kind]:
         raise UserError(f"Keras pads or normalises otherwise than this: take backbone '{kind}'")
     parameters = backbone.layers._collect_params_with_prefix()
     blocks = list(dict.fromkeys(name.rpartition(".")[0] for name in parameters))
@@ -119,7 +119,7 @@ def _kernel(layer: str, supply: Supply, backbone: Backbone) -> np.ndarray:
     array = supply.take(depthwise if depthwise in supply.left else f"{layer}/kernel")
     if array.ndim != 4:
         raise UserError(f"'{layer}' is no convolution")
-    if backbone.manner.turned:
+    if backbone.conventions.pads_ends:
         array = array[::-1, ::-1]
     elif layer == "conv1_conv":  # of blue, green and red there
         array = array[:, :, ::-1]

@@ -30,7 +30,7 @@ class Layout(NamedTuple):
     convert: Callable[[Any, Supply, Dict[str, Any]], Arrays]  # by the names of the net
     unused: str  # pattern of names that the source keeps for nothing
     norm: Sequence[Sequence[float]]  # mean and std of pixel / 255 that it was trained with
-    turned: bool = False  # whether the source sees blue first; the net sees red first
+    bgr: bool = False  # whether the source sees blue first; the net sees red first
 
 
 def layout_of(tensors: Arrays) -> Optional[Layout]:
@@ -81,7 +81,7 @@ LAYOUTS = (
         networks.scales_arrays,
         _BATCHES + r"|b[123]\.(features\.18|classifier|last_linear|linear\d)\..*",
         ((123.88 / 255, 127.34 / 255, 109.97 / 255), (1 / 255, 1 / 255, 1 / 255)),
-        turned=True,
+        bgr=True,
     ),
     Layout(
         "PyTorch's Recurrent_Attention",

@@ -149,11 +149,11 @@ def dot(graph: Graph, node: Node) -> str:
 def product(graph: Graph, node: Node) -> str:
     factors: List[Any] = []
     for name, shape, side in zip(node.inputs, node.shapes, "ab"):
-        turned = node.get(f"transpose_{side}", False)
+        transposed = node.get(f"transpose_{side}", False)
         axes = [*range(len(shape) - 2), len(shape) - 1, len(shape) - 2]
-        if turned and node.op == "dot" and len(shape) != 2:
+        if transposed and node.op == "dot" and len(shape) != 2:
             raise node.refuse("it transposes more than a matrix")
-        factors.append(graph.add("Transpose", name, perm=axes) if turned else name)
+        factors.append(graph.add("Transpose", name, perm=axes) if transposed else name)
     return graph.add("MatMul", *factors)
 
 

@@ -13,7 +13,7 @@ from typing import Any, Dict, Iterator
 import mxnet as mx
 
 _features = mx.runtime.Features()
-_moving = (
+_onednn = (
     _features.is_enabled("MKLDNN")
     and not _features.is_enabled("CUDA")
     and os.environ.get("MXNET_MKLDNN_ENABLED", "1") != "0"
@@ -23,22 +23,22 @@ _moving = (
 @contextmanager
 def portable() -> Iterator[None]:
     """Graphs that are built inside are free of `blocked`: for export, fusion and quantization."""
-    global _moving
-    before, _moving = _moving, False
+    global _onednn
+    before, _onednn = _onednn, False
     try:
         yield
     finally:
-        _moving = before
+        _onednn = before
 
 
-def moves(F: Any) -> bool:
-    """Whether what is called now becomes a graph that may be made for this build of MXNet."""
-    return _moving and F is not mx.nd
+def for_onednn(F: Any) -> bool:
+    """Whether `F` builds a graph that nothing but this build of MXNet, with oneDNN, will run."""
+    return _onednn and F is not mx.nd
 
 
 def blocked(F: Any, x: Any, channels: int) -> Any:
     """`x` (N, channels, H, W) as it is, in the layout of convolutions if this is a graph."""
-    if not moves(F):
+    if not for_onednn(F):
         return x
     # Of the type of x. F.slice would divide by zero where x is in blocks already.
     one = F.slice_axis(F.slice_axis(x, axis=0, begin=0, end=1), axis=1, begin=0, end=1)
@@ -48,20 +48,20 @@ def blocked(F: Any, x: Any, channels: int) -> Any:
     return F.Convolution(x, ones, no_bias=True, **_each(channels))
 
 
-def relu6(F: Any, x: Any, channels: int, turned: bool = False) -> Any:
-    """`x` (N, channels, H, W), of float32, between 0 and 6; `turned`: graphs are given 6 - x.
+def relu6(F: Any, x: Any, channels: int, reflected: bool = False) -> Any:
+    """`x` (N, channels, H, W), of float32, between 0 and 6; `reflected`: oneDNN is given 6 - x.
 
-    They have 6 - relu(6 - relu(x)), or relu(6 - relu(6 - x)), in blocks: MXNet's clip, in plain
-    memory, takes longer there than the convolutions of a MobileNet.
+    Its graphs have 6 - relu(6 - relu(x)), or relu(6 - relu(6 - x)), in blocks: MXNet's clip, in
+    plain memory, takes longer than the convolutions of a MobileNet.
     """
-    if not moves(F):
+    if not for_onednn(F):
         return F.clip(x, 0, 6)
     minus, sixes = -F.ones((channels, 1, 1, 1)), F.full((channels,), 6)
     x = F.Activation(x, act_type="relu")
     x = F.Activation(F.Convolution(x, minus, sixes, **_each(channels)), act_type="relu")
-    return x if turned else F.Convolution(x, minus, sixes, **_each(channels))
+    return x if reflected else F.Convolution(x, minus, sixes, **_each(channels))
 
 
 def _each(channels: int) -> Dict[str, Any]:
-    """A convolution of each channel by itself."""
+    """Options of a 1x1 convolution of each channel by itself."""
     return dict(kernel=(1, 1), num_filter=channels, num_group=channels)

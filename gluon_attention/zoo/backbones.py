@@ -20,27 +20,27 @@ from mxnet.gluon.model_zoo import vision
 
 from ..datasets.view import IMAGENET_MEAN, IMAGENET_STD
 from ..errors import UserError
-from ..ops.blocked import blocked, moves, relu6
+from ..ops.blocked import blocked, for_onednn, relu6
 
 
-class Manner(NamedTuple):
-    """What is peculiar to a network of another framework."""
+class Conventions(NamedTuple):
+    """What another framework does otherwise in one of its networks."""
 
-    of: str  # the network that is otherwise the same
+    base: str  # Gluon's network that is otherwise the same
     mean: Sequence[float]  # of pixel / 255: red, green, blue
     std: Sequence[float]
     epsilon: float  # of BatchNorm
-    turned: bool  # whether it pads even sides at their ends where Gluon pads their beginnings
+    pads_ends: bool  # whether it pads even sides at their ends where Gluon pads their beginnings
 
 
 KERAS = {
-    "resnet50_v1_keras": Manner(
+    "resnet50_v1_keras": Conventions(
         "resnet50_v1", (123.68 / 255, 116.779 / 255, 103.939 / 255), (1 / 255,) * 3, 1.001e-5, False
     ),
-    "mobilenetv2_1.0_keras": Manner("mobilenetv2_1.0", (0.5,) * 3, (0.5,) * 3, 1e-3, True),
+    "mobilenetv2_1.0_keras": Conventions("mobilenetv2_1.0", (0.5,) * 3, (0.5,) * 3, 1e-3, True),
 }
-VARIANTS = {
-    **{name: manner.of for name, manner in KERAS.items()},
+VARIANTS = {  # names of this package: the networks of Gluon or GluonCV that they change
+    **{name: conventions.base for name, conventions in KERAS.items()},
     "resnet50_v1.5": "resnet50_v1",
     "resnet50_v1.5_5x5": "resnet50_v1",
     "mobilenetv2_1.0_320": "mobilenetv2_1.0",
@@ -51,23 +51,24 @@ _POOLING = (nn.MaxPool2D, nn.AvgPool2D, nn.Dropout)
 
 
 class Backbone(gluon.HybridBlock):
-    """Features of images.
+    """Features of images: (N, 3, H, W) to (N, channels, h, w).
 
     Attributes:
+        layers: the network, to its last map of features.
         channels: of the features.
-        legacy: names that files of old versions of MXNet have for the parameters.
-        manner: of another framework, or None.
+        legacy: names that files of old versions of MXNet have, by those of the parameters.
+        conventions: of another framework that it follows, or None.
     """
 
     def __init__(
         self,
         layers: nn.HybridSequential,
         legacy: str = "",
-        manner: Optional[Manner] = None,
+        conventions: Optional[Conventions] = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.layers, self.manner = layers, manner
+        self.layers, self.conventions = layers, conventions
         self.channels = _channels(layers)
         self.legacy: Dict[str, str] = {
             name: parameter.name[len(legacy) :]
@@ -75,33 +76,35 @@ class Backbone(gluon.HybridBlock):
         }
 
     def hybrid_forward(self, F: Any, images: Any) -> Any:
-        if self.manner is None:
+        if self.conventions is None:
             return self.layers(images)
-        images = _normalised_as(F, self.manner, images)
-        if not self.manner.turned:
+        images = _normalised_as(F, self.conventions, images)
+        if not self.conventions.pads_ends:
             return self.layers(images)
-        # Turned by 180 degrees, as its kernels are, its first pixels are the last.
+        # By 180 degrees, as the kernels of its weights are: then Gluon pads what are its ends.
         return F.reverse(self.layers(F.reverse(images, axis=(2, 3))), axis=(2, 3))
 
 
-def _normalised_as(F: Any, manner: Manner, images: Any) -> Any:
+def _normalised_as(F: Any, conventions: Conventions, images: Any) -> Any:
+    """Images normalised as ImageNet usually is, as another framework normalises them."""
     channels = []
     for channel in range(3):
         one = F.slice_axis(images, axis=1, begin=channel, end=channel + 1)
-        mean, std = IMAGENET_MEAN[channel] - manner.mean[channel], manner.std[channel]
-        channels.append(one * (IMAGENET_STD[channel] / std) + mean / std)
+        shift, std = IMAGENET_MEAN[channel] - conventions.mean[channel], conventions.std[channel]
+        channels.append(one * (IMAGENET_STD[channel] / std) + shift / std)
     return F.concat(*channels, dim=1)
 
 
-class TurnedNorm(nn.BatchNorm):
-    """A BatchNorm that gives 6 - y in graphs, for a `ReLU6` behind it."""
+class ReflectedNorm(nn.BatchNorm):
+    """A BatchNorm that gives 6 - y in graphs for oneDNN, for the `ReLU6` behind it."""
 
-    channels, moved = 0, False  # whether its input is put into blocks of 16 first
+    channels = 0
+    blocks_input = False  # whether its input is put into blocks of 16 first
 
     def hybrid_forward(self, F: Any, x: Any, gamma: Any, beta: Any, **rest: Any) -> Any:
-        if moves(F):
+        if for_onednn(F):
             gamma, beta = -gamma, 6 - beta
-            x = blocked(F, x, self.channels) if self.moved else x
+            x = blocked(F, x, self.channels) if self.blocks_input else x
         return super().hybrid_forward(F, x, gamma, beta, **rest)
 
 
@@ -114,7 +117,7 @@ class ReLU6(gluon.HybridBlock):
         vars(self)["_norm"] = norm  # not a child
 
     def hybrid_forward(self, F: Any, x: Any) -> Any:
-        return relu6(F, x, self.channels, turned=type(self._norm) is TurnedNorm)
+        return relu6(F, x, self.channels, reflected=type(self._norm) is ReflectedNorm)
 
 
 def _quicken(layers: nn.HybridSequential) -> None:
@@ -129,10 +132,10 @@ def _quicken(layers: nn.HybridSequential) -> None:
             channels, inputs = shapes[first.weight.name][:2]
             if channels % 16 or norm._kwargs["fix_gamma"]:
                 continue
-            norm.__class__, norm.channels = TurnedNorm, channels
+            norm.__class__, norm.channels = ReflectedNorm, channels
             # Images come in plain memory; but for 24 channels, say, oneDNN takes blocks of 8, and
             # where they meet blocks of 16, it differentiates BatchNorm fifty times slower.
-            norm.moved = first._kwargs["num_group"] == 1 and inputs > 4 and inputs % 16 > 0
+            norm.blocks_input = first._kwargs["num_group"] == 1 and inputs > 4 and inputs % 16 > 0
             block._children[name] = ReLU6(channels, norm)
 
 
@@ -210,6 +213,7 @@ def _tiny() -> nn.HybridSequential:
 
 
 def _cut(name: str) -> Backbone:
+    """A network of Gluon's zoo or GluonCV's without its head, changed as its name says."""
     whole = _whole(VARIANTS.get(name, name))
     layers = getattr(whole, "features", None)
     if not isinstance(layers, nn.HybridSequential):
@@ -233,15 +237,16 @@ def _cut(name: str) -> Backbone:
     if name == "resnet50_v1.5_5x5":
         layers = nn.HybridSequential()
         layers.add(nn.Conv2D(64, 5, 1, 2, use_bias=False), *kept[1:])
-    manner = KERAS.get(name)
-    if manner:
+    conventions = KERAS.get(name)
+    if conventions:
         for norm in _within(layers):
             if isinstance(norm, nn.BatchNorm):
-                norm._kwargs["eps"] = manner.epsilon
-    return Backbone(layers, whole.prefix, manner)
+                norm._kwargs["eps"] = conventions.epsilon
+    return Backbone(layers, whole.prefix, conventions)
 
 
 def _whole(name: str) -> gluon.HybridBlock:
+    """A network of Gluon's zoo, or of GluonCV's if that is installed, without weights."""
     try:
         return vision.get_model(name)
     except ValueError:
