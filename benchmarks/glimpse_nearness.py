@@ -90,7 +90,7 @@ def through(net: Any, images: nd.NDArray, see: Any) -> nd.NDArray:
         return nd.concat(*(see(view).mean(axis=(2, 3)) for view in views), dim=1)
 
     context = see(eye.window(nd, eye.level(nd, images, 1.0), middle, 1.0))
-    return net.mind.unroll(nd, context, look, *net.still(nd))[0]
+    return net.mind.unroll(nd, context, look, *net.zero_noise(nd))[0]
 
 
 @contextmanager

@@ -36,7 +36,7 @@ def describe(name: str) -> Dict[str, Any]:
         shape=known.shape,
         classes=known.classes,
         weights=known.name in all_weights(),
-        options={k: v for k, v in options_of(known.name).items() if k != "classes"},
+        options=options_of(known.name),
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..ops.blocked import portable
 from ..zoo.base import AttentionNet
-from .export import INPUT
+from .export import INPUT, flat
 
 
 class Cost(NamedTuple):
@@ -24,9 +24,8 @@ def cost(net: AttentionNet, shape: Tuple[int, int, int]) -> Cost:
     """The cost of an image (C, H, W)."""
     data = mx.sym.var(INPUT)
     with portable():
-        parts = net.body(data, *net.still(mx.sym))
-        flat = [v for p in parts for v in (p if isinstance(p, (list, tuple)) else [p])]
-        whole, logits = mx.sym.Group(flat), net(data)
+        parts = net.body(data, *net.zero_noise(mx.sym))
+        whole, logits = mx.sym.Group(flat(parts)), net(data)
     trained = {k for k, p in net.collect_params().items() if p.grad_req != "null"}
     shapes = dict(zip(whole.list_arguments(), whole.infer_shape(**{INPUT: (1, *shape)})[0]))
     parameters = sum(int(np.prod(s)) for name, s in shapes.items() if name in trained)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Tuple
 
 import mxnet as mx
 import numpy as np
@@ -40,17 +40,22 @@ def as_graph(net: AttentionNet, trace: bool = False) -> Exported:
     data = mx.sym.var(INPUT)
     with portable():
         if trace:
-            outputs = dict(zip(net.Trace._fields, net.body(data, *net.still(mx.sym))))
+            outputs = dict(zip(net.Trace._fields, net.body(data, *net.zero_noise(mx.sym))))
         else:
             outputs = {"logits": net(data)}
-    flat: List[Tuple[str, Any]] = []
+    names: List[str] = []
     for name, value in outputs.items():
         several = isinstance(value, (list, tuple))
-        flat += [(f"{name}_{k}", v) for k, v in enumerate(value)] if several else [(name, value)]
-    symbol = mx.sym.Group([value for _, value in flat])
+        names += [f"{name}_{k}" for k in range(len(value))] if several else [name]
+    symbol = mx.sym.Group(flat(outputs.values()))
     used = set(symbol.list_arguments() + symbol.list_auxiliary_states())
     parameters = {k: p.data(p.list_ctx()[0]) for k, p in net.collect_params().items() if k in used}
-    return Exported(symbol, [name for name, _ in flat], parameters)
+    return Exported(symbol, names, parameters)
+
+
+def flat(outputs: Iterable[Any]) -> List[Any]:
+    """The outputs of a network, those in lists among them."""
+    return [v for out in outputs for v in (out if isinstance(out, (list, tuple)) else [out])]
 
 
 def save(graph: Exported, prefix: str) -> List[str]:
@@ -121,13 +126,10 @@ def check(
     options = onnxruntime.SessionOptions()
     options.log_severity_level, options.intra_op_num_threads = 3, 1
     session = onnxruntime.InferenceSession(content, options, ["CPUExecutionProvider"])
-    device = next(iter(net.collect_params().values())).list_ctx()[0]
 
     def ours(images: np.ndarray) -> List[np.ndarray]:
-        given, found = nd.array(images, ctx=device), []
-        for value in net.trace(given) if trace else [net(given)]:
-            found += value if isinstance(value, (list, tuple)) else [value]
-        return [value.asnumpy() for value in found]
+        given = nd.array(images, ctx=net.device)
+        return [value.asnumpy() for value in flat(net.trace(given) if trace else [net(given)])]
 
     random = np.random.RandomState(0)
     images = random.uniform(size=(2 if shape[1] > 128 else 8, *shape)).astype("float32")

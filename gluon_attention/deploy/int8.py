@@ -8,10 +8,11 @@ from typing import List, NamedTuple, Tuple
 
 import mxnet as mx
 import numpy as np
-from mxnet import gluon, nd
+from mxnet import nd
 from mxnet.contrib import quantization
 
 from ..errors import UserError
+from ..zoo.base import AttentionNet
 from .export import INPUT, Exported
 from .fusion import loaded, need_onednn, quiet
 
@@ -67,14 +68,13 @@ def narrow(graph: Exported) -> List[str]:
     return sorted(found)
 
 
-def compare(net: gluon.Block, files: Tuple[str, str], images: np.ndarray) -> Change:
+def compare(net: AttentionNet, files: Tuple[str, str], images: np.ndarray) -> Change:
     """What files of a quantized graph answer, next to the net."""
-    block = loaded(files)
+    block, starts = loaded(files), range(0, len(images), BATCH)
     with quiet():
-        found = [block(nd.array(images[k : k + BATCH])) for k in range(0, len(images), BATCH)]
+        found = [block(nd.array(images[k : k + BATCH])) for k in starts]
         theirs = np.concatenate([part.asnumpy() for part in found])
-    device = next(iter(net.collect_params().values())).list_ctx()[0]
-    parts = [net(nd.array(images[k : k + BATCH], ctx=device)) for k in range(0, len(images), BATCH)]
+    parts = [net(nd.array(images[k : k + BATCH], ctx=net.device)) for k in starts]
     ours = np.concatenate([part.asnumpy() for part in parts])
     return Change(
         float(np.linalg.norm(theirs - ours) / max(np.linalg.norm(ours), 1e-30)),

@@ -45,7 +45,7 @@ class Model(NamedTuple):
 
     @property
     def device(self) -> mx.Context:
-        return next(iter(self.net.collect_params().values())).list_ctx()[0]
+        return self.net.device
 
 
 class Told(NamedTuple):

@@ -22,10 +22,12 @@ class AttentionNet(gluon.HybridBlock):
     """A network around a `body` that returns logits first, then all it can show.
 
     `net(images)` and `net.body(images)` are two graphs over the same parameters: hybridized, the
-    first never computes or keeps what only the second returns.
+    first never computes or keeps what only the second returns. Randomness is always an argument of
+    the body, and zeros where nothing is drawn: a hybridized body takes no other number of arguments
+    the next time.
     """
 
-    Trace: Callable[..., NamedTuple]
+    Trace: Callable[..., NamedTuple]  # of what `body` returns
     classes: int  # length of the logits
     initializer = init.MSRAPrelu()  # of what has no weights yet when training starts
     dtypes: Tuple[str, ...] = ("float32",)  # that it trains in, with weights in float32
@@ -35,21 +37,26 @@ class AttentionNet(gluon.HybridBlock):
         with self.name_scope():
             self.body = body
 
-    def still(self, F: Any) -> Tuple[Any, ...]:
-        """Arguments of `body` after the images that stand for 'no randomness'."""
+    @property
+    def device(self) -> Any:
+        """The first device that the parameters are on."""
+        return next(iter(self.collect_params().values())).list_ctx()[0]
+
+    def zero_noise(self, F: Any) -> Tuple[Any, ...]:
+        """The arguments of `body` after the images with which nothing is drawn."""
         return ()
 
     def hybrid_forward(self, F: Any, images: Any) -> Any:
-        return self.body(images, *self.still(F))[0]
+        return self.body(images, *self.zero_noise(F))[0]
 
     def trace(self, images: Any) -> NamedTuple:
         """Logits and whatever the paper exposes, as a named tuple."""
-        with images.context:  # where `still` makes what it gives
-            return self.Trace(*self.body(images, *self.still(nd)))
+        with images.context:  # where the zeros are made
+            return self.Trace(*self.body(images, *self.zero_noise(nd)))
 
     def infer_shape(self, *args: Any) -> None:
         """From the graph of the body, in which every parameter has a use."""
-        self.body.infer_shape(*args, *self.still(nd))
+        self.body.infer_shape(*args, *self.zero_noise(nd))
 
     def export(self, *args: Any, **kwargs: Any) -> None:
         """As Gluon's, of a graph that leaves out what only speeds this build of MXNet up."""

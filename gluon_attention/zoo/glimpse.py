@@ -148,7 +148,7 @@ class GlimpseNet(AttentionNet):
     def mind(self) -> Mind:
         return self.body.mind
 
-    def still(self, F: Any) -> Tuple[Any, ...]:
+    def zero_noise(self, F: Any) -> Tuple[Any, ...]:
         return (F.zeros((1, self.mind.glimpses, 2)),)
 
     def hybridize(self, active: bool = True, **kwargs: Any) -> None:
@@ -163,7 +163,7 @@ class GlimpseNet(AttentionNet):
 
     def trace(self, images: nd.NDArray) -> Trace:
         with images.context:
-            return self.episode(images, *self.still(nd))
+            return self.episode(images, *self.zero_noise(nd))
 
     def sample(self, images: nd.NDArray) -> Tuple[Trace, nd.NDArray]:
         """An episode with drawn locations, and the noise they were drawn with: (N, T, 2)."""

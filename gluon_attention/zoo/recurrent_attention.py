@@ -154,7 +154,7 @@ class RecurrentAttention(AttentionNet):
         self.glimpses, self.start, self.policy = episode.glimpses, episode.start, episode.policy
         self.patch, self.scales = episode.patch, episode.scales
 
-    def still(self, F: Any) -> Tuple[Any, ...]:
+    def zero_noise(self, F: Any) -> Tuple[Any, ...]:
         return (F.zeros((1, self.glimpses, 2)),)
 
     def noise(self, images: nd.NDArray) -> nd.NDArray:

@@ -69,7 +69,7 @@ class Resolutions(AttentionNet):
         super().__init__(Heads(eye, classes, width), **kwargs)
         self.classes, self.reach = classes, reach
 
-    def still(self, F: Any) -> Tuple[Any, ...]:
+    def zero_noise(self, F: Any) -> Tuple[Any, ...]:
         return (F.zeros((1, 2)),)
 
     def sample(self, images: nd.NDArray) -> Trace:
