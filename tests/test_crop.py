@@ -1,7 +1,7 @@
 """Windows of images against slicing, padding and averaging in numpy."""
 
 from gluon_attention.errors import UserError
-from gluon_attention.ops.crop import boxcar, boxes, crop, pyramid
+from gluon_attention.ops.crop import box_means, boxcar, crop, pyramid
 
 import mxnet as mx
 import numpy as np
@@ -108,7 +108,7 @@ def test_pyramid_between_pixels_is_bilinear():
 
 def test_boxes_are_means():
     images = images_of(2, 1, 6, 5)
-    found = run(lambda F, x: boxes(F, x, 3), images)
+    found = run(lambda F, x: box_means(F, x, 3), images)
     assert found.shape == (2, 3, 1, 9, 8)
     padded = np.pad(images, ((0, 0), (0, 0), (3, 3), (3, 3)))
     for k, row, column in [(0, 3, 4), (1, 2, 7), (2, 0, 0), (2, 8, 7)]:

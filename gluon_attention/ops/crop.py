@@ -41,15 +41,15 @@ def pyramid(F: Any, images: Any, center: Any, size: Size, scales: int) -> Any:
 
     The first is sampled at the pitch of the pixels; window k covers 2**k times as many of them and
     is average-pooled to the same size. Nothing is resized twice, and only images get a gradient
-    through the pooling: callers that look often at one batch call `boxes` and `aim` once and
+    through the pooling: callers that look often at one batch call `box_means` and `aim` once and
     `glimpse` often.
     """
-    boxed = boxes(F, images, scales)
+    boxed = box_means(F, images, scales)
     return glimpse(F, boxed, center, aim(F, boxed, size, scales))
 
 
-def boxes(F: Any, images: Any, scales: int) -> Any:
-    """Means over every 2**k x 2**k box: (N, K, C, H + S - 1, W + S - 1) with S = 2**(K-1).
+def box_means(F: Any, images: Any, scales: int) -> Any:
+    """Means over every 2**k x 2**k pixels: (N, K, C, H + S - 1, W + S - 1) with S = 2**(K-1).
 
     Pooling a bilinearly sampled window equals sampling the pooled image, so boxes are taken once
     however often the images are looked at. Entry (S-1) + i of a row is the box that starts at pixel
@@ -69,7 +69,7 @@ def boxes(F: Any, images: Any, scales: int) -> Any:
 
 
 class Aim(NamedTuple):
-    """What the matrices of all glimpses share: a point times the slope, plus the shift."""
+    """The affine matrices of glimpses as a function of their point: point * slope + shift."""
 
     slope: Any  # (1, 1, 2, 3)
     shift: Any  # (1, K, 2, 3)
@@ -78,7 +78,7 @@ class Aim(NamedTuple):
 
 
 def aim(F: Any, boxed: Any, size: Size, scales: int) -> Aim:
-    """What all glimpses at the `boxes` of images share."""
+    """All of the matrices but the point, for the `box_means` of images; the same at every step."""
     height, width = _pair(size)
     widest = 2 ** (scales - 1)
     shape = F.cast(F.slice_axis(F.shape_array(boxed), axis=0, begin=3, end=5), "float32")
@@ -97,7 +97,7 @@ def aim(F: Any, boxed: Any, size: Size, scales: int) -> Aim:
 
 
 def glimpse(F: Any, boxed: Any, center: Any, aimed: Aim) -> Any:
-    """The pyramid around a point (N, 2) from the `boxes` of the images: (N, K, C, *size).
+    """The pyramid around a point (N, 2), from the `box_means` of the images: (N, K, C, *size).
 
     It is a few operators only: an episode glimpses often, and each waits for the one before.
     """

@@ -30,7 +30,7 @@ import mxnet as mx
 from mxnet import autograd, gluon, init, nd
 
 from ..errors import UserError, check_choice
-from ..ops.crop import aim, between_pixels, boxes, glimpse
+from ..ops.crop import aim, between_pixels, box_means, glimpse
 from ..ops.detach import detach
 from ..parameters import read_parameters
 from .base import AttentionNet, check_samples
@@ -107,7 +107,7 @@ class Episode(gluon.HybridBlock):
 
     def hybrid_forward(self, F: Any, images: Any, noise: Any) -> Tuple[Any, ...]:
         images = detach(F, images)
-        boxed = boxes(F, images, self.scales)
+        boxed = box_means(F, images, self.scales)
         aimed = aim(F, boxed, self.patch, self.scales)
         nothing = F.zeros_like(F.slice_axis(F.flatten(images), axis=1, begin=0, end=1))  # (N, 1)
         state = F.broadcast_axis(nothing, axis=1, size=self.core.state_width)
