@@ -31,13 +31,13 @@ from types import SimpleNamespace
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
-from mxnet import autograd, gluon, init, nd
+from mxnet import autograd, init, nd
 
 from ..errors import UserError, check_choice
-from ..ops.join import join
 from .backbones import freeze, freeze_bn
 from .base import AttentionNet, check_samples
 from .eye import Eye
+from .glimpse_parts import Glimpses, Recalled
 from .mind import Mind
 from .registry import register
 from .step_classification import StepClassification
@@ -61,71 +61,15 @@ class Trace(NamedTuple):
     patches: Any  # (N, T, K, 3, patch, patch); empty where features were remembered
 
 
-class Glimpses(gluon.HybridBlock):
-    """All glimpses, unrolled: (images, noise) to the parts of a `Trace`."""
-
-    def __init__(self, eye: Eye, mind: Mind, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        with self.name_scope():
-            self.eye, self.mind = eye, mind
-
-    def hybrid_forward(self, F: Any, images: Any, noise: Any) -> Tuple[Any, ...]:
-        eye, seen = self.eye, []
-        levels = [eye.level(F, images, side) for side in eye.sides]
-        small = levels[-1] if eye.sides[-1] == 1 else eye.level(F, images, 1.0)
-        middle = F.zeros_like(F.mean(small, axis=(2, 3)))
-        middle = F.slice_axis(middle, axis=1, begin=0, end=2)  # (N, 2)
-
-        def look(location: Any) -> Any:
-            sides = zip(levels, eye.sides)
-            windows = [eye.window(F, level, location, side) for level, side in sides]
-            patches = F.stack(*windows, axis=1)  # (N, K, 3, patch, patch)
-            seen.append(patches)
-            found = F.mean(eye(F.reshape(patches, shape=(-3, -2))), axis=(2, 3))
-            return F.reshape(found, shape=(-1, len(levels) * eye.channels))
-
-        context = eye(eye.window(F, small, middle, 1.0))
-        parts = self.mind.unroll(F, context, look, noise)
-        return (*parts, looks(F, parts[2], eye.sides), F.stack(*seen, axis=1))
-
-
-class Recalled(gluon.HybridBlock):
-    """The same from features that `GlimpseNet.remember` gave instead of images."""
-
-    def __init__(self, mind: Mind, eye: Eye, grids: Tuple[int, ...]) -> None:
-        super().__init__()
-        self.mind, self.sides, self.channels = mind, eye.sides, eye.channels
-        self.shapes = [eye.cells, *((grid, grid) for grid in grids)]
-
-    def hybrid_forward(self, F: Any, features: Any, noise: Any) -> Tuple[Any, ...]:
-        maps, start = [], 0
-        for shape in self.shapes:
-            end = start + shape[0] * shape[1]
-            flat = F.slice_axis(features, axis=2, begin=start, end=end)
-            maps.append(F.reshape(flat, shape=(0, 0, *shape)))  # (N, C, *shape)
-            start = end
-        context, *fields = maps
-
-        def look(location: Any) -> Any:
-            place = F.clip(location / self.mind.reach, -1, 1)
-            grid = F.reshape(place, shape=(0, 2, 1, 1))
-            found = (F.flatten(F.BilinearSampler(field, grid)) for field in fields)
-            return join(F, *found, run=self.channels)
-
-        parts = self.mind.unroll(F, context, look, noise)
-        return (*parts, looks(F, parts[2], self.sides))
-
-
-def looks(F: Any, locations: Any, sides: Tuple[float, ...]) -> Any:
-    """Squares around locations (N, T, 2), of half the sides: (N, T, K, 3)."""
-    one = F.ones_like(F.slice_axis(locations, axis=2, begin=0, end=1))
-    return F.stack(*(F.concat(locations, one * side, dim=2) for side in sides), axis=2)
-
-
 class GlimpseNet(AttentionNet):
     """The network; takes images (N, 3, H, W), or (N, C, cells) as `remember` gave them.
 
     `net(images)` draws nothing: a policy that is random then looks at the middle.
+
+    Args:
+        std: spread of the noise that training adds to locations.
+        overlap: positions within the side of a window, where `reach` is a half, that features are
+            remembered at, alike for windows of all sides; 0 for the middle of the image alone.
     """
 
     Trace = Trace
@@ -133,8 +77,8 @@ class GlimpseNet(AttentionNet):
 
     def __init__(self, body: Glimpses, classes: int, std: float, overlap: int, **kw: Any) -> None:
         super().__init__(body, **kw)
-        self.classes, self.std = classes, std  # of the noise that training adds to locations
-        # Positions a side that features are remembered at: neighbours overlap alike at all scales.
+        self.classes, self.std = classes, std
+        # Positions a side that features are remembered at, for each side of windows.
         steps = (max(1, round(overlap / (4 * side))) if overlap else 0 for side in self.eye.sides)
         self.grids = tuple(2 * count + 1 for count in steps)
         # Not a child: its parameters are those of the body already.
@@ -156,7 +100,7 @@ class GlimpseNet(AttentionNet):
         self._recall.hybridize(active, **kwargs)
 
     def episode(self, images: nd.NDArray, noise: nd.NDArray) -> Trace:
-        """What happens with that noise in the locations."""
+        """The trace of images, or of what was remembered of them, with that noise in locations."""
         if images.ndim == 3:
             return Trace(*self._recall(images, noise), patches=[])
         return Trace(*self.body(images, noise))
@@ -185,7 +129,11 @@ class GlimpseNet(AttentionNet):
         return nd.stack(*found).mean(axis=0)
 
     def memories(self) -> List[Dict[str, Any]]:
-        """What `remember` takes one by one: the context, and the patches of each side on a grid."""
+        """What `remember` takes one by one: the context, and the windows of each side on a grid.
+
+        A memory says all that features depend on but the picture and the weights, because the
+        files of features that are kept are named by it. That of the context has no `reach`.
+        """
         eye, reach = self.eye, self.mind.reach
         same = dict(patch=eye.patch, stem=eye.stem, size=eye.size)
         context = dict(same, side=1.0, shape=(eye.channels, *eye.cells))
@@ -201,10 +149,14 @@ class GlimpseNet(AttentionNet):
         memory: Optional[Dict[str, Any]] = None,
         see: Optional[Callable[..., Any]] = None,
     ) -> nd.NDArray:
-        """Features of one of the memories, or of all: (N, C, cells).
+        """Features of images for `episode` to read in place of them: (N, C, cells).
 
-        Between the positions of a grid `episode` reads them bilinearly, which is near what the
-        patch there would give. `see` is a copy of the visual network that is faster than it.
+        Between the positions of a grid it reads them bilinearly, which is near what the window
+        there would give.
+
+        Args:
+            memory: one of `memories()`; all of them, side by side, if it is None.
+            see: a faster copy of the visual network.
         """
         if memory is None:
             return nd.concat(*(self.remember(images, m, see) for m in self.memories()), dim=2)
@@ -228,7 +180,7 @@ class GlimpseNet(AttentionNet):
 
 
 def _sides(patches: int, start_size: int) -> Tuple[float, ...]:
-    """Half the sides of the windows, the image spans -1 to 1."""
+    """Sides of the windows of a glimpse, as shares of the image's side."""
     if start_size not in (1, 2, 4) or patches < 1 or start_size * 2 ** (patches - 1) > 4:
         raise UserError(
             f"start_size {start_size} with {patches} patches is impossible: the first side is "
@@ -284,10 +236,19 @@ def _builder(name: str) -> Any:
             freeze(eye)
         elif frozen_bn:  # batches of contexts and of patches differ too much for common statistics
             freeze_bn(eye)
-        far = reach or 1 - 1 / regions
-        kind = dict(hidden=hidden, dropout=dropout, policy=policy, drawn=drawn)
-        kind["mirrored"] = location == "mirrored"
-        mind = Mind(classes, eye.channels, patches, glimpses, regions, far, **kind)
+        mind = Mind(
+            classes,
+            eye.channels,
+            patches,
+            glimpses,
+            regions,
+            reach=reach or 1 - 1 / regions,
+            hidden=hidden,
+            dropout=dropout,
+            policy=policy,
+            drawn=drawn,
+            mirrored=location == "mirrored",
+        )
         spread = (0.2 if drawn else 0.0) if std is None else std
         return GlimpseNet(Glimpses(eye, mind), classes, spread, overlap)
 

@@ -17,13 +17,17 @@ class Mind(gluon.HybridBlock):
 
     Args:
         classes: length of its answers.
-        channels: of features; a glimpse is `patches` times as many.
+        channels: of the features of a window.
+        patches: windows of a glimpse.
+        glimpses: of an episode.
+        regions: R.
         reach: how far from the middle the outermost regions count as lying.
         hidden: width of the LSTM.
         dropout: of what was seen and of what answers are read from.
         policy: learned, center or random.
         drawn: whether locations are drawn, so that no gradient passes them.
-        mirrored: whether rows are mirrored and places squeezed by a tanh.
+        mirrored: compute locations as a public PyTorch implementation does, whose weights can be
+            converted: up is down, and a tanh bounds them.
     """
 
     def __init__(
@@ -49,12 +53,12 @@ class Mind(gluon.HybridBlock):
         with self.name_scope():
             self.core = Core("lstm", hidden, in_units=patches * channels, prefix="core_")
             # A new one looks at the middle: a place that has nothing to see teaches nothing.
-            still = dict(weight_initializer=init.Zero(), **plain)
-            self.first = nn.Conv2D(1, 1, in_channels=channels, prefix="first_", **still)
+            even = dict(weight_initializer=init.Zero(), **plain)
+            self.first = nn.Conv2D(1, 1, in_channels=channels, prefix="first_", **even)
             if glimpses > 1:
                 self.region = nn.Conv2D(width, 1, in_channels=channels, prefix="region_", **plain)
                 self.state = nn.Dense(width, in_units=hidden, prefix="state_", **plain)
-                self.weigh = nn.Conv2D(1, 1, in_channels=width, prefix="weigh_", **still)
+                self.weigh = nn.Conv2D(1, 1, in_channels=width, prefix="weigh_", **even)
             self.answer = nn.Dense(classes, in_units=hidden, flatten=False, prefix="answer_")
             self.baseline = nn.Dense(1, in_units=hidden, flatten=False, prefix="baseline_")
             self.drop = nn.Dropout(dropout)
@@ -62,11 +66,11 @@ class Mind(gluon.HybridBlock):
     def unroll(
         self, F: Any, context: Any, look: Callable[[Any], Any], noise: Any
     ) -> Tuple[Any, ...]:
-        """Logits, step logits, locations, means, baselines and attention of an episode.
+        """Logits, step logits, locations, means, baselines and attention: as a trace begins.
 
         Args:
             context: features of the whole image, (N, C, h, w).
-            look: gives what is seen around locations (N, 2), (N, patches * C).
+            look: gives features of a glimpse, (N, patches * C), at locations (N, 2).
             noise: added to the means of locations, (1 or N, T, 2).
         """
         areas = F.contrib.AdaptiveAvgPooling2D(context, output_size=(self.regions,) * 2)
@@ -103,7 +107,13 @@ class Mind(gluon.HybridBlock):
         )
 
     def attend(self, F: Any, areas: Any, known: Any, hidden: Any, step: int) -> Tuple[Any, Any]:
-        """Attention over regions (N, R, R), and the mean of their middles (N, 2)."""
+        """Attention over regions (N, R, R), and the mean of their middles (N, 2).
+
+        Args:
+            areas: features of the regions, (N, C, R, R).
+            known: the same, as they are compared with what the LSTM asks for.
+            hidden: of the LSTM; the first step asks for nothing, and does not read it.
+        """
         if step:
             hidden = detach(F, hidden) if self.drawn else hidden
             asked = F.reshape(self.state(hidden), shape=(0, 0, 1, 1))

@@ -39,7 +39,11 @@ class Core(gluon.HybridBlock):
             self.step = gluon.nn.Dense(gates * width, in_units=in_units + width, prefix="step_")
 
     def hidden(self, F: Any, state: Any) -> Any:
-        """What others read of a state; cut from any, or MXNet dies while it quantizes the graph."""
+        """What others read of a state (N, state_width): (N, width).
+
+        That of `rnn` is all of it, and is sliced nevertheless: without that operator MXNet dies
+        while it quantizes the graph.
+        """
         return F.slice_axis(state, axis=1, begin=0, end=self.width)
 
     def hybrid_forward(self, F: Any, seen: Any, state: Any) -> Any:
