@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any, Iterator
 
-from gluon_attention.training.evaluation import located
+from gluon_attention.training.evaluation import box_scores
 
 import mxnet as mx
 import numpy as np
@@ -43,12 +43,12 @@ class Known:
 
 
 def test_shares_of_boxes_that_lie_well() -> None:
-    found = located(Net(), Known(), mx.cpu())
+    found = box_scores(Net(), Known(), mx.cpu())
     assert found["box_holds_region"] == pytest.approx(2 / 3)  # not the third
     assert found["box_centre_in_region"] == pytest.approx(2 / 3)  # not the second
     assert found["box_2_holds_region"] == 1 and found["box_3_holds_region"] == pytest.approx(2 / 3)
 
 
 def test_without_boxes_or_regions_there_is_nothing_to_say() -> None:
-    assert located(Net(boxes=[]), Known(), mx.cpu()) == {}
-    assert located(Net(), SimpleNamespace(), mx.cpu()) == {}
+    assert box_scores(Net(boxes=[]), Known(), mx.cpu()) == {}
+    assert box_scores(Net(), SimpleNamespace(), mx.cpu()) == {}

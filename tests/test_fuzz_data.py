@@ -103,7 +103,7 @@ def used(name, root):
             assert np.isfinite(images).all() and images.dtype == np.float32
             assert labels.min() >= 0 and labels.max() < len(splits.classes)
     for part in (splits.validation, splits.test):
-        if hasattr(part, "regions"):
+        if part.regions:
             assert np.isfinite(part.regions()).all()
 
 

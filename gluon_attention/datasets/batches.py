@@ -17,8 +17,8 @@ Batch = Tuple[np.ndarray, np.ndarray]
 Load = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 Transform = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 Item = TypeVar("Item")
-# Options of data sets that say where and how, and nothing of what is in them.
-PLACES = ("root", "batch_size", "workers", "part", "download")
+# Options of data sets that change nothing of what is in them, and so are not recorded.
+NOT_RECORDED = ("root", "batch_size", "workers", "part", "download")
 
 
 class Batches:
@@ -31,7 +31,13 @@ class Batches:
 
     Attributes:
         samples: rows in this shard; `len(batches)` is the number of batches an epoch.
+        regions: gives the place that matters in each image, where a data set knows it, (N, 4):
+            left, top, right and bottom; an image spans -1 to 1. Nothing is trained on them.
+        pictures: the batches of images that these hold features of, if they do.
     """
+
+    regions: Optional[Callable[[], np.ndarray]] = None
+    pictures: Optional[Batches] = None
 
     def __init__(
         self,
@@ -79,7 +85,7 @@ class Batches:
         return order[rank::workers][: self.samples]
 
     def identity(self, row: int) -> bytes:
-        """What an image is made from: other bytes, another image."""
+        """What an image is made from, to know it again: other bytes, another image."""
         return self.load(np.array([row]), np.random.default_rng(0)).tobytes()
 
     def _make(self, index: int) -> Iterator[Batch]:
@@ -139,7 +145,7 @@ def recorded(load: Callable[..., Splits]) -> Callable[..., Splits]:
     @functools.wraps(load)
     def loaded(*args: Any, **kwargs: Any) -> Splits:
         options = signature.bind(*args, **kwargs).arguments
-        kept = {k: v for k, v in options.items() if k not in PLACES}
+        kept = {k: v for k, v in options.items() if k not in NOT_RECORDED}
         return load(*args, **kwargs)._replace(source={"name": load.__name__, "options": kept})
 
     DATASETS[load.__name__] = loaded

@@ -75,20 +75,21 @@ def measure(
     """What a test finds; locations that are drawn are the same each time."""
     mx.random.seed(seed)
     scores = evaluate(task, batches, devices, check)
-    scores.update(located(net, batches, devices[0]))
+    scores.update(box_scores(net, batches, devices[0]))
     error = 100 * (1 - next(iter(scores.values())))
     return dict(test_error=error, test=scores, test_images=batches.samples)
 
 
-def located(net: Any, batches: Any, device: mx.Context) -> Means:
-    """How well boxes lie, of every scale and the last, where a split knows what they should hold.
+def box_scores(net: Any, batches: Any, device: mx.Context) -> Means:
+    """Shares of images whose box holds the region that matters, and whose middle lies in it.
 
-    `batches.regions()` gives left, top, right and bottom of the place that matters in each image,
-    (N, 4), in [-1, 1] of the image. No network is ever trained on them.
+    Of every box from the second scale on, and of the last without a number; empty for a network
+    without boxes, and for a split that does not know its regions.
     """
-    if not hasattr(batches, "regions") or "boxes" not in getattr(net.Trace, "_fields", ()):
+    known = getattr(batches, "regions", None)
+    if known is None or "boxes" not in getattr(net.Trace, "_fields", ()):
         return {}
-    regions, found = batches.regions(), []
+    regions, found = known(), []  # (N, 4)
     for images, _ in batches.epoch(0):
         boxes = net.trace(nd.array(images, ctx=device)).boxes
         if isinstance(boxes, list):  # of one scale: there are none

@@ -87,14 +87,21 @@ class Monitor:
     def pictures(
         self, net: Any, splits: Any, step: int, epoch: int = 0, count: int = 4
     ) -> List[str]:
-        """What the network attends to on the first validation images, as PNG files and events.
+        """Draw what the network attends to on the first validation images, as PNG files and events.
 
-        An `epoch` is kept, to be a frame of the movie of its kind at the end.
+        Args:
+            step: of the run, for the events.
+            epoch: that has just ended; its `MOVIES` are kept as frames. 0 at the end of the run.
+            count: images, at most.
+
+        Returns:
+            Where the files lie.
         """
         if not self.folder:
             return []
         paths, painted = [], {}
-        if not (epoch and hasattr(splits.validation, "pictures")):  # images are slow there
+        remembered = getattr(splits.validation, "pictures", None) is not None
+        if not (epoch and remembered):  # then images are slow
             raw = _raw(splits, count)
             painted = explain.pictures(net, raw, splits.mean, splits.std)
         for name, picture in painted.items():
@@ -160,7 +167,8 @@ class Monitor:
 
 def _raw(splits: Any, count: int) -> np.ndarray:
     """The first validation images as they were before normalisation, (N, H, W, C) uint8."""
-    batches = getattr(splits.validation, "pictures", splits.validation)
+    batches = getattr(splits.validation, "pictures", None)
+    batches = splits.validation if batches is None else batches
     images, _ = next(iter(batches.epoch(0)))
     images = images.asnumpy() if hasattr(images, "asnumpy") else np.asarray(images)
     return explain.unnormalised(images[:count], splits.mean, splits.std)
