@@ -48,9 +48,8 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     short = at_work(quantize(as_graph(model.net), calibration(model, flags)))
     model.net.hybridize(static_alloc=True, static_shape=True)
     labels, ours, theirs = answers([model.net, short], test)
-    dataset = "-".join(
-        [test.data["name"], *filter(None, [(test.data.get("options") or {}).get("task")])]
-    )
+    task = (test.source.get("options") or {}).get("task")
+    dataset = test.source["name"] + (f"-{task}" if task else "")
     figures = {
         "float32_accuracy": 100 * np.mean(ours == labels),
         "int8_accuracy": 100 * np.mean(theirs == labels),
@@ -58,7 +57,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     }
     print(f"{len(labels)} images: " + ", ".join(f"{k} {v:.2f} %" for k, v in figures.items()))
     if flags.write:
-        rows.append(found(flags, model.name, dataset, figures))
+        rows.append(rows_of(flags, model.name, dataset, figures))
 
 
 def answers(blocks: Sequence[Any], split: Split) -> Tuple[np.ndarray, ...]:
@@ -72,7 +71,8 @@ def answers(blocks: Sequence[Any], split: Split) -> Tuple[np.ndarray, ...]:
     return tuple(np.concatenate(column) for column in columns)
 
 
-def found(flags: argparse.Namespace, network: str, dataset: str, figures: Any) -> List[rows.Row]:
+def rows_of(flags: argparse.Namespace, network: str, dataset: str, figures: Any) -> List[rows.Row]:
+    """The figures as rows of results.csv."""
     return [
         rows.measured(flags.name or network, dataset, metric, value, "%", samples=flags.images)
         for metric, value in figures.items()

@@ -24,7 +24,7 @@ class Split(NamedTuple):
 
     batches: Any
     classes: Sequence[str]
-    data: Dict[str, Any]  # name and options of the function that made it
+    source: Dict[str, Any]  # name and options of the function that made it
 
 
 def add_data(parser: argparse.ArgumentParser) -> None:
@@ -52,7 +52,7 @@ def load(model: Model, flags: argparse.Namespace, batch_size: int, part: str) ->
     accepted = inspect.signature(DATASETS[name]).parameters
     root = flags.data_dir or model.settings.get("data_dir")
     if "size" in accepted:
-        _size(model, options, getattr(flags, "size", None), "root" in accepted)
+        _size(model, options, getattr(flags, "size", None), pictures="root" in accepted)
     if "root" in accepted:
         if not root:
             raise UserError("add --data-dir, the folder of the data set; data/README.md has more")
@@ -79,20 +79,23 @@ def renormalised(batches: Batches, made: Norm, wanted: Norm) -> Batches:
     return batches
 
 
-def _size(model: Model, options: Dict[str, Any], asked: Any, usual: bool) -> None:
-    """Let pictures be as large as the network wants them."""
+def _size(model: Model, options: Dict[str, Any], asked: Any, pictures: bool) -> None:
+    """Set the side of the inputs: as asked for, else as trained on, else as the network is used to.
+
+    The last only for `pictures` of files: generated ones have a side of their own.
+    """
     if asked:
         options["size"] = asked
         if options.get("short"):
             options["short"] = model.view.short
-    elif usual:
+    elif pictures:
         options.setdefault("size", model.view.size)
 
 
 def _splits(name: str, options: Dict[str, Any], part: str) -> Splits:
     """The data set in batches of one, as the training images need not fill a larger one."""
     root = options.get("root")
-    if name == "imagenet" and part == "test" and not _trains(root):
+    if name == "imagenet" and part == "test" and not _has_training(root):
         size = options["size"]
         batches, classes = datasets.imagenet_val(root, 1, size=size)
         view = centre_view(size)
@@ -123,6 +126,6 @@ def _check(model: Model, name: str, splits: Splits, size: Any) -> None:
         )
 
 
-def _trains(root: str) -> bool:
+def _has_training(root: str) -> bool:
     """Whether a folder like ImageNet's has training pictures too."""
     return any(os.path.exists(os.path.join(root, name)) for name in ("train", "train.rec"))

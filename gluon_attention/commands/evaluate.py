@@ -14,7 +14,7 @@ from ..training.config import Config
 from ..training.evaluation import measure
 from ..training.prepare import lower_precision, prepare
 from .data import add_data, load
-from .model import SAMPLES, add_verb, drawing, opened
+from .model import SAMPLES, add_verb, check_draws, opened
 
 LIMITS = (("batch_size", 1, 10**6), ("samples", 1, SAMPLES), ("seed", 0, 2**31 - 1))
 
@@ -43,7 +43,7 @@ def run(flags: argparse.Namespace) -> None:
             raise UserError(f"--{name} must be a whole number from {low} to {high}, not {value}")
     model, devices = opened(flags), runtime.devices(flags.num_gpus)
     if flags.samples is not None:
-        drawing(model.net)
+        check_draws(model.net)
     config = settings(model, flags)
     if config.dtype != "float32":
         lower_precision(config.dtype, devices)
@@ -51,7 +51,7 @@ def run(flags: argparse.Namespace) -> None:
     prepare(model.net, SimpleNamespace(validation=split.batches), devices, sync_bn=False)
     task = model.net.objective(config)
     found = measure(model.net, task, split.batches, devices, config.seed)
-    show({"model": flags.model, "split": flags.split, **found, "data": split.data}, flags.json)
+    show({"model": flags.model, "split": flags.split, **found, "data": split.source}, flags.json)
 
 
 def settings(model: Model, flags: argparse.Namespace) -> SimpleNamespace:

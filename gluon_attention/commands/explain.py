@@ -38,36 +38,37 @@ def add_parser(verbs: Any) -> None:
 
 
 def run(flags: argparse.Namespace) -> None:
-    ending = os.path.splitext(flags.output)[1].lower()
-    if os.path.isdir(flags.output):
-        ending = ""  # whatever it is called
-    if ending not in ("", ".png", ".gif"):
-        raise UserError(f"-o {flags.output} must end in .png or .gif, or be a folder")
-    if os.path.isfile(flags.output) and not ending:
-        raise UserError(f"-o {flags.output} is a file; give a folder, or a name in .png or .gif")
-    if flags.gif and ending == ".png":
-        raise UserError(f"--gif makes no .png: leave it out, or let -o {flags.output} end in .gif")
+    ending = ending_of(flags.output, flags.gif)
     model = opened(flags)
-    shown = [kind for kind in explain.PAINTERS if kind in model.net.Trace._fields]
-    if not shown:
+    kinds = [kind for kind in explain.PAINTERS if kind in model.net.Trace._fields]
+    if not kinds:
         raise UserError(f"{model.name} shows nothing of what it attends to")
-    if flags.channel is not None and "masks" not in shown:
+    if flags.channel is not None and "masks" not in kinds:
         raise UserError(f"--channel is for networks with masks, and {model.name} has none")
-    names = list(named(flags.images))
+    moving, names = flags.gif or ending == ".gif", list(named(flags.images))
     if ending:
-        targets, moving = [flags.output], ending == ".gif"
-        spare(targets, names, shown)
-        everything = [(name, read(name)) for name in names]
-        made = draw(model, everything, flags.output, moving, flags.channel)
+        jobs = [(flags.output, names)]
     else:
-        targets = [os.path.join(flags.output, stem) for stem in stems(names)]
-        targets = [target + (".gif" if flags.gif else ".png") for target in targets]
-        spare(targets, names, shown)
-        made = []
-        for name, target in zip(names, targets):
-            made += draw(model, [(name, read(name))], target, flags.gif, flags.channel)
+        files = (stem + (".gif" if moving else ".png") for stem in stems(names))
+        jobs = [(os.path.join(flags.output, file), [name]) for file, name in zip(files, names)]
+    refuse_inputs([target for target, _ in jobs], names, kinds)
+    made = []
+    for target, some in jobs:
+        made += draw(model, [(name, read(name)) for name in some], target, moving, flags.channel)
     for record in made:
         print(json.dumps(record) if flags.json else record["file"])
+
+
+def ending_of(output: str, gif: bool) -> str:
+    """How the one file of all images ends; empty if `output` is a folder of files."""
+    ending = "" if os.path.isdir(output) else os.path.splitext(output)[1].lower()
+    if ending not in ("", ".png", ".gif"):
+        raise UserError(f"-o {output} must end in .png or .gif, or be a folder")
+    if os.path.isfile(output) and not ending:
+        raise UserError(f"-o {output} is a file; give a folder, or a name in .png or .gif")
+    if gif and ending == ".png":
+        raise UserError(f"--gif makes no .png: leave it out, or let -o {output} end in .gif")
+    return ending
 
 
 def stems(names: Sequence[str]) -> List[str]:
@@ -83,17 +84,17 @@ def stems(names: Sequence[str]) -> List[str]:
     return list(found)
 
 
-def spare(targets: Sequence[str], names: Sequence[str], kinds: Sequence[str]) -> None:
+def refuse_inputs(targets: Sequence[str], names: Sequence[str], kinds: Sequence[str]) -> None:
     """Refuse to write over a picture that is to be read."""
     inputs = {os.path.realpath(name) for name in names}
     for target in targets:
-        for file in [target, *(of_kind(target, kind) for kind in kinds)]:
+        for file in [target, *(with_kind(target, kind) for kind in kinds)]:
             if os.path.realpath(file) in inputs:
                 raise UserError(f"{file} is a picture to be read; choose another -o")
 
 
-def of_kind(path: str, kind: str) -> str:
-    """The file of one of several kinds of attention."""
+def with_kind(path: str, kind: str) -> str:
+    """The file of one kind of attention, of a network that shows several."""
     stem, ending = os.path.splitext(path)
     return f"{stem}-{kind}{ending}"
 
@@ -107,7 +108,7 @@ def draw(
     found = painter(model.net, raw, model.view.mean, model.view.std, channel, model.classes)
     made = []
     for kind, drawn in found.items():
-        file = path if len(found) == 1 else of_kind(path, kind)
+        file = path if len(found) == 1 else with_kind(path, kind)
         (explain.save_gif if moving else explain.save_png)(file, drawn)
         made.append({"file": file, "shows": kind, "images": [name for name, _ in items]})
     return made

@@ -62,11 +62,10 @@ def opened(flags: argparse.Namespace, untrained: bool = False) -> Model:
     return open_model(flags.model, told, runtime.devices(flags.num_gpus)[0], untrained)
 
 
-def drawing(net: Any) -> Any:
-    """The net, if it is one that episodes can be drawn from."""
+def check_draws(net: Any) -> None:
+    """Refuse to average over episodes of a network that draws none."""
     if not hasattr(net, "predict"):
         raise UserError("--samples is for networks that draw where they look; leave it out")
-    return net
 
 
 def pictures(words: Sequence[str]) -> Iterator[Picture]:

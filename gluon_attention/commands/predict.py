@@ -10,7 +10,7 @@ import numpy as np
 from mxnet import nd
 
 from ..errors import UserError
-from .model import SAMPLES, add_verb, batches, drawing, opened, pictures
+from .model import SAMPLES, add_verb, batches, check_draws, opened, pictures
 
 BATCH = 16
 
@@ -56,7 +56,8 @@ def probabilities(net: Any, images: nd.NDArray, samples: int = 0) -> nd.NDArray:
     """Of each class, (N, classes); of drawn episodes if there are to be samples."""
     if not samples:
         return nd.softmax(net(images))
-    return drawing(net).predict(images, samples)
+    check_draws(net)
+    return net.predict(images, samples)
 
 
 def show(path: str, answers: Any, as_json: bool) -> None:
