@@ -20,7 +20,8 @@ from .training.signals import StopRequest
 
 LOCAL = "127.0.0.1"
 GRACE = 15.0  # seconds in which workers may stop by themselves and servers see that all is done
-# Becomes the command, and dies with its parent even if that is killed without a chance to act.
+# Becomes the command, and dies with its parent even if that is killed without a chance to act:
+# prctl(PR_SET_PDEATHSIG, SIGKILL). A parent that was gone before that was set is not argv[1] now.
 TETHERED = """import ctypes, os, sys
 ctypes.CDLL(None).prctl(1, 9)
 if os.getppid() == int(sys.argv[1]):

@@ -13,9 +13,9 @@ from ..errors import UserError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-LONG = 4  # times as long as wide: more is cut before it is resized
-AROUND = 2  # pixels around the part that is seen; a resize looks at no more
-CHOICE = 16  # ends that are tried
+LONG = 4  # times as long as wide: more is cut before it is resized, by `_near`
+AROUND = 2  # pixels left around the part that is seen; a resize looks at no more
+CHOICE = 16  # more pixels that each end may lie further out
 LUMA = np.array([0.299, 0.587, 0.114])
 # Principal axes of the colours of ImageNet times their standard deviations: Krizhevsky et al. 2012.
 COLOUR_AXES = np.array(
@@ -121,10 +121,18 @@ def _short_side(picture: np.ndarray, view: View, rng: np.random.Generator) -> np
 def _near(
     picture: np.ndarray, size: int, whole: Sequence[int], corner: Sequence[int]
 ) -> Tuple[np.ndarray, List[int], List[int]]:
-    """What a crop will show of the long axis and a little more, its sides and the crop's corner.
+    """Cut a long picture to little more than a crop will show of it, before it is resized.
 
     What is far longer than wide would be gigabytes when enlarged whole. The crop may move by a part
     of a pixel; the ends that are cut at are those where that part is smallest.
+
+    Args:
+        size: side of the crop.
+        whole: height and width that the picture would be resized to.
+        corner: top and left of the crop in that.
+
+    Returns:
+        The part of the picture, and `whole` and `corner` for it.
     """
     axis, whole, corner = int(whole[1] > whole[0]), list(whole), list(corner)
     length, place = picture.shape[axis], corner[axis]

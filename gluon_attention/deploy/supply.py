@@ -66,16 +66,22 @@ class Supply:
         return tensor.array()
 
 
-def agree(origin: str, have: Dict[str, Any], want: Dict[str, Any]) -> None:
-    """Refuse a net that would compute something else with these weights."""
+def check_options(origin: str, have: Dict[str, Any], want: Dict[str, Any]) -> None:
+    """Refuse a net that would compute something else with these weights.
+
+    Args:
+        origin: of the weights.
+        have: options that the net was built with.
+        want: those of a net that gives the same numbers.
+    """
     wrong = [name for name in have if have[name] != want[name]]
     if wrong:
         asked = ", ".join(f"{name}={value!r}" for name, value in want.items())
         raise UserError(f"weights of {origin} give the same numbers only in a net with {asked}")
 
 
-def rows(tensors: Arrays, name: str) -> int:
-    """Of a matrix: how many numbers a layer puts out."""
+def out_features(tensors: Arrays, name: str) -> int:
+    """How many numbers a layer puts out: the rows of its matrix."""
     if name not in tensors or len(tensors[name].shape) != 2:
         raise UserError(f"it has no matrix '{name}', which every such checkpoint has")
     return tensors[name].shape[0]

@@ -80,7 +80,7 @@ def _parameter(data: Any, *_: Any) -> Any:
     return data
 
 
-def other_kind(*_: Any) -> Any:
+def refuse_kind(*_: Any) -> Any:
     raise UserError("it holds tensors of a kind (sparse, quantized, float8) that are no weights")
 
 
@@ -88,9 +88,9 @@ _UTILS = "torch._utils._rebuild_"
 CALLS: Dict[str, Callable[..., Any]] = {
     f"{_UTILS}tensor": _rebuild,  # before 0.4
     f"{_UTILS}tensor_v2": _rebuild,
-    f"{_UTILS}tensor_v3": other_kind,
-    f"{_UTILS}sparse_tensor": other_kind,
-    f"{_UTILS}qtensor": other_kind,
+    f"{_UTILS}tensor_v3": refuse_kind,
+    f"{_UTILS}sparse_tensor": refuse_kind,
+    f"{_UTILS}qtensor": refuse_kind,
     f"{_UTILS}parameter": _parameter,
     f"{_UTILS}parameter_with_state": _parameter,
     "torch.nn.parameter.Parameter": _parameter,  # before 0.4

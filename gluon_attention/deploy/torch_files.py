@@ -15,7 +15,7 @@ from typing import Any, Dict
 from ..errors import UserError
 from .pickles import LIMIT, Instance, Interpreter, Name
 from .supply import reading
-from .tensors import CALLS, TYPES, Storage, Tensor, other_kind, width
+from .tensors import CALLS, TYPES, Storage, Tensor, refuse_kind, width
 
 ZIP = b"PK\x03\x04"
 STREAM = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # a pickle of torch's number for its files
@@ -59,7 +59,7 @@ class _File:
         _, kind, key, _, count, *view = reference
         code = TYPES.get(kind.path.rpartition(".")[2]) if isinstance(kind, Name) else None
         if code is None or (view and view[0] is not None):
-            other_kind()
+            refuse_kind()
         if type(count) is not int or count < 0 or count * width(code) > self.size:
             raise ValueError("a storage is larger than the file")
         key = str(key)

@@ -1,4 +1,8 @@
-"""Converters of public PyTorch networks: options of an equal net of the zoo, and its parameters."""
+"""Converters of public PyTorch networks.
+
+For each, `*_options(tensors)` gives the options of a net of the zoo that computes the same, as far
+as a file tells, and `*_arrays(net, supply, options)` its parameters by the names of that net.
+"""
 
 from __future__ import annotations
 
@@ -12,19 +16,19 @@ from ..zoo.glimpse import GlimpseNet
 from ..zoo.ra_cnn import RACNN
 from ..zoo.recurrent_attention import RecurrentAttention
 from ..zoo.residual_attention import ResidualAttention
-from .supply import Arrays, Supply, agree, rows
+from .supply import Arrays, Supply, check_options, out_features
 from .torch_backbones import backbone_arrays
 
 # Residual attention: `ResidualAttentionModel_56`, `_92`, `_448input` and `_92_32input_update`.
 
 
 def residual_options(tensors: Arrays) -> Dict[str, Any]:
-    return {"classes": rows(tensors, "fc.weight"), "mask_fusion": "gluoncv"}
+    return {"classes": out_features(tensors, "fc.weight"), "mask_fusion": "gluoncv"}
 
 
 def residual_arrays(net: ResidualAttention, supply: Supply, wanted: Dict[str, Any]) -> Arrays:
     origin = "PyTorch's ResidualAttentionModel"
-    agree(origin, {"mask_fusion": net.options.mask_fusion}, {"mask_fusion": "gluoncv"})
+    check_options(origin, {"mask_fusion": net.options.mask_fusion}, {"mask_fusion": "gluoncv"})
     first = -1 if "residual_block0.conv1.weight" in supply.left else 0
     places = residual_places(
         net, first, lambda unit, number: f"attention_module{unit}" + f"_{number}" * (number > 1)
@@ -113,8 +117,8 @@ def _module_parts(module: AttentionModule) -> Dict[str, str]:
 def recurrent_options(tensors: Arrays) -> Dict[str, Any]:
     names = ("sensor.fc1", "sensor.fc2", "sensor.fc3", "rnn.i2h", "locator.fc")
     return dict(
-        classes=rows(tensors, "classifier.fc.weight"),
-        widths=tuple(rows(tensors, f"{name}.weight") for name in names),
+        classes=out_features(tensors, "classifier.fc.weight"),
+        widths=tuple(out_features(tensors, f"{name}.weight") for name in names),
         retina="pixels",
         move="absolute",
     )
@@ -129,11 +133,11 @@ def recurrent_arrays(net: RecurrentAttention, supply: Supply, wanted: Dict[str, 
         mean=episode.locator.mean,
     )
     same = dict(retina="pixels", move="absolute", core="rnn", mean="tanh")
-    agree("PyTorch's RecurrentAttention", have, same)
+    check_options("PyTorch's RecurrentAttention", have, same)
 
     def both(one: str, other: str, ours: str) -> Arrays:
         """Two layers whose outputs are added are one layer of both inputs."""
-        length = rows(supply.left, f"{one}.weight")
+        length = out_features(supply.left, f"{one}.weight")
         weights = [supply.array(f"{name}.weight", length, None) for name in (one, other)]
         biases = [supply.array(f"{name}.bias", length) for name in (one, other)]
         return {
@@ -165,7 +169,7 @@ def recurrent_arrays(net: RecurrentAttention, supply: Supply, wanted: Dict[str, 
 def scales_options(tensors: Arrays) -> Dict[str, Any]:
     mobile = "b1.features.18.0.weight" in tensors
     return dict(
-        classes=rows(tensors, "classifier1.weight"),
+        classes=out_features(tensors, "classifier1.weight"),
         backbone="mobilenetv2_1.0_320" if mobile else "vgg19_bn",
         apn="plain" if mobile else "paper",
         descriptor="scaled",
@@ -186,7 +190,7 @@ def scales_arrays(net: RACNN, supply: Supply, wanted: Dict[str, Any]) -> Arrays:
         shared=body.shared,
     )
     same = {name: value for name, value in wanted.items() if name != "classes"}
-    agree("PyTorch's RACNN", have, {**same, "shrink": 1, "shared": False})
+    check_options("PyTorch's RACNN", have, {**same, "shrink": 1, "shared": False})
     if body.scales != 3:
         raise UserError(f"PyTorch's RACNN has three scales and the net has {body.scales}")
     arrays: Arrays = {}
@@ -221,10 +225,10 @@ def scales_arrays(net: RACNN, supply: Supply, wanted: Dict[str, Any]) -> Arrays:
 
 
 def glimpse_options(tensors: Arrays) -> Dict[str, Any]:
-    hidden = rows(tensors, "core.weight_hh") // 4
+    hidden = out_features(tensors, "core.weight_hh") // 4
     patches = tensors["core.weight_ih"].shape[-1] // 2048
     return dict(
-        classes=rows(tensors, "action.fc.weight"),
+        classes=out_features(tensors, "action.fc.weight"),
         backbone="resnet50_v1.5_5x5",
         patches=patches,
         start_size=1 if patches > 2 else 2,
@@ -238,7 +242,7 @@ def glimpse_arrays(net: GlimpseNet, supply: Supply, wanted: Dict[str, Any]) -> A
     mind = net.mind
     have = dict(location="mirrored" if mind.mirrored else "other", reach=mind.reach)
     shown = {name: value for name, value in wanted.items() if name != "classes"}
-    agree("PyTorch's Recurrent_Attention", have, shown)
+    check_options("PyTorch's Recurrent_Attention", have, shown)
     found = backbone_arrays(net.eye.backbone, supply, "glimpse.resnet.")
     arrays = {f"body.eye.backbone.layers.{name}": array for name, array in found.items()}
     hidden = mind.core.width

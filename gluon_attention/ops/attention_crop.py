@@ -77,8 +77,8 @@ class AttentionCrop(gluon.HybridBlock):
         if self.gradient != "sampler":
             seen = F.Custom(seen, boxes, op_type=PULL, sharpness=self.sharpness)
         if self.masked:
-            still = F.zeros_like(F.slice_axis(boxes, axis=1, begin=0, end=2))
-            seen = F.broadcast_mul(seen, boxcar(F, still, still + 1, self.size, self.sharpness))
+            middle = F.zeros_like(F.slice_axis(boxes, axis=1, begin=0, end=2))  # of all crops
+            seen = F.broadcast_mul(seen, boxcar(F, middle, middle + 1, self.size, self.sharpness))
         return seen
 
 

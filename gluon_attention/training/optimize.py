@@ -14,7 +14,7 @@ from .machines import Keys
 from .schedule import Schedule
 from .task import Group
 
-_WITHOUT_DECAY = ("gamma", "beta", "bias")
+_WITHOUT_DECAY = ("gamma", "beta", "bias")  # how names of parameters end
 
 
 def named_parameters(blocks: Sequence[gluon.Block]) -> Dict[str, gluon.Parameter]:
@@ -38,11 +38,11 @@ class Mover:
         self.parameters = [
             p for p in named_parameters(group.blocks).values() if p.grad_req != "null"
         ]
-        self.sums = getattr(config, "accumulate", 1) > 1  # gradients of the parts of a batch
+        self.accumulates = getattr(config, "accumulate", 1) > 1
         for parameter in self.parameters:
             if parameter.name.endswith(_WITHOUT_DECAY):
                 parameter.wd_mult = 0.0
-            if self.sums:
+            if self.accumulates:
                 parameter.grad_req = "add"
         options = dict(wd=config.weight_decay, learning_rate=config.lr * group.lr_scale)
         if config.optimizer in ("sgd", "nag"):
@@ -64,12 +64,12 @@ class Mover:
             update_on_kvstore=self.on_server,
         )
         if self.on_server:  # which gets the optimizer without its parameters
-            still = [i for i, p in enumerate(self.parameters) if p.wd_mult == 0]
-            self.trainer.optimizer.wd_mult = dict.fromkeys(still, 0.0)
+            undecayed = [i for i, p in enumerate(self.parameters) if p.wd_mult == 0]
+            self.trainer.optimizer.wd_mult = dict.fromkeys(undecayed, 0.0)
 
     def begin(self) -> None:
-        """A step starts: what gradients were summed before is forgotten."""
-        if self.sums:
+        """A step starts: gradients that the parts of the last batch added up are set to zero."""
+        if self.accumulates:
             for parameter in self.parameters:
                 parameter.zero_grad()
 
@@ -83,13 +83,13 @@ class Mover:
             self.trainer.set_learning_rate(self.rate(when))
         if self.clip:
             self.trainer.allreduce_grads()
-            self._shorten(self.clip * samples)
+            self._clip(self.clip * samples)
             self.trainer.update(samples)
         else:
             self.trainer.step(samples)
         self.count += 1
 
-    def _shorten(self, longest: float) -> None:
+    def _clip(self, longest: float) -> None:
         """Scale the gradients of a device to a norm of at most `longest`, without reading it."""
         for device in range(len(self.parameters[0].list_grad())):
             grads = [p.list_grad()[device] for p in self.parameters]
@@ -104,11 +104,11 @@ class Mover:
             parameter._set_trainer(None)
 
     def traffic(self, compressed: bool) -> float:
-        """Bytes that a worker sends and gets each step."""
-        numbers = sum(int(np.prod(p.shape)) for p in self.parameters)
-        if self.ring:
-            return 2 * numbers * 4 * 2 * (self.workers - 1) / self.workers
-        return numbers * (4 / 16 if compressed else 4) + numbers * 4
+        """Bytes that a worker sends and gets each step; docs/scaling.md has the formulas."""
+        gradients = 4 * sum(int(np.prod(p.shape)) for p in self.parameters)
+        if self.ring:  # out and back
+            return 2 * gradients * 2 * (self.workers - 1) / self.workers
+        return gradients * (1 / 16 if compressed else 1) + gradients  # 2 of 32 bits; weights back
 
     def state(self) -> Dict[str, nd.NDArray]:
         """Momenta and the like by the index of the parameter, of the first device."""

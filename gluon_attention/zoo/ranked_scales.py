@@ -35,9 +35,9 @@ RESPONSES = ("mean", "energy")  # over channels: of features, or of their square
 class Stages(NamedTuple):
     """Epochs of the schedule."""
 
-    grow: int = 5  # of answers, for each scale
-    locate: int = 2  # of the box towards the strongest response, between two scales
-    turn: int = 1  # of ranked boxes, and of answers in between; 0 does both for every batch
+    grow: int = 5  # each scale learns to answer
+    locate: int = 2  # between two scales, the next box moves to the strongest response
+    turn: int = 1  # boxes are ranked; at the end in turn with answers, or if 0 both for every batch
 
 
 class RankedScales(Task):
@@ -107,7 +107,8 @@ class RankedScales(Task):
         for scale in range(scales):
             first = 0 if self.body.shared else scale
             names = [f"scale{moved + 1}" for moved in range(first, scale + 1)]
-            names += ["fused"] * self._completes(scale)
+            if self._completes(scale):
+                names.append("fused")
             yield grow, Update(names, partial(self.grow, scale=scale))
             if scale:
                 yield turn, self._ranked(scale)
@@ -115,10 +116,11 @@ class RankedScales(Task):
                 yield locate, Update(f"locate{scale + 2}", partial(self.locate, scale=scale))
 
     def _completes(self, scale: int) -> bool:
-        """Whether all scales answer while this one grows, so that all together can."""
+        """Whether all scales are trained while this one grows: then all together can be as well."""
         return scale == self.body.scales - 1 and (self.body.shared or not scale)
 
     def _ranked(self, last: int) -> Update:
+        """The move of all boxes up to that of a scale, so that closer looks are surer."""
         names = [f"attend{scale + 1}" for scale in range(1, last + 1)]
         return Update(names, partial(self.rank, last=last))
 
@@ -139,7 +141,7 @@ class RankedScales(Task):
         return smoothed(labels, self.net.classes, self.smoothing)
 
     def _zoom(self, images: nd.NDArray, scale: int) -> nd.NDArray:
-        """What a scale sees."""
+        """What a scale sees: the image made smaller, or a crop of it."""
         body, view, box = self.body, self.body.whole(nd, images), None
         for coarser in range(scale):
             box = body.box(nd, body.features(view, coarser), box, coarser)
@@ -147,6 +149,7 @@ class RankedScales(Task):
         return view
 
     def _answers(self, images: nd.NDArray, labels: nd.NDArray, last: int, fused: bool) -> Losses:
+        """Cross entropy of all scales up to `last`, and, if `fused`, of all together."""
         body, targets = self.body, self._targets(labels)
         view, box, descriptors, losses = body.whole(nd, images), None, [], {}
         for scale in range(last + 1):

@@ -25,7 +25,7 @@ class Entry(NamedTuple):
     alias: bool  # kept for users of another zoo; not listed
 
 
-LARGEST = 65_536  # of any number in an option
+LARGEST = 65_536  # absolute value of a number in an option
 _NOT_OPTIONS = ("name", "classes", "pretrained", "ctx", "root")  # of get_model, but no options
 _ENTRIES: Dict[str, Entry] = {}
 
@@ -125,7 +125,7 @@ def get_model(
 
 
 def _as_default(option: str, value: Any, default: Any) -> Any:
-    """A value as the kind of number, or of numbers, that the default is; others are refused."""
+    """A value as the type of the default of its option; what would change by that is refused."""
     kind = float if default is None else type(default)  # None stands for a number to be computed
     if kind is tuple:
         kind = type(default[0])
