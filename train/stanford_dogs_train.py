@@ -28,6 +28,9 @@ from gluon_attention.zoo.step_classification import REWARDS
 import mxnet as mx
 
 FOLDERS = {"dogs": "stanford_dogs", "pets": "oxford_pets_dogs", "cub200": "CUB_200_2011"}
+VISUAL = "-visual"  # what the run of stage 1 is called after that of stage 2
+OPTIONS = ("patch", "size", "stem_stride", "patches", "start_size", "glimpses", "regions")
+OPTIONS += ("hidden", "location", "policy", "dropout", "frozen", "overlap")  # also of the network
 # What fits the generated set; flags that are given come after these and replace them.
 DETAIL = (
     "--backbone=tiny --patch=48 --patches=2 --start-size=1 --regions=6 --reach=0.6 --hidden=128"
@@ -97,9 +100,7 @@ class Dogs(Config):
 
 def network(config: Dogs, classes: int, **more: Any) -> Any:
     """The glimpse network of stage 2."""
-    same = "patch patches start_size glimpses regions hidden location policy dropout frozen"
-    same += " size stem_stride overlap"
-    options = {name: getattr(config, name) for name in same.split()}
+    options = {name: getattr(config, name) for name in OPTIONS}
     if config.backbone:
         options["backbone"] = config.backbone
     options.update(reach=config.reach or None, std=None if config.std < 0 else config.std)
@@ -110,15 +111,15 @@ def network(config: Dogs, classes: int, **more: Any) -> Any:
 
 
 def visual(config: Dogs, classes: int) -> Resolutions:
-    """The network of stage 1: all of its backbone learns, but for statistics that were loaded."""
+    """The network of stage 1: all of its backbone learns, but for BatchNorm that was loaded."""
     loaded = bool(config.backbone_weights)
     net = network(dataclasses.replace(config, frozen=False), classes, frozen_bn=loaded)
     return Resolutions(net.eye, classes, net.mind.reach)
 
 
-def keep_backbone(folder: str, file: str) -> None:
+def keep_backbone(file: str) -> None:
     """Save the best visual network of stage 1 without its heads, as --backbone-weights reads it."""
-    best = os.path.join(folder, checkpoint.BEST)
+    best = os.path.join(os.path.dirname(file), checkpoint.BEST)
     arrays, prefix = read_parameters(best), "body.eye.backbone.layers."
     arrays = {n[len(prefix) :]: a for n, a in arrays.items() if n.startswith(prefix)}
     write_parameters(file, lambda aside: mx.nd.save(aside, arrays))
@@ -164,37 +165,49 @@ def view_glimpses(config: Dogs, folder: str) -> None:
     print(f"pictures  {path}.png, {path}.gif")
 
 
-def main() -> None:
-    words = with_preset("--dataset", "detail", DETAIL)
-    config = Dogs.parse(words, description=__doc__)
-    folder = config.data_dir or os.path.join("data", FOLDERS.get(config.dataset, ""))
-    testing = config.evaluate or config.task == "test"
-    config = dataclasses.replace(config, data_dir=folder, evaluate=testing)
-    name = config.name or f"{config.dataset}-glimpse_{config.model}"
-    folder = os.path.join(config.log_dir, name)
-    if config.task == "view-glimpses":
-        return view_glimpses(config, folder)
-    for run in [folder + "-visual"] * (config.stage != "2") + [folder] * (config.stage != "1"):
-        if not config.resume and os.path.exists(os.path.join(run, checkpoint.LAST)):
+def check(config: Dogs, folder: str) -> None:
+    """Refuse what would end one stage after another, or go on where nothing should."""
+    for stage, run in (("1", folder + VISUAL), ("2", folder)):
+        wanted = config.stage in (stage, "both")
+        if wanted and not config.resume and os.path.exists(os.path.join(run, checkpoint.LAST)):
             raise UserError(f"{run} holds a run: give another --name, or --resume to go on")
     if config.stage == "both" and config.kvstore.startswith("dist") and not config.evaluate:
         raise UserError(
             f"--kvstore {config.kvstore} trains one network a start: give --stage 1, then "
-            f"--stage 2 --backbone-weights {os.path.join(folder + '-visual', 'backbone.params')}"
+            f"--stage 2 --backbone-weights {os.path.join(folder + VISUAL, 'backbone.params')}"
         )
+
+
+def train_visual(config: Dogs, name: str) -> str:
+    """Stage 1, of which stage 2 needs the file that is returned; a test of stage 2 only that."""
+    file = os.path.join(config.log_dir, name, "backbone.params")
+    if config.stage == "1" or not config.evaluate:
+        changed = dict(name=name, epochs=config.visual_epochs, lr=config.visual_lr)
+        train(
+            dataclasses.replace(config, **changed),
+            name=name,
+            network=lambda classes: visual(config, classes),
+            data=lambda batch_size, part: data(config, batch_size, part, augment=True),
+        )
+        keep_backbone(file)
+    return file
+
+
+def main() -> None:
+    words = with_preset("--dataset", "detail", DETAIL)
+    config = Dogs.parse(words, description=__doc__)
+    data_dir = config.data_dir or os.path.join("data", FOLDERS.get(config.dataset, ""))
+    testing = config.evaluate or config.task == "test"
+    config = dataclasses.replace(config, data_dir=data_dir, evaluate=testing)
+    name = config.name or f"{config.dataset}-glimpse_{config.model}"
+    folder = os.path.join(config.log_dir, name)
+    if config.task == "view-glimpses":
+        return view_glimpses(config, folder)
+    check(config, folder)
     if config.stage in ("1", "both"):
-        learned = os.path.join(folder + "-visual", "backbone.params")
-        first = dict(name=name + "-visual", epochs=config.visual_epochs, lr=config.visual_lr)
-        if config.stage == "1" or not config.evaluate:
-            train(
-                dataclasses.replace(config, **first),
-                name=name + "-visual",
-                network=lambda classes: visual(config, classes),
-                data=lambda batch_size, part: data(config, batch_size, part, augment=True),
-            )
-            keep_backbone(os.path.dirname(learned), learned)
+        learned = train_visual(config, name + VISUAL)
         config = dataclasses.replace(config, backbone_weights=learned)
-    if config.stage != "1":
+    if config.stage in ("2", "both"):
         train(
             config,
             name=name,
