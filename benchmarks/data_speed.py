@@ -6,20 +6,17 @@ python benchmarks/data_speed.py --cub200 data/CUB_200_2011 --dogs data/stanford_
 from __future__ import annotations
 
 import os
-import sys
 import time
 from typing import Any, Callable, Dict, Iterator, Optional, Sequence
 
+from gluon_attention import UserError
+from gluon_attention.datasets import cifar10, cub200, imagenet, mnist, stanford_dogs
+from gluon_attention.datasets.mnist import TASKS
+
+from figures import rows
+from figures.flags import Parser, number
+
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-sys.path.insert(0, ROOT)
-
-from gluon_attention import UserError  # noqa: E402
-from gluon_attention.datasets import cifar10, cub200, imagenet, mnist, stanford_dogs  # noqa: E402
-from gluon_attention.datasets.mnist import TASKS  # noqa: E402
-
-from figures import rows  # noqa: E402
-from figures.flags import Parser, number  # noqa: E402
-
 SAMPLE = os.path.join(ROOT, "data", "sample")
 DECODED = dict(validation=1, workers=1)
 

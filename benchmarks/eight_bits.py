@@ -7,25 +7,20 @@ python benchmarks/eight_bits.py runs/detail-0 --write
 from __future__ import annotations
 
 import argparse
-import os
-import sys
 from typing import Any, List, Optional, Sequence, Tuple
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-sys.path.insert(0, ROOT)
+from gluon_attention.commands.data import Split, add_data, load
+from gluon_attention.commands.export import calibration
+from gluon_attention.deploy.export import as_graph
+from gluon_attention.deploy.fusion import at_work
+from gluon_attention.deploy.int8 import quantize
+from gluon_attention.deploy.models import open_model
+from gluon_attention.training.config import command
 
-from gluon_attention.commands.data import Split, add_data, load  # noqa: E402
-from gluon_attention.commands.export import calibration  # noqa: E402
-from gluon_attention.deploy.export import as_graph  # noqa: E402
-from gluon_attention.deploy.fusion import at_work  # noqa: E402
-from gluon_attention.deploy.int8 import quantize  # noqa: E402
-from gluon_attention.deploy.models import open_model  # noqa: E402
-from gluon_attention.training.config import command  # noqa: E402
-
-import numpy as np  # noqa: E402
-from figures import rows  # noqa: E402
-from figures.flags import Parser, number  # noqa: E402
-from mxnet import nd  # noqa: E402
+import numpy as np
+from figures import rows
+from figures.flags import Parser, number
+from mxnet import nd
 
 BATCH = 100
 

@@ -17,22 +17,19 @@ from __future__ import annotations
 import os
 import runpy
 import sys
+from functools import partial
+from typing import Any, List, Tuple
+
+from gluon_attention.ops import attention_crop
+from gluon_attention.ops.attention_crop import MaskPull, MaskPullProp, crop_box
+from gluon_attention.ops.detach import detach
+from gluon_attention.zoo import ra_cnn, ranked_scales
+
+import mxnet as mx
+import numpy as np
+from mxnet import gluon, nd
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-sys.path.insert(0, ROOT)
-
-from functools import partial  # noqa: E402
-from typing import Any, List, Tuple  # noqa: E402
-
-from gluon_attention.ops import attention_crop  # noqa: E402
-from gluon_attention.ops.attention_crop import MaskPull, MaskPullProp, crop_box  # noqa: E402
-from gluon_attention.ops.detach import detach  # noqa: E402
-from gluon_attention.zoo import ra_cnn, ranked_scales  # noqa: E402
-
-import mxnet as mx  # noqa: E402
-import numpy as np  # noqa: E402
-from mxnet import gluon, nd  # noqa: E402
-
 SMALLEST = 2 / 3  # a third of the image for half a side
 PULL = "third_pull"
 

@@ -9,22 +9,18 @@ from __future__ import annotations
 
 import os
 import runpy
-import sys
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from gluon_attention import UserError
+from gluon_attention.training.config import command, setting
+from gluon_attention.training.engine import train
+from gluon_attention.zoo.base import AttentionNet
+
+import mxnet as mx
+from gluoncv import model_zoo
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-sys.path.insert(0, ROOT)
-
-from dataclasses import dataclass  # noqa: E402
-from typing import Any, NamedTuple  # noqa: E402
-
-from gluon_attention import UserError  # noqa: E402
-from gluon_attention.training.config import command, setting  # noqa: E402
-from gluon_attention.training.engine import train  # noqa: E402
-from gluon_attention.zoo.base import AttentionNet  # noqa: E402
-
-import mxnet as mx  # noqa: E402
-from gluoncv import model_zoo  # noqa: E402
-
 OURS = runpy.run_path(os.path.join(ROOT, "train", "cifar10_train.py"))
 
 

@@ -9,18 +9,15 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Tuple
+
+from gluon_attention.files import written_aside
+from gluon_attention.ops.attention_crop import GRADIENTS, AttentionCrop
+
+import numpy as np
+from mxnet import autograd, nd
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-sys.path.insert(0, ROOT)
-
-from typing import Tuple  # noqa: E402
-
-from gluon_attention.files import written_aside  # noqa: E402
-from gluon_attention.ops.attention_crop import GRADIENTS, AttentionCrop  # noqa: E402
-
-import numpy as np  # noqa: E402
-from mxnet import autograd, nd  # noqa: E402
-
 SIDE, CROP, HALF, STEPS = 96, 48, 0.4, 13
 SPOT, RADIUS = (0.25, -0.1), 0.16
 
