@@ -217,6 +217,7 @@ MISTAKES = [
     ("export ram_28 -o {folder}/x --dataset cifar10 --onnx", "--dataset has no use here"),
     ("export ram_28 -o {folder}/x --int8 --calibrate {digit} --seed 1", "has its own pictures"),
     ("export ram_28 -o {folder}/x --int8 --images 0", "--images must be a whole number from 1"),
+    ("export ram_28 -o {folder}/x --int8 --seed -1", "--seed must be a whole number from 0"),
     ("export {masks} -o {folder}/x --untrained", "--untrained is for a name"),
 ]
 

@@ -197,6 +197,10 @@ def test_impossible_patches_are_refused(pair: Tuple[int, int]) -> None:
         {"reach": 2.0},
         {"std": -1.0},
         {"overlap": 0},
+        {"dropout": -1.0},
+        {"dropout": 1.0},
+        {"size": -4},
+        {"stem_stride": -1},
     ],
     ids=str,
 )

@@ -16,6 +16,7 @@ from ..datasets.view import centre_view
 from ..deploy.models import Model, takes
 from ..errors import UserError
 
+LAST_SEED = 2**31 - 1  # of those that `--seed` of a training script takes
 Norm = Sequence[Sequence[float]]  # mean and std of pixel / 255, of each channel
 
 
@@ -48,6 +49,10 @@ def load(model: Model, flags: argparse.Namespace, batch_size: int, part: str) ->
     if name not in DATASETS:
         raise UserError("which data set it was trained on is not known: add --dataset")
     if flags.seed is not None:
+        if not 0 <= flags.seed <= LAST_SEED:
+            raise UserError(
+                f"--seed must be a whole number from 0 to {LAST_SEED}, not {flags.seed}"
+            )
         options["seed"] = flags.seed
     accepted = inspect.signature(DATASETS[name]).parameters
     root = flags.data_dir or model.settings.get("data_dir")

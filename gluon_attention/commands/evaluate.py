@@ -16,7 +16,7 @@ from ..training.prepare import lower_precision, prepare
 from .data import add_data, load
 from .model import SAMPLES, add_verb, check_draws, opened
 
-LIMITS = (("batch_size", 1, 10**6), ("samples", 1, SAMPLES), ("seed", 0, 2**31 - 1))
+LIMITS = (("batch_size", 1, 10**6), ("samples", 1, SAMPLES))
 
 
 def add_parser(verbs: Any) -> None:

@@ -199,6 +199,8 @@ def _check(**options: Any) -> None:
         raise UserError("glimpses and hidden must be 1 or more, regions 2, and patch 16")
     if given.std is not None and given.std < (0.001 if given.location == "sampled" else 0):
         raise UserError("std must be 0 or more, and above 0 where locations are sampled")
+    if min(given.size, given.stem_stride) < 0 or not 0 <= given.dropout < 1:
+        raise UserError("size and stem_stride must be 0 or more, and dropout from 0 to below 1")
     if given.overlap < 0 or given.overlap == 0 and given.policy != "center":
         raise UserError("overlap must be 1 or more: only policy='center' can do with 0")
     if given.reach is not None and not 0 < given.reach <= 1:
