@@ -220,7 +220,8 @@ def _seen(image: np.ndarray, corner: np.ndarray, side: int) -> np.ndarray:
     return cv2.resize(fine, (side, side), interpolation=cv2.INTER_AREA)
 
 
-# What a trace exposes decides what is drawn: field of the trace -> painter(image, trace, index).
+# What a trace exposes decides what is drawn. A painter takes an image (H, W, 3) uint8, the trace of
+# its batch, its index in that, the one channel of masks to show, and the names of the classes.
 PAINTERS: Dict[str, Callable[..., Tiles]] = {
     "masks": mask_tiles,
     "windows": glimpse_tiles,

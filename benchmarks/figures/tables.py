@@ -138,8 +138,8 @@ def scaling_table(rows: Sequence[Row]) -> str:
     return markdown(header, lines)
 
 
-# Data sets and who is trained on their images.
-EATERS = {
+# The network that is trained on the images of a data set.
+NETWORKS = {
     "cifar10": "cifar_residual_attention92",
     "mnist_28": "ram_28",
     "cub200": "racnn_mobilenet_v2",
@@ -149,16 +149,16 @@ EATERS = {
 
 
 def inputs_table(rows: Sequence[Row]) -> str:
-    """Images that one core makes, beside those that the fastest training of all cores eats."""
-    eaten: Dict[str, float] = {}
+    """Images that one core makes, beside those that the fastest training of all cores takes."""
+    trained: Dict[str, float] = {}
     for case, known in speeds(rows).items():
         if case.work.startswith("train") and "images_per_second" in known:
-            eaten[case.network] = max(eaten.get(case.network, 0), known["images_per_second"])
+            trained[case.network] = max(trained.get(case.network, 0), known["images_per_second"])
     lines = []
     for r in rows:
         if r.name == "input":
-            made, network = float(r.value), EATERS.get(r.dataset, "")
-            need = eaten.get(network)
+            made, network = float(r.value), NETWORKS.get(r.dataset, "")
+            need = trained.get(network)
             shown = [f"`{network}`", f"{need:,.0f}", f"{made / need:,.0f}"] if need else ["-"] * 3
             lines.append([r.dataset, f"{made:,.0f}", *shown])
     header = ["data set", "images/s of one core", "network", "trains on images/s", "times"]

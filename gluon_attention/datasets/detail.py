@@ -24,8 +24,8 @@ CLASSES = tuple(f"{stripes}_on_{shape}" for shape in SHAPES for stripes in STRIP
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 MARK, PERIOD = 0.125, 1.5  # half side; coarse pixels a stripe
 CONTRAST, NOISE = 75.0, 8.0  # of 255; more contrast would be clipped and so leave a trace
-RADIUS = (0.5, 0.7)
-CHUNK = 32
+RADIUS = (0.5, 0.7)  # smallest and largest of a shape, as shares of half the image
+CHUNK = 32  # scenes drawn at once: all would need much memory
 
 
 class Scenes(NamedTuple):

@@ -206,16 +206,14 @@ def _add_flag(parser: argparse.ArgumentParser, field: dataclasses.Field, kind: A
     known, options = field.metadata, {}
     if kind is bool:
         options = dict(nargs="?", const="1")
-    shown = _shown(field.default)
+    shown, choices = _shown(field.default), known["choices"]
     parser.add_argument(
         flag,
         *known["flags"],
         dest=field.name,
         default=field.default,
         type=_reader(kind, known),
-        metavar=known["choices"]
-        and "{" + ",".join(map(str, known["choices"])) + "}"
-        or _metavar(kind),
+        metavar="{" + ",".join(map(str, choices)) + "}" if choices else _metavar(kind),
         help=known["help"].replace("%", "%%") + (f" (default: {shown})" if shown else ""),
         **options,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any, Callable, NamedTuple, Tuple
+from typing import Any, Callable, Dict, NamedTuple, Tuple
 
 from mxnet import gluon, init, nd
 
@@ -29,6 +29,7 @@ class AttentionNet(gluon.HybridBlock):
 
     Trace: Callable[..., NamedTuple]  # of what `body` returns
     classes: int  # length of the logits
+    recipe: Dict[str, Any]  # arguments of `get_model` that made it, if that did
     initializer = init.MSRAPrelu()  # of what has no weights yet when training starts
     dtypes: Tuple[str, ...] = ("float32",)  # that it trains in, with weights in float32
 

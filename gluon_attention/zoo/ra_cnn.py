@@ -61,7 +61,7 @@ class Trace(NamedTuple):
 
 
 class Head(gluon.HybridBlock):
-    """A scale's descriptor and its answer."""
+    """Features of a scale (N, C, h, w) to its descriptor (N, C) and its answer (N, classes)."""
 
     def __init__(self, classes: int, channels: int, descriptor: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -79,7 +79,7 @@ class Head(gluon.HybridBlock):
 
 
 class PaperAPN(gluon.HybridBlock):
-    """Two fully connected layers over the whole map, which fixes the size of the image."""
+    """Two fully connected layers over the whole map make a box; they fix the size of the image."""
 
     def __init__(self, pooled: bool, place: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -127,7 +127,14 @@ def _dense(units: int, **options: Any) -> nn.Dense:
 
 
 class Scales(gluon.HybridBlock):
-    """Looks of growing closeness; their parts are called one by one to train them."""
+    """Looks of growing closeness; their parts are called one by one to train them.
+
+    Args:
+        crops: sides of the finer scales in pixels.
+        shrink: how much smaller than the image the first scale is.
+        shared: one backbone for all scales.
+        bounds: smallest and largest side of each box, as shares of the view before.
+    """
 
     def __init__(
         self,
@@ -138,7 +145,7 @@ class Scales(gluon.HybridBlock):
         shared: bool,
         apn: str,
         descriptor: str,
-        sides: Sequence[Tuple[float, float]],
+        bounds: Sequence[Tuple[float, float]],
         frozen_bn: bool,
         boxes: str,
         **kwargs: Any,
@@ -155,7 +162,7 @@ class Scales(gluon.HybridBlock):
             self.heads, self.apns = nn.HybridSequential(), nn.HybridSequential()
             for _ in range(self.scales):
                 self.heads.add(Head(classes, channels, descriptor))
-            for scale, (smallest, largest) in enumerate(sides):
+            for scale, (smallest, largest) in enumerate(bounds):
                 place = partial(bound, smallest=smallest, largest=largest)
                 pooled = apn == "paper" and scale == 0
                 self.apns.add(LightAPN(place) if apn == "light" else PaperAPN(pooled, place))
@@ -246,8 +253,19 @@ def _builder(name: str, scaling: str) -> Any:
                     f"sides must be shares of a side, the last the largest of all boxes, from 0 to "
                     f"{most}, not {sides}"
                 )
-        rest = apn, descriptor, pairs, frozen_bn, boxes
-        return RACNN(Scales(classes, backbone, crops, shrink, shared, *rest), classes)
+        scales = Scales(
+            classes,
+            backbone,
+            crops,
+            shrink,
+            shared,
+            apn=apn,
+            descriptor=descriptor,
+            bounds=pairs,
+            frozen_bn=frozen_bn,
+            boxes=boxes,
+        )
+        return RACNN(scales, classes)
 
     return build
 

@@ -200,7 +200,9 @@ class RecurrentAttention(AttentionNet):
         return Reinforce.from_config(self, config)
 
 
-def _build(defaults: dict) -> Any:
+def _builder(defaults: dict) -> Any:
+    """What `get_model` calls."""
+
     def build(
         classes: int,
         patch: int = defaults["patch"],
@@ -236,13 +238,13 @@ def _build(defaults: dict) -> Any:
             glimpses,
             channels,
             widths,
-            core,
-            mean,
-            start,
-            policy,
-            move,
-            reinforce_core,
-            retina,
+            core=core,
+            mean=mean,
+            start=start,
+            policy=policy,
+            move=move,
+            reinforce_core=reinforce_core,
+            retina=retina,
             prefix="ram_",
         )
         return RecurrentAttention(episode, classes, std)
@@ -251,4 +253,4 @@ def _build(defaults: dict) -> Any:
 
 
 for _name, (_side, _defaults) in SPECS.items():
-    register(_name, _build(_defaults), shape=(1, _side, _side), classes=10)
+    register(_name, _builder(_defaults), shape=(1, _side, _side), classes=10)
