@@ -79,3 +79,13 @@ def test_episodes_are_averaged_over_one_at_least(predicts: str) -> None:
     np.testing.assert_allclose(net.predict(images, samples=2).asnumpy().sum(axis=1), 1, rtol=1e-5)
     with pytest.raises(UserError, match="samples must be a whole number above 0, not 0"):
         net.predict(images, samples=0)
+
+
+def test_what_operators_do_not_know_is_refused(name: str) -> None:
+    net = made(name)
+    for dtype in ("float64", np.float64, "bfloat16", "int8"):
+        with pytest.raises(UserError, match="can be cast to float32 or float16, not "):
+            net.cast(dtype)
+    net.cast("float32")
+    with pytest.raises(UserError, match="images must be an NDArray .*, not ndarray"):
+        net.trace(images_for(name).asnumpy())

@@ -5,11 +5,14 @@ from __future__ import annotations
 import warnings
 from typing import Any, Callable, Dict, NamedTuple, Tuple
 
+import numpy as np
 from mxnet import gluon, init, nd
 
 from ..errors import UserError
 from ..ops.blocked import portable
 from ..training.task import Classification, Task
+
+CASTS = ("float32", "float16")  # of `net.cast`
 
 
 def check_samples(samples: int) -> None:
@@ -52,12 +55,34 @@ class AttentionNet(gluon.HybridBlock):
 
     def trace(self, images: Any) -> NamedTuple:
         """Logits and whatever the paper exposes, as a named tuple."""
+        if not isinstance(images, nd.NDArray):
+            raise UserError(
+                "images must be an NDArray (N, C, H, W), as mx.nd.array(images) makes one, "
+                f"not {type(images).__name__}"
+            )
         with images.context:  # where the zeros are made
-            return self.Trace(*self.body(images, *self.zero_noise(nd)))
+            return self.episode(images, *self.zero_noise(nd))
+
+    def episode(self, images: nd.NDArray, *noise: nd.NDArray) -> NamedTuple:
+        """The trace of images where that noise is drawn."""
+        return self.Trace(*self.body(images, *noise))
 
     def infer_shape(self, *args: Any) -> None:
         """From the graph of the body, in which every parameter has a use."""
         self.body.infer_shape(*args, *self.zero_noise(nd))
+
+    def cast(self, dtype: Any) -> None:
+        """As Gluon's, to the types that all operators here know."""
+        try:
+            known = np.dtype(dtype).name in CASTS
+        except TypeError:  # bfloat16, which numpy does not know
+            known = False
+        if not known:
+            raise UserError(
+                f"a network can be cast to {' or '.join(CASTS)}, not {dtype}; for bfloat16 in "
+                "training see --dtype"
+            )
+        super().cast(dtype)
 
     def export(self, *args: Any, **kwargs: Any) -> None:
         """As Gluon's, of a graph that leaves out what only speeds this build of MXNet up."""

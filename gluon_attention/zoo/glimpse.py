@@ -103,11 +103,7 @@ class GlimpseNet(AttentionNet):
         """The trace of images, or of what was remembered of them, with that noise in locations."""
         if images.ndim == 3:
             return Trace(*self._recall(images, noise), patches=[])
-        return Trace(*self.body(images, noise))
-
-    def trace(self, images: nd.NDArray) -> Trace:
-        with images.context:
-            return self.episode(images, *self.zero_noise(nd))
+        return super().episode(images, noise)
 
     def sample(self, images: nd.NDArray) -> Tuple[Trace, nd.NDArray]:
         """An episode with drawn locations, and the noise they were drawn with: (N, T, 2)."""
