@@ -142,8 +142,27 @@ def test_pretrained_names(shelf: Path) -> None:
     assert same(net, get_model(SMALL, pretrained=True))
     with pytest.raises(UserError, match=f"these names have weights: {SMALL}"):
         get_model("cifar_residual_attention92", pretrained=True)
-    with pytest.raises(UserError, match="tell 10 classes apart, not 100; build it with classes=10"):
-        get_model(SMALL, classes=100, pretrained=True)
+    with pytest.raises(UserError, match="pretrained must be True or False, not 'a.params'; load_w"):
+        get_model(SMALL, pretrained="a.params")
+
+
+def test_weights_for_other_classes_want_new_answers_only(shelf: Path) -> None:
+    shipped = trained()
+    store(shipped, shelf)
+    net = get_model(SMALL, classes=4, pretrained=True)
+    assert net(nd.zeros((1, 3, 32, 32))).shape == (1, 4)
+    before, after = (n._collect_params_with_prefix() for n in (shipped, net))
+    changed = [n for n in after if after[n].shape != before[n].shape]
+    assert changed == ["body.head.3.weight", "body.head.3.bias"]
+    assert after[changed[0]].data().asnumpy().std() > 0
+    for name in set(after) - set(changed):
+        np.testing.assert_array_equal(after[name].data().asnumpy(), before[name].data().asnumpy())
+    file = str(shelf / f"{SMALL}.params")
+    with pytest.raises(UserError, match="'body.head.3.weight' is .* in the net"):
+        load_weights(get_model(SMALL, classes=4), file)
+    with pytest.raises(UserError, match="is .* in the net"):  # more is wrong than the classes
+        wide = SMALL.replace("_slim", "")
+        load_weights(get_model(wide, classes=4), file, new_answers=True)
 
 
 def test_a_folder_of_the_user_comes_first(shelf: Path, tmp_path: Path) -> None:

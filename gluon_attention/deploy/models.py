@@ -94,6 +94,11 @@ def open_model(
             f"{known.name} comes without trained weights (with them: {having}); give a .params "
             f"file with --name {known.name}, or the folder of a run"
         )
+    if weights and not untrained and told.classes not in (None, weights["classes"]):
+        raise UserError(
+            f"the weights of {known.name} tell {weights['classes']} classes apart, not "
+            f"{told.classes}; leave out --classes"
+        )
     net = get_model(
         network["name"],
         network["classes"],

@@ -30,16 +30,20 @@ class Filled(NamedTuple):
     parameters: int  # of the net
 
 
-def load_weights(net: gluon.Block, file: str, ctx: Any = None) -> None:
+def load_weights(net: gluon.Block, file: str, ctx: Any = None, new_answers: bool = False) -> None:
     """Load a file of this package, GluonCV or PyTorch into a net that it fits exactly.
 
-    `ctx` is the device or devices of parameters that have none yet. Arrays are cast to the types
-    of the parameters.
+    Args:
+        net: gets arrays of its parameters' types, whatever those of the file are.
+        file: told apart by what it holds; docs/weights.md lists what is read.
+        ctx: device or devices of parameters that have none yet.
+        new_answers: let the file tell other classes apart than the net, whose layers that answer
+            are then initialised anew: to fine-tune what was trained on another data set.
     """
-    fill(net, file, ctx)
+    fill(net, file, ctx, new_answers)
 
 
-def fill(net: gluon.Block, file: str, ctx: Any = None) -> Filled:
+def fill(net: gluon.Block, file: str, ctx: Any = None, new_answers: bool = False) -> Filled:
     """The same; tells what was used."""
     arrays = saved = read(file)
     origin, unused = "gluon_attention", []
@@ -48,9 +52,29 @@ def fill(net: gluon.Block, file: str, ctx: Any = None) -> Filled:
     elif is_gluoncv_attention(arrays):
         origin, arrays = "GluonCV", _from_gluoncv_attention(net, arrays)
     parameters = net._collect_params_with_prefix()
+    anew = _other_answers(net, arrays, parameters) if new_answers else []
+    fresh = {name: parameters.pop(name) for name in anew}
+    lengths = {name: arrays[name].shape[1:] for name in anew}
+    arrays = {name: array for name, array in arrays.items() if name not in anew}
     _check(file, origin, arrays, parameters)
     _set(parameters, arrays, ctx)
+    for name, parameter in fresh.items():
+        parameter.shape = (net.classes, *lengths[name])
+        parameter.initialize(ctx=ctx, default_init=net.initializer, force_reinit=True)
     return Filled(origin, len(saved), unused, len(parameters))
+
+
+def _other_answers(
+    net: gluon.Block, arrays: Arrays, parameters: Dict[str, gluon.Parameter]
+) -> List[str]:
+    """Parameters with a row for each class of the net, which in the file have another number."""
+    found = []
+    for name in set(parameters) & set(arrays):
+        have, want = arrays[name].shape, parameters[name].shape
+        rest = len(have) == len(want) and all(w in (0, h) for h, w in zip(have[1:], want[1:]))
+        if want[0] == net.classes != have[0] and rest:
+            found.append(name)
+    return found
 
 
 def _from_torch(net: gluon.Block, file: str, tensors: Arrays) -> Any:

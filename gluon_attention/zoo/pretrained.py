@@ -24,18 +24,12 @@ def load_pretrained(net: gluon.Block, name: str, ctx: Any, root: Optional[str] =
     from ..deploy.weights import load_weights
 
     entry = find_weights(name, root)
-    classes = getattr(net, "classes", entry["classes"])
-    if classes != entry["classes"]:
-        raise UserError(
-            f"the weights of '{name}' tell {entry['classes']} classes apart, not {classes}; "
-            f"build it with classes={entry['classes']}"
-        )
     if not os.path.isfile(entry["file"]) or _digest(entry["file"]) != entry["sha256"]:
         raise UserError(
             f"{entry['file']} is missing or not the file that its index.json describes; "
             "fetch it again or run without pretrained"
         )
-    load_weights(net, entry["file"], ctx)
+    load_weights(net, entry["file"], ctx, new_answers=True)
 
 
 def find_weights(name: str, root: Optional[str] = None) -> Dict[str, Any]:

@@ -99,7 +99,8 @@ def get_model(
     Args:
         name: one of `list_models()`, in any case.
         classes: length of the logits; the data set of the name decides when it is None.
-        pretrained: load trained weights, or fail if the name has none.
+        pretrained: load trained weights, or fail if the name has none. For other `classes` than
+            they tell apart, the layers that answer are initialised anew, to be trained.
         ctx: device or devices that pretrained weights are loaded on.
         root: folder searched for pretrained weights before the ones that ship with the package.
         options: what the family offers, see `options_of(name)`.
@@ -115,6 +116,11 @@ def get_model(
     if classes is not None and (not isinstance(classes, numbers.Integral) or classes < 1):
         raise UserError(f"classes must be a whole number above 0, not {classes!r}")
     classes = found.classes if classes is None else int(classes)
+    if pretrained not in (True, False):
+        raise UserError(
+            f"pretrained must be True or False, not {pretrained!a:.60}; load_weights(net, file) "
+            "loads a file"
+        )
     net = found.build(classes=classes, **options)
     net.recipe = dict(name=found.name, classes=classes, options=options)
     if pretrained:
