@@ -21,12 +21,12 @@ def of_run(folder: Path) -> rows.Row:
     run = finished(folder)
     settings, images = run.config["settings"], run.result["test_images"]
     if images != IMAGES:
-        raise ValueError(f"{folder} was tested on {images} images, not on the {IMAGES} of CIFAR-10")
+        raise ValueError(f"{folder} was tested on {images} images, not on the {IMAGES} of CIFAR")
     name = settings.get("peer") or run.config["network"]["name"]
     parts = [name, *filter(None, [settings["options"]])]
     if settings["dtype"] != "bfloat16":
         parts.append(settings["dtype"])
-    data = "cifar10"
+    data = settings.get("dataset", "cifar10")
     if settings["label_noise"]:
         data += f", {100 * settings['label_noise']:g} % of labels wrong"
     error = run.result["test_error"]

@@ -61,7 +61,7 @@ def main() -> None:
             raise UserError(f"--{flag.replace('_', '-')} is for our networks, not for --peer")
     train(
         config,
-        name=f"cifar10-{config.peer}",
+        name=f"{config.dataset}-{config.peer}",
         network=lambda classes: Peer(config.peer, classes),
         data=lambda batch_size, part: OURS["data"](config, batch_size, part),
     )

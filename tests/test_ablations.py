@@ -48,7 +48,7 @@ def test_a_row_says_what_differs(tmp_path: Path) -> None:
     assert peer.dataset == "cifar10, 30 % of labels wrong"
     long = of_run(run_folder(tmp_path / "c", 30, dtype="float32"))
     assert long.name == "cifar_residual_attention56_slim, float32"
-    with pytest.raises(ValueError, match="tested on 500 images, not on the 10000 of CIFAR-10"):
+    with pytest.raises(ValueError, match="tested on 500 images, not on the 10000 of CIFAR"):
         of_run(run_folder(tmp_path / "d", 30, images=500))
 
 

@@ -79,6 +79,38 @@ def test_cifar10(tmp_path, tiny_cifar):
         assert str(run / name) in done.stdout
 
 
+def test_cifar100_starts_from_what_learned_cifar10(tmp_path):
+    folder = tmp_path / "data" / "cifar-100-binary"
+    folder.mkdir(parents=True)
+    records = np.random.RandomState(0).randint(256, size=(100, 3074)).astype("uint8")
+    records[:, 0], records[:, 1] = np.arange(100) // 5, np.arange(100)
+    digest = hashlib.sha256(records.tobytes()).hexdigest()
+    for name in ("train.bin", "test.bin"):
+        (folder / name).write_bytes(records.tobytes())
+    files = {name: {"sha256": digest} for name in ("train.bin", "test.bin")}
+    (folder / "MANIFEST.json").write_text(json.dumps({"files": files}))
+    weights = ROOT / "gluon_attention/weights/cifar_residual_attention56_slim.params"
+    flags = "--dataset cifar100 --shape slim --epochs 1 -b 45 --crop 8 --start-from".split()
+    place = ["--data-dir", str(tmp_path / "data")]
+    done = start("cifar10_train.py", tmp_path, *place, *flags, str(weights))
+    assert done.returncode == 0, done.stderr
+    run = tmp_path / "cifar100-cifar_residual_attention56_slim"
+    assert json.loads((run / "config.json").read_text())["network"]["classes"] == 100
+
+
+def test_ram_looks_once(tmp_path):
+    done = start("mnist_train.py", tmp_path, *QUICK_RAM, "--glimpses", "1", "--epochs", "1")
+    assert done.returncode == 0, done.stderr
+
+
+def test_glimpses_are_counted_once(tmp_path, monkeypatch, capsys):
+    flags = [*QUICK_RAM, "--options", "glimpses=3"]
+    status, told = within(monkeypatch, capsys, "mnist_train.py", tmp_path, *flags)
+    assert status == 2 and told == [
+        "error: --glimpses and --options both say how many: leave out one"
+    ]
+
+
 def test_imagenet_takes_any_network(tmp_path):
     flags = "--model cifar_residual_attention56_slim --size 32 --epochs 1 -b 4"
     done = start(

@@ -1,4 +1,4 @@
-"""Train a residual attention network on CIFAR-10.
+"""Train a residual attention network on CIFAR-10 or CIFAR-100.
 
 python train/cifar10_train.py --num-layers 92 --epochs 200 --lr-steps 80,120 --mix-up 1
 """
@@ -10,16 +10,21 @@ from typing import Tuple
 
 from gluon_attention import get_model, load_weights
 from gluon_attention.datasets.batches import Splits, mislabel
-from gluon_attention.datasets.cifar import cifar10
-from gluon_attention.training.config import Config, command, setting
+from gluon_attention.datasets.cifar import cifar10, cifar100
+from gluon_attention.training.config import Config, command, setting, with_preset
 from gluon_attention.training.engine import train
 from gluon_attention.zoo.registry import read_options
 
 import mxnet as mx
 
+DATASETS = {"cifar10": cifar10, "cifar100": cifar100}
+
 
 @dataclass(frozen=True)
 class Cifar10(Config):
+    dataset: str = setting(
+        "cifar10", "cifar100 lies in data/cifar100 unless --data-dir is given", choices=[*DATASETS]
+    )
     data_dir: str = setting(
         "data/cifar10", "folder that holds the data set, or gets it by download", decides=False
     )
@@ -39,18 +44,22 @@ class Cifar10(Config):
     label_noise: float = setting(
         0.0, "share of training images that get the label of another class", low=0, high=1
     )
-    start_from: str = setting("", "weights of such a network to start from, a .params file")
+    start_from: str = setting(
+        "",
+        "weights of such a network to start from, a .params file; of other classes all but the "
+        "answers",
+    )
 
 
 def network(name: str, config: Cifar10, classes: int) -> mx.gluon.HybridBlock:
     net = get_model(name, classes=classes, **read_options(config.options))
     if config.start_from:
-        load_weights(net, config.start_from, mx.cpu())
+        load_weights(net, config.start_from, mx.cpu(), new_answers=True)
     return net
 
 
 def data(config: Cifar10, batch_size: int, part: Tuple[int, int]) -> Splits:
-    splits = cifar10(
+    splits = DATASETS[config.dataset](
         config.data_dir,
         batch_size,
         seed=config.seed,
@@ -64,13 +73,14 @@ def data(config: Cifar10, batch_size: int, part: Tuple[int, int]) -> Splits:
 
 
 def main() -> None:
-    config = Cifar10.parse(description=__doc__)
+    words = with_preset("--dataset", "cifar100", ["--data-dir=data/cifar100"])
+    config = Cifar10.parse(words, description=__doc__)
     name = f"cifar_residual_attention{config.num_layers}"
     if config.shape != "wide":
         name += "_" + config.shape
     train(
         config,
-        name="cifar10-" + name,
+        name=f"{config.dataset}-{name}",
         network=lambda classes: network(name, config, classes),
         data=lambda batch_size, part: data(config, batch_size, part),
     )

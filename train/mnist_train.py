@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gluon_attention import get_model
+from gluon_attention import UserError, get_model
 from gluon_attention.datasets.mnist import TASKS, mnist
 from gluon_attention.training.config import Config, command, setting
 from gluon_attention.training.engine import train
@@ -53,8 +53,11 @@ class Mnist(Config):
 
 
 def network(config: Mnist, classes: int) -> RecurrentAttention:
-    options = {"glimpses": config.glimpses} if config.glimpses else {}
-    options.update(read_options(config.options))
+    options = read_options(config.options)
+    if config.glimpses:
+        if "glimpses" in options:
+            raise UserError("--glimpses and --options both say how many: leave out one")
+        options["glimpses"] = config.glimpses
     net = get_model(MODELS[config.task], classes=classes, **options)
     if config.start_from:
         net.start_from(config.start_from)

@@ -104,6 +104,8 @@ class Episode(gluon.HybridBlock):
             self.answer = gluon.nn.Dense(classes, in_units=hidden, prefix="answer_")
         for parameter in self.locator.collect_params().values():
             parameter.lr_mult = 0.3  # faster ones run to the border before the rest can follow
+            if glimpses == 1 and start != "learned":  # it is never asked
+                parameter.grad_req = "null"
 
     def hybrid_forward(self, F: Any, images: Any, noise: Any) -> Tuple[Any, ...]:
         images = detach(F, images)
@@ -173,7 +175,7 @@ class RecurrentAttention(AttentionNet):
     def sample(self, images: nd.NDArray) -> Tuple[Trace, nd.NDArray]:
         """An episode with drawn locations, and the noise that they were drawn with."""
         noise = self.noise(images)
-        return Trace(*self.body(images, noise)), noise
+        return self.episode(images, noise), noise
 
     def predict(self, images: nd.NDArray, samples: int = 10) -> nd.NDArray:
         """Probabilities (N, classes), averaged over `samples` drawn episodes."""
