@@ -143,7 +143,8 @@ def toy_splits(batch_size: int, part: Tuple[int, int] = (0, 1)) -> Splits:
     kind = dict(classes=3, transform=Normalise((0.5,), (0.25,)))
     train = ArrayBatches(images, labels, batch_size, shuffle=True, part=part, **kind)
     held = ArrayBatches(images[:15], labels[:15], batch_size, **kind)
-    return Splits(train, held, held, ["a", "b", "c"], (0.5,), (0.25,))
+    test = ArrayBatches(images[15:25], labels[15:25], batch_size, **kind)
+    return Splits(train, held, test, ["a", "b", "c"], (0.5,), (0.25,))
 
 
 @pytest.fixture

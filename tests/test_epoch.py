@@ -1,0 +1,113 @@
+"""What an epoch of the loop does: which weights it judges and keeps, what it draws and reports."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any, Dict, List
+
+from gluon_attention.training import engine
+from gluon_attention.training.prepare import prepare
+
+import mxnet as mx
+import numpy as np
+import pytest
+from mxnet import gluon, nd
+
+
+def dense(net: gluon.Block) -> np.ndarray:
+    """The weights of the last layer."""
+    return net.body[3].weight.data().asnumpy()
+
+
+def saved(file: Path) -> np.ndarray:
+    return nd.load(str(file))["body.3.weight"].asnumpy()
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.5])
+def test_the_weights_that_were_judged_best_first_are_kept_and_tested(
+    train_toy: Any, tmp_path: Path, monkeypatch: Any, ema: float
+) -> None:
+    judged: List[np.ndarray] = []
+
+    def evaluate(task: Any, batches: Any, *_: Any) -> Dict[str, float]:
+        assert batches.samples == 15  # of the validation set
+        judged.append(dense(task.net))
+        return {"accuracy": [0.9, 0.9, 0.5, 0.7][len(judged) - 1], "cross_entropy": len(judged)}
+
+    def measure(net: Any, task: Any, batches: Any, *_: Any) -> Dict[str, Any]:
+        assert batches.samples == 10
+        tested.append(dense(net))
+        return dict(test_error=0.0, test={}, test_images=10)
+
+    tested: List[np.ndarray] = []
+    monkeypatch.setattr(engine, "evaluate", evaluate)
+    monkeypatch.setattr(engine, "measure", measure)
+    assert train_toy(epochs=4, ema=ema, save_period=3)["best_epoch"] == 1
+    folder = tmp_path / "toy"
+    for found in (tested[0], saved(folder / "best.params")):
+        np.testing.assert_array_equal(found, judged[0])
+    assert [path.name for path in folder.glob("epoch-*")] == ["epoch-0003.params"]
+    np.testing.assert_array_equal(saved(folder / "epoch-0003.params"), judged[2])
+
+
+def test_the_average_takes_in_every_step(train_toy: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    weights: List[np.ndarray] = []
+    keep = engine.Run.move
+
+    def move(self: Any, *words: Any) -> Any:
+        weights.extend([] if weights else [dense(self.net)])
+        losses = keep(self, *words)
+        weights.append(dense(self.net))
+        return losses
+
+    monkeypatch.setattr(engine.Run, "move", move)
+    train_toy(epochs=2, ema=0.4)
+    expected, *after = weights
+    for count, value in enumerate(after):
+        share = min(0.4, (1 + count) / (10 + count))
+        expected = share * expected + (1 - share) * value
+    with np.load(tmp_path / "toy" / "last.npz") as archive:
+        np.testing.assert_allclose(archive["average/body.3.weight"], expected, rtol=1e-5)
+        np.testing.assert_array_equal(archive["net/body.3.weight"], after[-1])
+
+
+def test_an_epoch_draws_its_own_numbers_whatever_was_drawn_before(
+    train_toy: Any, tmp_path: Path, monkeypatch: Any
+) -> None:
+    drawn: List[Any] = []
+
+    def draw(self: Any, number: int) -> Any:
+        drawn.append((np.random.rand(), nd.random.uniform().asscalar()))
+        np.random.rand(len(drawn))  # the next epoch would begin elsewhere in the stream
+        nd.random.uniform(shape=(len(drawn),)).wait_to_read()
+        return {"loss": 0.0}, 1.0
+
+    monkeypatch.setattr(engine.Run, "_train", draw)
+    for name, seed in (("one", 0), ("same", 0), ("other", 1)):
+        train_toy(epochs=2, name=name, seed=seed)
+    assert drawn[:2] == drawn[2:4]
+    for numbers in zip(*drawn[2:]):  # numpy's, MXNet's
+        assert len(set(numbers)) == 4
+
+
+def test_losses_are_means_over_all_steps(train_toy: Any, tmp_path: Path) -> None:
+    found = []
+    for interval in (2, 50):  # of five steps
+        train_toy(epochs=2, log_interval=interval, name=str(interval))
+        with open(tmp_path / str(interval) / "history.csv") as file:
+            found.append([float(row["train/cross_entropy"]) for row in csv.DictReader(file)])
+    np.testing.assert_allclose(*found, rtol=1e-4)
+
+
+def test_a_network_starts_as_it_says(train_toy: Any, monkeypatch: Any) -> None:
+    started: List[np.ndarray] = []
+
+    def ready(net: Any, *words: Any) -> None:
+        net.initializer = mx.init.Constant(0.25)
+        prepare(net, *words)
+        started.append(dense(net))
+
+    monkeypatch.setattr(engine, "prepare", ready)
+    train_toy(epochs=1)
+    assert (started[0] == 0.25).all()
