@@ -41,15 +41,16 @@ def test_a_fraction_of_a_step_of_warm_up_is_none():
     assert Schedule(1.0, epochs=1, steps=10, warmup_epochs=0.05)(0) == 1.0
 
 
+@pytest.mark.parametrize("alpha", [0.2, 1.0])
 @pytest.mark.parametrize("each", [False, True])
-def test_mixup_mixes_images_and_labels_alike(each):
+def test_mixup_mixes_images_and_labels_alike(each, alpha):
     images = nd.arange(6).reshape((6, 1, 1, 1))
     targets = nd.one_hot(nd.arange(6), 6)
     state = np.random.get_state()
-    mixed, labels = Mixing(1.0, each)(images, targets)
+    mixed, labels = Mixing(alpha, each)(images, targets)
     np.random.set_state(state)
     order = np.random.permutation(6)
-    share = np.broadcast_to(np.random.beta(1.0, 1.0, size=6 if each else 1), 6)
+    share = np.broadcast_to(np.random.beta(alpha, alpha, size=6 if each else 1), 6)
     expected = share * np.arange(6) + (1 - share) * order
     np.testing.assert_allclose(mixed.asnumpy().ravel(), expected, rtol=1e-5)
     # The label of an image is the mean of its own class and its partner's, as its value is.
@@ -77,6 +78,30 @@ def test_smoothed_targets_sum_to_one():
     np.testing.assert_allclose(targets, [[0.05, 0.85, 0.05, 0.05], [0.05, 0.05, 0.05, 0.85]])
 
 
+class Given:
+    """A network whose images are logits already."""
+
+    classes = 4
+
+    def __call__(self, images):
+        return images
+
+
+@pytest.mark.parametrize("epoch, mixed", [(0, True), (1, False)])
+def test_settings_smooth_the_targets_of_plain_and_of_mixed_images(monkeypatch, epoch, mixed):
+    monkeypatch.setattr(np.random, "permutation", lambda count: np.array([1, 0]))
+    monkeypatch.setattr(np.random, "beta", lambda a, b, size: np.array([0.25]))
+    config = Config(label_smoothing=0.2, mix_up=True, epochs=2, mix_up_off=0.5)
+    (update,) = Classification.of(Given(), config).updates(epoch)
+    logits = np.array([[1, 2, 3, 5], [0, 4, 1, 1]], "f4")
+    targets = smoothed(nd.array([3, 0]), 4, 0.2).asnumpy()
+    if mixed:
+        logits, targets = (0.25 * a + 0.75 * a[::-1] for a in (logits, targets))
+    found = update.loss(nd.array([[1, 2, 3, 5], [0, 4, 1, 1]]), nd.array([3, 0]))["cross_entropy"]
+    likely = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(found.asnumpy(), -(targets * np.log(likely)).sum(axis=1), rtol=1e-5)
+
+
 def test_cross_entropy_equals_gluons():
     logits, labels = nd.random.normal(shape=(5, 7)), nd.array([0, 6, 3, 3, 1])
     expected = gluon.loss.SoftmaxCELoss()(logits, labels)
@@ -96,10 +121,26 @@ def test_top_scores_against_numpy():
     assert "top5" not in top_scores(nd.ones((2, 5)), nd.array([0, 1]))
 
 
-def _mover(block, optimizer="sgd", **settings):
+def _mover(block, optimizer="sgd", share=1.0, **settings):
     config = dict(optimizer=optimizer, lr=0.1, momentum=0.9, weight_decay=0.5, clip=0.0)
     config = SimpleNamespace(**{**config, **settings})
-    return Mover(Group("all", [block]), config, lambda step: config.lr, "device")
+    return Mover(Group("all", [block], share), config, lambda step: config.lr, "device")
+
+
+@pytest.mark.parametrize("optimizer, way", [("sgd", 1 + 1.5), ("nag", 1.5 + 1.75)])
+@pytest.mark.parametrize("clip", [0.0, 9.0])
+def test_two_steps_have_momentum_and_the_rate_of_their_group(optimizer, way, clip):
+    block = gluon.nn.Dense(1, in_units=1, use_bias=False)
+    block.initialize(mx.init.Zero())
+    settings = dict(momentum=0.5, weight_decay=0.0, clip=clip)
+    mover = _mover(block, optimizer, share=0.25, **settings)
+    for step in range(2):
+        with autograd.record():
+            loss = block(nd.ones((8, 1))).sum()
+        loss.backward()
+        mover.step(step, samples=8)
+    assert mover.rate(0) == pytest.approx(0.1 * 0.25)
+    assert block.weight.data().asscalar() == pytest.approx(-0.1 * 0.25 * way, rel=1e-5)
 
 
 def test_weight_decay_spares_norms_and_biases():
@@ -116,7 +157,8 @@ def test_weight_decay_spares_norms_and_biases():
     assert net[0].bias.data().asnumpy() == pytest.approx(0)
 
 
-def test_clipping_scales_the_whole_gradient():
+@pytest.mark.parametrize("samples", [1, 4])
+def test_clipping_scales_the_whole_gradient_of_a_mean(samples):
     block = gluon.nn.Dense(2, in_units=2)
     block.initialize(mx.init.Zero())
     mover = _mover(block, momentum=0.0, weight_decay=0.0, clip=0.5, lr=1.0)
@@ -125,7 +167,7 @@ def test_clipping_scales_the_whole_gradient():
     loss.backward()
     gradient = np.array([[3, 4], [6, 8]]), np.array([1, 2])
     norm = math.sqrt(sum((part**2).sum() for part in gradient))
-    mover.step(0, samples=1)
+    mover.step(0, samples=samples)
     np.testing.assert_allclose(block.weight.data().asnumpy(), -gradient[0] * 0.5 / norm, rtol=1e-5)
     np.testing.assert_allclose(block.bias.data().asnumpy(), -gradient[1] * 0.5 / norm, rtol=1e-5)
 
