@@ -177,9 +177,14 @@ def test_training_learns_and_tells_where_things_lie(tmp_path, capsys, curves):
 def test_two_devices_equal_one(tmp_path, monkeypatch):
     # Statistics of BatchNorm are those of a device's part of the batch, so it is left out here.
     monkeypatch.setattr(gluon.nn, "BatchNorm", lambda: gluon.nn.Activation("relu"))
-    one, _ = run(tmp_path / "one", batch_size=8)
-    two, _ = run(tmp_path / "two", batch_size=4, devices=2, monkeypatch=monkeypatch)
+    settings = dict(ema=0.5, clip=0.2)
+    one, _ = run(tmp_path / "one", batch_size=8, **settings)
+    two, _ = run(tmp_path / "two", batch_size=4, devices=2, monkeypatch=monkeypatch, **settings)
     same(weights(one), weights(two), rtol=1e-5, atol=1e-6)
+    files = [tmp_path / name / "toy" / "history.csv" for name in ("one", "two")]
+    tables = [np.genfromtxt(file, delimiter=",", names=True) for file in files]
+    scores = [table["validationcross_entropy"] for table in tables]  # of averages of weights
+    np.testing.assert_allclose(*scores, rtol=1e-4)
 
 
 def test_an_update_moves_its_group_and_nothing_else(tmp_path):
