@@ -87,6 +87,33 @@ def test_the_first_scale_sees_the_image_shrunk() -> None:
     np.testing.assert_allclose(found.asnumpy(), logits.asnumpy(), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("name", "descriptor"), [("racnn_vgg19", "scaled"), ("racnn_mobilenet_v2", "normalised")]
+)
+def test_answers_are_read_from_descriptors(name: str, descriptor: str) -> None:
+    net, images = get_model(name, **SMALL), images_of(2)
+    net.initialize(net.initializer)
+    trace, found = net.trace(images), []
+    for scale, view in enumerate([images, *trace.crops]):
+        pooled = net.body.features(view, scale).asnumpy().mean(axis=(2, 3))
+        rms = np.sqrt((pooled**2).mean(axis=1, keepdims=True))
+        found.append(pooled * 0.1 if descriptor == "scaled" else pooled / rms)
+        answer = net.body.heads[scale].answer
+        wanted = found[-1] @ answer.weight.data().asnumpy().T
+        np.testing.assert_allclose(trace.scale_logits[:, scale].asnumpy(), wanted, 1e-3, 1e-5)
+    wanted = np.concatenate(found, axis=1) @ net.body.fused.weight.data().asnumpy().T
+    np.testing.assert_allclose(trace.logits.asnumpy(), wanted, 1e-3, 1e-5)
+
+
+@pytest.mark.parametrize(("free", "half"), [(-30, 1 / 3), (30, 0.9)])
+def test_boxes_are_a_third_of_the_image_at_least(free: float, half: float) -> None:
+    net = small()
+    for apn in net.body.apns:
+        apn.box.bias.set_data(nd.array([0, 0, free]))
+    sides = net.trace(images_of(2)).boxes[:, :, 2].asnumpy()
+    np.testing.assert_allclose(sides, [[half, half**2]] * 2, rtol=1e-4)
+
+
 def test_sizes_of_the_paper() -> None:
     """VGG-19's convolutions, attention proposal networks and heads for 200 classes."""
     net = get_model("racnn_vgg19", apn="paper")

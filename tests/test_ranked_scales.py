@@ -123,6 +123,51 @@ def test_losses_and_scores_are_per_sample() -> None:
     np.testing.assert_allclose(scores["side_3"].asnumpy(), sides.asnumpy(), rtol=1e-5)
 
 
+def test_scores_are_those_of_all_scales_together_and_of_each() -> None:
+    scales = np.eye(5)[[[0, 1, 0], [2, 2, 2]]] * 4  # (N, K, classes)
+    logits, labels = np.eye(5)[[1, 3]] * 3, nd.array([1, 2], dtype="int32")
+    boxes = np.array([[[0, 0, 0.5], [0, 0, 0.25]], [[0, 0, 0.75], [0, 0, 0.5]]])
+    task = task_of(small())
+    parts = dict(logits=logits, scale_logits=scales, boxes=boxes)
+    trace = SimpleNamespace(**{name: nd.array(part) for name, part in parts.items()})
+    task.net = SimpleNamespace(trace=lambda images: trace)
+    found = {name: part.asnumpy().tolist() for name, part in task.scores(None, labels).items()}
+    surprise = np.log(np.exp(3) + 4) - np.array([3, 0])
+    np.testing.assert_allclose(found.pop("cross_entropy"), surprise, rtol=1e-3)
+    assert found == dict(
+        accuracy=[1, 0],
+        accuracy_1=[0, 1],
+        accuracy_2=[1, 1],
+        accuracy_3=[0, 1],
+        side_2=[0.5, 0.75],
+        side_3=[0.25, 0.5],
+    )
+
+
+def test_answers_are_trained_towards_smoothed_targets() -> None:
+    net, images, labels = small(), images_of(3), nd.array([4, 0, 1], dtype="int32")
+    trace, task = net.trace(images), task_of(net, smoothing=0.2)
+    targets = np.full((3, 5), 0.04) + 0.8 * np.eye(5)[[4, 0, 1]]
+    answers = {"classify_fused": trace.logits}
+    answers.update({f"classify{k + 1}": trace.scale_logits[:, k] for k in range(3)})
+    losses = {**task.classify(images, labels), **task.grow(images, labels, 2)}
+    assert losses.keys() == answers.keys()
+    for name, logits in answers.items():
+        wanted = -(nd.log_softmax(logits).asnumpy() * targets).sum(axis=1)
+        np.testing.assert_allclose(losses[name].asnumpy(), wanted, rtol=1e-4)
+
+
+@pytest.mark.parametrize("response", ["mean", "energy"])
+def test_boxes_are_led_to_the_response_that_was_asked_for(response: str) -> None:
+    net, images = small(crops=(16,)), images_of(2)
+    task = task_of(net, response=response)
+    wanted = strongest(net.body.features(images, 0), response)
+    boxes = net.trace(images).boxes[:, 0]
+    missed = nd.smooth_l1(boxes - wanted, scalar=1).sum(axis=1)
+    found = task.locate(images, None, 0)["locate2"]
+    np.testing.assert_allclose(found.asnumpy(), missed.asnumpy(), rtol=1e-4)
+
+
 def test_rank_is_the_loss_of_the_paper() -> None:
     """On softmax probabilities of the true class, of each sample by itself."""
     net, images, labels = small(), images_of(3), nd.array([4, 0, 1], dtype="int32")
