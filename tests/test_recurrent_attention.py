@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 from gluon_attention import UserError, get_model, list_models
-from gluon_attention.zoo.reinforce import Reinforce
+from gluon_attention.zoo.reinforce import Reinforce, entropy
 
 import numpy as np
 import pytest
@@ -67,6 +68,20 @@ def test_any_batch_colour_and_size(shape: tuple, hybridize: bool) -> None:
     assert abs(trace.locations.asnumpy()).max() <= 1
     assert not trace.locations[:, 0].asnumpy().any()  # at rest it starts in the middle
     np.testing.assert_allclose(net(images).asnumpy(), trace.logits.asnumpy(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("move", ["relative", "absolute"])
+def test_means_are_moves_or_places(move: str) -> None:
+    net = small(move=move)
+    net.body.locator.place.weight.set_data(nd.zeros((2, 8)))
+    net.body.locator.place.bias.set_data(nd.array([0.3, -0.2]))
+    noise = nd.random.uniform(-0.5, 0.5, shape=(2, 3, 2))
+    trace = net.Trace(*net.body(images_of(2, 1, 28, 28), noise))
+    came = trace.locations.asnumpy()[:, :-1] * (move == "relative")
+    np.testing.assert_allclose(trace.means.asnumpy()[:, 1:], came + np.tanh([0.3, -0.2]), rtol=1e-5)
+    named = net.collect_params().items()
+    rates = {name.split("ram_")[1].split("_")[0]: p.lr_mult for name, p in named}
+    assert rates.pop("locator") == 0.3 and set(rates.values()) == {1}
 
 
 def test_an_episode_is_a_function_of_images_and_noise() -> None:
@@ -140,6 +155,30 @@ def test_losses_and_scores_are_per_sample() -> None:
     for parts in (task.loss(images, labels), task.scores(images, labels)):
         assert {part.shape for part in parts.values()} == {(5,)}
     assert next(iter(task.scores(images, labels))) == "accuracy"
+
+
+def test_scores_average_over_episodes_what_the_settings_ask_for() -> None:
+    net = small()
+    config = SimpleNamespace(label_smoothing=0.2, samples=3, reward="right")
+    task = Reinforce.of(net, config)
+    assert (task.samples, task.smoothing, task.lesson.reward) == (3, 0.2, "right")
+    logits = np.eye(10)[[0, 0, 1, 0, 1, 0]] * 9  # of two images, three times
+    places, baselines = np.random.randn(6, 3, 2), np.random.rand(6, 3)
+    parts = (logits, places, places, baselines, np.zeros((6, 4, 10)), np.zeros((6, 3, 1)))
+    net.sample = lambda images: (net.Trace(*map(nd.array, parts)), None)
+    found = task.scores(images_of(2, 1, 28, 28), nd.array([1, 0], dtype="int32"))
+    found = {name: part.asnumpy() for name, part in found.items()}
+    assert found["accuracy"].tolist() == [1, 1] and found["accuracy_m1"].tolist() == [0, 1]
+    assert found["reward"].tolist() == [0, 1]
+    away = abs(np.array([[0], [1]]) - baselines[:2]).mean(axis=1)
+    np.testing.assert_allclose(found["baseline_error"], away, rtol=1e-5)
+
+
+def test_entropy_is_that_of_a_normal_distribution() -> None:
+    places = np.random.randn(50, 3, 2) @ np.array([[0.3, 0.1], [0.0, 0.5]])
+    spreads = [np.cov(step.T, bias=True) for step in places.transpose(1, 0, 2)]
+    wanted = np.mean([np.linalg.slogdet(2 * np.pi * np.e * s)[1] / 2 for s in spreads])
+    assert entropy(nd.array(places)).asscalar() == pytest.approx(wanted, rel=1e-4)
 
 
 def test_a_first_location_has_no_policy_unless_it_is_learned() -> None:
