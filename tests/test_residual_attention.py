@@ -259,6 +259,15 @@ def test_mask_activations() -> None:
         np.testing.assert_allclose(got, want, 1e-4, 1e-5)
 
 
+def test_a_unit_of_attention_next_ends_with_its_relu() -> None:
+    x = nd.random.normal(shape=(2, 64, 6, 5))
+    for project in (False, True):
+        unit = UNITS["next"](64, 1, project)
+        unit.initialize(mx.init.Normal(0.3))
+        want = np.maximum((unit.branch(x) + unit.shortcut(x)).asnumpy(), 0)
+        np.testing.assert_allclose(unit(x).asnumpy(), want, 1e-5, 1e-6)
+
+
 def test_a_local_mask_has_the_same_parameters_and_sees_less() -> None:
     shapes = []
     for mask in ("encoder_decoder", "local"):
