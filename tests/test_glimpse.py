@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any, Tuple
 
 from gluon_attention import UserError, get_model, list_models
@@ -145,6 +146,19 @@ def test_shapes_of_a_trace() -> None:
         patches=(2, 5, 3, 3, 16, 16),
     )
     assert trace.looks[0, 0, :, 2].asnumpy().tolist() == [0.25, 0.5, 1.0]
+
+
+def test_scores_are_those_of_the_last_answer_and_of_each() -> None:
+    net, steps = small(), np.eye(5)[[[0, 1, 1], [2, 2, 3]]] * 4  # (N, T, classes)
+    parts = dict(logits=nd.array(steps[:, -1]), step_logits=nd.array(steps))
+    net.trace = lambda images: SimpleNamespace(**parts)
+    task = net.objective(SimpleNamespace(label_smoothing=0.1))
+    assert task.smoothing == 0.1
+    found = task.scores(None, nd.array([1, 2], dtype="int32"))
+    surprise = np.log(np.exp(4) + 4) - np.array([4, 0])
+    np.testing.assert_allclose(found.pop("cross_entropy").asnumpy(), surprise, rtol=1e-3)
+    wanted = dict(accuracy=[1, 0], accuracy_1=[0, 1], accuracy_2=[1, 1], accuracy_3=[1, 0])
+    assert {name: part.asnumpy().tolist() for name, part in found.items()} == wanted
 
 
 def mind_of(**options: Any) -> Mind:

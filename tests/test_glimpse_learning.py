@@ -18,6 +18,7 @@ from mxnet import autograd, init, nd
 from mxnet.gluon.model_zoo import vision
 
 SMALL = dict(classes=5, backbone="tiny", patch=16, hidden=8)
+CENTER = dict(policy="center", std=0.3)
 
 
 def small(**options: Any) -> Any:
@@ -95,6 +96,85 @@ def test_drawn_locations_learn_by_the_probability_of_what_was_drawn() -> None:
     np.testing.assert_allclose(losses["classify"].asnumpy(), [missed], rtol=1e-5)
     right = StepClassification(net, reward="right")
     assert right.rewards(sample(0)[0], nd.array([0])).asnumpy().tolist() == [[1, 1]]
+
+
+@pytest.mark.parametrize(
+    ("part", "blocks"),
+    [
+        ("classify", {"core", "answer"}),
+        ("baseline", {"baseline"}),
+        ("reinforce", {"first", "region", "state", "weigh"}),
+    ],
+)
+def test_each_loss_of_drawn_locations_moves_its_own_blocks(part: str, blocks: set) -> None:
+    net, labels = small(location="sampled"), nd.arange(4, dtype="int32")
+    features = net.remember(images_of(4))
+    with autograd.record():
+        loss = StepClassification(net).loss(features, labels)[part]
+    loss.backward()
+    named = net.mind._collect_params_with_prefix().items()
+    assert {name.split(".")[0] for name, p in named if p.grad().norm().asscalar() > 0} == blocks
+
+
+def test_a_baseline_knows_what_was_seen_before_its_glimpse() -> None:
+    net = small(location="sampled")
+    net.mind.baseline.bias.set_data(nd.array([0.25]))
+    baselines = net.trace(net.remember(images_of(3))).baselines.asnumpy()
+    assert (baselines[:, 0] == 0.25).all() and (np.ptp(baselines[:, 1:], axis=0) > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "spread"),
+    [(dict(), 0), (dict(location="sampled"), 0.2), (dict(std=0.05), 0.05), (CENTER, 0)],
+    ids=str,
+)
+def test_noise_of_locations(options: dict, spread: float) -> None:
+    net = small(**options)
+    net.episode = lambda images, noise: None
+    noise = net.sample(nd.zeros((2000, 128, 1)))[1].asnumpy()
+    assert noise.shape == (2000, 3, 2)
+    np.testing.assert_allclose(noise.std(axis=0), spread, rtol=0.1)
+
+
+def test_predict_averages_probabilities_of_episodes() -> None:
+    net, drawn = small(), nd.random.normal(scale=2, shape=(4, 3, 5))
+    left = list(drawn)
+    net.sample = lambda images: (SimpleNamespace(logits=left.pop()), None)
+    wanted = nd.softmax(drawn).mean(axis=0).asnumpy()
+    np.testing.assert_allclose(net.predict(None, samples=4).asnumpy(), wanted, rtol=1e-5)
+
+
+def test_training_drops_of_what_is_seen_and_of_what_is_answered_from() -> None:
+    net = small(dropout=0.5, glimpses=2)
+    features = net.remember(images_of(2))
+
+    def differ() -> dict:
+        with autograd.train_mode():
+            one, other = net.trace(features), net.trace(features)
+        kinds = dict(seen=(one.baselines, other.baselines), answers=(one.logits, other.logits))
+        return {name: (a != b).sum().asscalar() > 0 for name, (a, b) in kinds.items()}
+
+    assert differ() == dict(seen=True, answers=True)
+    one, other = net.trace(features), net.trace(features)
+    np.testing.assert_array_equal(one.logits.asnumpy(), other.logits.asnumpy())
+    step = net.mind.core.step  # that sees nothing and still has something to answer from
+    step.weight.set_data(nd.zeros(step.weight.shape))
+    step.bias.set_data(nd.ones(step.bias.shape))
+    assert differ() == dict(seen=False, answers=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "moving"),
+    [
+        (dict(), set()),
+        (dict(frozen=False), {"weight"}),
+        (dict(frozen=False, frozen_bn=False), {"weight", "gamma", "beta"}),
+    ],
+    ids=str,
+)
+def test_what_is_not_frozen_is_trained(options: dict, moving: set) -> None:
+    named = small(**options).eye._collect_params_with_prefix().items()
+    assert {name.split(".")[-1] for name, p in named if p.grad_req != "null"} == moving
 
 
 @pytest.mark.parametrize("kind", [dict(location="sampled"), dict(policy="random")], ids=str)
@@ -196,3 +276,22 @@ def test_the_first_stage_has_a_head_for_every_combination(hybridize: bool) -> No
     assert glimpses.eye.backbone.layers[0].weight.grad().norm().asscalar() > 0
     names = ["accuracy", "accuracy_123", "accuracy_12", "accuracy_13", "accuracy_23"]
     assert list(task.scores(images, labels)) == names
+
+
+def test_the_first_stage_learns_everywhere_in_reach_by_all_heads() -> None:
+    net = Resolutions(small(patches=3, start_size=1).eye, classes=5, reach=0.5, width=8)
+    net.body.heads.initialize()
+    places: list = []
+    net.body.register_forward_pre_hook(lambda block, given: places.append(given[1].asnumpy()))
+    images, labels = images_of(30), nd.arange(30, dtype="int32") % 5
+    trace = net.sample(images)
+    assert (0.4 < abs(places[0]).max(axis=0)).all() and abs(places[0]).max() <= 0.5
+    task = net.objective(SimpleNamespace(label_smoothing=0.2))
+    net.sample = lambda images: trace
+    likely = nd.log_softmax(trace.head_logits).asnumpy()
+    targets = 0.04 + 0.8 * np.eye(5)[labels.asnumpy()][:, None]
+    wanted = -(likely * targets).sum(axis=2).mean(axis=1)
+    found = task.loss(images, labels)["classify"].asnumpy()
+    np.testing.assert_allclose(found, wanted, rtol=1e-4)
+    net.trace(images)
+    assert not places[-1].any()  # and is evaluated in the middle
