@@ -8,6 +8,7 @@ from typing import Any
 from gluon_attention import UserError
 from gluon_attention.datasets.cub import cub200, read_birds
 from gluon_attention.datasets.detail import CLASSES, scenes, write_cub
+from gluon_attention.datasets.view import View
 
 import cv2
 import numpy as np
@@ -40,6 +41,14 @@ def test_evaluation_sees_the_middle_of_the_normalised_picture(folder: Path) -> N
     wanted = scenes(COUNT, SIZE, 32, 1).images[36, :, 8:56, 8:56].transpose(1, 2, 0) / 255
     wanted = (wanted - splits.mean) / splits.std
     np.testing.assert_allclose(images[0], wanted.transpose(2, 0, 1), atol=1e-4)
+
+
+@pytest.mark.parametrize("augment", [True, False])
+def test_only_training_pictures_move(folder: Path, augment: bool) -> None:
+    splits = cub200(str(folder), 4, size=448, augment=augment)
+    views = [part.load.__self__.view for part in splits[:3]]
+    fixed = View(448, short=512)
+    assert views == [View(448, short=512, random=augment), fixed, fixed] and splits.view == fixed
 
 
 def test_regions_follow_the_view(folder: Path) -> None:

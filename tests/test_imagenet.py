@@ -8,7 +8,7 @@ from gluon_attention import UserError
 from gluon_attention.datasets import imagenet, imagenet_val
 from gluon_attention.datasets.pictures import decode
 from gluon_attention.datasets.records import MAGIC, Records
-from gluon_attention.datasets.view import COLOUR_AXES, View
+from gluon_attention.datasets.view import COLOUR_AXES, View, centre_view
 
 import cv2
 import mxnet as mx
@@ -78,6 +78,14 @@ def test_val_alone(coloured):
     assert names[0] == "none" and len(batches) == 3
     with pytest.raises(UserError, match="no train/ folder; --data-dir must have train/<wnid>"):
         imagenet(str(coloured), 4)
+
+
+def test_only_training_pictures_move():
+    splits = imagenet(str(SAMPLE), 4)
+    views = [part.load.__self__.view for part in splits[:3]]
+    moving = View(224, random=True, area=(0.08, 1), jitter=0.4, lighting=0.1)
+    assert views == [moving, centre_view(224), centre_view(224)] and splits.view == views[2]
+    assert imagenet_val(str(SAMPLE), 4)[0].load.__self__.view == views[2]
 
 
 def test_epochs_repeat_whatever_the_workers():

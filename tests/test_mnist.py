@@ -75,6 +75,13 @@ def test_evaluation_scenes_do_not_depend_on_batches_epochs_or_seeds():
     np.testing.assert_array_equal(first, every(small.validation, 3)[0])
 
 
+@pytest.mark.parametrize("task", ["28", "cluttered60"])
+def test_only_training_digits_are_augmented(task):
+    plain, moved = sample(300, task=task), sample(300, task=task, augment=2.0)
+    same = [np.array_equal(*(next(p.epoch(0))[0] for p in pair)) for pair in zip(plain, moved[:3])]
+    assert same == [False, True, True]
+
+
 def slow_scene(digits, row, drawn, side):
     canvas = np.zeros((side, side), np.uint8)
     top, left = drawn.digit[row]

@@ -61,10 +61,14 @@ def test_lists_and_labels(dogs: Path) -> None:
 
 def test_only_training_pictures_move(dogs: Path) -> None:
     moving, still = (stanford_dogs(str(dogs), 4, size=64, augment=a) for a in (True, False))
-    rows, rngs = np.arange(4), [np.random.default_rng(seed) for seed in range(2)]
-    assert (moving.train.load(rows, rngs[0]) != moving.train.load(rows, rngs[1])).any()
-    for part in (still.train, moving.test):
-        np.testing.assert_array_equal(part.load(rows, rngs[0]), part.load(rows, rngs[1]))
+    rngs = [np.random.default_rng(seed) for seed in range(2)]
+
+    def differ(part: Any) -> bool:
+        one, other = (part.load(np.arange(min(4, part.samples)), rng) for rng in rngs)
+        return bool((one != other).any())
+
+    assert [differ(part) for part in moving[:3]] == [True, False, False]
+    assert not differ(still.train)
 
 
 @pytest.mark.parametrize(

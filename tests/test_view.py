@@ -46,6 +46,13 @@ def test_the_usual_view_follows_the_shape() -> None:
     assert usual_view((3, 448, 448)) == centre_view(448) == View(448, short=512)
 
 
+def test_pictures_are_averaged_where_they_shrink() -> None:
+    """Every pixel counts: bilinear samples would see two of the four on each axis."""
+    picture = np.random.randint(0, 256, size=(64, 64, 3), dtype=np.uint8)
+    wanted = picture.reshape(16, 4, 16, 4, 3).mean(axis=(1, 3))
+    np.testing.assert_allclose(View(16, short=16).pixels(picture), wanted, atol=0.51)
+
+
 def test_upright_pictures(tmp_path: Path) -> None:
     lying = np.zeros((8, 16, 3), np.uint8)
     plain = cv2.imencode(".jpg", lying)[1].tobytes()
