@@ -9,7 +9,7 @@ from typing import Any
 
 from gluon_attention import get_model
 from gluon_attention.commands.data import load
-from gluon_attention.datasets import cifar10, detail
+from gluon_attention.datasets import cifar10, detail, mnist
 from gluon_attention.deploy.models import open_model
 
 import mxnet as mx
@@ -55,6 +55,14 @@ def test_what_agrees_is_not_touched() -> None:
     found = load(open_model(SLIM), flags, 7, "test").batches
     plain = cifar10(SAMPLE / "cifar10", 7).test
     assert len(found) == len(plain)
+    np.testing.assert_array_equal(next(found.epoch(0))[0], next(plain.epoch(0))[0])
+
+
+@pytest.mark.parametrize("seed", [None, 3])
+def test_the_seed_of_a_flag_is_that_of_the_validation_images(seed: Any) -> None:
+    flags = Namespace(dataset=None, data_dir=str(SAMPLE / "mnist"), seed=seed, size=None)
+    found = load(open_model("ram_28"), flags, 7, "validation").batches
+    plain = mnist(str(SAMPLE / "mnist"), 7, seed=seed or 0, download=False).validation
     np.testing.assert_array_equal(next(found.epoch(0))[0], next(plain.epoch(0))[0])
 
 

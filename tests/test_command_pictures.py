@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Dict
 
 from gluon_attention.commands.explain import stems
+from gluon_attention.commands.model import batches
 
 import cv2
 import numpy as np
@@ -52,6 +53,12 @@ def test_every_picture_gets_a_file_of_its_own(shell: Any, folder: Path) -> None:
     assert status == 0 and [Path(line).name for line in out] == ["a-2.png", "a.png", "a-3.png"]
     assert len(list((folder / "looks").iterdir())) == 3
     assert stems(["a.png", "b/a.png", "a-2.png", "-"]) == ["a", "a-2", "a-2-2", "stdin"]
+
+
+@pytest.mark.parametrize("count", [0, 1, 4, 5])
+def test_batches_hold_every_picture_once(count: int) -> None:
+    found = list(batches(iter(range(count)), 2))
+    assert sum(found, []) == list(range(count)) and all(len(b) == 2 for b in found[:-1])
 
 
 def test_a_folder_may_have_any_name(shell: Any, folder: Path) -> None:
