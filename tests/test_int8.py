@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from gluon_attention import UserError, get_model
 from gluon_attention.datasets import mnist
+from gluon_attention.deploy import int8
 from gluon_attention.deploy.export import as_graph, save
 from gluon_attention.deploy.int8 import compare, narrow, quantize
 
@@ -14,6 +16,7 @@ import mxnet as mx
 import numpy as np
 import pytest
 from mxnet import nd
+from mxnet.gluon import nn
 
 SAMPLE = Path(__file__).parents[1] / "data" / "sample"
 
@@ -39,8 +42,24 @@ def test_locations_are_read_in_32_bits(tmp_path: Path) -> None:
     assert narrow(graph) == ["ram_glimpse_where_fwd"]
     splits = mnist(str(SAMPLE / "mnist"), 64, download=False)
     images, labels = next(iter(splits.test.epoch(0)))
-    change = compare(net, tuple(save(quantize(graph, images), str(tmp_path / "ram"))), images)
+    made = quantize(graph, images)
+    kept = [name in made.parameters for name in ("ram_glimpse_where_weight", "ram_answer_weight")]
+    assert kept == [True, False]  # the other one is in 8 bits, under another name
+    change = compare(net, tuple(save(made, str(tmp_path / "ram"))), images)
     assert change.same > 0.9
+
+
+def test_a_change_is_a_share_of_the_logits_and_of_the_images(monkeypatch: Any) -> None:
+    images = np.random.randn(20, 3).astype("float32")
+    theirs = images.copy()
+    theirs[:5] = np.roll(images[:5], 1, axis=1)  # another answer
+    parts = iter([theirs[:16], theirs[16:]])
+    monkeypatch.setattr(int8, "loaded", lambda files: lambda given: nd.array(next(parts)))
+    net = nn.HybridLambda(lambda F, x: x)
+    net.params.get("weight", shape=(1,)).initialize()
+    change = int8.compare(net, ("", ""), images)
+    wanted = np.linalg.norm(theirs - images) / np.linalg.norm(images)
+    assert change == pytest.approx((wanted, 0.75), rel=1e-5)
 
 
 def test_no_images() -> None:
