@@ -53,6 +53,14 @@ def test_the_net_sees_normalised_images() -> None:
     np.testing.assert_allclose(net.seen, want.transpose(0, 3, 1, 2), rtol=1e-5, atol=1e-5)
 
 
+def test_normalisation_can_be_taken_back() -> None:
+    images, mean, std = photos(2, 5, 4), (0.1, 0.5, 0.9), (0.2, 0.3, 0.4)
+    given = ((images / 255 - mean) / std).transpose(0, 3, 1, 2)
+    np.testing.assert_array_equal(explain.unnormalised(given, mean, std), images)
+    far = explain.unnormalised(np.full((1, 3, 1, 1), 9.0) * [[[[-1]], [[0]], [[1]]]], mean, std)
+    assert far.ravel().tolist() == [0, 128, 255]
+
+
 @pytest.mark.parametrize("channel, corner", [(0, (0, 0)), (1, (1, 0)), (2, (0, 1)), (3, (1, 1))])
 def test_heat_lies_where_the_mask_is_high(channel: int, corner: Tuple[int, int]) -> None:
     net, image = Looker((4, 8, 8)), np.full((32, 32, 3), 255, np.uint8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 from gluon_attention import explain, get_model
@@ -45,6 +46,16 @@ def test_what_was_seen_is_shown_where_it_was_seen() -> None:
     coarse = image[4:12, 4:12].reshape(4, 2, 4, 2, 3).mean(axis=(1, 3))
     np.testing.assert_allclose(view[4:12:2, 4:12:2][0], coarse[0], atol=1)
     assert (view[0] == view[0, 0]).all()  # not seen
+
+
+def test_a_tile_says_what_was_answered_after_its_glimpse(monkeypatch: Any) -> None:
+    labels = []
+    monkeypatch.setattr(explain, "tile", lambda picture, label: labels.append(label) or picture)
+    answers = nd.array([[[9, 0, 0], [0, 9, 0], [0, 0, 9]]])  # before the first glimpse, then after
+    windows, places = nd.zeros((1, 2, 1, 1, 4, 4)), nd.zeros((1, 2, 2))
+    trace = SimpleNamespace(windows=windows, locations=places, step_logits=answers)
+    explain.glimpse_tiles(np.zeros((8, 6, 3), np.uint8), trace, 0, names="abc")
+    assert labels == ["image 6x8", "1: b 100 %", "2: c 100 %"]
 
 
 def test_a_path_beyond_the_border_is_cut() -> None:
