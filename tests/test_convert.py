@@ -202,6 +202,7 @@ def test_convert_writes_what_a_network_is_made_from(
     assert (status, err) == (0, []) and "20 fill all 18 parameters" in out[1]
     about = json.loads(target.with_suffix(".json").read_text())
     assert about["network"]["name"] == "ram_28" and about["network"]["classes"] == 7
+    assert about["data"] == dict(mean=[0.1307], std=[0.3081])  # what it was trained with
     assert "get_model('ram_28', classes=7" in out[2] and "glimpses=4" in out[2]
     net = get_model("ram_28", 7, retina="pixels", glimpses=4)
     load_weights(net, str(target))
