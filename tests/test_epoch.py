@@ -100,6 +100,19 @@ def test_losses_are_means_over_all_steps(train_toy: Any, tmp_path: Path) -> None
     np.testing.assert_allclose(*found, rtol=1e-4)
 
 
+@pytest.mark.parametrize("batch_size, images", [(8, 40), (12, 36)])  # of forty
+def test_speed_is_of_the_images_that_were_trained_on(
+    train_toy: Any, tmp_path: Path, batch_size: int, images: int
+) -> None:
+    result = train_toy(epochs=2, batch_size=batch_size)
+    with open(tmp_path / "toy" / "history.csv") as file:
+        rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+    speeds = [images / row["seconds"] for row in rows]
+    np.testing.assert_allclose([row["images_per_second"] for row in rows], speeds, rtol=1e-4)
+    assert result["images_per_second"] == pytest.approx(np.median(speeds), rel=1e-4)
+    assert result["seconds"] == pytest.approx(sum(row["seconds"] for row in rows), rel=1e-4)
+
+
 def test_a_network_starts_as_it_says(train_toy: Any, monkeypatch: Any) -> None:
     started: List[np.ndarray] = []
 
