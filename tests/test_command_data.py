@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from argparse import Namespace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from gluon_attention import get_model
 from gluon_attention.commands.data import load
+from gluon_attention.commands.evaluate import settings
 from gluon_attention.datasets import cifar10, detail, mnist
 from gluon_attention.deploy.models import open_model
 
@@ -64,6 +66,15 @@ def test_the_seed_of_a_flag_is_that_of_the_validation_images(seed: Any) -> None:
     found = load(open_model("ram_28"), flags, 7, "validation").batches
     plain = mnist(str(SAMPLE / "mnist"), 7, seed=seed or 0, download=False).validation
     np.testing.assert_array_equal(next(found.epoch(0))[0], next(plain.epoch(0))[0])
+
+
+def test_flags_come_before_settings_of_the_run_and_those_before_the_usual_ones() -> None:
+    model = SimpleNamespace(settings=dict(samples=3, seed=5, batch_size=8))
+    said = [settings(model, Namespace(batch_size=b, samples=None, seed=0)) for b in (None, 16)]
+    found = [(c.batch_size, c.samples, c.seed, c.label_smoothing) for c in said]
+    assert found == [(8, 3, 0, 0.0), (16, 3, 0, 0.0)]
+    usual = settings(SimpleNamespace(settings={}), Namespace(batch_size=2, samples=4, seed=None))
+    assert (usual.batch_size, usual.samples, usual.seed) == (2, 4, 0)
 
 
 def test_regions_stay_with_what_is_normalised_anew(tmp_path: Path) -> None:
