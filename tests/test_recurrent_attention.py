@@ -38,6 +38,8 @@ def test_parameters(name: str, parameters: int) -> None:
     net = get_model(name)
     net.initialize()
     assert sum(p.data().size for p in net.collect_params().values()) == parameters
+    slow = {name: p.lr_mult for name, p in net.collect_params().items() if p.lr_mult != 1}
+    assert slow == dict.fromkeys(net.body.locator.collect_params(), 0.3)
 
 
 @pytest.mark.parametrize("core", ["rnn", "lstm"])
@@ -70,18 +72,20 @@ def test_any_batch_colour_and_size(shape: tuple, hybridize: bool) -> None:
     np.testing.assert_allclose(net(images).asnumpy(), trace.logits.asnumpy(), rtol=1e-5)
 
 
+@pytest.mark.parametrize("mean", ["tanh", "clip"])
 @pytest.mark.parametrize("move", ["relative", "absolute"])
-def test_means_are_moves_or_places(move: str) -> None:
-    net = small(move=move)
+@pytest.mark.parametrize("start", ["learned", "center"])
+def test_means_are_moves_or_places(start: str, move: str, mean: str) -> None:
+    net = small(start=start, move=move, mean=mean)
     net.body.locator.place.weight.set_data(nd.zeros((2, 8)))
-    net.body.locator.place.bias.set_data(nd.array([0.3, -0.2]))
+    net.body.locator.place.bias.set_data(nd.array([0.3, -1.2]))
     noise = nd.random.uniform(-0.5, 0.5, shape=(2, 3, 2))
     trace = net.Trace(*net.body(images_of(2, 1, 28, 28), noise))
+    step = np.tanh([0.3, -1.2]) if mean == "tanh" else np.array([0.3, -1])
     came = trace.locations.asnumpy()[:, :-1] * (move == "relative")
-    np.testing.assert_allclose(trace.means.asnumpy()[:, 1:], came + np.tanh([0.3, -0.2]), rtol=1e-5)
-    named = net.collect_params().items()
-    rates = {name.split("ram_")[1].split("_")[0]: p.lr_mult for name, p in named}
-    assert rates.pop("locator") == 0.3 and set(rates.values()) == {1}
+    np.testing.assert_allclose(trace.means.asnumpy()[:, 1:], came + step, rtol=1e-5, atol=1e-6)
+    first = trace.means.asnumpy()[:, 0] - step * (start == "learned")
+    np.testing.assert_allclose(first, 0, atol=1e-6)
 
 
 def test_an_episode_is_a_function_of_images_and_noise() -> None:
@@ -147,6 +151,8 @@ def test_random_locations_teach_no_policy() -> None:
     noise = net.noise(nd.zeros((4000, 1, 1, 1))).asnumpy()
     np.testing.assert_allclose(noise.std(axis=0), 3**-0.5, rtol=0.05)
     assert moved(net, "reinforce") == set()
+    net.body.locator.place.bias.set_data(nd.array([0.3, -0.2]))
+    assert not net.trace(images_of(2, 1, 28, 28)).means.asnumpy().any()
 
 
 def test_losses_and_scores_are_per_sample() -> None:
