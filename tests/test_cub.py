@@ -54,7 +54,8 @@ def test_only_training_pictures_move(folder: Path, augment: bool) -> None:
 def test_regions_follow_the_view(folder: Path) -> None:
     marks = scenes(COUNT, SIZE, 32, 1).marks[36:]
     whole = cub200(str(folder), 4, size=SIZE, short=SIZE).test.regions()
-    np.testing.assert_allclose(whole, marks, atol=0.04)  # of a pixel, 0.03
+    ends = np.minimum(marks + [0, 0, 2 / 63, 2 / 63], 1)  # behind the last pixel of the box
+    np.testing.assert_allclose(whole, ends, atol=0.0035)  # files have tenths of a pixel
     part = cub200(str(folder), 4, size=48, short=SIZE).test.regions()
     wanted = np.clip(((whole + 1) / 2 * 63 - 8) / 47 * 2 - 1, -1, 1)
     np.testing.assert_allclose(part, wanted, atol=1e-6)
