@@ -284,13 +284,13 @@ def test_average_of_weights_is_what_is_kept(tmp_path):
 
 
 def test_clipping_bounds_a_step(tmp_path):
-    start, _ = run(tmp_path / "a", epochs=1, lr=0.0)
-    moved, _ = run(tmp_path / "b", epochs=1, lr=1.0, clip=1e-3, momentum=0.0, weight_decay=0.0)
+    one = dict(epochs=1, batch_size=40)  # step
+    start, _ = run(tmp_path / "a", lr=0.0, **one)
+    moved, _ = run(tmp_path / "b", lr=1.0, clip=1e-3, momentum=0.0, weight_decay=0.0, **one)
     old, new = weights(start), weights(moved)
-    steps = 40 // 8
     learned = [name for name in old if "running" not in name]
     distance = np.sqrt(sum(((old[k] - new[k]) ** 2).sum() for k in learned))
-    assert 0 < distance <= steps * 1e-3 * 1.01
+    assert distance == pytest.approx(1e-3, rel=0.01)
 
 
 def test_a_batch_in_parts_is_the_batch(tmp_path, monkeypatch):
