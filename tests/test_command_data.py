@@ -11,8 +11,9 @@ from typing import Any
 from gluon_attention import get_model
 from gluon_attention.commands.data import load
 from gluon_attention.commands.evaluate import settings
+from gluon_attention.commands.export import calibration
 from gluon_attention.datasets import cifar10, detail, mnist
-from gluon_attention.deploy.models import open_model
+from gluon_attention.deploy.models import Told, open_model
 
 import mxnet as mx
 import numpy as np
@@ -66,6 +67,20 @@ def test_the_seed_of_a_flag_is_that_of_the_validation_images(seed: Any) -> None:
     found = load(open_model("ram_28"), flags, 7, "validation").batches
     plain = mnist(str(SAMPLE / "mnist"), 7, seed=seed or 0, download=False).validation
     np.testing.assert_array_equal(next(found.epoch(0))[0], next(plain.epoch(0))[0])
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_calibration_sees_what_the_network_is_given(tmp_path: Path, own: bool) -> None:
+    """Pictures of the user through the view of the model, or else validation images."""
+    model = open_model("ram_28", Told(mean=(0.5,), std=(0.25,)))
+    flags = dict(dataset=None, data_dir=str(SAMPLE / "mnist"), seed=None, size=None, images=2)
+    pictures = np.random.randint(256, size=(3, 40, 50, 3), dtype="uint8")
+    for number, picture in enumerate(pictures):
+        Image.fromarray(picture).save(tmp_path / f"{number}.png")
+    found = calibration(model, Namespace(**flags, calibrate=[str(tmp_path)] if own else None))
+    plain = (next(mnist(SAMPLE / "mnist", 2).validation.epoch(0))[0] - 0.5) / 0.25
+    wanted = np.stack([model.view(picture) for picture in pictures[:2]]) if own else plain
+    np.testing.assert_allclose(found, wanted, atol=1e-6)
 
 
 def test_flags_come_before_settings_of_the_run_and_those_before_the_usual_ones() -> None:
