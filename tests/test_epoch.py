@@ -6,7 +6,7 @@ import csv
 from pathlib import Path
 from typing import Any, Dict, List
 
-from gluon_attention.training import engine
+from gluon_attention.training import engine, optimize
 from gluon_attention.training.prepare import prepare
 
 import mxnet as mx
@@ -98,6 +98,24 @@ def test_losses_are_means_over_all_steps(train_toy: Any, tmp_path: Path) -> None
         with open(tmp_path / str(interval) / "history.csv") as file:
             found.append([float(row["train/cross_entropy"]) for row in csv.DictReader(file)])
     np.testing.assert_allclose(*found, rtol=1e-4)
+
+
+def test_every_step_has_the_rate_of_the_settings(train_toy: Any, monkeypatch: Any) -> None:
+    used: List[float] = []
+    told: List[float] = []
+    keep = optimize.Mover.step
+
+    def step(self: Any, *words: Any) -> None:
+        keep(self, *words)
+        used.append(self.trainer.learning_rate)
+
+    monkeypatch.setattr(optimize.Mover, "step", step)
+    monkeypatch.setattr(engine.Monitor, "log", lambda *words: told.append(words[3]["net"]))
+    kind = dict(lr=0.1, warmup_epochs=1, lr_steps=(2, 3), lr_factor=0.5, log_interval=1)
+    train_toy(epochs=4, **kind)
+    warm, after = np.linspace(0.02, 0.1, 5), np.repeat([0.1, 0.05, 0.025], 5)
+    np.testing.assert_allclose(used, [*warm, *after], rtol=1e-6)
+    np.testing.assert_allclose(told, used, rtol=1e-6)
 
 
 @pytest.mark.parametrize("batch_size, images", [(8, 40), (12, 36)])  # of forty
