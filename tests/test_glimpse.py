@@ -161,6 +161,14 @@ def test_scores_are_those_of_the_last_answer_and_of_each() -> None:
     assert {name: part.asnumpy().tolist() for name, part in found.items()} == wanted
 
 
+def test_mirrored_locations_are_squeezed_and_turned_over() -> None:
+    net = small(location="mirrored")
+    noise = nd.random.normal(shape=(2, 3, 2))
+    trace = parts_of(net.episode(net.remember(images_of(2)), noise))
+    wanted = np.tanh((trace["means"] + noise.asnumpy()) * [1, -1])
+    np.testing.assert_allclose(trace["locations"], wanted, rtol=1e-5)
+
+
 def mind_of(**options: Any) -> Mind:
     kind = dict(classes=3, channels=2, patches=1, glimpses=1, regions=2, reach=0.5, hidden=4)
     kind.update(dropout=0.0, policy="learned", drawn=False)
