@@ -114,6 +114,24 @@ def test_boxes_are_a_third_of_the_image_at_least(free: float, half: float) -> No
     np.testing.assert_allclose(sides, [[half, half**2]] * 2, rtol=1e-4)
 
 
+def test_patterns_have_places_on_both_axes(hybridize: bool) -> None:
+    apn, features = small().body.apns[0], nd.zeros((1, 128, 4, 6))
+    features[0, 0, 1, 4] = 1
+    every = slice(None)
+    for layer, ones in (
+        (apn.look, [(0, 0, 1, 1)]),
+        (apn.heat, [(every, 0, 0, 0)]),
+        (apn.box, [(0, 0), (1, 8)]),  # of eight patterns x comes first, then y
+    ):
+        weight = nd.zeros(layer.weight.shape)
+        for one in ones:
+            weight[one] = 9
+        layer.weight.set_data(weight)
+    apn.place = lambda F, found: found / 9
+    apn.hybridize(hybridize)
+    np.testing.assert_allclose(apn(features).asnumpy(), [[0.6, -1 / 3, 0]], rtol=1e-4)
+
+
 def test_sizes_of_the_paper() -> None:
     """VGG-19's convolutions, attention proposal networks and heads for 200 classes."""
     net = get_model("racnn_vgg19", apn="paper")
