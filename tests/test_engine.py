@@ -34,7 +34,7 @@ class Body(gluon.HybridBlock):
 class Toy(AttentionNet):
     Trace = SimpleNamespace
 
-    def __init__(self, task=Classification.of):
+    def __init__(self, task=Classification.from_config):
         super().__init__(Body())
         self.classes, self.task = 3, task
 
@@ -85,7 +85,9 @@ class Settings(Config):
     num_gpus: int = setting(0, "gpus")
 
 
-def run(folder, devices=1, task=Classification.of, monkeypatch=None, data=splits, **settings):
+def run(
+    folder, devices=1, task=Classification.from_config, monkeypatch=None, data=splits, **settings
+):
     """Train the toy; its network and result."""
     nets = []
 

@@ -166,7 +166,7 @@ def test_losses_and_scores_are_per_sample() -> None:
 def test_scores_average_over_episodes_what_the_settings_ask_for() -> None:
     net = small()
     config = SimpleNamespace(label_smoothing=0.2, samples=3, reward="right")
-    task = Reinforce.of(net, config)
+    task = Reinforce.from_config(net, config)
     assert (task.samples, task.smoothing, task.lesson.reward) == (3, 0.2, "right")
     logits = np.eye(10)[[0, 0, 1, 0, 1, 0]] * 9  # of two images, three times
     places, baselines = np.random.randn(6, 3, 2), np.random.rand(6, 3)

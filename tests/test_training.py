@@ -93,7 +93,7 @@ def test_settings_smooth_the_targets_of_plain_and_of_mixed_images(monkeypatch, e
     shares = {(0.3, 0.3, 1): np.array([0.25])}
     monkeypatch.setattr(np.random, "beta", lambda a, b, size: shares[a, b, size])
     config = Config(label_smoothing=0.2, mix_up=True, alpha=0.3, epochs=2, mix_up_off=0.5)
-    (update,) = Classification.of(Given(), config).updates(epoch)
+    (update,) = Classification.from_config(Given(), config).updates(epoch)
     logits = np.array([[1, 2, 3, 5], [0, 4, 1, 1]], "f4")
     targets = smoothed(nd.array([3, 0]), 4, 0.2).asnumpy()
     if mixed:
