@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import glob
 import os
 import tempfile
-from contextlib import contextmanager
+import time
+from contextlib import contextmanager, suppress
 from typing import Iterator
 
 from .errors import UserError
@@ -44,10 +46,35 @@ def write_text(path: str, text: str) -> None:
         file.write(text)
 
 
-def remove_leftovers(folder: str) -> None:
-    """Remove what a killed process was writing; no other may be writing there now."""
+def claim(folder: str) -> int:
+    """Keep other processes out of a folder until the handle that is given is closed.
+
+    What a killed process was writing is removed.
+    """
+    try:
+        os.makedirs(folder, exist_ok=True)
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise UserError(f"cannot write {folder}: {error.strerror}; choose another folder") from None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise UserError(
+            f"another process is writing {folder}: wait for it, or choose another --name"
+        ) from None
+    except OSError:  # a file system without locks
+        pass
+    remove_leftovers(folder)
+    return handle
+
+
+def remove_leftovers(folder: str, age: float = 0.0) -> None:
+    """Remove what a killed process was writing; what is younger in seconds may still be written."""
     for path in glob.glob(os.path.join(glob.escape(folder), _ASIDE + "*")):
-        os.remove(path)
+        with suppress(FileNotFoundError):
+            if time.time() - os.path.getmtime(path) >= age:
+                os.remove(path)
 
 
 def _sync(path: str) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import csv
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, Dict, List
 
+from gluon_attention import UserError
 from gluon_attention.training import engine, optimize
 from gluon_attention.training.prepare import prepare
 
@@ -142,3 +145,45 @@ def test_a_network_starts_as_it_says(train_toy: Any, monkeypatch: Any) -> None:
     monkeypatch.setattr(engine, "prepare", ready)
     train_toy(epochs=1)
     assert (started[0] == 0.25).all()
+
+
+def test_a_run_that_is_done_is_left_alone(train_toy: Any, tmp_path: Path, capsys: Any) -> None:
+    first = train_toy(epochs=1)
+    files = {path: path.read_bytes() for path in (tmp_path / "toy").glob("*.*")}
+    capsys.readouterr()
+    again = train_toy(epochs=1)
+    told = f"{tmp_path / 'toy'} is done; --evaluate tests its best epoch again"
+    assert capsys.readouterr().out.splitlines() == [told]
+    assert again["test_error"] == first["test_error"]
+    for name in ("result.json", "best.params", "last.npz", "history.csv"):
+        assert (tmp_path / "toy" / name).read_bytes() == files[tmp_path / "toy" / name]
+    assert train_toy(epochs=1, evaluate=True)["test_error"] == first["test_error"]
+
+
+def test_a_folder_is_of_one_process(train_toy: Any, tmp_path: Path) -> None:
+    script = "import sys; from gluon_attention.files import claim; mark = claim(sys.argv[1])\n"
+    script += "print('mine', flush=True); sys.stdin.read()"
+    words = [sys.executable, "-c", script, str(tmp_path / "toy")]
+    other = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    with other:
+        assert other.stdout.readline() == "mine\n"
+        half = tmp_path / "toy" / ".aside-x-last.npz"  # which the other is writing
+        half.write_text("half")
+        with pytest.raises(UserError, match="another process is writing .*toy: wait for it, or ch"):
+            train_toy(epochs=1)
+        assert list((tmp_path / "toy").iterdir()) == [half]
+        other.stdin.close()
+    train_toy(epochs=1)
+    train_toy(epochs=1)  # in one process, one after the other
+    assert not half.exists()
+
+
+def test_rates_that_never_come_are_told(train_toy: Any, capsys: Any) -> None:
+    train_toy(epochs=2, warmup_epochs=2.0, lr_steps=(5, 3))
+    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note")]
+    assert told == [
+        "note: the rate never reaches --lr, as --warmup-epochs 2 is no less than --epochs 2",
+        "note: the rate never falls, as no --lr-steps come before --epochs 2",
+    ]
+    train_toy(epochs=2, run="other", warmup_epochs=1.0, lr_steps=(5, 1))
+    assert "note" not in capsys.readouterr().out

@@ -18,6 +18,7 @@ from gluon_attention import get_model
 from gluon_attention.datasets.batches import ArrayBatches, Normalise, Splits
 from gluon_attention.training import engine
 from gluon_attention.training.config import Config, command
+from gluon_attention.training.optimize import trainable_numbers
 
 import mxnet as mx
 import numpy as np
@@ -80,7 +81,7 @@ def complete(run: engine.Run, asked: Dict[str, Any]) -> Dict[str, Any]:
             seconds=statistics.median(times[1:]),
             counted=traffic if run.config.kvstore != "device" else 0,
             carried=moved if run.config.kvstore != "device" else 0,
-            parameters=engine.parameters(run.net),
+            parameters=trainable_numbers(run.net),
         )
         with open(os.path.join(asked["folder"], "figures.json"), "w", encoding="utf-8") as file:
             json.dump(figures, file)

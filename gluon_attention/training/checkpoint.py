@@ -106,7 +106,8 @@ def _same(folder: str, then: Dict[str, Any], now: Dict[str, Any]) -> None:
             flag = "--" + name.replace("_", "-")
             raise UserError(
                 f"{folder} holds a run with {flag} {then[name]}, not {now.get(name)}: "
-                "give the same flags to go on, or another --name to start anew"
+                "give the same flags to go on, another --name to start anew, or none to "
+                f"gluon-attention evaluate {folder}"
             )
 
 

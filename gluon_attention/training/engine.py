@@ -10,7 +10,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import mxnet as mx
 import numpy as np
-from mxnet import autograd, gluon, nd
+from mxnet import autograd, gluon
 
 from .. import runtime
 from ..errors import UserError
@@ -20,10 +20,10 @@ from .config import Config
 from .evaluation import Means, Shards, Sums, accumulated, evaluate, measure, split
 from .machines import Vote, agree, join, leave, own_devices
 from .monitor import Monitor
-from .optimize import Average, movers
+from .optimize import Average, movers, trainable_numbers
 from .prepare import lower_precision, prepare
 from .recipe import recipe
-from .schedule import Schedule
+from .schedule import Schedule, unreached
 from .signals import Stopped, StopRequest
 from .task import Losses, Task, Update
 
@@ -130,10 +130,17 @@ class Run:
         self.stop, self.left_out = StopRequest(), 0
 
     def complete(self) -> Dict[str, Any]:
-        """Train the epochs that are left, then test."""
-        if self.progress.epoch and self.writes:
-            print(f"going on after epoch {self.progress.epoch} of {self.config.epochs}")
-        while self.progress.epoch < self.config.epochs:
+        """Train the epochs that are left, then test; nothing, if an earlier process did it all."""
+        done, epochs = self.progress.epoch, self.config.epochs
+        if self.writes:
+            found = self.monitor.result() if done >= epochs else None
+            if found:
+                print(f"{self.folder} is done; --evaluate tests its best epoch again")
+                return found
+            begun = [f"going on after epoch {done} of {epochs}"] if done else []
+            for told in [*begun, *unreached(self.config)]:
+                print(told, flush=True)
+        while self.progress.epoch < epochs:
             self.epoch(self.progress.epoch)
         return self.test()
 
@@ -209,7 +216,7 @@ class Run:
             # Before backward, which would take the batch into the statistics of BatchNorm.
             if self.config.skip_nonfinite:
                 numbers = [*totals, *(images.sum() for images, _ in part)]
-                if not self.finite(all(map(_is_finite, numbers))):
+                if not self.finite(all(math.isfinite(n.asscalar()) for n in numbers)):
                     self.left_out += 1
                     return []
             autograd.backward(totals)
@@ -285,16 +292,7 @@ class Run:
             best_epoch=self.progress.best_epoch,
             images_per_second=float(speed),
             seconds=sum(r["seconds"] for r in history),
-            parameters=parameters(self.net),
+            parameters=trainable_numbers(self.net),
         )
         self.monitor.finish(self.net, self.splits, result, history)
         return result
-
-
-def _is_finite(number: nd.NDArray) -> bool:
-    return math.isfinite(number.asscalar())
-
-
-def parameters(net: gluon.Block) -> int:
-    """Trainable numbers of a network."""
-    return sum(int(np.prod(p.shape)) for p in net.collect_params().values() if p.grad_req != "null")

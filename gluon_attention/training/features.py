@@ -63,7 +63,7 @@ class Memory:
         self.folders = [os.path.join(folder, _key(kind, weights)) for kind in self.kinds]
         for place in self.folders:
             os.makedirs(place, exist_ok=True)
-            remove_leftovers(place)
+            remove_leftovers(place, age=3600)  # another run may be filling it
 
     def of(self, batches: Batches, name: str) -> Callable[..., np.ndarray]:
         """A function that loads features (n, C, cells) of rows; all are there when it is given."""

@@ -18,10 +18,11 @@ from tqdm import tqdm
 
 from .. import explain
 from ..errors import UserError
-from ..files import remove_leftovers, write_text, written_aside
+from ..files import claim, write_text, written_aside
 from .optimize import named_parameters
 
 Record = Dict[str, float]
+RESULT = "result.json"  # written last
 MOVIES = ("boxes",)  # pictures that say most by how they change from epoch to epoch
 
 
@@ -36,7 +37,7 @@ class Monitor:
         self.events = None
         self.began = 0.0  # when this epoch did; epochs before a run was stopped tell nothing of now
         if folder:
-            remove_leftovers(folder)
+            self.claim = claim(folder)
             write_text(
                 os.path.join(folder, "config.json"),
                 json.dumps({**_provenance(config), **recipe}, indent=1),
@@ -122,18 +123,26 @@ class Monitor:
         print(f"test error {result['test_error']:.2f} % on {result['test_images']} images")
         if not self.folder:
             return
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-        result = dict(result, peak_mb=peak, command=" ".join(sys.argv))
-        write_text(os.path.join(self.folder, "result.json"), json.dumps(result, indent=1))
         curves = os.path.join(self.folder, "curves.png")
         _draw_curves(curves, history)
         pictures = self.pictures(net, splits, len(history) * self.steps)
         pictures += self._movies(len(history))
         self._flush()
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+        result = dict(result, peak_mb=peak, command=" ".join(sys.argv))
+        write_text(os.path.join(self.folder, RESULT), json.dumps(result, indent=1))
         print(f"weights   {os.path.join(self.folder, 'best.params')}")
         print(f"curves    {curves}, or tensorboard --logdir {self.folder}")
         if pictures:
             print(f"pictures  {', '.join(pictures)}")
+
+    def result(self) -> Optional[Dict[str, Any]]:
+        """What an earlier process found when it finished this run, if one did."""
+        try:
+            with open(os.path.join(self.folder, RESULT), encoding="utf-8") as file:
+                return json.load(file)
+        except (FileNotFoundError, ValueError):
+            return None
 
     def _frame(self, name: str, epoch: int) -> str:
         return os.path.join(self.folder, "epochs", f"{name}-{epoch:04d}.png")
@@ -154,6 +163,7 @@ class Monitor:
             self.bar.close()
         if self.events:
             self.events.close()
+            os.close(self.claim)
 
     def _flush(self) -> None:
         self.events.flush()

@@ -17,6 +17,11 @@ from .task import Group
 _WITHOUT_DECAY = ("gamma", "beta", "bias")  # how names of parameters end
 
 
+def trainable_numbers(net: gluon.Block) -> int:
+    """How many numbers training moves."""
+    return sum(int(np.prod(p.shape)) for p in net.collect_params().values() if p.grad_req != "null")
+
+
 def named_parameters(blocks: Sequence[gluon.Block]) -> Dict[str, gluon.Parameter]:
     """Parameters by their place in the blocks, which does not change from process to process."""
     named = {}

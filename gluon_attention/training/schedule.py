@@ -4,9 +4,20 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import Sequence
+from typing import Any, List, Sequence
 
 from mxnet.lr_scheduler import LRScheduler  # a server reads this before mxnet is imported whole
+
+
+def unreached(config: Any) -> List[str]:
+    """Sentences on rates that the settings name and never come to."""
+    told, end = [], f"--epochs {config.epochs}"
+    if config.warmup_epochs >= config.epochs:
+        warmup = f"--warmup-epochs {config.warmup_epochs:g}"
+        told.append(f"note: the rate never reaches --lr, as {warmup} is no less than {end}")
+    if config.lr_steps and min(config.lr_steps) >= config.epochs:
+        told.append(f"note: the rate never falls, as no --lr-steps come before {end}")
+    return told
 
 
 class Schedule(LRScheduler):
