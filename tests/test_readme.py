@@ -1,23 +1,28 @@
-"""What README says about a network without this package, run as it stands there."""
+"""What README says, run as it stands there."""
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any, List
 
+from gluon_attention import get_model
+
+import numpy as np
 import pytest
+from mxnet import nd
 
 ROOT = Path(__file__).parents[1]
 WITHOUT = "import sys\nassert 'gluon_attention' not in sys.modules\n"
 
 
-def blocks() -> List[str]:
-    """The Python of the section: the image, MXNet, onnxruntime."""
+def blocks(heading: str = "Without this package") -> List[str]:
+    """The Python of a section; that of the usual one: the image, MXNet, onnxruntime."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    section = text.split("### Without this package\n")[1].split("\n## ")[0]
+    section = text.split(f"### {heading}\n")[1].split("\n##")[0]
     return re.findall(r"```python\n(.*?)```", section, re.DOTALL)
 
 
@@ -68,3 +73,49 @@ def test_commands_are_those_of_the_command_line(shell: Any) -> None:
     assert {"predict", "evaluate", "explain", "export", "convert"} <= verbs
     for verb in verbs:
         assert shell(verb, "--help")[0] == 0
+
+
+def test_data_of_ones_own(tmp_path: Path, monkeypatch: Any) -> None:
+    (block,) = blocks("Your own data")
+    rng, known = np.random.RandomState(0), {}
+    for name, count in (("", 16), ("v", 8), ("t", 5)):
+        known[name + "x"] = rng.randint(256, size=(count, 3, 16, 16)).astype("uint8")
+        known[name + "y"] = np.arange(count) % 2
+    flags = "-b 8 --epochs 1 --num-gpus 0 --log-dir".split()
+    monkeypatch.setattr(sys, "argv", ["own.py", *flags, str(tmp_path)])
+    with pytest.raises(SystemExit) as stopped:
+        exec(block, known)
+    assert stopped.value.code == 0
+    assert json.loads((tmp_path / "pets" / "result.json").read_text())["test_images"] == 5
+    monkeypatch.setattr(sys, "argv", ["own.py", "--epochs", "none"])
+    with pytest.raises(SystemExit) as stopped:
+        exec(block, known)
+    assert stopped.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "options"),
+    [
+        ("ram_28", (1, 28, 28), dict(glimpses=2)),
+        ("racnn_mobilenet_v2", (3, 32, 32), dict(backbone="tiny", crops=(16, 16))),
+        (
+            "glimpse_mobilenet_v2",
+            (3, 64, 64),
+            dict(backbone="tiny", patch=16, hidden=16, location="sampled"),
+        ),
+    ],
+)
+def test_a_loop_of_ones_own(name: str, shape: Any, options: Any) -> None:
+    (block,) = blocks("Your own loop")
+    net = get_model(name, classes=3, **options)
+    net.initialize(net.initializer)
+    images, labels = nd.random.uniform(shape=(4, *shape)), nd.array([0, 1, 2, 0])
+    net(images)
+    before = {p.name: p.data().copy() for p in net.collect_params().values()}
+    exec(block, dict(net=net, epochs=30, batches=[(images, labels)]))
+    still = [
+        p.name
+        for p in net.collect_params().values()
+        if p.grad_req != "null" and (p.data() == before[p.name]).min().asscalar()
+    ]
+    assert not still
