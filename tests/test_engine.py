@@ -10,7 +10,7 @@ from gluon_attention.datasets.batches import ArrayBatches, Normalise, Splits
 from gluon_attention.training import checkpoint, engine
 from gluon_attention.training.config import Config, setting
 from gluon_attention.training.evaluation import Sums, evaluate
-from gluon_attention.training.task import Classification, Group, Task, Update, cross_entropy
+from gluon_attention.training.task import Group, Task, Update, cross_entropy
 from gluon_attention.zoo.base import AttentionNet
 
 import mxnet as mx
@@ -34,7 +34,7 @@ class Body(gluon.HybridBlock):
 class Toy(AttentionNet):
     Trace = SimpleNamespace
 
-    def __init__(self, task=Classification.from_config):
+    def __init__(self, task=None):
         super().__init__(Body())
         self.classes, self.task = 3, task
 
@@ -42,7 +42,7 @@ class Toy(AttentionNet):
         return SimpleNamespace(logits=self.body(images)[0], _fields=("logits",))
 
     def objective(self, config):
-        return self.task(self, config)
+        return self.task(self, config) if self.task else super().objective(config)
 
 
 class Alternate(Task):
@@ -85,9 +85,7 @@ class Settings(Config):
     num_gpus: int = setting(0, "gpus")
 
 
-def run(
-    folder, devices=1, task=Classification.from_config, monkeypatch=None, data=splits, **settings
-):
+def run(folder, devices=1, task=None, monkeypatch=None, data=splits, **settings):
     """Train the toy; its network and result."""
     nets = []
 

@@ -167,7 +167,7 @@ def test_scores_average_over_episodes_what_the_settings_ask_for() -> None:
     net = small()
     config = SimpleNamespace(label_smoothing=0.2, samples=3, reward="right")
     task = Reinforce.from_config(net, config)
-    assert (task.samples, task.smoothing, task.lesson.reward) == (3, 0.2, "right")
+    assert (task.samples, task.smoothing, task.episode_loss.reward) == (3, 0.2, "right")
     logits = np.eye(10)[[0, 0, 1, 0, 1, 0]] * 9  # of two images, three times
     places, baselines = np.random.randn(6, 3, 2), np.random.rand(6, 3)
     parts = (logits, places, places, baselines, np.zeros((6, 4, 10)), np.zeros((6, 3, 1)))
