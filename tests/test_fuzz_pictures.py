@@ -14,7 +14,7 @@ from gluon_attention.datasets.pictures import AREA, PNG, SIDE, decode
 import numpy as np
 import pytest
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
 PIXELS = np.random.default_rng(0).integers(256, size=(24, 36, 3)).astype(np.uint8)
 PIXELS[:] = PIXELS[:1, :1]  # of one colour, so that no compression changes it much
@@ -89,6 +89,35 @@ def test_exif_turns_what_is_asked_for_upright():
     picture = decode(CORPUS["exif.jpg"], "exif", upright=True)
     assert picture.shape == (36, 24, 3)
     np.testing.assert_array_equal(picture, np.rot90(decode(CORPUS["exif.jpg"], "exif"), -1))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])
+def test_every_orientation_is_pillows(form, orientation):
+    corners = np.zeros((16, 24, 3), np.uint8)
+    corners[:8, :8], corners[8:, :8], corners[:8, 16:] = 255, (255, 0, 0), (0, 0, 255)
+    options = {} if form == "PNG" else dict(quality=95)
+    content = encoded(Image.fromarray(corners), form, exif=turned(orientation), **options)
+    wanted = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(content))).convert("RGB"))
+    picture = decode(content, "turned", upright=True)
+    assert picture.shape == wanted.shape
+    assert np.abs(picture.astype(int) - wanted).mean() < 6
+    plain = decode(content, "turned").astype(int)
+    assert plain.shape == corners.shape and np.abs(plain - corners).mean() < 6
+
+
+def test_broken_exif_of_a_webp_turns_nothing(fuzz):
+    content = encoded(Image.fromarray(PIXELS), "WEBP", exif=turned(1))
+    start = content.index(b"EXIF") + 8
+
+    def check(drawn):
+        cut, noise = drawn
+        exif = (noise + content[start + len(noise) :])[:cut]
+        chunk = content[:start] + exif
+        picture = decode(chunk[:4] + struct.pack("<I", len(chunk) - 8) + chunk[8:], "x.webp", True)
+        assert sorted(picture.shape) == sorted(PIXELS.shape)
+
+    fuzz(10, st.tuples(st.integers(0, 40), st.binary(max_size=30)), check)
 
 
 @pytest.mark.parametrize("name", FOREIGN)

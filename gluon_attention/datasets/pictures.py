@@ -13,6 +13,7 @@ from ..errors import UserError
 
 SIDE, AREA = 16_384, 100_000_000  # pixels that are decoded at most
 PNG = b"\x89PNG\r\n\x1a\n"
+RIFF = b"RIFF"  # begins a WebP
 
 cv2.setLogLevel(0)  # what OpenCV prints of a broken file is said in an error
 
@@ -36,7 +37,8 @@ def decode(content: bytes, name: str, upright: bool = False) -> np.ndarray:
         )
     picture = None
     if size is not None and min(size) > 0:
-        flags = cv2.IMREAD_COLOR | (0 if upright else cv2.IMREAD_IGNORE_ORIENTATION)
+        itself = upright and not content.startswith(RIFF)  # OpenCV knows no EXIF of a WebP
+        flags = cv2.IMREAD_COLOR | (0 if itself else cv2.IMREAD_IGNORE_ORIENTATION)
         try:
             picture = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
         except (cv2.error, MemoryError):
@@ -47,7 +49,42 @@ def decode(content: bytes, name: str, upright: bool = False) -> np.ndarray:
             f"{name} is broken or not a picture in JPEG, PNG, BMP or WebP{kind}; "
             "replace it or take it out"
         )
+    if upright and content.startswith(RIFF):
+        picture = _turned(picture, _orientation(content))
     return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+
+
+def _turned(picture: np.ndarray, orientation: int) -> np.ndarray:
+    """What an orientation of EXIF, 1 to 8, stands for, upright."""
+    if orientation > 4:
+        picture = picture.transpose(1, 0, 2)
+    if orientation in (3, 4, 7, 8):
+        picture = picture[::-1]
+    if orientation in (2, 3, 6, 7):
+        picture = picture[:, ::-1]
+    return np.ascontiguousarray(picture)
+
+
+def _orientation(content: bytes) -> int:
+    """What the EXIF of a WebP says of it, 1 to 8; 1 where it says nothing or is broken."""
+    at, length, kind = 12, 0, b""
+    try:
+        while kind != b"EXIF":
+            at += length + length % 2
+            kind, length = struct.unpack_from("<4sI", content, at)
+            at += 8
+        exif = content[at : at + length]
+        exif = exif[6:] if exif.startswith(b"Exif\0\0") else exif
+        order = {b"II*\0": "<", b"MM\0*": ">"}[exif[:4]]
+        (first,) = struct.unpack_from(order + "I", exif, 4)
+        (entries,) = struct.unpack_from(order + "H", exif, first)
+        for entry in range(entries):
+            tag, kind, _, value = struct.unpack_from(order + "HHIH", exif, first + 2 + 12 * entry)
+            if (tag, kind) == (274, 3) and 1 <= value <= 8:  # 16 bits
+                return value
+    except (struct.error, KeyError):
+        pass
+    return 1
 
 
 def _size(content: bytes) -> Optional[Size]:
@@ -116,5 +153,5 @@ _READERS: Dict[bytes, Callable[[bytes], Optional[Size]]] = {
     b"\xff\xd8": _jpeg,
     PNG: _png,
     b"BM": _bmp,
-    b"RIFF": _webp,
+    RIFF: _webp,
 }
