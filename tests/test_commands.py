@@ -196,7 +196,7 @@ MISTAKES = [
     ("predict {folder} {digit}", "is no run with a best epoch"),
     ("evaluate ram_28", "add --data-dir"),
     ("evaluate ram_28 --data-dir {folder}/none", "is no folder"),
-    ("evaluate {masks}", "add --dataset"),
+    ("evaluate {masks}", "run the script that trained it with --evaluate, or add --dataset"),
     ("evaluate ram_28 --dataset mnits", "invalid choice: 'mnits'"),
     ("evaluate ram_28 --samples 0", "--samples must be"),
     (
@@ -218,6 +218,7 @@ MISTAKES = [
     ("export ram_28 -o {folder}/x --int8 --calibrate {digit} --seed 1", "has its own pictures"),
     ("export ram_28 -o {folder}/x --int8 --images 0", "--images must be a whole number from 1"),
     ("export ram_28 -o {folder}/x --int8 --seed -1", "--seed must be a whole number from 0"),
+    ("export {masks} -o {folder}/x --int8", "give pictures by --calibrate, or add --dataset"),
     ("export {masks} -o {folder}/x --untrained", "--untrained is for a name"),
 ]
 

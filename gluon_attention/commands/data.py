@@ -37,8 +37,13 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--seed", type=int, help="of validation images and whatever is drawn")
 
 
-def load(model: Model, flags: argparse.Namespace, batch_size: int, part: str) -> Split:
-    """The part, `test` or `validation`, of the data set, normalised as the network wants it."""
+def load(
+    model: Model, flags: argparse.Namespace, batch_size: int, part: str, advice: str = ""
+) -> Split:
+    """The part, `test` or `validation`, of the data set, normalised as the network wants it.
+
+    `advice` is what else than --dataset helps where no data set is known.
+    """
     source = model.source or {}
     name, options = source.get("name"), dict(source.get("options") or {})
     if flags.dataset:
@@ -47,7 +52,7 @@ def load(model: Model, flags: argparse.Namespace, batch_size: int, part: str) ->
         name = asked
         options.update({"task": task} if task else {})
     if name not in DATASETS:
-        raise UserError("which data set it was trained on is not known: add --dataset")
+        raise UserError(f"its data are of no data set known here: {advice}add --dataset")
     if flags.seed is not None:
         if not 0 <= flags.seed <= LAST_SEED:
             raise UserError(

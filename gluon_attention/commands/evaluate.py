@@ -16,6 +16,7 @@ from ..training.prepare import lower_precision, prepare
 from .data import add_data, load
 from .model import SAMPLES, add_verb, check_draws, opened
 
+ADVICE = "run the script that trained it with --evaluate, or "
 LIMITS = (("batch_size", 1, 10**6), ("samples", 1, SAMPLES))
 
 
@@ -47,7 +48,7 @@ def run(flags: argparse.Namespace) -> None:
     config = settings(model, flags)
     if config.dtype != "float32":
         lower_precision(config.dtype, devices)
-    split = load(model, flags, config.batch_size * len(devices), flags.split)
+    split = load(model, flags, config.batch_size * len(devices), flags.split, ADVICE)
     prepare(model.net, SimpleNamespace(validation=split.batches), devices, sync_bn=False)
     task = model.net.objective(config)
     found = measure(model.net, task, split.batches, devices, config.seed)

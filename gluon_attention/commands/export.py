@@ -107,7 +107,8 @@ def calibration(model: Model, flags: argparse.Namespace) -> np.ndarray:
             if len(found) == count:
                 break
         return np.stack(found)
-    batches = load(model, flags, count, "validation").batches
+    advice = "give pictures by --calibrate, or "
+    batches = load(model, flags, count, "validation", advice).batches
     return np.asarray(next(iter(batches.epoch(0)))[0])[:count]
 
 
