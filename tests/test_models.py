@@ -86,6 +86,18 @@ def test_a_file_that_is_told_what_it_is(weights: str) -> None:
         open_model(weights, told._replace(class_names=["w"]))
 
 
+def test_a_network_without_a_name_is_left_to_its_script(tmp_path: Path) -> None:
+    """As of stage 1 of the glimpse network, whose backbone is of use."""
+    (tmp_path / "best.params").write_bytes(b"")
+    (tmp_path / "config.json").write_text(json.dumps(dict(settings={}, network=None)))
+    sentence = "has no name, so that only the script that trained it can load it; give "
+    with pytest.raises(UserError, match=sentence + "the run of another network"):
+        open_model(str(tmp_path))
+    (tmp_path / "backbone.params").write_bytes(b"")
+    with pytest.raises(UserError, match=f"{sentence}its second run, or .*--backbone-weights"):
+        open_model(str(tmp_path))
+
+
 def test_flags_outdo_what_is_said(weights: str) -> None:
     beside(weights, classes=["a"])
     assert list(open_model(weights).classes) == ["0", "1", "2", "3"]  # the list does not fit

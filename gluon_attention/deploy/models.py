@@ -124,6 +124,8 @@ def _from_file(file: str, told: Told, ctx: mx.Context, run: str = "") -> Model:
                 f"{file} is a part of an exported graph, which MXNet or onnxruntime run by "
                 "themselves; give the name, .params file or run that it was exported from"
             )
+        if "network" in found:
+            raise _nameless(file)
         raise UserError(
             f"nothing beside {file} says which network it is for: add --name, and --classes and "
             "--options where they are not the usual ones"
@@ -134,6 +136,18 @@ def _from_file(file: str, told: Told, ctx: mx.Context, run: str = "") -> Model:
     net = get_model(name, told.classes or network.get("classes"), **_tuples(options))
     load_weights(net, file, ctx)
     return _model(net, entry(name).name, told, data, found.get("settings") or {})
+
+
+def _nameless(file: str) -> UserError:
+    """The error of a run of a network that `get_model` did not make."""
+    backbone = os.path.join(os.path.dirname(file), "backbone.params")
+    use = "give the run of another network"
+    if os.path.isfile(backbone):  # stage 1 of the glimpse network
+        use = f"give its second run, or {backbone} to that script as --backbone-weights"
+    return UserError(
+        f"the network of {file} has no name, so that only the script that trained it can load it; "
+        f"{use}"
+    )
 
 
 def _beside(file: str) -> Dict[str, Any]:
