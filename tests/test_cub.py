@@ -35,6 +35,15 @@ def test_splits_are_those_of_the_lists(folder: Path) -> None:
     np.testing.assert_array_equal(seen, scenes(COUNT, SIZE, 32, 1).labels[36:])
 
 
+def test_who_asks_for_more_validation_images_is_told(folder: Path, capsys: Any) -> None:
+    found = {asked: cub200(str(folder), 4, validation=asked).source for asked in (2, 3, 100)}
+    assert [source["options"]["validation"] for source in found.values()] == [2, 3, 3]
+    cub200(str(folder), 4, validation=100, part=(1, 2))
+    assert cub200(str(folder), 4).source["options"] == {}
+    told = "validation on 3 images, not 100: a tenth of the training images at most"
+    assert capsys.readouterr().out.splitlines() == [told]
+
+
 def test_evaluation_sees_the_middle_of_the_normalised_picture(folder: Path) -> None:
     splits = cub200(str(folder), 4, size=48, short=SIZE)
     images, _ = next(iter(splits.test.epoch(0)))

@@ -59,7 +59,11 @@ class Cub(Config):
     epochs: int = setting(40, "passes over the training set", low=1)
     batch_size: int = setting(8, "images a device and step", "-b", low=1)
     workers: int = setting(2, "threads that decode", "-j", low=1, high=512, decides=False)
-    validation: int = setting(600, "training images kept to choose the best epoch", low=1)
+    validation: int = setting(
+        600,
+        "training images kept to choose the best epoch (a tenth of those on disk at most)",
+        low=1,
+    )
     lr: float = setting(1e-3, "highest learning rate", "--learning-rate", low=0)
     weight_decay: float = setting(5e-4, "weight decay, none on BatchNorm and biases", "--wd", low=0)
 

@@ -26,7 +26,11 @@ class ImageNet(Config):
         "data/imagenet", "folder of train and val, see data/README.md", decides=False
     )
     workers: int = setting(4, "threads that decode", "-j", low=1, high=512, decides=False)
-    validation: int = setting(10000, "training images kept to choose the best epoch", low=1)
+    validation: int = setting(
+        10000,
+        "training images kept to choose the best epoch (a tenth of them at most)",
+        low=1,
+    )
     epochs: int = setting(120, "passes over the training set", low=1)
     warmup_epochs: float = setting(5.0, "epochs in which the rate rises linearly from 0", low=0)
     label_smoothing: float = setting(

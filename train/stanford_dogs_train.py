@@ -92,7 +92,11 @@ class Dogs(Config):
     epochs: int = setting(100, "passes over the training set in stage 2", low=1)
     batch_size: int = setting(32, "images a device and step", "-b", low=1)
     workers: int = setting(2, "threads that decode", "-j", low=1, high=512, decides=False)
-    validation: int = setting(1200, "training images kept to choose the best epoch", low=1)
+    validation: int = setting(
+        1200,
+        "training images kept to choose the best epoch (a tenth of those on disk at most)",
+        low=1,
+    )
     optimizer: str = setting("adam", "optimizer", choices=("sgd", "nag", "adam", "lamb"))
     lr: float = setting(1e-4, "highest learning rate of stage 2", "--learning-rate", low=0)
     weight_decay: float = setting(0.0, "weight decay, none on BatchNorm and biases", "--wd", low=0)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import inspect
 import os
+import sys
 from typing import Any, Dict, NamedTuple, Sequence
 
 import numpy as np
@@ -69,7 +71,8 @@ def load(
         if not os.path.isdir(root):
             raise UserError(f"--data-dir {root} is no folder; data/README.md says what it holds")
         options["root"] = root
-    splits = _splits(name, options, part)
+    with contextlib.redirect_stdout(sys.stderr):  # what a data set says is no part of --json
+        splits = _splits(name, options, part)
     _check(model, name, splits, getattr(flags, "size", None))
     batches = getattr(splits, part)
     batches.batch_size = batch_size

@@ -139,14 +139,24 @@ DATASETS: Dict[str, Callable[..., Splits]] = {}
 
 
 def recorded(load: Callable[..., Splits]) -> Callable[..., Splits]:
-    """List a data set, and let its splits say what made them, so that others can load the same."""
+    """List a data set, and let its splits say what made them, so that others can load the same.
+
+    Who asks for more validation images than there are is told so.
+    """
     signature = inspect.signature(load)
 
     @functools.wraps(load)
     def loaded(*args: Any, **kwargs: Any) -> Splits:
         options = signature.bind(*args, **kwargs).arguments
         kept = {k: v for k, v in options.items() if k not in NOT_RECORDED}
-        return load(*args, **kwargs)._replace(source={"name": load.__name__, "options": kept})
+        splits = load(*args, **kwargs)
+        asked, held = kept.get("validation", 0), splits.validation.samples
+        if asked > held:
+            kept["validation"] = held
+            if options.get("part", (0, 1))[0] == 0:
+                told = "a tenth of the training images at most"
+                print(f"validation on {held} images, not {asked}: {told}", flush=True)
+        return splits._replace(source={"name": load.__name__, "options": kept})
 
     DATASETS[load.__name__] = loaded
     return loaded
@@ -166,8 +176,14 @@ class Normalise:
         return out
 
 
-def hold_out(labels: np.ndarray, count: int, seed: int) -> Tuple[np.ndarray, np.ndarray]:
-    """Rows to train on and `count` rows held out, the same share of every class; both sorted."""
+def hold_out(
+    labels: np.ndarray, count: int, seed: int, tenth: bool = False
+) -> Tuple[np.ndarray, np.ndarray]:
+    """Rows to train on and `count` rows held out, the same share of every class; both sorted.
+
+    With `tenth`, a tenth of them is held out at most.
+    """
+    count = min(count, max(len(labels) // 10, 1)) if tenth else count
     if not 0 <= count < len(labels):
         raise UserError(
             f"validation must be a number from 0 to {len(labels) - 1} images, not {count}"

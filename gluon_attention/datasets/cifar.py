@@ -197,9 +197,7 @@ def _splits(
         folder = locate(archive, Path(root))
     images, labels = _read(archive, folder, archive.train, sample)
     test_images, test_labels = _read(archive, folder, archive.test, sample)
-    if sample:
-        validation = min(validation, len(images) // 10)
-    train, held = hold_out(labels, validation, seed)
+    train, held = hold_out(labels, validation, seed, tenth=sample)
     plain, classes = Normalise(MEAN, STD), archive.classes
     return Splits(
         ArrayBatches(

@@ -58,8 +58,7 @@ def cub200(
     rows = np.flatnonzero(birds.training)
     if not 0 < len(rows) < len(birds.labels):
         raise UserError(f"{root}/train_test_split.txt must have lines that end in 1 and in 0")
-    count = min(validation, max(len(rows) // 10, 1))
-    kept, held = hold_out(birds.labels[rows], count, seed)
+    kept, held = hold_out(birds.labels[rows], validation, seed, tenth=True)
     fixed = View(size, short=short)
     moving = View(size, short=short, random=True) if augment else fixed
 

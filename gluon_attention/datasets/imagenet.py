@@ -55,9 +55,7 @@ def imagenet(
     folder = Path(root)
     training = _part(folder, "train")
     test = _part(folder, "val", training.names)
-    everything = np.arange(len(training.labels))
-    count = min(validation, max(len(everything) // 10, 1))
-    train, held = hold_out(training.labels, count, seed)
+    train, held = hold_out(training.labels, validation, seed, tenth=True)
     moving = View(size, random=True, jitter=jitter, lighting=lighting)
 
     def of(pictures: Part, rows: np.ndarray, view: View, **order: Any) -> Batches:

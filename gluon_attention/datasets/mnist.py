@@ -90,9 +90,8 @@ def mnist(
         fetch(folder)
     images, labels = read_split(folder, "train")
     test_images, test_labels = read_split(folder, "t10k")
-    if files.manifest(folder) is not None:
-        validation = min(validation, len(images) // 10)
-    train, held = hold_out(labels, validation, seed)
+    sample = files.manifest(folder) is not None
+    train, held = hold_out(labels, validation, seed, tenth=sample)
 
     scenes = Scenes(images[train], side, pieces, augment)
     fixed = Scenes(images[held], side, pieces).freeze(np.random.default_rng([seed, 0, 1]))

@@ -50,7 +50,7 @@ def stanford_dogs(
         raise missing(folder, f"Images/{lacking}, which its lists name")
     labels = np.array([*training.values(), *test.values()])
     source, rows = Files([folder / "Images" / name for name in files]), np.arange(len(training))
-    kept, held = hold_out(labels[rows], min(validation, max(len(rows) // 10, 1)), seed)
+    kept, held = hold_out(labels[rows], validation, seed, tenth=True)
     fixed = View(size, short=size)
 
     def of(rows: np.ndarray, view: View, **order: Any) -> Batches:
