@@ -53,6 +53,33 @@ def test_a_verb_that_is_interrupted_has_nothing_to_go_on_with(shell, monkeypatch
     assert shell("list") == (130, [], ["interrupted"])
 
 
+DEFAULTS = {
+    "list": (),
+    "info": (),
+    "predict": ("default: 5", "default: 0,"),
+    "evaluate": ("default: test", "the run, or 64", "the run, or 10"),
+    "explain": (),
+    "export": ("default: 64",),
+    "convert": (),
+    "launch": ("default: 2", "default: 1"),
+}
+
+
+@pytest.mark.parametrize("verb", DEFAULTS)
+def test_help_describes_shows_examples_and_defaults(shell, monkeypatch, verb):
+    monkeypatch.setenv("COLUMNS", "80")
+    status, out, _ = shell(verb, "--help")
+    usage, description = "\n".join(out).split("\n\n")[:2]
+    assert status == 0 and usage.startswith("usage: ")
+    assert description[0].isupper() and description[-1] == "."
+    assert all(len(line) < 80 for line in description.splitlines())
+    at = next(number for number, line in enumerate(out) if line in ("example:", "examples:"))
+    assert (len(out) - at > 2) == (out[at] == "examples:")
+    assert all(line.startswith(f"  gluon-attention {verb} ") for line in out[at + 1 :])
+    told = " ".join(" ".join(out).split())
+    assert [words for words in DEFAULTS[verb] if words not in told] == []
+
+
 def test_the_module_runs():
     shown = subprocess.run(
         [sys.executable, "-m", "gluon_attention", "list", "ram_28"], capture_output=True, text=True

@@ -239,9 +239,3 @@ def test_mistakes(
     status, out, err = shell(*(word.format(**known) for word in words.split()))
     assert status == 2 and not out and len(err) == 1 and sentence in err[0]
     assert not list((tmp_path / "folder").iterdir())
-
-
-@pytest.mark.parametrize("verb", ["predict", "evaluate", "explain", "export"])
-def test_help_has_an_example(shell: Any, verb: str) -> None:
-    status, out, _ = shell(verb, "--help")
-    assert status == 0 and f"  gluon-attention {verb} ram_" in "\n".join(out)

@@ -8,23 +8,21 @@ from typing import Any
 
 from ..deploy.convert import INTERPRETER, convert, difference
 from ..zoo.registry import read_options
+from .verb import new_verb
 
 
 def add_parser(verbs: Any) -> None:
-    parser = verbs.add_parser(
+    parser = new_verb(
+        verbs,
         "convert",
-        help="weights of PyTorch or GluonCV as a .params file",
+        "weights of PyTorch or GluonCV as a .params file",
+        run,
+        "model_92.pkl cifar_residual_attention92 -o model.params",
+        "ckpt.pth.tar ram_28 -o ram.params --options glimpses=7",
         description=(
             "Write the weights of a PyTorch or GluonCV file as a .params file, and beside it a "
             ".json that says of which network they are. No code in a file is run."
         ),
-        epilog=(
-            "examples:\n"
-            "  gluon-attention convert model_92.pkl cifar_residual_attention92 -o model.params\n"
-            "  gluon-attention convert ckpt.pth.tar ram_28 -o ram.params --options glimpses=7"
-        ),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument("source", metavar="SOURCE", help="file of PyTorch or GluonCV")
     parser.add_argument("name", metavar="NAME", help="of a network, see gluon-attention list")
@@ -40,7 +38,6 @@ def add_parser(verbs: Any) -> None:
         f"difference; {INTERPRETER} names the Python that does, if it is another",
     )
     parser.add_argument("--json", action="store_true", help="for scripts")
-    parser.set_defaults(run=run)
 
 
 def run(flags: argparse.Namespace) -> None:

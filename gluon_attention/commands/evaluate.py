@@ -16,6 +16,7 @@ from ..training.prepare import lower_precision, prepare
 from .data import add_data, load
 from .model import SAMPLES, add_verb, check_draws, opened
 
+EPISODES = 10  # averaged, unless a run or a flag says otherwise
 ADVICE = "run the script that trained it with --evaluate, or "
 LIMITS = (("batch_size", 1, 10**6), ("samples", 1, SAMPLES))
 
@@ -31,9 +32,15 @@ def add_parser(verbs: Any) -> None:
         "net.params --name cifar_residual_attention56 --dataset cifar10 --data-dir data/cifar10",
     )
     add_data(parser)
-    parser.add_argument("--split", choices=("test", "validation"), default="test")
-    parser.add_argument("--batch-size", "-b", type=int, help="images a device and step")
-    parser.add_argument("--samples", "-m", type=int, help="episodes averaged, if it draws them")
+    parser.add_argument(
+        "--split", choices=("test", "validation"), default="test", help="images (default: test)"
+    )
+    for short, name, number, help in (
+        ("-b", "--batch-size", Config.batch_size, "images a device and step"),
+        ("-m", "--samples", EPISODES, "episodes averaged, if it draws them"),
+    ):
+        told = f"{help} (default: those of the run, or {number})"
+        parser.add_argument(name, short, type=int, metavar="N", help=told)
 
 
 def run(flags: argparse.Namespace) -> None:
@@ -57,7 +64,7 @@ def run(flags: argparse.Namespace) -> None:
 
 def settings(model: Model, flags: argparse.Namespace) -> SimpleNamespace:
     """Those of the run, or else the usual ones, and what the flags say."""
-    known = {**vars(Config()), "samples": 10, **model.settings}
+    known = {**vars(Config()), "samples": EPISODES, **model.settings}
     said = {k: getattr(flags, k) for k in ("batch_size", "samples", "seed")}
     return SimpleNamespace(**{**known, **{k: v for k, v in said.items() if v is not None}})
 

@@ -8,21 +8,31 @@ from typing import Any
 
 from ..errors import UserError
 from ..launch import launch, read_hosts
+from .verb import new_verb
 
 MOST = 1024  # processes of a kind
 
 
 def add_parser(verbs: Any) -> None:
-    job = verbs.add_parser(
+    job = new_verb(
+        verbs,
         "launch",
-        help="train on several machines",
-        epilog="gluon-attention launch -n 2 -- python train/cifar10_train.py --kvstore dist_sync",
+        "train on several machines",
+        run,
+        "-n 2 -- python train/cifar10_train.py --kvstore dist_sync",
+        description=(
+            "Train on several machines, or in several processes of one: start workers, servers and "
+            "what brings them together, and end all of them when one fails."
+        ),
     )
-    job.add_argument("-n", "--workers", type=int, default=2, help="processes that train")
-    job.add_argument("-s", "--servers", type=int, default=1, help="processes that sum gradients")
+    for short, name, number, help in (
+        ("-n", "--workers", 2, "processes that train"),
+        ("-s", "--servers", 1, "processes that sum gradients"),
+    ):
+        told = f"{help} (default: {number})"
+        job.add_argument(short, name, type=int, default=number, metavar="N", help=told)
     job.add_argument("--hostfile", help="one host a line for ssh; all processes here without it")
     job.add_argument("command", nargs=argparse.REMAINDER, help="of a worker, after --")
-    job.set_defaults(run=run)
 
 
 def run(flags: argparse.Namespace) -> None:

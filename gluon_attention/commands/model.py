@@ -16,6 +16,7 @@ from ..datasets.pictures import SIDE, decode
 from ..deploy.models import Model, Told, open_model
 from ..errors import UserError
 from ..zoo.registry import read_options
+from .verb import new_verb
 
 SAMPLES = 1000  # episodes averaged at most
 Picture = Tuple[str, np.ndarray]  # where it lies, (H, W, 3) uint8
@@ -25,20 +26,12 @@ def add_verb(
     verbs: Any, verb: str, help: str, run: Callable[..., None], *examples: str
 ) -> argparse.ArgumentParser:
     """A verb that works on a network, with the flags that all of them have."""
-    parser = verbs.add_parser(
-        verb,
-        help=help,
-        description=help[0].upper() + help[1:] + ".",
-        epilog="\n".join(("examples:", *(f"  gluon-attention {verb} {e}" for e in examples))),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = new_verb(verbs, verb, help, run, *examples)
     parser.add_argument(
         "model",
         metavar="NAME|FILE|RUN",
         help="a name that has weights, a .params file, or the folder of a training run",
     )
-    parser.set_defaults(run=run)
     parser.add_argument("--json", action="store_true", help="for scripts")
     told = parser.add_argument_group("what a FILE is, where nothing beside it says so")
     told.add_argument("--name", help="registered name of its network, see gluon-attention list")

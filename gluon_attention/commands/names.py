@@ -10,19 +10,17 @@ from ..deploy.cost import cost
 from ..errors import UserError
 from ..zoo.pretrained import all_weights
 from ..zoo.registry import entry, get_model, list_models, options_of
+from .verb import new_verb
 
 
 def add_parser(verbs: Any) -> None:
-    names = verbs.add_parser(
-        "list", help="names of networks", epilog="gluon-attention list 'ram_*' -l"
-    )
+    names = new_verb(verbs, "list", "names of networks", show_list, "'ram_*' -l")
     names.add_argument("pattern", nargs="?", default="*", help="shell pattern, such as 'cifar_*'")
     names.add_argument("-l", "--long", action="store_true", help="parameters, input, classes too")
     names.add_argument("--aliases", action="store_true", help="names of other zoos too")
-    names.set_defaults(run=show_list)
-    info = verbs.add_parser("info", help="one network", epilog="gluon-attention info ram_28")
-    info.add_argument("name")
-    info.set_defaults(run=show_info)
+    what = "What one network costs, takes and answers, and its options."
+    info = new_verb(verbs, "info", "one network", show_info, "ram_28", description=what)
+    info.add_argument("name", help="see gluon-attention list")
     for verb in (names, info):
         verb.add_argument("--json", action="store_true", help="for scripts")
 

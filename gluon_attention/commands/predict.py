@@ -27,9 +27,15 @@ def add_parser(verbs: Any) -> None:
         "ram_28 --json - < digit.png",
     )
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="files, folders, or - (a pipe)")
-    parser.add_argument("--top", type=int, default=5, metavar="N", help="answers a picture")
     parser.add_argument(
-        "--samples", type=int, default=0, metavar="N", help="episodes averaged, if it draws them"
+        "--top", type=int, default=5, metavar="N", help="answers a picture (default: 5)"
+    )
+    parser.add_argument(
+        "--samples",
+        type=int,
+        default=0,
+        metavar="N",
+        help="episodes averaged, if it draws them (default: 0, one without noise)",
     )
 
 
