@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 from gluon_attention import list_models
+from gluon_attention.commands import names
 
 import pytest
 
@@ -20,6 +21,19 @@ def test_list_is_sorted_and_filtered(shell):
 def test_a_long_list_counts_parameters(shell):
     _, out, _ = shell("list", "cifar_residual_attention56_slim", "-l")
     assert len(out) == 2 and "1,03" in out[1] and "3x32x32" in out[1]
+
+
+def test_a_long_list_grows_line_by_line(shell, monkeypatch):
+    describe = names.describe
+
+    def until(name):
+        if name != "ram_28":
+            raise KeyboardInterrupt
+        return describe(name)
+
+    monkeypatch.setattr(names, "describe", until)
+    status, out, _ = shell("list", "ram_[2t]*", "-l")
+    assert status == 130 and [line.split()[0] for line in out] == ["name", "ram_28"]
 
 
 def test_info_names_the_options(shell):

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import Any, Dict, List
+from typing import Any, Dict, Iterable
 
 from ..deploy.cost import cost
 from ..errors import UserError
 from ..zoo.pretrained import all_weights
 from ..zoo.registry import entry, get_model, list_models, options_of
 from .verb import new_verb
+
+LINE = "{:34}{:>12}{:>16}  {:12}{:>7}  {}"  # of a long list
 
 
 def add_parser(verbs: Any) -> None:
@@ -42,17 +44,15 @@ def show_list(flags: argparse.Namespace) -> None:
     names = list_models(flags.pattern, aliases=flags.aliases)
     if not names:
         raise UserError(f"no name fits '{flags.pattern}'; without it, all are listed")
-    rows: List[Any] = [describe(name) for name in names] if flags.long else names
+    rows: Iterable[Any] = map(describe, names) if flags.long else names
     if flags.json:
-        print(json.dumps(rows))
+        print(json.dumps(list(rows)))
     elif flags.long:
-        head = f"{'name':34}{'parameters':>12}{'multiply-adds':>16}"
-        print(f"{head}  {'input':12}{'classes':>7}  weights")
-        for row in rows:
-            told = shown(row)
-            costs = f"{told['parameters']:>12}{told['multiply-adds']:>16}"
-            rest = f"{told['input']:12}{told['classes']:>7}  {told['weights']}"
-            print(f"{row['name']:34}{costs}  {rest}")
+        columns = ("name", "parameters", "multiply-adds", "input", "classes", "weights")
+        print(LINE.format(*columns), flush=True)
+        for row in rows:  # each takes up to a second: none waits for the others
+            told = dict(shown(row), name=row["name"])
+            print(LINE.format(*(told[column] for column in columns)), flush=True)
     else:
         print("\n".join(names))
 

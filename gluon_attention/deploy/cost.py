@@ -24,12 +24,12 @@ def cost(net: AttentionNet, shape: Tuple[int, int, int]) -> Cost:
     """The cost of an image (C, H, W)."""
     data = mx.sym.var(INPUT)
     with portable():
-        parts = net.body(data, *net.zero_noise(mx.sym))
-        whole, logits = mx.sym.Group(flat(parts)), net(data)
+        parts = net.body(data, *net.zero_noise(mx.sym))  # logits first; a graph takes long to make
+    whole = mx.sym.Group(flat(parts))
     trained = {k for k, p in net.collect_params().items() if p.grad_req != "null"}
     shapes = dict(zip(whole.list_arguments(), whole.infer_shape(**{INPUT: (1, *shape)})[0]))
     parameters = sum(int(np.prod(s)) for name, s in shapes.items() if name in trained)
-    return Cost(parameters, _multiply_adds(logits, shape))
+    return Cost(parameters, _multiply_adds(parts[0], shape))
 
 
 def _multiply_adds(symbol: mx.sym.Symbol, shape: Tuple[int, int, int]) -> int:
