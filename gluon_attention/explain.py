@@ -6,7 +6,7 @@ the attention. Tiles side by side are a picture, tiles in turn are an animation.
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List, Optional, Sequence
+from typing import Any, Callable, Dict, List, Optional, Sequence, Set, Union
 
 import cv2
 import numpy as np
@@ -22,6 +22,7 @@ from .tiles import (
     below,
     heat,
     load_png,
+    mark,
     resize,
     save_gif,
     save_png,
@@ -33,8 +34,12 @@ __all__ = ["BAND", "COLOURS", "GAP", "PAINTERS", "Tiles", "animations", "load_pn
 __all__ += ["save_gif", "save_png", "unnormalised"]
 
 
-def unnormalised(images: np.ndarray, mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
+Numbers = Union[float, Sequence[float]]  # one for all channels, or one for each
+
+
+def unnormalised(images: np.ndarray, mean: Numbers, std: Numbers) -> np.ndarray:
     """Pictures (N, H, W, C) of uint8 from what a network is given of them, (N, C, H, W)."""
+    _lengths(mean, std, images.shape[1])
     pixels = images.transpose(0, 2, 3, 1) * np.asarray(std) + np.asarray(mean)
     return np.clip(pixels * 255 + 0.5, 0, 255).astype(np.uint8)
 
@@ -42,14 +47,15 @@ def unnormalised(images: np.ndarray, mean: Sequence[float], std: Sequence[float]
 def pictures(
     net: Any,
     images: np.ndarray,
-    mean: Sequence[float],
-    std: Sequence[float],
+    mean: Numbers,
+    std: Numbers,
     channel: Optional[int] = None,
     names: Sequence[str] = (),
 ) -> Dict[str, np.ndarray]:
     """`{name: (H, W, 3) uint8}` for raw images (N, H, W, 3 or 1) uint8, one below the other.
 
-    `mean` and `std` are those the network was trained with, in units of pixel / 255. `channel`
+    `mean` and `std` are those the network was trained with, in units of pixel / 255: a number for
+    all channels of the images, or a sequence, of which one of length 1 makes them gray. `channel`
     picks one channel of every mask instead of the mean of all; `names` are those of the classes.
     """
     painted = _paint(net, images, mean, std, channel, names)
@@ -59,8 +65,8 @@ def pictures(
 def animations(
     net: Any,
     images: np.ndarray,
-    mean: Sequence[float],
-    std: Sequence[float],
+    mean: Numbers,
+    std: Numbers,
     channel: Optional[int] = None,
     names: Sequence[str] = (),
 ) -> Dict[str, Tiles]:
@@ -129,7 +135,7 @@ def glimpse_tiles(
         view = blank.copy()
         for patch, box in list(zip(seen, boxes))[::-1]:  # the finest lies on top
             _paste(view, patch, box)
-        marked = _mark(base, boxes, middles[: step + 1] * (base.shape[1] / width))
+        marked = mark(base, boxes, middles[: step + 1] * (base.shape[1] / width))
         tiles.append(tile(np.concatenate([marked, view]), _answer(step, answers, names)))
     return tiles
 
@@ -196,7 +202,7 @@ def patch_tiles(
             seen[:, number * cell : (number + 1) * cell] = patch
         share = cv2.resize(shares[step], gray.shape[1::-1], interpolation=cv2.INTER_NEAREST)
         over = heat(gray, share / max(share.max(), 1e-6))
-        marked = _mark(base, boxes * grow, way[: step + 1] * grow)
+        marked = mark(base, boxes * grow, way[: step + 1] * grow)
         tiles.append(tile(np.concatenate([marked, seen, over]), _answer(step, answers, names)))
     return tiles
 
@@ -233,8 +239,8 @@ PAINTERS: Dict[str, Callable[..., Tiles]] = {
 def _paint(
     net: Any,
     images: np.ndarray,
-    mean: Sequence[float],
-    std: Sequence[float],
+    mean: Numbers,
+    std: Numbers,
     channel: Optional[int],
     names: Sequence[str],
 ) -> Dict[str, List[Tiles]]:
@@ -247,7 +253,8 @@ def _paint(
             "pictures are drawn on images of type uint8 and shape (N, H, W, 3), or (N, H, W, 1) if "
             f"they are gray, not {images.dtype} {images.shape}"
         )
-    read = images.mean(axis=3, keepdims=True) if len(mean) == 1 else images
+    gray = _lengths(mean, std, 3) == {1}
+    read = images.mean(axis=3, keepdims=True) if gray else images
     images = np.broadcast_to(images, (*images.shape[:3], 3))
     scaled = (read / 255.0 - np.asarray(mean)) / np.asarray(std)
     device = next(iter(net.collect_params().values())).list_ctx()[0]
@@ -257,6 +264,17 @@ def _paint(
         for name, paint in PAINTERS.items()
         if name in trace._fields
     }
+
+
+def _lengths(mean: Numbers, std: Numbers, channels: int) -> Set[int]:
+    """How long sequences are that normalise so many channels; empty for two numbers."""
+    lengths = {np.size(values) for values in (mean, std) if np.ndim(values)}
+    if not lengths <= {1, channels} or len(lengths) > 1:
+        raise UserError(
+            f"mean {mean} and std {std} do not go with {channels} channels; give a number, or "
+            "sequences as long as there are channels, or of length 1"
+        )
+    return lengths
 
 
 def _boxes(middle: np.ndarray, side: int, scales: int) -> np.ndarray:
@@ -274,16 +292,3 @@ def _paste(view: np.ndarray, patch: np.ndarray, box: np.ndarray) -> None:
     height, width = view.shape[:2]
     part = shown[max(-top, 0) : height - top, max(-left, 0) : width - left]
     view[max(top, 0) : bottom, max(left, 0) : right] = part
-
-
-def _mark(base: np.ndarray, boxes: np.ndarray, way: np.ndarray) -> np.ndarray:
-    """The image with boxes and the way to the middle of the last glimpse."""
-    picture = Image.fromarray(base)
-    draw = ImageDraw.Draw(picture)
-    colours = COLOURS[np.linspace(255, 100, len(boxes)).astype(int)]
-    for box, colour in zip(boxes, colours):
-        draw.rectangle(list(map(float, box)), outline=tuple(map(int, colour)), width=2)
-    draw.line([tuple(map(float, point)) for point in way], fill=(255, 80, 60), width=2)
-    x, y = way[-1]
-    draw.ellipse([x - 3, y - 3, x + 3, y + 3], fill=(255, 80, 60))
-    return np.asarray(picture)

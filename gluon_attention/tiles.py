@@ -73,6 +73,19 @@ def tile(picture: np.ndarray, label: str, span: Optional[Tuple[float, float]] = 
     return np.asarray(framed)
 
 
+def mark(base: np.ndarray, boxes: np.ndarray, way: np.ndarray) -> np.ndarray:
+    """A picture with boxes and the way to the last of some points."""
+    picture = Image.fromarray(base)
+    draw = ImageDraw.Draw(picture)
+    colours = COLOURS[np.linspace(255, 100, len(boxes)).astype(int)]
+    for box, colour in zip(boxes, colours):
+        draw.rectangle(list(map(float, box)), outline=tuple(map(int, colour)), width=2)
+    draw.line([tuple(map(float, point)) for point in way], fill=(255, 80, 60), width=2)
+    x, y = way[-1]
+    draw.ellipse([x - 3, y - 3, x + 3, y + 3], fill=(255, 80, 60))
+    return np.asarray(picture)
+
+
 def sheet(tiles: Tiles) -> np.ndarray:
     """Tiles in rows, at most `COLUMNS` in one, on white."""
     height, width = tiles[0].shape[:2]

@@ -61,6 +61,26 @@ def test_normalisation_can_be_taken_back() -> None:
     assert far.ravel().tolist() == [0, 128, 255]
 
 
+@pytest.mark.parametrize("mean, std", [(0.5, 0.25), (0.5, (0.25,) * 3), (MEAN, np.float32(0.25))])
+def test_a_number_normalises_all_channels(mean: Any, std: Any) -> None:
+    net, images = Looker((1, 4, 4)), photos(2, 16, 16)
+    explain.pictures(net, images, mean, std)
+    want = ((images / 255 - 0.5) / 0.25).transpose(0, 3, 1, 2)
+    np.testing.assert_allclose(net.seen, want, rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(explain.unnormalised(net.seen, mean, std), images)
+    explain.pictures(net, images, (0.5,), std if np.ndim(std) == 0 else 0.25)
+    assert net.seen.shape == (2, 1, 16, 16)
+
+
+@pytest.mark.parametrize("mean, std", [((0.5,) * 2, 1.0), (0.0, (1,) * 4), ((0.5,), (1,) * 3)])
+def test_numbers_that_are_not_one_for_each_channel(mean: Any, std: Any) -> None:
+    for draw in (explain.pictures, explain.animations):
+        with pytest.raises(UserError, match="do not go with 3 channels; give a number"):
+            draw(Looker((1, 4, 4)), photos(1, 16, 16), mean, std)
+    with pytest.raises(UserError, match="do not go with 3 channels; give a number"):
+        explain.unnormalised(np.zeros((1, 3, 4, 4)), mean, std)
+
+
 @pytest.mark.parametrize("channel, corner", [(0, (0, 0)), (1, (1, 0)), (2, (0, 1)), (3, (1, 1))])
 def test_heat_lies_where_the_mask_is_high(channel: int, corner: Tuple[int, int]) -> None:
     net, image = Looker((4, 8, 8)), np.full((32, 32, 3), 255, np.uint8)
