@@ -99,8 +99,8 @@ def test_bad_folders(change: str, sentence: str, dogs: Path, tmp_path: Path) -> 
 
 def flags(folder: Path, *more: str) -> Any:
     small = "--backbone tiny --patch 16 --hidden 8 --visual-epochs 1 --epochs 1 -b 4 --num-gpus 0"
-    places = ["--log-dir", str(folder), "--features", str(folder / "features")]
-    return [*small.split(), *places, "--patches", "3", "--start-size", "1", *more]
+    own = ["--log-dir", str(folder), "--patches", "3", "--start-size", "1"]
+    return [*small.split(), *own, *more]
 
 
 def run(monkeypatch: Any, *words: str) -> None:

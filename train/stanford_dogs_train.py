@@ -61,7 +61,9 @@ class Dogs(Config):
     backbone_weights: str = setting("", "its weights: .params, .pth or Keras' .h5; random if empty")
     frozen: bool = setting(True, "leave the visual network as it is in stage 2")
     features: str = setting(
-        "runs/features", "folder that keeps what a frozen one sees; none if empty", decides=False
+        "{log_dir}/features",
+        "folder that keeps what a frozen one sees; {log_dir} is --log-dir; none if empty",
+        decides=False,
     )
     overlap: int = setting(
         4, "positions that features are kept at, in a window's side; 0: the middle", low=0
@@ -202,7 +204,8 @@ def main() -> None:
     config = Dogs.parse(words, description=__doc__)
     data_dir = config.data_dir or os.path.join("data", FOLDERS.get(config.dataset, ""))
     testing = config.evaluate or config.task == "test"
-    config = dataclasses.replace(config, data_dir=data_dir, evaluate=testing)
+    features = config.features.replace("{log_dir}", config.log_dir)
+    config = dataclasses.replace(config, data_dir=data_dir, features=features, evaluate=testing)
     name = config.name or f"{config.dataset}-glimpse_{config.model}"
     folder = os.path.join(config.log_dir, name)
     if config.task == "view-glimpses":
