@@ -70,7 +70,9 @@ class Config:
         high=THREADS,
         decides=False,
     )
-    validation: int = setting(5000, "training images kept to choose the best epoch", low=1)
+    validation: int = setting(
+        5000, "training images kept to choose the best epoch, a tenth of a sample at most", low=1
+    )
 
     num_gpus: Optional[int] = setting(
         None, "GPUs to use, 0 for the CPU; all there are if absent", low=0
