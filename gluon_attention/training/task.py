@@ -37,35 +37,42 @@ class Update(NamedTuple):
 class Task(ABC):
     """Base of all tasks. Losses and scores are per sample: the engine averages them.
 
-    A task that moves all of one network along one loss needs a `net`, a `loss` and `scores`; one
-    that does not overrides `groups` and `updates` instead of having a `loss`.
-
     Attributes:
-        net: the network that is trained.
         mixes: whether it can learn from mixed images.
     """
 
-    net: gluon.Block
     mixes = False
 
+    @abstractmethod
     def groups(self) -> List[Group]:
         """Every group of parameters that some update moves."""
-        return [Group("net", [self.net])]
 
+    @abstractmethod
     def updates(self, epoch: int) -> List[Update]:
         """The moves made for each batch of an epoch; pure, so that resuming needs no state."""
-        return [Update("net", self.loss)]
-
-    def loss(self, images: nd.NDArray, labels: nd.NDArray) -> Losses:
-        """`{name: (N,)}`, the parts of what is descended."""
-        raise NotImplementedError
 
     @abstractmethod
     def scores(self, images: nd.NDArray, labels: nd.NDArray) -> Losses:
         """`{name: (N,)}`; the first is an accuracy in [0, 1] that chooses the best epoch."""
 
 
-class Classification(Task):
+class OneLoss(Task):
+    """A task that moves all of one `net` along one loss."""
+
+    net: gluon.Block
+
+    def groups(self) -> List[Group]:
+        return [Group("net", [self.net])]
+
+    def updates(self, epoch: int) -> List[Update]:
+        return [Update("net", self.loss)]
+
+    @abstractmethod
+    def loss(self, images: nd.NDArray, labels: nd.NDArray) -> Losses:
+        """`{name: (N,)}`, the parts of what is descended."""
+
+
+class Classification(OneLoss):
     """Cross entropy, with labels smoothed and images mixed until the last epochs."""
 
     mixes = True

@@ -9,7 +9,7 @@ from mxnet import gluon, nd
 
 from ..errors import check_choice
 from ..ops.detach import detach
-from ..training.task import Losses, Task, right, settings_of, smoothed
+from ..training.task import Losses, OneLoss, right, settings_of, smoothed
 
 PARTS = ("classify", "guess", "baseline", "reinforce")
 REWARDS = ("gain", "right")
@@ -75,7 +75,7 @@ class EpisodeLoss(gluon.HybridBlock):
         return F.stack(*gains, axis=1)
 
 
-class Reinforce(Task):
+class Reinforce(OneLoss):
     """Cross entropy for the answer, REINFORCE with a learned baseline for the locations.
 
     Rewards:

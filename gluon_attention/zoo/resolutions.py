@@ -14,7 +14,7 @@ from mxnet import autograd, gluon, init, nd
 from mxnet.gluon import nn
 
 from ..ops.join import join
-from ..training.task import Losses, Task, mean_cross_entropy, right, smoothed
+from ..training.task import Losses, OneLoss, Task, mean_cross_entropy, right, smoothed
 from .base import AttentionNet
 
 
@@ -83,7 +83,7 @@ class Resolutions(AttentionNet):
         return EveryHead(self, config.label_smoothing)
 
 
-class EveryHead(Task):
+class EveryHead(OneLoss):
     """Mean cross entropy of all heads."""
 
     def __init__(self, net: Resolutions, smoothing: float) -> None:

@@ -7,12 +7,12 @@ from typing import Any
 from mxnet import nd
 
 from ..errors import check_choice
-from ..training.task import Losses, Task, mean_cross_entropy, right, settings_of, smoothed
+from ..training.task import Losses, OneLoss, mean_cross_entropy, right, settings_of, smoothed
 
 REWARDS = ("likely", "right")
 
 
-class StepClassification(Task):
+class StepClassification(OneLoss):
     """Cross entropy of every answer; where locations are drawn, REINFORCE and its baseline.
 
     Rewards:
