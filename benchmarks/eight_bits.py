@@ -9,13 +9,13 @@ from __future__ import annotations
 import argparse
 from typing import Any, List, Optional, Sequence, Tuple
 
+from gluon_attention.command_line import command
 from gluon_attention.commands.data import Split, add_data, load
 from gluon_attention.commands.export import calibration
 from gluon_attention.deploy.export import as_graph
 from gluon_attention.deploy.fusion import at_work
 from gluon_attention.deploy.int8 import quantize
 from gluon_attention.deploy.models import open_model
-from gluon_attention.training.config import command
 
 import numpy as np
 from figures import rows

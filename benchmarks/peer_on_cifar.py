@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from gluon_attention import UserError
-from gluon_attention.training.config import command, setting
+from gluon_attention.command_line import command
+from gluon_attention.training.config import setting
 from gluon_attention.training.engine import train
 from gluon_attention.zoo.base import AttentionNet
 

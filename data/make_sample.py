@@ -15,12 +15,12 @@ import lzma
 from pathlib import Path
 
 from gluon_attention import UserError
+from gluon_attention.command_line import Parser, command
 from gluon_attention.datasets import cifar, files
 from gluon_attention.datasets.batches import hold_out
 from gluon_attention.datasets.image_folder import scan
 from gluon_attention.datasets.mnist import read_split
 from gluon_attention.datasets.pictures import decode
-from gluon_attention.training.config import Parser, command
 
 import cv2
 import numpy as np

@@ -9,9 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from gluon_attention import UserError
+from gluon_attention.command_line import Parser, command
 from gluon_attention.datasets import files
 from gluon_attention.datasets.cifar import CIFAR10, fetch, locate, unpack
-from gluon_attention.training.config import Parser, command
 
 
 def copy(source: Path, target: Path) -> None:

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Dict
 
 from gluon_attention import UserError
+from gluon_attention.command_line import Parser, command
 from gluon_attention.datasets import files
 from gluon_attention.datasets.image_folder import scan
 from gluon_attention.datasets.imagenet import read_synsets
 from gluon_attention.datasets.pictures import decode
-from gluon_attention.training.config import Parser, command
 
 import cv2
 import mxnet as mx

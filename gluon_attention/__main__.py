@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Optional, Sequence
 
+from .command_line import Parser, command
 from .commands import convert, evaluate, explain, export, launch, names, predict
-from .training.config import Parser, command
 
 VERBS = (names, predict, evaluate, explain, export, convert, launch)  # in the order of --help
 

@@ -13,8 +13,9 @@ import os
 import sys
 from typing import Any, NamedTuple
 
+from gluon_attention.command_line import command
 from gluon_attention.datasets.batches import ArrayBatches, Normalise, Splits
-from gluon_attention.training.config import Config, command
+from gluon_attention.training.config import Config
 from gluon_attention.training.engine import train
 from gluon_attention.training.task import Classification, Group, Update
 from gluon_attention.zoo.base import AttentionNet

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Tuple
 
 from gluon_attention import UserError
-from gluon_attention.training.config import Config, command, setting
+from gluon_attention.command_line import command
+from gluon_attention.training.config import Config, setting
 
 import pytest
 

@@ -9,9 +9,10 @@ import sys
 from pathlib import Path
 
 from gluon_attention import __main__ as command_line
+from gluon_attention.command_line import command
 from gluon_attention.datasets.detail import write_cub
 from gluon_attention.training import engine
-from gluon_attention.training.config import Config, command
+from gluon_attention.training.config import Config
 
 import pytest
 from hypothesis import strategies as st

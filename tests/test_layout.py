@@ -25,7 +25,9 @@ MAY_IMPORT = {
     "zoo.backbones": ("datasets.view", "ops", "errors"),
     "zoo": ("zoo", "ops", "training.task", "errors", "parameters"),
     "training": ("training", "datasets.batches", "errors", "files", "parameters", "runtime"),
+    "training.config": ("command_line", "errors"),
     "training.monitor": ("training", "explain", "errors", "files", "__version__"),
+    "command_line": ("errors",),
     "runtime": ("errors",),
     "errors": (),
     "files": ("errors",),
@@ -34,7 +36,7 @@ MAY_IMPORT = {
 # The same for what is imported from outside; the standard library is open to all.
 PLAIN = ("mxnet", "numpy", "cv2")
 OUTSIDE = {"ops": PLAIN, "datasets": PLAIN, "zoo.registry": PLAIN, "parameters": PLAIN}
-OUTSIDE.update(errors=(), files=())
+OUTSIDE.update(errors=(), files=(), command_line=())
 OUTSIDE["datasets.stanford_dogs"] = (*PLAIN, "scipy")  # reads .mat files
 
 

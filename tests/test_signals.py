@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import signal
 
+from gluon_attention.command_line import command
 from gluon_attention.training import engine, evaluation
-from gluon_attention.training.config import command
 from gluon_attention.training.signals import StopRequest
 
 import pytest

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Tuple
 
 from gluon_attention import get_model, load_weights
+from gluon_attention.command_line import command, with_preset
 from gluon_attention.datasets.batches import Splits, mislabel
 from gluon_attention.datasets.cifar import cifar10, cifar100
-from gluon_attention.training.config import Config, command, setting, with_preset
+from gluon_attention.training.config import Config, setting
 from gluon_attention.training.engine import train
 from gluon_attention.zoo.registry import read_options
 

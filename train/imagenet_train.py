@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gluon_attention import get_model
+from gluon_attention.command_line import command
 from gluon_attention.datasets.imagenet import imagenet
-from gluon_attention.training.config import Config, command, setting
+from gluon_attention.training.config import Config, setting
 from gluon_attention.training.engine import train
 
 DEPTHS = (56, 92, 128, 164, 200, 236, 452)

@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gluon_attention import UserError, get_model
+from gluon_attention.command_line import command
 from gluon_attention.datasets.mnist import TASKS, mnist
-from gluon_attention.training.config import Config, command, setting
+from gluon_attention.training.config import Config, setting
 from gluon_attention.training.engine import train
 from gluon_attention.zoo.recurrent_attention import RecurrentAttention
 from gluon_attention.zoo.registry import read_options

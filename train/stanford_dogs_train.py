@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from typing import Any, Tuple
 
 from gluon_attention import UserError, explain, get_model, runtime
+from gluon_attention.command_line import command, with_preset
 from gluon_attention.datasets.cub import cub200
 from gluon_attention.datasets.detail import detail
 from gluon_attention.datasets.stanford_dogs import stanford_dogs
 from gluon_attention.deploy.weights import load_backbone
 from gluon_attention.parameters import read_parameters, write_parameters
 from gluon_attention.training import checkpoint
-from gluon_attention.training.config import Config, command, setting, with_preset
+from gluon_attention.training.config import Config, setting
 from gluon_attention.training.engine import train
 from gluon_attention.training.features import remembered
 from gluon_attention.zoo.glimpse import LOCATIONS, POLICIES

@@ -15,9 +15,10 @@ import time
 from typing import Any, Dict, Tuple
 
 from gluon_attention import get_model
+from gluon_attention.command_line import command
 from gluon_attention.datasets.batches import ArrayBatches, Normalise, Splits
 from gluon_attention.training import engine
-from gluon_attention.training.config import Config, command
+from gluon_attention.training.config import Config
 from gluon_attention.training.optimize import trainable_numbers
 
 import mxnet as mx

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import difflib
 import math
-import os
-import sys
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, NoReturn, Optional, Sequence, Tuple, TypeVar, get_type_hints
+from typing import Any, Callable, Dict, Optional, Sequence, Tuple, TypeVar, get_type_hints
 
-from ..errors import UserError
+from ..command_line import Parser
 
 THREADS = 512  # that one process is let start
 LARGEST = 10**9  # of any number; more is a slip, and what it leads to hard to understand
@@ -156,51 +153,6 @@ class Config:
         return {
             f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.metadata["decides"]
         }
-
-
-def with_preset(flag: str, value: str, preset: Sequence[str]) -> Sequence[str]:
-    """The words of this process, after those of a preset if they give a flag that value."""
-    words = sys.argv[1:]
-    given = f"{flag}={value}" in words or (flag, value) in zip(words, words[1:])
-    return [*preset, *words] if given else words
-
-
-def command(main: Callable[[], None]) -> NoReturn:
-    """Run a script: mistakes of the user are one line and status 2, a signal is 130 or 143."""
-    try:
-        main()
-        sys.stdout.flush()
-    except UserError as error:
-        told = " ".join(str(error).encode("utf-8", "backslashreplace").decode().split())
-        print(f"error: {told}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt as stop:
-        print(str(stop) or "interrupted", file=sys.stderr)
-        sys.exit(getattr(stop, "status", 130))
-    except BrokenPipeError:  # who reads the output, such as head, has enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
-    sys.exit(0)
-
-
-class Parser(argparse.ArgumentParser):
-    """Argparse whose mistakes are one sentence with a suggestion."""
-
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Nothing unknown is handed on: the verb that got it knows what is like it."""
-        found, unknown = super().parse_known_args(args, namespace)
-        if unknown:
-            self.error(f"unrecognized arguments: {' '.join(unknown)}")
-        return found, unknown
-
-    def error(self, message: str) -> NoReturn:
-        message = " ".join(message.split())  # words of the user may hold the end of a line
-        for word in message.split():
-            start = word.split("=")[0][:60]
-            near = difflib.get_close_matches(start, self._option_string_actions, n=1)
-            if message.startswith("unrecognized") and word.startswith("--") and near:
-                raise UserError(f"unknown flag {word}; did you mean {near[0]}?")
-        raise UserError(f"{message}; --help lists what is accepted")
 
 
 def _add_flag(parser: argparse.ArgumentParser, field: dataclasses.Field, kind: Any) -> None:
