@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -158,6 +159,18 @@ def test_a_run_that_is_done_is_left_alone(train_toy: Any, tmp_path: Path, capsys
     for name in ("result.json", "best.params", "last.npz", "history.csv"):
         assert (tmp_path / "toy" / name).read_bytes() == files[tmp_path / "toy" / name]
     assert train_toy(epochs=1, evaluate=True)["test_error"] == first["test_error"]
+
+
+def test_a_result_is_of_the_run_it_lies_with(train_toy: Any, tmp_path: Path, capsys: Any) -> None:
+    train_toy(epochs=1)
+    path = tmp_path / "toy" / "result.json"
+    whole = path.read_text()
+    stale = dict(json.loads(whole), seconds=1e6)  # of a run whose checkpoints were removed
+    for other in (json.dumps(stale), "{}", "[]", whole[:-9]):
+        path.write_text(other)
+        train_toy(epochs=1)
+        assert "test error" in capsys.readouterr().out
+        assert json.loads(path.read_text())["seconds"] == json.loads(whole)["seconds"]
 
 
 def test_a_folder_is_of_one_process(train_toy: Any, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from .checkpoint import Progress
 from .config import Config
 from .evaluation import Means, Shards, Sums, accumulated, evaluate, measure, split
 from .machines import Vote, agree, join, leave, own_devices
-from .monitor import Monitor
+from .monitor import Monitor, total_seconds
 from .optimize import Average, movers, trainable_numbers
 from .prepare import lower_precision, prepare
 from .recipe import recipe
@@ -133,7 +133,7 @@ class Run:
         """Train the epochs that are left, then test; nothing, if an earlier process did it all."""
         done, epochs = self.progress.epoch, self.config.epochs
         if self.writes:
-            found = self.monitor.result() if done >= epochs else None
+            found = self.monitor.result(self.progress.history) if done >= epochs else None
             if found:
                 print(f"{self.folder} is done; --evaluate tests its best epoch again")
                 return found
@@ -291,7 +291,7 @@ class Run:
             found,
             best_epoch=self.progress.best_epoch,
             images_per_second=float(speed),
-            seconds=sum(r["seconds"] for r in history),
+            seconds=total_seconds(history),
             parameters=trainable_numbers(self.net),
         )
         self.monitor.finish(self.net, self.splits, result, history)

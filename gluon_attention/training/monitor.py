@@ -136,12 +136,14 @@ class Monitor:
         if pictures:
             print(f"pictures  {', '.join(pictures)}")
 
-    def result(self) -> Optional[Dict[str, Any]]:
+    def result(self, history: Sequence[Record]) -> Optional[Dict[str, Any]]:
         """What an earlier process found when it finished this run, if one did."""
         try:
             with open(os.path.join(self.folder, RESULT), encoding="utf-8") as file:
-                return json.load(file)
-        except (FileNotFoundError, ValueError):
+                found = json.load(file)
+            # Another time is of a run that was here before, whose checkpoints are gone.
+            return found if found["seconds"] == total_seconds(history) else None
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None
 
     def _frame(self, name: str, epoch: int) -> str:
@@ -173,6 +175,11 @@ class Monitor:
     def _scalars(self, room: str, values: Record, step: int) -> None:
         for name, value in values.items():
             self.events.add_scalar(f"{room}/{name}", value, step)
+
+
+def total_seconds(history: Sequence[Record]) -> float:
+    """How long all epochs took to train."""
+    return sum(record["seconds"] for record in history)
 
 
 def _raw(splits: Any, count: int) -> np.ndarray:
