@@ -28,9 +28,9 @@ def saved(file: Path) -> np.ndarray:
     return nd.load(str(file))["body.3.weight"].asnumpy()
 
 
-@pytest.mark.parametrize("ema", [0.0, 0.5])
-def test_the_weights_that_were_judged_best_first_are_kept_and_tested(
-    train_toy: Any, tmp_path: Path, monkeypatch: Any, ema: float
+@pytest.mark.parametrize("keep, epoch, ema", [("best", 1, 0.0), ("best", 1, 0.5), ("last", 4, 0.5)])
+def test_the_weights_that_were_judged_best_first_or_last_are_kept_and_tested(
+    train_toy: Any, tmp_path: Path, monkeypatch: Any, keep: str, epoch: int, ema: float
 ) -> None:
     judged: List[np.ndarray] = []
 
@@ -47,10 +47,10 @@ def test_the_weights_that_were_judged_best_first_are_kept_and_tested(
     tested: List[np.ndarray] = []
     monkeypatch.setattr(engine, "evaluate", evaluate)
     monkeypatch.setattr(engine, "measure", measure)
-    assert train_toy(epochs=4, ema=ema, save_period=3)["best_epoch"] == 1
+    assert train_toy(epochs=4, ema=ema, save_period=3, keep=keep)["best_epoch"] == epoch
     folder = tmp_path / "toy"
     for found in (tested[0], saved(folder / "best.params")):
-        np.testing.assert_array_equal(found, judged[0])
+        np.testing.assert_array_equal(found, judged[epoch - 1])
     assert [path.name for path in folder.glob("epoch-*")] == ["epoch-0003.params"]
     np.testing.assert_array_equal(saved(folder / "epoch-0003.params"), judged[2])
 

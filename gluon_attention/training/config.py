@@ -70,6 +70,13 @@ class Config:
     validation: int = setting(
         5000, "training images kept to choose the best epoch, a tenth of a sample at most", low=1
     )
+    keep: str = setting(
+        "best",
+        "epoch whose weights are kept and tested: the best on validation images, or the last, "
+        "where those are too few to choose by",
+        choices=("best", "last"),
+        decides=False,
+    )
 
     num_gpus: Optional[int] = setting(
         None, "GPUs to use, 0 for the CPU; all there are if absent", low=0

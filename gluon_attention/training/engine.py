@@ -254,12 +254,12 @@ class Run:
         record.update({f"train/{name}": value for name, value in losses.items()})
         record.update({f"validation/{name}": value for name, value in scores.items()})
         before, score = self.progress, next(iter(scores.values()))
-        better = score > before.best
+        kept = score > before.best or self.config.keep == "last"
         self.progress = before._replace(
             epoch=number + 1,
             counts={name: mover.count for name, mover in self.movers.items()},
-            best=score if better else before.best,
-            best_epoch=number + 1 if better else before.best_epoch,
+            best=score if kept else before.best,
+            best_epoch=number + 1 if kept else before.best_epoch,
             history=[*before.history, record],
         )
 
