@@ -15,7 +15,8 @@ TRAIN = Path(__file__).resolve().parent.parent / "train"
 DATASETS = ("cifar.cifar10", "mnist.mnist", "cub.cub200", "detail.detail", "imagenet.imagenet")
 OTHERS = (
     *("datasets.stanford_dogs.stanford_dogs", "datasets.batches.mislabel", "get_model"),
-    *("deploy.weights.load_backbone", "load_weights", "training.features.remembered"),
+    *("zoo_config.get_model", "zoo_config.load_weights"),
+    *("deploy.weights.load_backbone", "training.features.remembered"),
     *("zoo.resolutions.Resolutions", "parameters.read_parameters", "parameters.write_parameters"),
 )
 Calls = Dict[str, List[Tuple[tuple, dict]]]
@@ -87,8 +88,10 @@ def test_mnist(called: Any) -> None:
 
 def test_imagenet(called: Any) -> None:
     words = "--num-layers=92 --size=64 --jitter=0.3 --lighting=0.2 -j=3 --seed=3 --validation=40"
-    found = called("imagenet_train.py", *words.split(), "--data-dir=here")
-    assert found["get_model"] == [(("residual_attention92",), dict(classes=10))]
+    more = "--options=mask=local --start-from=x.params --data-dir=here"
+    found = called("imagenet_train.py", *words.split(), *more.split())
+    assert found["get_model"] == [(("residual_attention92",), dict(classes=10, mask="local"))]
+    assert found["load_weights"][0][0][1] == "x.params"
     options = dict(size=64, jitter=0.3, lighting=0.2, workers=3, seed=3, validation=40, **PLACE)
     assert found["imagenet"] == [(("here", 16), options)]
 

@@ -114,6 +114,9 @@ def test_files_of_gluoncv_need_the_net_they_were_trained_in(tmp_path: Path) -> N
     with pytest.raises(UserError, match=r"\(GluonCV\) has no"):
         load_weights(mx.gluon.nn.Dense(3), file)
     load_weights(get_model("cifar_residual_attention56", classes=3, mask_fusion="gluoncv"), file)
+    net = get_model("cifar_residualattentionnet56", classes=4)
+    load_weights(net, file, new_answers=True)
+    assert net(nd.zeros((1, 3, 32, 32))).shape == (1, 4)
 
 
 @pytest.fixture()

@@ -8,21 +8,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Tuple
 
-from gluon_attention import get_model, load_weights
 from gluon_attention.command_line import command, with_preset
 from gluon_attention.datasets.batches import Splits, mislabel
 from gluon_attention.datasets.cifar import cifar10, cifar100
-from gluon_attention.training.config import Config, setting
+from gluon_attention.training.config import setting
 from gluon_attention.training.engine import train
-from gluon_attention.zoo.registry import read_options
-
-import mxnet as mx
+from gluon_attention.zoo_config import ZooConfig
 
 DATASETS = {"cifar10": cifar10, "cifar100": cifar100}
 
 
 @dataclass(frozen=True)
-class Cifar10(Config):
+class Cifar10(ZooConfig):
     dataset: str = setting(
         "cifar10", "cifar100 lies in data/cifar100 unless --data-dir is given", choices=[*DATASETS]
     )
@@ -35,7 +32,6 @@ class Cifar10(Config):
         "wide: 7 to 42 M parameters; deep: deeper masks; slim: the paper's 1 to 10 M",
         choices=("wide", "deep", "slim"),
     )
-    options: str = setting("", "of the network, such as attention=naive,mask=local")
     cutout: int = setting(
         0, "side of a square that is blanked in each training image", low=0, high=32
     )
@@ -45,18 +41,6 @@ class Cifar10(Config):
     label_noise: float = setting(
         0.0, "share of training images that get the label of another class", low=0, high=1
     )
-    start_from: str = setting(
-        "",
-        "weights of such a network to start from, a .params file; of other classes all but the "
-        "answers",
-    )
-
-
-def network(name: str, config: Cifar10, classes: int) -> mx.gluon.HybridBlock:
-    net = get_model(name, classes=classes, **read_options(config.options))
-    if config.start_from:
-        load_weights(net, config.start_from, mx.cpu(), new_answers=True)
-    return net
 
 
 def data(config: Cifar10, batch_size: int, part: Tuple[int, int]) -> Splits:
@@ -82,7 +66,7 @@ def main() -> None:
     train(
         config,
         name=f"{config.dataset}-{name}",
-        network=lambda classes: network(name, config, classes),
+        network=lambda classes: config.network(name, classes),
         data=lambda batch_size, part: data(config, batch_size, part),
     )
 

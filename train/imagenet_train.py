@@ -7,17 +7,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gluon_attention import get_model
 from gluon_attention.command_line import command
 from gluon_attention.datasets.imagenet import imagenet
-from gluon_attention.training.config import Config, setting
+from gluon_attention.training.config import setting
 from gluon_attention.training.engine import train
+from gluon_attention.zoo_config import ZooConfig
 
 DEPTHS = (56, 92, 128, 164, 200, 236, 452)
 
 
 @dataclass(frozen=True)
-class ImageNet(Config):
+class ImageNet(ZooConfig):
     num_layers: int = setting(56, "depth of the network", choices=DEPTHS)
     model: str = setting("", "any other network of the zoo, instead of --num-layers")
     size: int = setting(224, "height and width of the crops", low=32, high=4096)
@@ -49,7 +49,7 @@ def main() -> None:
     train(
         config,
         name="imagenet-" + name,
-        network=lambda classes: get_model(name, classes=classes),
+        network=lambda classes: config.network(name, classes),
         data=lambda batch_size, part: imagenet(
             config.data_dir,
             batch_size,
