@@ -36,7 +36,7 @@ def errors_table(rows: Sequence[Row]) -> str:
         values = [float(r.value) for r in seeds]
         shown = f"{sum(values) / len(values):.2f} %"
         if len(values) > 1:
-            shown += f" ({min(values):.1f} to {max(values):.1f})"
+            shown += f" ({min(values):.2f} to {max(values):.2f})"
         drawn = ", ".join(sorted(r.seed for r in seeds))
         lines.append([name, dataset, samples, shown, parameters, epochs, drawn])
     header = ["network", "data", "samples", "error", "parameters", "epochs", "seeds"]
