@@ -19,7 +19,7 @@ class Published(NamedTuple):
     others: str
 
 
-RACNN = "racnn_mobilenet_v2, shared backbone"
+RACNN = "racnn_mobilenet_v2, shared backbone, last epoch"
 BIRDS = "CUB-200-2011, 20 kinds"
 GLIMPSES = "cub200, 20 classes, learned, k=2, start_size=1, 3 glimpses, noise 0.2"
 
