@@ -34,7 +34,8 @@ class Eye(gluon.HybridBlock):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.patch, self.sides, self.stem, self.size = patch, sides, stem_stride, size
+        self.kind, self.patch, self.sides = backbone, patch, sides
+        self.stem, self.size = stem_stride, size
         with self.name_scope():
             self.backbone = build_backbone(backbone, stem_stride=stem_stride)
         self.channels = self.backbone.channels

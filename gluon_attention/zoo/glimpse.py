@@ -131,7 +131,7 @@ class GlimpseNet(AttentionNet):
         files of features that are kept are named by it. That of the context has no `reach`.
         """
         eye, reach = self.eye, self.mind.reach
-        same = dict(patch=eye.patch, stem=eye.stem, size=eye.size)
+        same = dict(backbone=eye.kind, patch=eye.patch, stem=eye.stem, size=eye.size)
         context = dict(same, side=1.0, shape=(eye.channels, *eye.cells))
         grids = [
             dict(same, side=side, reach=reach, shape=(eye.channels, grid, grid))
