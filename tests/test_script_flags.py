@@ -21,6 +21,7 @@ OTHERS = (
 )
 Calls = Dict[str, List[Tuple[tuple, dict]]]
 PLACE = dict(part=(1, 2))
+NOT_FIRST = 77  # a seed: this worker is not the first
 
 
 @pytest.fixture
@@ -37,10 +38,11 @@ def called(monkeypatch: Any) -> Callable[..., Calls]:
 
         monkeypatch.setattr(importlib.import_module(home), name, noted)
 
-    def train(config: Any, name: str, network: Any, data: Any) -> None:
+    def train(config: Any, name: str, network: Any, data: Any) -> Dict[str, Any]:
         calls.setdefault("train", []).append(((config, name), {}))
         network(10)
         data(16, (1, 2))
+        return {} if config.seed == NOT_FIRST else dict(test_error=0.0)
 
     def run(script: str, *flags: str) -> Calls:
         net = SimpleNamespace(body=SimpleNamespace(backbones=["one", "two"]))
@@ -107,6 +109,14 @@ def test_birds(called: Any) -> None:
     assert filled == [("one", "w.params"), ("two", "w.params")]
     options = dict(size=96, seed=3, validation=600, workers=3, **PLACE)
     assert found["cub200"] == [(("here", 16), options)]
+
+
+@pytest.mark.parametrize("seed, files", [(3, 1), (NOT_FIRST, 0)])
+def test_the_first_worker_keeps_what_stage_1_learned(
+    called: Any, tmp_path: Path, seed: int, files: int
+) -> None:
+    words = f"--dataset=detail --stage=1 --seed={seed} --log-dir={tmp_path}".split()
+    assert len(called("stanford_dogs_train.py", *words).get("write_parameters", [])) == files
 
 
 def test_scenes_that_look_closer(called: Any) -> None:

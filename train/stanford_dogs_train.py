@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from dataclasses import dataclass
-from typing import Any, Tuple
+from typing import Any, Dict, Tuple
 
 from gluon_attention import UserError, explain, get_model, runtime
 from gluon_attention.command_line import command, with_preset
@@ -104,6 +104,10 @@ class Dogs(Config):
     lr: float = setting(1e-4, "highest learning rate of stage 2", "--learning-rate", low=0)
     weight_decay: float = setting(0.0, "weight decay, none on BatchNorm and biases", "--wd", low=0)
 
+    def deciding(self) -> Dict[str, Any]:
+        """Kept features are not augmented, wherever they are kept."""
+        return dict(super().deciding(), features="kept" if self.features else "")
+
 
 def network(config: Dogs, classes: int, **more: Any) -> Any:
     """The glimpse network of stage 2."""
@@ -178,7 +182,8 @@ def check(config: Dogs, folder: str) -> None:
         wanted = config.stage in (stage, "both")
         if wanted and not config.resume and os.path.exists(os.path.join(run, checkpoint.LAST)):
             raise UserError(f"{run} holds a run: give another --name, or --resume to go on")
-    if config.stage == "both" and config.kvstore.startswith("dist") and not config.evaluate:
+    several = config.kvstore.startswith("dist") or config.kvstore == "horovod"
+    if config.stage == "both" and several and not config.evaluate:
         raise UserError(
             f"--kvstore {config.kvstore} trains one network a start: give --stage 1, then "
             f"--stage 2 --backbone-weights {os.path.join(folder + VISUAL, 'backbone.params')}"
@@ -190,13 +195,14 @@ def train_visual(config: Dogs, name: str) -> str:
     file = os.path.join(config.log_dir, name, "backbone.params")
     if config.stage == "1" or not config.evaluate:
         changed = dict(name=name, epochs=config.visual_epochs, lr=config.visual_lr)
-        train(
+        found = train(
             dataclasses.replace(config, **changed),
             name=name,
             network=lambda classes: visual(config, classes),
             data=lambda batch_size, part: data(config, batch_size, part, augment=True),
         )
-        keep_backbone(file)
+        if found:  # by the first worker, who alone knows when the best weights are written
+            keep_backbone(file)
     return file
 
 
