@@ -77,6 +77,16 @@ def test_two_workers_that_compute_the_same_move_as_one(devices):
     assert mover.traffic(False) == 2 * 4 * 15
 
 
+@pytest.mark.parametrize("kind, decay", [("dist_async", 0.01), ("dist_sync", 0.03)])
+def test_each_of_three_workers_decays_a_server_by_its_share(kind, decay):
+    store = SimpleNamespace(type=kind, rank=0, num_workers=3, set_optimizer=None)
+    layer = gluon.nn.Dense(3, in_units=4)
+    layer.initialize()
+    config = Config(optimizer="sgd", weight_decay=0.03)
+    mover = Mover(Group("net", [layer]), config, Schedule(0.1, 1, 3), store)
+    assert mover.trainer.optimizer.wd == pytest.approx(decay)
+
+
 def test_weights_that_onednn_laid_out_anew_are_sent():
     layer = gluon.nn.Conv2D(32, 3, in_channels=32)
     layer.initialize()

@@ -39,6 +39,8 @@ def test_milestones_are_epochs():
 
 def test_a_fraction_of_a_step_of_warm_up_is_none():
     assert Schedule(1.0, epochs=1, steps=10, warmup_epochs=0.05)(0) == 1.0
+    part = Schedule(1.0, epochs=1, steps=10, warmup_epochs=0.11)  # one step and a tenth of one
+    assert [part(0), part(1)] == [pytest.approx(1 / 1.1), 1.0]
 
 
 @pytest.mark.parametrize("alpha", [0.2, 1.0])

@@ -49,12 +49,13 @@ class Mover:
                 parameter.wd_mult = 0.0
             if self.accumulates:
                 parameter.grad_req = "add"
-        options = dict(wd=config.weight_decay, learning_rate=config.lr * group.lr_scale)
-        if config.optimizer in ("sgd", "nag"):
-            options["momentum"] = config.momentum
         self.on_server = getattr(kvstore, "type", "") == "dist_async"
         self.ring = getattr(kvstore, "type", "") == "horovod"
         self.workers = 1 if isinstance(kvstore, str) else kvstore.num_workers
+        decay = config.weight_decay / (self.workers if self.on_server else 1)  # one by each worker
+        options = dict(wd=decay, learning_rate=config.lr * group.lr_scale)
+        if config.optimizer in ("sgd", "nag"):
+            options["momentum"] = config.momentum
         if self.on_server:
             if self.clip:
                 raise UserError("--clip needs gradients that --kvstore dist_async sends away")

@@ -51,7 +51,7 @@ class Schedule(LRScheduler):
         """Rate of the step that is about to be made, counted from 0."""
         step = (step - self.first) // self.workers
         if step < self.warmup:
-            return self.peak * (step + 1) / self.warmup if self.warmup > 1 else self.peak
+            return self.peak * min(1, (step + 1) / self.warmup)
         if self.milestones:
             return self.peak * self.factor ** sum(step >= m for m in self.milestones)
         done = (step - self.warmup) / max(1, self.total - self.warmup)
