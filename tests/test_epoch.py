@@ -152,11 +152,11 @@ def test_a_run_that_is_done_is_left_alone(train_toy: Any, tmp_path: Path, capsys
     first = train_toy(epochs=1)
     files = {path: path.read_bytes() for path in (tmp_path / "toy").glob("*.*")}
     capsys.readouterr()
-    again = train_toy(epochs=1)
+    again = train_toy(epochs=1, log_interval=7)
     told = f"{tmp_path / 'toy'} is done; --evaluate tests its best epoch again"
     assert capsys.readouterr().out.splitlines() == [told]
     assert again["test_error"] == first["test_error"]
-    for name in ("result.json", "best.params", "last.npz", "history.csv"):
+    for name in ("result.json", "best.params", "last.npz", "history.csv", "config.json"):
         assert (tmp_path / "toy" / name).read_bytes() == files[tmp_path / "toy" / name]
     assert train_toy(epochs=1, evaluate=True)["test_error"] == first["test_error"]
 

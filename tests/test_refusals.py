@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from gluon_attention import UserError, get_model
+from gluon_attention import UserError, get_model, runtime
 from gluon_attention.training import machines, task
 from gluon_attention.training.config import Config
 
+import mxnet as mx
 import pytest
 
 
@@ -44,6 +45,15 @@ def test_one_training_for_each_start_on_several_machines(monkeypatch):
     monkeypatch.setattr(machines, "_JOINED", ["dist_sync"])
     with pytest.raises(UserError, match="--kvstore dist_sync trains one network a start"):
         machines.join(Config(kvstore="dist_sync"), [])
+
+
+def test_another_number_of_devices_is_told(train_toy, tmp_path, capsys, monkeypatch):
+    train_toy(epochs=2)
+    (tmp_path / "toy" / "last.npz").unlink()  # as if it had been killed in its second epoch
+    monkeypatch.setattr(runtime, "devices", lambda gpus: [mx.cpu(0), mx.cpu(1)])
+    train_toy(epochs=2)
+    told = "note: a step had the images of 1 devices so far, and has those of 2 from here on"
+    assert told in capsys.readouterr().out.splitlines()
 
 
 def test_a_run_that_is_cut_off_says_how_it_goes_on(train_toy, monkeypatch):

@@ -10,7 +10,7 @@ import io
 import json
 import os
 from contextlib import suppress
-from typing import Any, Dict, NamedTuple, Optional, Sequence
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
 import mxnet as mx
 import numpy as np
@@ -35,6 +35,17 @@ class Progress(NamedTuple):
     best_epoch: int = -1
     history: Any = ()  # one record an epoch
     settings: Any = None  # those that the weights depend on
+
+    def begun(self, epochs: int, devices: int) -> List[str]:
+        """Sentences on a run that goes on, on so many devices."""
+        then = self.settings.get("devices", devices)
+        told = [f"going on after epoch {self.epoch} of {epochs}"] if self.epoch else []
+        if self.epoch and then != devices:
+            told.append(
+                f"note: a step had the images of {then} devices so far, and has those of {devices} "
+                "from here on"
+            )
+        return told
 
 
 def save(
@@ -102,7 +113,7 @@ def _same(folder: str, then: Dict[str, Any], now: Dict[str, Any]) -> None:
         runs = f"of {then['run']}, not of {now.get('run')}"
         raise UserError(f"{folder} holds a run {runs}: choose another --name")
     for name in sorted(then):  # what an older version did not know had no effect
-        if then[name] != now.get(name):
+        if name != "devices" and then[name] != now.get(name):
             flag = "--" + name.replace("_", "-")
             raise UserError(
                 f"{folder} holds a run with {flag} {then[name]}, not {now.get(name)}: "

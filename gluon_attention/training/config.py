@@ -55,7 +55,8 @@ class Config:
     batch_size: int = setting(64, "images a device and step", "-b", low=1)
     accumulate: int = setting(
         1,
-        "parts that a batch is computed in, one after the other, to save memory",
+        "parts that a batch is computed in, one after the other, to save memory; BatchNorm sees "
+        "each by itself",
         low=1,
         decides=False,
     )
@@ -75,7 +76,6 @@ class Config:
         "epoch whose weights are kept and tested: the best on validation images, or the last, "
         "where those are too few to choose by",
         choices=("best", "last"),
-        decides=False,
     )
 
     num_gpus: Optional[int] = setting(

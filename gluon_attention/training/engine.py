@@ -76,7 +76,7 @@ def _start(
 ) -> Run:
     """A run as its checkpoint left it, or a new one."""
     folder = os.path.join(config.log_dir, config.name or name)
-    settings = dict(config.deciding(), run=name)
+    settings = dict(config.deciding(), run=name, devices=len(devices) * part[1])
     content = checkpoint.load(folder, settings)
     agree(kvstore, content["progress"].epoch if content else 0)
     if config.evaluate and not content:
@@ -125,8 +125,7 @@ class Run:
         self.progress = Progress(settings=settings)
         if content:
             self.progress = checkpoint.restore(content, net, self.movers, self.average)
-        written = folder if self.writes else None
-        self.monitor = Monitor(written, config, steps, recipe(net, splits))
+        self.monitor = Monitor(folder if self.writes else None, config, steps)
         self.stop, self.left_out = StopRequest(), 0
 
     def complete(self) -> Dict[str, Any]:
@@ -137,9 +136,11 @@ class Run:
             if found:
                 print(f"{self.folder} is done; --evaluate tests its best epoch again")
                 return found
-            begun = [f"going on after epoch {done} of {epochs}"] if done else []
-            for told in [*begun, *unreached(self.config)]:
+            self.monitor.open(recipe(self.net, self.splits))
+            devices = len(self.devices) * self.workers
+            for told in [*self.progress.begun(epochs, devices), *unreached(self.config)]:
                 print(told, flush=True)
+            self.progress.settings["devices"] = devices
         while self.progress.epoch < epochs:
             self.epoch(self.progress.epoch)
         return self.test()
@@ -264,7 +265,7 @@ class Run:
         )
 
     def _keep_weights(self, number: int) -> None:
-        """Save the weights in place, which are those that were validated, if they are wanted."""
+        """Save the weights in place, which were validated, if they are wanted; means of devices."""
         if not self.writes:
             return
         every = self.config.save_period

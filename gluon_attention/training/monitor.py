@@ -29,20 +29,19 @@ MOVIES = ("boxes",)  # pictures that say most by how they change from epoch to e
 class Monitor:
     """Writes into the folder of a run; without one (workers but the first) it does nothing."""
 
-    def __init__(
-        self, folder: Optional[str], config: Any, steps: int, recipe: Dict[str, Any]
-    ) -> None:
-        self.folder, self.epochs, self.steps = folder, config.epochs, steps
+    def __init__(self, folder: Optional[str], config: Any, steps: int) -> None:
+        self.folder, self.config, self.epochs, self.steps = folder, config, config.epochs, steps
         self.bar: Optional[tqdm] = None
         self.events = None
         self.began = 0.0  # when this epoch did; epochs before a run was stopped tell nothing of now
-        if folder:
-            self.claim = claim(folder)
-            write_text(
-                os.path.join(folder, "config.json"),
-                json.dumps({**_provenance(config), **recipe}, indent=1),
-            )
-            self.events = _writer(folder)
+        self.claim = claim(folder) if folder else None
+
+    def open(self, recipe: Dict[str, Any]) -> None:
+        """The run has something to do: keep what it is, and what makes its network and inputs."""
+        if self.folder:
+            said = json.dumps({**_provenance(self.config), **recipe}, indent=1)
+            write_text(os.path.join(self.folder, "config.json"), said)
+            self.events = _writer(self.folder)
 
     def begin(self, epoch: int) -> None:
         """An epoch starts."""
@@ -165,6 +164,7 @@ class Monitor:
             self.bar.close()
         if self.events:
             self.events.close()
+        if self.claim is not None:
             os.close(self.claim)
 
     def _flush(self) -> None:
@@ -242,11 +242,11 @@ def _provenance(config: Any) -> Dict[str, Any]:
 
 
 def commit() -> str:
-    """The commit of the source, empty outside a checkout."""
+    """The commit of the source, with a + where files differ from it; empty outside a checkout."""
     here = os.path.dirname(os.path.abspath(__file__))
     try:
         asked = subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"],
+            ["git", "describe", "--always", "--exclude=*", "--dirty=+"],
             cwd=here,
             capture_output=True,
             text=True,
