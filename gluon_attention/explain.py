@@ -14,6 +14,7 @@ from mxnet import nd
 from PIL import Image, ImageDraw
 
 from .errors import UserError
+from .ops.crop import between_pixels
 from .tiles import (
     BAND,
     COLOURS,
@@ -23,6 +24,7 @@ from .tiles import (
     heat,
     load_png,
     mark,
+    paste,
     resize,
     save_gif,
     save_png,
@@ -32,7 +34,6 @@ from .tiles import (
 
 __all__ = ["BAND", "COLOURS", "GAP", "PAINTERS", "Tiles", "animations", "load_png", "pictures"]
 __all__ += ["save_gif", "save_png", "unnormalised"]
-
 
 Numbers = Union[float, Sequence[float]]  # one for all channels, or one for each
 
@@ -74,7 +75,8 @@ def animations(
     painted = _paint(net, images, mean, std, channel, names)
     return {
         name: [
-            below([sheet([row[0], row[step]]) for row in rows]) for step in range(1, len(rows[0]))
+            below([sheet([row[0], *row[step : step + 1]]) for row in rows])
+            for step in range(1, max(2, len(rows[0])))
         ]
         for name, rows in painted.items()
     }
@@ -134,7 +136,7 @@ def glimpse_tiles(
         boxes = _boxes(middle, seen.shape[-1], len(seen)) * (base.shape[1] / width)
         view = blank.copy()
         for patch, box in list(zip(seen, boxes))[::-1]:  # the finest lies on top
-            _paste(view, patch, box)
+            paste(view, patch, box)
         marked = mark(base, boxes, middles[: step + 1] * (base.shape[1] / width))
         tiles.append(tile(np.concatenate([marked, view]), _answer(step, answers, names)))
     return tiles
@@ -258,12 +260,27 @@ def _paint(
     images = np.broadcast_to(images, (*images.shape[:3], 3))
     scaled = (read / 255.0 - np.asarray(mean)) / np.asarray(std)
     device = next(iter(net.collect_params().values())).list_ctx()[0]
-    trace = net.trace(nd.array(scaled.transpose(0, 3, 1, 2), ctx=device))
+    given = nd.array(scaled.transpose(0, 3, 1, 2), ctx=device)
+    trace = net.trace(given)
+    if "windows" in trace._fields:
+        trace = _as_seen(net, trace, given, mean, std)
     return {
         name: [paint(image, trace, index, channel, names) for index, image in enumerate(images)]
         for name, paint in PAINTERS.items()
         if name in trace._fields
     }
+
+
+def _as_seen(net: Any, trace: Any, images: nd.NDArray, mean: Numbers, std: Numbers) -> Any:
+    """A trace of glimpses with the pixels as they were, where they were looked at."""
+    scale, shift = (
+        np.reshape(np.asarray(values, np.float32), (-1, 1, 1)) for values in (std, mean)
+    )
+    trace = trace._replace(windows=nd.array(trace.windows.asnumpy() * scale + shift))
+    if not net.body.rounds:
+        return trace
+    steps = [between_pixels(nd, images, place) for place in trace.locations.swapaxes(0, 1)]
+    return trace._replace(locations=nd.stack(*steps, axis=1))
 
 
 def _lengths(mean: Numbers, std: Numbers, channels: int) -> Set[int]:
@@ -281,14 +298,3 @@ def _boxes(middle: np.ndarray, side: int, scales: int) -> np.ndarray:
     """Left, top, right and bottom of the windows around a point: (K, 4)."""
     reach = side * 2.0 ** np.arange(scales)[:, None] / 2
     return np.concatenate([middle - reach, middle + reach], axis=1)
-
-
-def _paste(view: np.ndarray, patch: np.ndarray, box: np.ndarray) -> None:
-    """Show pixels (C, g, g) of a normalised image where they were seen, as coarse as they were."""
-    left, top, right, bottom = np.rint(box).astype(int)
-    shown = np.clip(patch * 255 + 0.5, 0, 255).astype(np.uint8).transpose(1, 2, 0)
-    shown = cv2.resize(shown, (right - left, bottom - top), interpolation=cv2.INTER_NEAREST)
-    shown = shown.reshape(bottom - top, right - left, -1)
-    height, width = view.shape[:2]
-    part = shown[max(-top, 0) : height - top, max(-left, 0) : width - left]
-    view[max(top, 0) : bottom, max(left, 0) : right] = part

@@ -86,6 +86,17 @@ def mark(base: np.ndarray, boxes: np.ndarray, way: np.ndarray) -> np.ndarray:
     return np.asarray(picture)
 
 
+def paste(view: np.ndarray, patch: np.ndarray, box: np.ndarray) -> None:
+    """Show pixels (C, g, g), of 0 to 1, where they were seen, as coarse as they were."""
+    left, top, right, bottom = np.rint(box).astype(int)
+    shown = np.clip(patch * 255 + 0.5, 0, 255).astype(np.uint8).transpose(1, 2, 0)
+    shown = cv2.resize(shown, (right - left, bottom - top), interpolation=cv2.INTER_NEAREST)
+    shown = shown.reshape(bottom - top, right - left, -1)
+    height, width = view.shape[:2]
+    part = shown[max(-top, 0) : height - top, max(-left, 0) : width - left]
+    view[max(top, 0) : bottom, max(left, 0) : right] = part
+
+
 def sheet(tiles: Tiles) -> np.ndarray:
     """Tiles in rows, at most `COLUMNS` in one, on white."""
     height, width = tiles[0].shape[:2]

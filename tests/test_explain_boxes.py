@@ -84,6 +84,13 @@ def test_a_run_goes_through_all_stages_and_animates_its_boxes(tmp_path: Any) -> 
         assert movie.n_frames == 5
 
 
+def test_one_scale_is_animated_as_one_frame() -> None:
+    net = small(classes=3, crops=())
+    image = np.zeros((32, 32, 3), np.uint8)
+    (frame,) = explain.animations(net, image, 0, 1)["boxes"]
+    np.testing.assert_array_equal(frame, explain.pictures(net, image, 0, 1)["boxes"])
+
+
 def test_answers_have_names_that_fit(monkeypatch: Any) -> None:
     labels = []
     monkeypatch.setattr(explain, "tile", lambda picture, label: labels.append(label) or picture)

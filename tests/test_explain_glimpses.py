@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from gluon_attention import explain, get_model
+from gluon_attention import explain, get_model, tiles
 
 import numpy as np
 import pytest
@@ -15,8 +15,8 @@ from PIL import Image
 OPTIONS = dict(patch=4, scales=2, glimpses=3, widths=(8, 8, 12, 16, 8))
 
 
-def small(channels: int = 1) -> Any:
-    net = get_model("ram_28", channels=channels, **OPTIONS)
+def small(channels: int = 1, **more: Any) -> Any:
+    net = get_model("ram_28", channels=channels, **OPTIONS, **more)
     net.initialize(init.Xavier())
     return net
 
@@ -48,6 +48,27 @@ def test_what_was_seen_is_shown_where_it_was_seen() -> None:
     assert (view[0] == view[0, 0]).all()  # not seen
 
 
+def test_pixels_are_shown_as_they_were_before_normalisation() -> None:
+    images = np.full((1, 16, 16, 1), 100, np.uint8)
+    shown = explain.pictures(small(), images, [0.1307], [0.3081])["windows"]
+    view = shown[explain.BAND + 160 : explain.BAND + 320, 164:324]  # what the first glimpse saw
+    assert {tuple(pixel) for pixel in view[70:90, 70:90].reshape(-1, 3)} == {(100, 100, 100)}
+
+
+def test_whole_pixels_are_shown_where_they_were_cut() -> None:
+    net = small(retina="pixels", start="center", policy="random")
+    ramp = np.repeat(np.arange(0, 256, 16, dtype=np.uint8)[None], 16, axis=0)  # of each column
+    given = nd.array(ramp[None, None] / 255.0)
+    trace = net.episode(given, nd.array([[[0, 0], [0.3, 0.1], [-0.36, 0]]]))
+    seen = explain._as_seen(net, trace, given, 0, 1)
+    for step in (1, 2):
+        view = explain.glimpse_tiles(ramp[..., None].repeat(3, 2), seen, 0)[1 + step]
+        columns = view[explain.BAND + 160 :][80, 5::10, 0]  # one of every ten, as the image grew
+        cut = np.rint(trace.windows[0, step, 0, 0, 0].asnumpy() * 255)
+        start = int(cut[0]) // 16
+        np.testing.assert_array_equal(columns[start : start + 4], cut)
+
+
 def test_a_tile_says_what_was_answered_after_its_glimpse(monkeypatch: Any) -> None:
     labels = []
     monkeypatch.setattr(explain, "tile", lambda picture, label: labels.append(label) or picture)
@@ -60,9 +81,9 @@ def test_a_tile_says_what_was_answered_after_its_glimpse(monkeypatch: Any) -> No
 
 def test_a_path_beyond_the_border_is_cut() -> None:
     view = np.zeros((20, 20, 3), np.uint8)
-    explain._paste(view, np.ones((1, 4, 4)), np.array([-6.0, 14.0, 6.0, 26.0]))
+    tiles.paste(view, np.ones((1, 4, 4)), np.array([-6.0, 14.0, 6.0, 26.0]))
     assert (view[14:, :6] == 255).all() and view.sum() == 6 * 6 * 3 * 255
-    explain._paste(view, np.ones((1, 4, 4)), np.array([16.0, -4.0, 24.0, 4.0]))
+    tiles.paste(view, np.ones((1, 4, 4)), np.array([16.0, -4.0, 24.0, 4.0]))
     assert (view[:4, 16:] == 255).all()
 
 
