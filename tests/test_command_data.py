@@ -111,12 +111,22 @@ def test_regions_stay_with_what_is_normalised_anew(tmp_path: Path) -> None:
     assert len(found.regions()) == found.samples == 6
 
 
+def test_what_is_never_trained_can_be_measured(shell: Any, tmp_path: Path) -> None:
+    options = dict(backbone="tiny", crops=(16, 16), shrink=2, boxes="pixels", classes=16)
+    source = dict(name="detail", options=dict(size=64, coarse=32, train=1, validation=1, test=4))
+    file = saved(tmp_path / "x.params", "racnn_mobilenet_v2", options=options, source=source)
+    status, out, err = shell("evaluate", str(file), "--num-gpus", "0")
+    assert status == 0, err
+    assert "on 4 images" in out[0]
+
+
 MISTAKES = [
     ("ram_28 --dataset cifar10 --data-dir {cifar10}", "takes grey images and those of cifar10 are"),
     (SLIM + " --dataset mnist-28 --data-dir {mnist}", "takes coloured images and those of mnist"),
     (SLIM + " --data-dir {cifar10} --size 40", "have 32 pixels a side: leave out --size"),
     (SLIM + " --data-dir {cifar10} --size 100000", "--size must be a whole number from 1 to"),
     (SLIM + " --data-dir {cifar10} --samples 3", "networks that draw where they look"),
+    ("{looks} --dataset imagenet --data-dir {val} --samples 3", "without drawing: drop --samples"),
     ("ram_28 --data-dir {mnist} --samples 10000000", "--samples must be a whole number from 1"),
     ("ram_28 --data-dir {mnist} --seed 9999999999", "--seed must be a whole number from 0"),
     ("{birds} --dataset imagenet --data-dir {val} --size 64", "16 classes apart and imagenet has"),
@@ -129,6 +139,9 @@ def test_mistakes(shell: Any, tmp_path: Path, words: str, sentence: str) -> None
     if "{birds}" in words:
         small = dict(backbone="tiny", crops=(16, 16), shrink=2, classes=16)
         known["birds"] = saved(tmp_path / "x.params", "racnn_mobilenet_v2", options=small)
+    if "{looks}" in words:
+        small = dict(backbone="tiny", patch=16, hidden=8, classes=2)
+        known["looks"] = saved(tmp_path / "x.params", "glimpse_mobilenet_v2", options=small)
     for name in ("cat", "dog"):
         (tmp_path / "val" / "val" / name).mkdir(parents=True)
         Image.new("RGB", (64, 64)).save(tmp_path / "val" / "val" / name / "a.png")

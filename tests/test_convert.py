@@ -15,6 +15,7 @@ from gluon_attention.deploy.supply import Supply
 from gluon_attention.deploy.torch_backbones import backbone_arrays
 from gluon_attention.deploy.weights import fill, load_backbone
 from gluon_attention.ops.attention_crop import clamped_box, pixel_crop
+from gluon_attention.training.config import Config
 from gluon_attention.zoo.backbones import backbone
 
 import mxnet as mx
@@ -163,7 +164,7 @@ def test_racnn(torch_files: Any, tmp_path: Path) -> None:
     np.testing.assert_allclose(trace.scale_logits.asnumpy(), wanted, 1e-2, 1e-2)
     np.testing.assert_allclose(trace.logits.asnumpy(), wanted.mean(axis=1), 1e-2, 1e-2)
     with pytest.raises(UserError, match="cannot be trained"):
-        net.objective(None)
+        net.objective(Config()).groups()
     with pytest.raises(UserError, match="only in a net with backbone='mobilenetv2_1.0_320'"):
         load_weights(get_model("racnn_mobilenet_v2", classes=5), file)
     state["apn2.2.weight"] = state["apn2.2.weight"][:2]

@@ -6,6 +6,7 @@ from typing import Dict
 
 from gluon_attention import UserError, get_model
 from gluon_attention.deploy.layouts import from_layout, layout_of
+from gluon_attention.training.config import Config
 
 import mxnet as mx
 import numpy as np
@@ -71,4 +72,4 @@ def test_glimpse_network() -> None:
     with pytest.raises(UserError, match="only in a net with .*location='mirrored'"):
         from_layout(layout, get_model("glimpse_mobilenet_v2", hidden=16), tensors)
     with pytest.raises(UserError, match="not for training"):
-        net.objective(None)
+        net.objective(Config()).groups()

@@ -58,6 +58,8 @@ def run(flags: argparse.Namespace) -> None:
     split = load(model, flags, config.batch_size * len(devices), flags.split, ADVICE)
     prepare(model.net, SimpleNamespace(validation=split.batches), devices, sync_bn=False)
     task = model.net.objective(config)
+    if flags.samples is not None and not hasattr(task, "samples"):
+        raise UserError("this network is measured by what it does without drawing: drop --samples")
     found = measure(model.net, task, split.batches, devices, config.seed)
     show({"model": flags.model, "split": flags.split, **found, "data": split.source}, flags.json)
 

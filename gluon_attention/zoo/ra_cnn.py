@@ -217,8 +217,6 @@ class RACNN(AttentionNet):
         self.classes, self.scales = classes, body.scales
 
     def objective(self, config: Any) -> RankedScales:
-        if self.body.pixels:
-            raise UserError("boxes='pixels' cannot be trained: whole pixels pass no gradient on")
         return RankedScales.from_config(self, config)
 
 

@@ -79,6 +79,8 @@ class RankedScales(Task):
 
     def groups(self) -> List[Group]:
         body = self.body
+        if body.pixels:
+            raise UserError("boxes='pixels' cannot be trained: whole pixels pass no gradient on")
         eyes = [[head] for head in body.heads]
         for scale, backbone in enumerate(body.backbones):  # one, if it is shared
             eyes[scale].append(backbone)

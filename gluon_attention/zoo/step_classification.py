@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, List
 
 from mxnet import nd
 
-from ..errors import check_choice
-from ..training.task import Losses, OneLoss, mean_cross_entropy, right, settings_of, smoothed
+from ..errors import UserError, check_choice
+from ..training.task import Group, Losses, OneLoss, mean_cross_entropy, right, settings_of, smoothed
 
 REWARDS = ("likely", "right")
 
@@ -35,6 +35,11 @@ class StepClassification(OneLoss):
     def from_config(cls, net: Any, config: Any) -> StepClassification:
         """The task that the settings ask for."""
         return cls(net, config.label_smoothing, **settings_of(config, "reward"))
+
+    def groups(self) -> List[Group]:
+        if self.net.mind.mirrored:
+            raise UserError("location='mirrored' is for weights from elsewhere, not for training")
+        return super().groups()
 
     def loss(self, images: nd.NDArray, labels: nd.NDArray) -> Losses:
         trace, noise = self.net.sample(images)
