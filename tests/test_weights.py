@@ -82,6 +82,9 @@ def test_the_first_mismatch_is_named(tmp_path: Path) -> None:
         UserError, match=r"'body.head.3.weight' is \(7, 256\) .* \(10, any\) in the"
     ):
         load_weights(get_model(SMALL), file)
+    trained(classes=7).collect_params().save(str(tmp_path / "flat.params"))
+    with pytest.raises(UserError, match="save with net.save_parameters"):
+        load_weights(get_model(SMALL, classes=7), str(tmp_path / "flat.params"))
     with pytest.raises(
         UserError, match="has 'body.steps.2.after.0.bn1.gamma', which the net has n"
     ):

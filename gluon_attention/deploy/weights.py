@@ -177,6 +177,8 @@ def _head(file: str) -> bytes:
 def _check(file: str, origin: str, arrays: Arrays, parameters: Dict[str, gluon.Parameter]) -> None:
     """Refuse a file at the first parameter that is missing, of another shape, or too much."""
     advice = "build the net with the name, classes and options that the file was saved from"
+    if all("." in name for name in parameters) and not any("." in name for name in arrays):
+        advice = "its names are those of collect_params().save: save with net.save_parameters"
     for name, parameter in parameters.items():
         if name not in arrays:
             raise UserError(f"{file} ({origin}) has no '{name}', which the net has; {advice}")
