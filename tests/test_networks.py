@@ -81,11 +81,34 @@ def test_episodes_are_averaged_over_one_at_least(predicts: str) -> None:
         net.predict(images, samples=0)
 
 
+@pytest.mark.parametrize(
+    "name, fuse",
+    [("cifar_residual_attention56_slim", "hybridize"), ("glimpse_mobilenet_v2", "optimize_for")],
+)
+def test_a_network_is_fused_and_not_trained_then(name: str, fuse: str) -> None:
+    net, images = made(name), images_for(name)
+    before = net(images).asnumpy()
+    getattr(net, fuse)(*([images] if fuse == "optimize_for" else []), backend="MKLDNN")
+    np.testing.assert_allclose(net(images).asnumpy(), before, rtol=1e-3, atol=1e-4)
+    with pytest.raises(UserError, match="a fused network cannot be trained"):
+        with mx.autograd.record():
+            net(images)
+
+
+def test_two_networks_fit_into_one_block(name: str) -> None:
+    both = mx.gluon.nn.HybridSequential()
+    both.add(made(name), made(name))
+    assert len(both.collect_params().keys()) == 2 * len(both[0].collect_params().keys())
+
+
 def test_what_operators_do_not_know_is_refused(name: str) -> None:
     net = made(name)
     for dtype in ("float64", np.float64, "bfloat16", "int8"):
-        with pytest.raises(UserError, match="can be cast to float32 or float16, not "):
+        with pytest.raises(UserError, match="can be cast to float32( or float16)?, not "):
             net.cast(dtype)
+    if "float16" not in net.dtypes:
+        with pytest.raises(UserError, match="can be cast to float32, not float16"):
+            net.cast("float16")
     net.cast("float32")
     with pytest.raises(UserError, match="images must be an NDArray .*, not ndarray"):
         net.trace(images_for(name).asnumpy())

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import warnings
+from contextlib import ExitStack
 from typing import Any, Callable, Dict, NamedTuple, Tuple
 
 import numpy as np
-from mxnet import gluon, init, nd
+from mxnet import autograd, gluon, init, nd
 
 from ..errors import UserError
 from ..ops.blocked import portable
 from ..training.task import Classification, Task
-
-CASTS = ("float32", "float16")  # of `net.cast`
 
 
 def check_samples(samples: int) -> None:
@@ -72,14 +71,15 @@ class AttentionNet(gluon.HybridBlock):
         self.body.infer_shape(*args, *self.zero_noise(nd))
 
     def cast(self, dtype: Any) -> None:
-        """As Gluon's, to the types that all operators here know."""
+        """As Gluon's, to the types that all operators of the network know."""
+        types = ["float32", *(["float16"] if "float16" in self.dtypes else [])]
         try:
-            known = np.dtype(dtype).name in CASTS
+            known = np.dtype(dtype).name in types
         except TypeError:  # bfloat16, which numpy does not know
             known = False
         if not known:
             raise UserError(
-                f"a network can be cast to {' or '.join(CASTS)}, not {dtype}; for bfloat16 in "
+                f"this network can be cast to {' or '.join(types)}, not {dtype}; for bfloat16 in "
                 "training see --dtype"
             )
         super().cast(dtype)
@@ -93,16 +93,25 @@ class AttentionNet(gluon.HybridBlock):
         super().export(*args, **kwargs)
 
     def optimize_for(self, *args: Any, **kwargs: Any) -> None:
-        """As Gluon's, for inference only: a fused network trains without learning."""
+        """As Gluon's, for inference only: a fused network would train without learning."""
         if not self._backend:
             self._clear_cached_op()
         with portable():
             super().optimize_for(*args, **kwargs)
 
     def _build_cache(self, *args: Any) -> None:
-        with warnings.catch_warnings():  # some parameters serve only the trace: that is intended
+        with ExitStack() as stack:
+            if self._backend:
+                stack.enter_context(portable())
+            stack.enter_context(warnings.catch_warnings())
+            # Some parameters serve only the trace: that is intended.
             warnings.filterwarnings("ignore", ".* is not used by any computation")
             super()._build_cache(*args)
+
+    def forward(self, *args: Any) -> Any:
+        if self._backend and autograd.is_training():
+            raise UserError("a fused network cannot be trained: train one that is not")
+        return super().forward(*args)
 
     def objective(self, config: Any) -> Task:
         """The task that trains this network; `config` is a `training.config.Config`."""

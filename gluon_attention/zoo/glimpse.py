@@ -95,9 +95,9 @@ class GlimpseNet(AttentionNet):
     def zero_noise(self, F: Any) -> Tuple[Any, ...]:
         return (F.zeros((1, self.mind.glimpses, 2)),)
 
-    def hybridize(self, active: bool = True, **kwargs: Any) -> None:
-        super().hybridize(active, **kwargs)
-        self._recall.hybridize(active, **kwargs)
+    def hybridize(self, active: bool = True, *args: Any, **kwargs: Any) -> None:
+        super().hybridize(active, *args, **kwargs)
+        self._recall.hybridize(active, *args, **kwargs)
 
     def episode(self, images: nd.NDArray, noise: nd.NDArray) -> Trace:
         """The trace of images, or of what was remembered of them, with that noise in locations."""
@@ -170,8 +170,6 @@ class GlimpseNet(AttentionNet):
         return nd.stack(*found, axis=2)
 
     def objective(self, config: Any) -> StepClassification:
-        if self.mind.mirrored:
-            raise UserError("location='mirrored' is for weights from elsewhere, not for training")
         return StepClassification.from_config(self, config)
 
 

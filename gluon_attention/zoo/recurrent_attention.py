@@ -247,7 +247,6 @@ def _builder(defaults: dict) -> Any:
             move=move,
             reinforce_core=reinforce_core,
             retina=retina,
-            prefix="ram_",
         )
         return RecurrentAttention(episode, classes, std)
 
