@@ -128,8 +128,8 @@ def moved(net: Any, part: str, **options: Any) -> set:
     with autograd.record():
         loss = task.loss(images, labels)[part]
     loss.backward()
-    grads = {name: p.grad() for name, p in net.collect_params().items()}
-    return {name.split("ram_")[1].split("_")[0] for name, g in grads.items() if g.norm() > 0}
+    grads = {name: p.grad() for name, p in net._collect_params_with_prefix().items()}
+    return {name.split(".")[1] for name, g in grads.items() if g.norm() > 0}  # after "body"
 
 
 @pytest.mark.parametrize(
