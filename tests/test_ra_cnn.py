@@ -166,6 +166,7 @@ def test_export_gives_the_same_numbers(tmp_path: Any) -> None:
         {"apn": "x"},
         {"descriptor": "x"},
         {"shrink": 0},
+        {"sides": ()},
         {"sides": (0.5, 0.4)},
         {"sides": (0.1, 0.2, 0.3, 0.4)},
     ],

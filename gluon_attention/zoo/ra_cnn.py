@@ -240,9 +240,9 @@ def _builder(name: str, scaling: str) -> Any:
         check_choice("descriptor", descriptor, DESCRIPTORS)
         if shrink < 1:
             raise UserError(f"shrink must be a whole number above 0, not {shrink}")
-        *low, largest = sides  # one for all boxes, or one for each
-        if len(low) not in (1, len(crops)):
+        if len(sides) not in (2, len(crops) + 1):
             raise UserError(f"sides must be 2 or {len(crops) + 1} numbers, not {len(sides)}")
+        *low, largest = sides  # one for all boxes, or one for each
         pairs = [(smallest, largest) for smallest in (low * len(crops))[: len(crops)]]
         most = 2 if boxes == "pixels" else 1  # clamps take off what is over the whole
         for smallest, largest in pairs:
