@@ -123,12 +123,14 @@ def test_whatever_a_run_writes_last_can_be_too_much(train_toy, tmp_path):
     train_toy(epochs=1)
     folder = tmp_path / "toy"
     sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
-    small = {"config.json": 10, "best.params": sizes["best.params"] - 1}
+    (folder / "best.params").unlink()  # as if killed before it was written
+    (folder / "result.json").unlink()
+    small = {"best.params": sizes["best.params"] - 1, "config.json": 10}
     for name, limit in {**small, "last.npz": sizes["last.npz"] // 2}.items():
-        shutil.rmtree(folder)
         with largest_file(limit), pytest.raises(UserError, match=f"cannot write .*{name}"):
             train_toy(epochs=1)
         assert not list(folder.glob(".*"))
+        shutil.rmtree(folder)
 
 
 def test_events_that_cannot_be_written_are_not_waited_for(train_toy, monkeypatch):

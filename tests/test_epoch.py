@@ -55,6 +55,25 @@ def test_the_weights_that_were_judged_best_first_or_last_are_kept_and_tested(
     np.testing.assert_array_equal(saved(folder / "epoch-0003.params"), judged[2])
 
 
+@pytest.mark.parametrize("ema", [0.0, 0.5])
+def test_best_weights_of_a_run_killed_before_they_were_written(
+    train_toy: Any, tmp_path: Path, monkeypatch: Any, ema: float
+) -> None:
+    whole = train_toy(run="whole", ema=ema)
+    keep = engine.checkpoint.save_weights
+
+    def killed(path: str, net: Any) -> None:
+        raise KeyboardInterrupt("killed")
+
+    monkeypatch.setattr(engine.checkpoint, "save_weights", killed)
+    for _ in range(3):  # after the first epoch, and then each time it goes on
+        with pytest.raises(KeyboardInterrupt, match="killed"):
+            train_toy(ema=ema)
+    monkeypatch.setattr(engine.checkpoint, "save_weights", keep)
+    assert train_toy(ema=ema)["test_error"] == whole["test_error"]
+    np.testing.assert_array_equal(*(saved(tmp_path / n / "best.params") for n in ("toy", "whole")))
+
+
 def test_the_average_takes_in_every_step(train_toy: Any, tmp_path: Path, monkeypatch: Any) -> None:
     weights: List[np.ndarray] = []
     keep = engine.Run.move

@@ -141,6 +141,8 @@ class Run:
             for told in [*self.progress.begun(epochs, devices), *unreached(self.config)]:
                 print(told, flush=True)
             self.progress.settings["devices"] = devices
+        if done:  # the process before may have been killed between its two files
+            self._keep_weights()
         while self.progress.epoch < epochs:
             self.epoch(self.progress.epoch)
         return self.test()
@@ -156,10 +158,10 @@ class Run:
         with self.average.in_place():
             scores = evaluate(self.task, self.splits.validation, self.devices, self._check)
             self._record(number, scores, losses, seconds)
-            self._keep_weights(number)
             self.monitor.pictures(self.net, self.splits, self._steps_done(), number + 1)
         if self.writes:
             checkpoint.save(self.folder, self.net, self.movers, self.average, self.progress)
+        self._keep_weights()
         self.monitor.end(self.progress.history, scores, self._steps_done())
 
     def _steps_done(self) -> int:
@@ -264,17 +266,16 @@ class Run:
             history=[*before.history, record],
         )
 
-    def _keep_weights(self, number: int) -> None:
-        """Save the weights in place, which were validated, if they are wanted; means of devices."""
-        if not self.writes:
-            return
-        every = self.config.save_period
-        if self.progress.best_epoch == number + 1:
-            checkpoint.save_weights(os.path.join(self.folder, checkpoint.BEST), self.net)
-        if every and (number + 1) % every == 0:
-            checkpoint.save_weights(
-                os.path.join(self.folder, f"epoch-{number + 1:04d}.params"), self.net
-            )
+    def _keep_weights(self) -> None:
+        """Save the weights that were validated last, if they are wanted; means of devices."""
+        every, epoch, names = self.config.save_period, self.progress.epoch, []
+        if self.progress.best_epoch == epoch:
+            names.append(checkpoint.BEST)
+        if every and epoch % every == 0:
+            names.append(f"epoch-{epoch:04d}.params")
+        with self.average.in_place():
+            for name in names if self.writes else []:
+                checkpoint.save_weights(os.path.join(self.folder, name), self.net)
 
     def test(self) -> Dict[str, Any]:
         """Read the test split once, with the weights of the best epoch; empty but for rank 0."""
