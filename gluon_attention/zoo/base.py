@@ -96,8 +96,7 @@ class AttentionNet(gluon.HybridBlock):
         """As Gluon's, for inference only: a fused network would train without learning."""
         if not self._backend:
             self._clear_cached_op()
-        with portable():
-            super().optimize_for(*args, **kwargs)
+        super().optimize_for(*args, **kwargs)
 
     def _build_cache(self, *args: Any) -> None:
         with ExitStack() as stack:
