@@ -35,15 +35,15 @@ class Progress(NamedTuple):
     best_epoch: int = -1
     history: Any = ()  # one record an epoch
     settings: Any = None  # those that the weights depend on
+    devices: int = 0  # that a step has the images of; 0 if that is not known
 
     def begun(self, epochs: int, devices: int) -> List[str]:
         """Sentences on a run that goes on, on so many devices."""
-        then = self.settings.get("devices", devices)
         told = [f"going on after epoch {self.epoch} of {epochs}"] if self.epoch else []
-        if self.epoch and then != devices:
+        if self.devices not in (0, devices):
             told.append(
-                f"note: a step had the images of {then} devices so far, and has those of {devices} "
-                "from here on"
+                f"note: a step had the images of {self.devices} devices so far, and has those of "
+                f"{devices} from here on"
             )
         return told
 
@@ -98,7 +98,9 @@ def load(folder: str, settings: Dict[str, Any]) -> Optional[Dict[str, Any]]:
 def _progress(written: np.ndarray) -> Progress:
     """What `save` wrote, every part of the kind it should be; an error if not."""
     progress = Progress(**json.loads(written.tobytes().decode()))
-    kinds = dict(epoch=int, counts=dict, best=(int, float), best_epoch=int, history=list)
+    kinds = dict(
+        epoch=int, counts=dict, best=(int, float), best_epoch=int, history=list, devices=int
+    )
     for name, kind in dict(kinds, settings=dict).items():
         if not isinstance(getattr(progress, name), kind):
             raise TypeError(name)
@@ -113,7 +115,7 @@ def _same(folder: str, then: Dict[str, Any], now: Dict[str, Any]) -> None:
         runs = f"of {then['run']}, not of {now.get('run')}"
         raise UserError(f"{folder} holds a run {runs}: choose another --name")
     for name in sorted(then):  # what an older version did not know had no effect
-        if name != "devices" and then[name] != now.get(name):
+        if then[name] != now.get(name):
             flag = "--" + name.replace("_", "-")
             raise UserError(
                 f"{folder} holds a run with {flag} {then[name]}, not {now.get(name)}: "

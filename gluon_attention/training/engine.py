@@ -76,7 +76,7 @@ def _start(
 ) -> Run:
     """A run as its checkpoint left it, or a new one."""
     folder = os.path.join(config.log_dir, config.name or name)
-    settings = dict(config.deciding(), run=name, devices=len(devices) * part[1])
+    settings = dict(config.deciding(), run=name)
     content = checkpoint.load(folder, settings)
     agree(kvstore, content["progress"].epoch if content else 0)
     if config.evaluate and not content:
@@ -140,7 +140,7 @@ class Run:
             devices = len(self.devices) * self.workers
             for told in [*self.progress.begun(epochs, devices), *unreached(self.config)]:
                 print(told, flush=True)
-            self.progress.settings["devices"] = devices
+            self.progress = self.progress._replace(devices=devices)
         if done:  # the process before may have been killed between its two files
             self._keep_weights()
         while self.progress.epoch < epochs:
@@ -268,14 +268,14 @@ class Run:
 
     def _keep_weights(self) -> None:
         """Save the weights that were validated last, if they are wanted; means of devices."""
-        every, epoch, names = self.config.save_period, self.progress.epoch, []
-        if self.progress.best_epoch == epoch:
-            names.append(checkpoint.BEST)
+        every, epoch = self.config.save_period, self.progress.epoch
+        names = [checkpoint.BEST] if self.progress.best_epoch == epoch else []
         if every and epoch % every == 0:
             names.append(f"epoch-{epoch:04d}.params")
-        with self.average.in_place():
-            for name in names if self.writes else []:
-                checkpoint.save_weights(os.path.join(self.folder, name), self.net)
+        if names and self.writes:
+            with self.average.in_place():
+                for name in names:
+                    checkpoint.save_weights(os.path.join(self.folder, name), self.net)
 
     def test(self) -> Dict[str, Any]:
         """Read the test split once, with the weights of the best epoch; empty but for rank 0."""

@@ -30,7 +30,7 @@ class Monitor:
     """Writes into the folder of a run; without one (workers but the first) it does nothing."""
 
     def __init__(self, folder: Optional[str], config: Any, steps: int) -> None:
-        self.folder, self.config, self.epochs, self.steps = folder, config, config.epochs, steps
+        self.folder, self.config, self.steps = folder, config, steps
         self.bar: Optional[tqdm] = None
         self.events = None
         self.began = 0.0  # when this epoch did; epochs before a run was stopped tell nothing of now
@@ -49,7 +49,7 @@ class Monitor:
         if self.folder:
             self.bar = tqdm(
                 total=self.steps,
-                desc=f"epoch {epoch + 1}/{self.epochs}",
+                desc=f"epoch {epoch + 1}/{self.config.epochs}",
                 disable=not sys.stderr.isatty(),
                 leave=False,
                 unit="step",
@@ -76,9 +76,9 @@ class Monitor:
         shown = ", ".join(
             f"{name} {value:.4g}" for name, value in record.items() if name != "epoch"
         )
-        rest = (self.epochs - record["epoch"]) * (time.monotonic() - self.began)
+        rest = (self.config.epochs - record["epoch"]) * (time.monotonic() - self.began)
         left = f", {datetime.timedelta(seconds=round(rest))} left" if rest else ""
-        print(f"epoch {record['epoch']}/{self.epochs}: {shown}{left}", flush=True)
+        print(f"epoch {record['epoch']}/{self.config.epochs}: {shown}{left}", flush=True)
         write_text(os.path.join(self.folder, "history.csv"), _table(history))
         self._scalars("validation", scores, step)
         self._scalars("speed", {"images_per_second": record["images_per_second"]}, step)
