@@ -8,6 +8,7 @@ from typing import Any
 import mxnet as mx
 
 from .deploy.weights import load_weights
+from .errors import UserError
 from .training.config import Config, setting
 from .zoo.registry import get_model, read_options
 
@@ -18,12 +19,15 @@ class ZooConfig(Config):
     start_from: str = setting(
         "",
         "weights of such a network to start from, any file of docs/weights.md; of other classes "
-        "all but the answers",
+        "all but the answers, and for RAM of as many or fewer scales",
     )
 
-    def network(self, name: str, classes: int) -> Any:
-        """A network of the zoo as the settings want it."""
-        net = get_model(name, classes=classes, **read_options(self.options))
+    def network(self, name: str, classes: int, **options: Any) -> Any:
+        """A network of the zoo as the settings want it; `options` have flags of their own."""
+        given = read_options(self.options)
+        for twice in sorted(set(given) & set(options)):
+            raise UserError(f"--{twice} and --options both say {twice}: leave out one")
+        net = get_model(name, classes=classes, **given, **options)
         if self.start_from:
             load_weights(net, self.start_from, mx.cpu(), new_answers=True)
         return net

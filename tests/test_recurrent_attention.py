@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from gluon_attention import UserError, get_model, list_models
+from gluon_attention.deploy.weights import load_weights
 from gluon_attention.zoo.reinforce import Reinforce, entropy
 
 import numpy as np
@@ -271,11 +272,13 @@ def test_a_policy_learns_where_to_look() -> None:
 def test_a_wider_retina_starts_from_a_narrower_one(tmp_path: Any) -> None:
     narrow, wide = small(scales=2), get_model("ram_28", **SMALL, scales=3)
     narrow.save_parameters(str(tmp_path / "narrow.params"))
-    wide.start_from(str(tmp_path / "narrow.params"))
+    load_weights(wide, str(tmp_path / "narrow.params"), new_answers=True)
     images = images_of(2, 1, 28, 28)
     np.testing.assert_allclose(wide(images).asnumpy(), narrow(images).asnumpy(), rtol=1e-4)
     with pytest.raises(UserError, match="what.weight"):
-        small(scales=1).start_from(str(tmp_path / "narrow.params"))
+        load_weights(small(scales=1), str(tmp_path / "narrow.params"), new_answers=True)
+    with pytest.raises(UserError, match="what.weight"):  # unless it is to be trained on
+        load_weights(small(scales=3), str(tmp_path / "narrow.params"))
 
 
 @pytest.mark.filterwarnings("ignore:Cannot decide type")  # of the input, until it comes

@@ -48,7 +48,7 @@ def called(monkeypatch: Any) -> Callable[..., Calls]:
         net = SimpleNamespace(body=SimpleNamespace(backbones=["one", "two"]))
         net.eye = SimpleNamespace(backbone="eye", collect_params=lambda: net)
         net.mind = SimpleNamespace(reach=0.5)
-        net.reset_ctx = net.start_from = lambda given: calls.setdefault("net", []).append(given)
+        net.reset_ctx = lambda given: calls.setdefault("net", []).append(given)
         splits = SimpleNamespace(train="training images", classes="abc")
         for path in (*(f"datasets.{name}" for name in DATASETS), *OTHERS):
             note(path, splits if path.startswith("datasets") else net)
@@ -83,7 +83,8 @@ def test_mnist(called: Any) -> None:
     found = called("mnist_train.py", *words.split(), *more.split())
     options = dict(classes=10, glimpses=5, core="lstm")
     assert found["get_model"] == [(("ram_cluttered_60",), options)]
-    assert found["net"] == ["x.params"] and found["train"][0][0][1] == "mnist-cluttered60"
+    assert found["load_weights"][0][0][1] == "x.params"
+    assert found["train"][0][0][1] == "mnist-cluttered60"
     options = dict(task="cluttered60", seed=3, validation=40, augment=0.5, **PLACE)
     assert found["mnist"] == [(("here", 16), options)]
 

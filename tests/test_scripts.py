@@ -107,7 +107,7 @@ def test_glimpses_are_counted_once(tmp_path, monkeypatch, capsys):
     flags = [*QUICK_RAM, "--options", "glimpses=3"]
     status, told = within(monkeypatch, capsys, "mnist_train.py", tmp_path, *flags)
     assert status == 2 and told == [
-        "error: --glimpses and --options both say how many: leave out one"
+        "error: --glimpses and --options both say glimpses: leave out one"
     ]
 
 

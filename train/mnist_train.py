@@ -7,14 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gluon_attention import UserError, get_model
 from gluon_attention.command_line import command
 from gluon_attention.datasets.mnist import TASKS, mnist
-from gluon_attention.training.config import Config, setting
+from gluon_attention.training.config import setting
 from gluon_attention.training.engine import train
-from gluon_attention.zoo.recurrent_attention import RecurrentAttention
-from gluon_attention.zoo.registry import read_options
 from gluon_attention.zoo.reinforce import REWARDS
+from gluon_attention.zoo_config import ZooConfig
 
 MODELS = {
     "28": "ram_28",
@@ -25,13 +23,12 @@ MODELS = {
 
 
 @dataclass(frozen=True)
-class Mnist(Config):
+class Mnist(ZooConfig):
     data_dir: str = setting(
         "data/mnist", "folder that holds the data set, or gets it by download", decides=False
     )
     task: str = setting("28", "what the digits are shown on", choices=tuple(TASKS))
     glimpses: int = setting(0, "windows looked at; those of the paper if 0", low=0, high=100)
-    options: str = setting("", "other options of the network, such as core=lstm,std=0.2")
     samples: int = setting(
         10, "episodes averaged to validate and test", "-m", low=1, high=1000, decides=False
     )
@@ -41,7 +38,6 @@ class Mnist(Config):
         "the paper, that the last answer is right",
         choices=REWARDS,
     )
-    start_from: str = setting("", "weights of such a network to start from, a .params file")
     augment: float = setting(
         1.0, "how far training digits are moved, turned and scaled", low=0, high=10
     )
@@ -53,24 +49,13 @@ class Mnist(Config):
     log_interval: int = setting(100, "steps between log points", low=1, decides=False)
 
 
-def network(config: Mnist, classes: int) -> RecurrentAttention:
-    options = read_options(config.options)
-    if config.glimpses:
-        if "glimpses" in options:
-            raise UserError("--glimpses and --options both say how many: leave out one")
-        options["glimpses"] = config.glimpses
-    net = get_model(MODELS[config.task], classes=classes, **options)
-    if config.start_from:
-        net.start_from(config.start_from)
-    return net
-
-
 def main() -> None:
     config = Mnist.parse(description=__doc__)
+    looks = {"glimpses": config.glimpses} if config.glimpses else {}
     train(
         config,
         name="mnist-" + config.task,
-        network=lambda classes: network(config, classes),
+        network=lambda classes: config.network(MODELS[config.task], classes, **looks),
         data=lambda batch_size, part: mnist(
             config.data_dir,
             batch_size,

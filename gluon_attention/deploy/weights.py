@@ -38,7 +38,8 @@ def load_weights(net: gluon.Block, file: str, ctx: Any = None, new_answers: bool
         file: told apart by what it holds; docs/weights.md lists what is read.
         ctx: device or devices of parameters that have none yet.
         new_answers: let the file tell other classes apart than the net, whose layers that answer
-            are then initialised anew: to fine-tune what was trained on another data set.
+            are then initialised anew: to fine-tune what was trained on another data set. RAM takes
+            weights of fewer scales too, and goes on from there.
     """
     fill(net, file, ctx, new_answers)
 
@@ -52,6 +53,8 @@ def fill(net: gluon.Block, file: str, ctx: Any = None, new_answers: bool = False
     elif is_gluoncv_attention(arrays):
         origin, arrays = "GluonCV", _from_gluoncv_attention(net, arrays)
     parameters = net._collect_params_with_prefix()
+    if new_answers:
+        arrays = net.grown({name: _array(given) for name, given in arrays.items()})
     anew = _other_answers(net, arrays, parameters) if new_answers else []
     fresh = {name: parameters.pop(name) for name in anew}
     lengths = {name: arrays[name].shape[1:] for name in anew}
@@ -92,9 +95,12 @@ def _from_torch(net: gluon.Block, file: str, tensors: Arrays) -> Any:
 
 def _set(parameters: Dict[str, gluon.Parameter], arrays: Arrays, ctx: Any) -> None:
     for name, parameter in parameters.items():
-        array = arrays[name].array() if isinstance(arrays[name], Tensor) else arrays[name]
-        array = array if isinstance(array, nd.NDArray) else nd.array(array)
-        parameter._load_init(array, ctx, cast_dtype=True)
+        parameter._load_init(_array(arrays[name]), ctx, cast_dtype=True)
+
+
+def _array(given: Any) -> nd.NDArray:
+    array = given.array() if isinstance(given, Tensor) else given
+    return array if isinstance(array, nd.NDArray) else nd.array(array)
 
 
 def load_backbone(backbone: Backbone, file: str, ctx: Any = None) -> None:

@@ -112,6 +112,10 @@ class AttentionNet(gluon.HybridBlock):
             raise UserError("a fused network cannot be trained: train one that is not")
         return super().forward(*args)
 
+    def grown(self, arrays: Dict[str, Any]) -> Dict[str, Any]:
+        """Weights of a smaller network of this kind as this one has them, to be trained on."""
+        return arrays
+
     def objective(self, config: Any) -> Task:
         """The task that trains this network; `config` is a `training.config.Config`."""
         return Classification.from_config(self, config)

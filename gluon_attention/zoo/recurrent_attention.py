@@ -24,15 +24,13 @@ What options did, as validation error in percent at ten samples, and at one:
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Tuple
+from typing import Any, Dict, NamedTuple, Tuple
 
-import mxnet as mx
 from mxnet import autograd, gluon, init, nd
 
 from ..errors import UserError, check_choice
 from ..ops.crop import aim, between_pixels, box_means, glimpse
 from ..ops.detach import detach
-from ..parameters import read_parameters
 from .base import AttentionNet, check_samples
 from .recurrent_parts import Core, GlimpseNetwork, Locator
 from .registry import register
@@ -55,6 +53,7 @@ STARTS = ("uniform", "center", "learned")
 POLICIES = ("learned", "random")
 MOVES = ("relative", "absolute")
 RETINAS = ("bilinear", "pixels")
+SEEN = "body.glimpse.what.weight"  # a column for each pixel of a glimpse
 
 
 class Trace(NamedTuple):
@@ -184,19 +183,13 @@ class RecurrentAttention(AttentionNet):
         probabilities = nd.softmax(self.sample(many)[0].logits)
         return probabilities.reshape((samples, -1, self.classes)).mean(axis=0)
 
-    def start_from(self, file: str) -> None:
-        """Load a network like this one with as many or fewer scales: new ones count nothing yet."""
-        arrays, parameters = read_parameters(file), self._collect_params_with_prefix()
-        if set(arrays) != set(parameters):
-            raise UserError(f"{file} does not hold the weights of a recurrent attention network")
-        for name, parameter in parameters.items():
-            given, shape = arrays[name], parameter.shape
-            if name == "body.glimpse.what.weight" and given.shape[1] < shape[1]:
-                unseen = nd.zeros((len(given), shape[1] - given.shape[1]))
-                given = nd.concat(given, unseen, dim=1)  # pixels of finer scales come first
-            if given.shape != shape:
-                raise UserError(f"{name} in {file} has shape {given.shape}, not {shape}")
-            parameter.initialize(init.Constant(given), ctx=mx.cpu(), force_reinit=True)
+    def grown(self, arrays: Dict[str, Any]) -> Dict[str, Any]:
+        """From fewer scales: new ones count nothing yet."""
+        seen, pixels = arrays.get(SEEN), self.body.glimpse.what.weight.shape[1]
+        if seen is None or seen.shape[1] >= pixels:
+            return arrays
+        unseen = nd.zeros((len(seen), pixels - seen.shape[1]), dtype=seen.dtype)
+        return {**arrays, SEEN: nd.concat(seen, unseen, dim=1)}  # finer scales come first
 
     def objective(self, config: Any) -> Reinforce:
         return Reinforce.from_config(self, config)
