@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from typing import Dict, List, NamedTuple, Sequence
 
 from .errors import UserError
@@ -93,7 +94,7 @@ def watch(job: Sequence[Member], grace: float = GRACE) -> int:
 def end(job: Sequence[Member]) -> None:
     """Kill what is left of a job, with the children of its members."""
     for member in job:
-        if member.process.poll() is None:
+        with suppress(ProcessLookupError):  # its children may outlive it: wrappers do not wait
             os.killpg(member.process.pid, signal.SIGKILL)
     for member in job:
         member.process.wait()

@@ -81,6 +81,19 @@ def test_a_signal_is_handed_to_the_workers(job, capfd):
     assert "stopped by SIGTERM" in capfd.readouterr().err
 
 
+def test_children_of_a_member_that_is_gone_are_ended(job, tmp_path):
+    told = tmp_path / "child"
+    job.append(member("worker 0", "sh", "-c", f"sleep 60 & echo $! >{told}; kill -9 $$"))
+    assert watch(job) == 137
+    child = int(told.read_text())
+    assert alive(child)
+    end(job)
+    deadline = time.time() + 20
+    while alive(child) and time.time() < deadline:
+        time.sleep(0.05)
+    assert not alive(child)
+
+
 def test_members_do_not_outlive_a_launcher_that_is_killed():
     program = (
         "import os, subprocess, sys\n"
