@@ -9,7 +9,14 @@ import struct
 from pathlib import Path
 
 from gluon_attention import UserError
-from gluon_attention.datasets import cifar10, cub200, imagenet, mnist
+from gluon_attention.datasets import (
+    cifar10,
+    cub200,
+    imagenet,
+    imagenet_val,
+    mnist,
+    stanford_dogs,
+)
 from gluon_attention.datasets.detail import write_cub
 
 import cv2
@@ -237,3 +244,13 @@ def test_files_that_may_not_be_read(trees, tmp_path, monkeypatch):
         with monkeypatch.context() as patch, pytest.raises(UserError, match="Permission denied"):
             patch.setattr(Path, "read_bytes", locked)
             used(name, trees[name])
+
+
+@pytest.mark.parametrize("load", [cifar10, cub200, imagenet, imagenet_val, mnist, stanford_dogs])
+def test_folders_that_may_not_be_looked_into(tmp_path, monkeypatch, load):
+    def locked(path, *words, **named):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "stat", locked)
+    with pytest.raises(UserError, match=f"cannot read {tmp_path}.*: Permission denied; give --dat"):
+        load(str(tmp_path), 1)

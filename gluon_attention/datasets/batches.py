@@ -11,6 +11,7 @@ from typing import Any, Callable, Dict, Iterator, NamedTuple, Optional, Sequence
 import numpy as np
 
 from ..errors import UserError
+from .files import looked_into
 from .view import View
 
 Batch = Tuple[np.ndarray, np.ndarray]
@@ -149,7 +150,8 @@ def recorded(load: Callable[..., Splits]) -> Callable[..., Splits]:
     def loaded(*args: Any, **kwargs: Any) -> Splits:
         options = signature.bind(*args, **kwargs).arguments
         kept = {k: v for k, v in options.items() if k not in NOT_RECORDED}
-        splits = load(*args, **kwargs)
+        with looked_into():
+            splits = load(*args, **kwargs)
         asked, held = kept.get("validation", 0), splits.validation.samples
         if asked > held:
             kept["validation"] = held

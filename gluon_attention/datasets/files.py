@@ -9,8 +9,9 @@ import json
 import lzma
 import urllib.request
 import zlib
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence
+from typing import Dict, Iterator, List, Optional, Sequence
 
 from ..errors import UserError
 from ..files import written_aside
@@ -85,6 +86,18 @@ def content_of(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}; copy it again") from None
+
+
+@contextmanager
+def looked_into() -> Iterator[None]:
+    """Say which file or folder of a data set the system does not let anybody look at."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"cannot read {error.filename}: {error.strerror}; give {DATA_DIR} a folder that can be "
+            "read"
+        ) from None
 
 
 def text_lines(path: Path) -> List[str]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import UserError
 from .batches import Batches, Splits, hold_out, recorded
-from .files import text_lines
+from .files import looked_into, text_lines
 from .image_folder import Files, picture_batches, scan
 from .records import Records
 from .view import IMAGENET_MEAN, IMAGENET_STD, View, centre_view
@@ -85,7 +85,8 @@ def imagenet_val(
     root: str, batch_size: int, *, size: int = 224, workers: int = 4
 ) -> Tuple[Batches, List[str]]:
     """Batches of val/ alone and the names of its classes, to evaluate without training pictures."""
-    source, labels, names = _part(Path(root), "val")
+    with looked_into():
+        source, labels, names = _part(Path(root), "val")
     rows, view = np.arange(len(labels)), centre_view(size)
     batches = picture_batches(
         source, labels, rows, batch_size, len(names), view=view, workers=workers
