@@ -13,6 +13,8 @@ from .errors import UserError
 
 def command(main: Callable[[], None]) -> NoReturn:
     """Run a script: mistakes of the user are one line and status 2, a signal is 130 or 143."""
+    if getattr(sys.stdout, "errors", None) == "strict":  # names of files may be no text
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         main()
         sys.stdout.flush()

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 from gluon_attention import list_models
+from gluon_attention.command_line import command
 from gluon_attention.commands import names
 
 import pytest
@@ -99,6 +100,12 @@ def test_the_module_runs():
         [sys.executable, "-m", "gluon_attention", "list", "ram_28"], capture_output=True, text=True
     )
     assert shown.returncode == 0 and shown.stdout == "ram_28\n"
+
+
+def test_names_that_are_no_text_are_shown(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        command(lambda: print("caf\udce9.png"))  # what Linux makes of Latin 1
+    assert stopped.value.code == 0 and capsys.readouterr().out == "caf\\udce9.png\n"
 
 
 def test_a_reader_that_has_enough_is_no_mistake():
