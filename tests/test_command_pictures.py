@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import io
+import weakref
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any, Dict, List
 
+from gluon_attention.commands import explain
 from gluon_attention.commands.explain import stems
-from gluon_attention.commands.model import batches
+from gluon_attention.commands.model import batches, read
 
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 
 @pytest.fixture
@@ -53,6 +56,29 @@ def test_every_picture_gets_a_file_of_its_own(shell: Any, folder: Path) -> None:
     assert status == 0 and [Path(line).name for line in out] == ["a-2.png", "a.png", "a-3.png"]
     assert len(list((folder / "looks").iterdir())) == 3
     assert stems(["a.png", "b/a.png", "a-2.png", "-"]) == ["a", "a-2", "a-2-2", "stdin"]
+
+
+def test_pictures_are_drawn_a_few_at_a_time(shell: Any, folder: Path, monkeypatch: Any) -> None:
+    words = ("explain", "ram_28", "digits", "-o")
+    assert shell(*words, "whole.png")[0] == 0 and shell(*words, "whole.gif")[0] == 0
+    held: List[Any] = []
+
+    def watched(path: str) -> np.ndarray:
+        assert not any(reference() is not None for reference in held)
+        picture = read(path)
+        held.append(weakref.ref(picture))
+        return picture
+
+    monkeypatch.setattr(explain, "read", watched)
+    monkeypatch.setattr(explain, "BATCH", 2)
+    assert shell(*words, "parts.png")[0] == 0 and shell(*words, "parts.gif")[0] == 0
+    assert len(held) == 6
+    for ending in ("png", "gif"):
+        with Image.open(f"whole.{ending}") as whole, Image.open(f"parts.{ending}") as parts:
+            assert getattr(whole, "n_frames", 1) == getattr(parts, "n_frames", 1)
+            pixels = [np.asarray(drawn.convert("RGB"), float) for drawn in (whole, parts)]
+        assert pixels[0].shape == pixels[1].shape
+        assert np.abs(pixels[0] - pixels[1]).mean() < 1
 
 
 @pytest.mark.parametrize("count", [0, 1, 4, 5])

@@ -12,7 +12,10 @@ import numpy as np
 from .. import explain
 from ..deploy.models import Model
 from ..errors import UserError
-from .model import Picture, add_verb, named, opened, read
+from ..tiles import below
+from .model import add_verb, named, opened, read
+
+BATCH = 16  # pictures that a network is traced over at once
 
 
 def add_parser(verbs: Any) -> None:
@@ -54,7 +57,7 @@ def run(flags: argparse.Namespace) -> None:
     refuse_inputs([target for target, _ in jobs], names, kinds)
     made = []
     for target, some in jobs:
-        made += draw(model, [(name, read(name)) for name in some], target, moving, flags.channel)
+        made += draw(model, some, target, moving, flags.channel)
     for record in made:
         print(json.dumps(record) if flags.json else record["file"])
 
@@ -100,15 +103,22 @@ def with_kind(path: str, kind: str) -> str:
 
 
 def draw(
-    model: Model, items: List[Picture], path: str, moving: bool, channel: Any
+    model: Model, names: List[str], path: str, moving: bool, channel: Any
 ) -> List[Dict[str, Any]]:
     """Write what the network attends to in some pictures, one file for each kind of attention."""
-    raw = np.stack([model.view.pixels(picture) for _, picture in items])
-    painter = explain.animations if moving else explain.pictures
-    found = painter(model.net, raw, model.view.mean, model.view.std, channel, model.classes)
+    raw = np.stack([model.view.pixels(read(name)) for name in names])
+    painter, view = explain.animations if moving else explain.pictures, model.view
+    parts = [
+        painter(model.net, raw[at : at + BATCH], view.mean, view.std, channel, model.classes)
+        for at in range(0, len(raw), BATCH)
+    ]
     made = []
-    for kind, drawn in found.items():
-        file = path if len(found) == 1 else with_kind(path, kind)
-        (explain.save_gif if moving else explain.save_png)(file, drawn)
-        made.append({"file": file, "shows": kind, "images": [name for name, _ in items]})
+    for kind in parts[0]:
+        drawn = [part[kind] for part in parts]
+        file = path if len(parts[0]) == 1 else with_kind(path, kind)
+        if moving:
+            explain.save_gif(file, [below(frames) for frames in zip(*drawn)])
+        else:
+            explain.save_png(file, below(drawn))
+        made.append({"file": file, "shows": kind, "images": names})
     return made
