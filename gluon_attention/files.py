@@ -19,6 +19,8 @@ _ASIDE = ".aside-"
 def written_aside(path: str) -> Iterator[str]:
     """Give the name of a temporary file that replaces `path` when the block ends without error."""
     folder = os.path.dirname(os.path.abspath(path))
+    if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
+        raise UserError(f"cannot write {path}, a device or a pipe; give the name of a file")
     try:
         os.makedirs(folder, exist_ok=True)
         handle, aside = tempfile.mkstemp(

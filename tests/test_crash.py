@@ -133,6 +133,14 @@ def test_whatever_a_run_writes_last_can_be_too_much(train_toy, tmp_path):
         shutil.rmtree(folder)
 
 
+def test_what_is_no_file_is_not_replaced(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)  # as /dev/null, which root could replace
+    with pytest.raises(UserError, match=f"cannot write {pipe}, a device or a pipe; give"):
+        write_text(str(pipe), "text")
+    assert pipe.is_fifo() and list(tmp_path.iterdir()) == [pipe]
+
+
 def test_events_that_cannot_be_written_are_not_waited_for(train_toy, monkeypatch):
     keep = monitor.EventFile
 
