@@ -40,7 +40,7 @@ setup(
         "mxboard==0.1.0",
         "protobuf<3.21",  # mxboard's generated code is older than protobuf 4
         "matplotlib",
-        "Pillow",
+        "Pillow>=10.1",  # earlier ones have no default font of a size
         "scipy",  # reads the lists of Stanford Dogs
         "tqdm",
     ],
