@@ -182,6 +182,13 @@ def test_prefetch_ends_when_the_consumer_leaves(leave):
     assert closed or leave == "never start"
 
 
+def test_holding_out_takes_no_longer_with_many_classes():
+    start = time.process_time()
+    kept, held = hold_out(np.arange(200_000) % 20_000, 20_000, 0)
+    assert len(kept) == 180_000 and len(set(held % 20_000)) == 20_000
+    assert time.process_time() - start < 3
+
+
 def test_mislabelled_images_have_any_other_label():
     truth = np.repeat(np.arange(5), 2000)
     images = np.zeros((len(truth), 1, 1, 1), "uint8")

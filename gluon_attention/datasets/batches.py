@@ -192,9 +192,9 @@ def hold_out(
         )
     shuffled = np.random.default_rng([seed, 0, 0]).permutation(len(labels))
     depth = np.empty(len(labels))  # how far down its class a row is, in (0, 1)
-    for name in np.unique(labels):
-        rows = shuffled[labels[shuffled] == name]
-        depth[rows] = (np.arange(len(rows)) + 0.5) / len(rows)
+    rows = shuffled[np.argsort(labels[shuffled], kind="stable")]  # class by class
+    starts, sizes = np.unique(labels[rows], return_index=True, return_counts=True)[1:]
+    depth[rows] = (np.arange(len(rows)) - np.repeat(starts, sizes) + 0.5) / np.repeat(sizes, sizes)
     order = shuffled[np.argsort(depth[shuffled], kind="stable")]
     return np.sort(order[count:]), np.sort(order[:count])
 
