@@ -8,7 +8,7 @@ import struct
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Tuple
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Set, Tuple
 
 from gluon_attention import UserError
 from gluon_attention.__main__ import main
@@ -145,6 +145,22 @@ def toy_splits(batch_size: int, part: Tuple[int, int] = (0, 1)) -> Splits:
     held = ArrayBatches(images[:15], labels[:15], batch_size, **kind)
     test = ArrayBatches(images[15:25], labels[15:25], batch_size, **kind)
     return Splits(train, held, test, ["a", "b", "c"], (0.5,), (0.25,))
+
+
+@pytest.fixture
+def takes_seed_and_part() -> Callable[[Callable[..., Splits]], None]:
+    """A check of a function that loads a data set: its order, shard and validation images."""
+
+    def held(load: Callable[..., Splits], seed: int) -> Set[bytes]:
+        train, validation = load(seed=seed, part=(1, 2))[:2]
+        assert (train.shuffle, train.seed, train.part) == (True, seed, (1, 2))
+        assert train.samples * 2 in (len(train.labels), len(train.labels) - 1)
+        return {validation.identity(row) for row in range(validation.samples)}
+
+    def check(load: Callable[..., Splits]) -> None:
+        assert held(load, 3) != held(load, 4)
+
+    return check
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,12 @@ def test_evaluation_sees_the_middle_of_the_normalised_picture(folder: Path) -> N
     wanted = scenes(COUNT, SIZE, 32, 1).images[36, :, 8:56, 8:56].transpose(1, 2, 0) / 255
     wanted = (wanted - splits.mean) / splits.std
     np.testing.assert_allclose(images[0], wanted.transpose(2, 0, 1), atol=1e-4)
+
+
+def test_the_seed_decides_order_and_validation_the_part_a_shard(
+    folder: Path, takes_seed_and_part: Any
+) -> None:
+    takes_seed_and_part(partial(cub200, str(folder), 4))
 
 
 @pytest.mark.parametrize("augment", [True, False])

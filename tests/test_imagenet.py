@@ -1,5 +1,6 @@
 """ImageNet from folders and RecordIO: labels, views, determinism, broken pictures."""
 
+import functools
 import shutil
 import struct
 from pathlib import Path
@@ -105,6 +106,10 @@ def test_every_picture_is_seen_in_its_own_way(tmp_path):
     batches = imagenet(str(tmp_path), 5, size=16).train
     views = [image.tobytes() for epoch in (0, 1) for image in every(batches, epoch)[0]]
     assert len(set(views)) == 10
+
+
+def test_the_seed_decides_order_and_validation_the_part_a_shard(coloured, takes_seed_and_part):
+    takes_seed_and_part(functools.partial(imagenet, str(coloured), 2, size=32))
 
 
 def test_shards_and_validation_are_disjoint(coloured):

@@ -75,6 +75,12 @@ def test_evaluation_scenes_do_not_depend_on_batches_epochs_or_seeds():
     np.testing.assert_array_equal(first, every(small.validation, 3)[0])
 
 
+def test_the_seed_decides_order_and_validation_the_part_a_shard(takes_seed_and_part):
+    takes_seed_and_part(sample)
+    scenes = [sample(task="translated60", seed=s).validation.load.__self__ for s in (0, 1)]
+    assert (scenes[0].fixed.digit != scenes[1].fixed.digit).any()
+
+
 @pytest.mark.parametrize("task", ["28", "cluttered60"])
 def test_only_training_digits_are_augmented(task):
     plain, moved = sample(300, task=task), sample(300, task=task, augment=2.0)
@@ -110,6 +116,8 @@ def test_draws_are_uniform_and_stay_inside(digits):
         assert set(np.unique(places)) == set(range(count))
     assert (drawn.source != rows[:, None]).all()
     assert set(np.unique(drawn.source)) == set(range(30))
+    for pieces in (drawn.source, drawn.cut[..., 0], drawn.place[..., 0]):
+        assert (pieces[:, 0] == pieces[:, 1]).mean() < 0.1  # each is drawn by itself
 
 
 def test_overlapping_pieces_show_the_brighter_pixel():
@@ -125,8 +133,8 @@ def test_pieces_come_from_digits_of_their_own_split(digits):
     splits = sample(task="cluttered60")
     sizes = [part.load.__self__.digits.shape[0] for part in splits[:3]]
     assert sizes == [2700, 300, 1000]
-    heavy = next(sample(task="cluttered60", pieces=40).train.epoch(0))[0]
-    assert heavy.mean() > 2 * next(splits.train.epoch(0))[0].mean()
+    for part, heavy in zip(splits[:3], sample(task="cluttered60", pieces=40)):
+        assert next(heavy.epoch(0))[0].mean() > 2 * next(part.epoch(0))[0].mean()
 
 
 class Fixed:
@@ -159,10 +167,17 @@ def slow_warp(image, angle, zoom, down, right):
 
 
 @pytest.mark.parametrize("values", [(1, 0, 0, 0), (0, 1, 0, 0), (0.3, -0.7, 0.4, -1)])
-def test_warp_against_a_slow_reference(values):
+@pytest.mark.parametrize("amount", [1.0, 0.5])
+def test_warp_against_a_slow_reference(values, amount):
     image = np.random.default_rng(1).integers(256, size=(28, 28)).astype(np.uint8)
-    warped = warp(image[None], 1.0, Fixed(*values))[0]
+    warped = warp(image[None], amount, Fixed(*np.array(values) / amount))[0]
     np.testing.assert_allclose(warped, slow_warp(image, *values), atol=0.51)
+
+
+def test_every_digit_is_warped_in_its_own_way():
+    image = np.random.default_rng(1).integers(256, size=(28, 28)).astype(np.uint8)
+    warped = warp(np.stack([image] * 5), 1.0, np.random.default_rng(2))
+    assert len({digit.tobytes() for digit in warped}) == 5
 
 
 def test_warp_of_nothing_and_of_whole_pixels():

@@ -7,11 +7,13 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from gluon_attention import UserError
 from gluon_attention.datasets.stanford_dogs import stanford_dogs
+from gluon_attention.datasets.view import View
 from gluon_attention.training.checkpoint import save_weights
 from gluon_attention.zoo.backbones import backbone
 
@@ -59,16 +61,26 @@ def test_lists_and_labels(dogs: Path) -> None:
     assert splits.test.labels.tolist() == [0, 1] * 3
 
 
-def test_only_training_pictures_move(dogs: Path) -> None:
-    moving, still = (stanford_dogs(str(dogs), 4, size=64, augment=a) for a in (True, False))
-    rngs = [np.random.default_rng(seed) for seed in range(2)]
+def test_the_seed_decides_order_and_validation_the_part_a_shard(
+    dogs: Path, takes_seed_and_part: Any
+) -> None:
+    takes_seed_and_part(partial(stanford_dogs, str(dogs), 4))
 
-    def differ(part: Any) -> bool:
-        one, other = (part.load(np.arange(min(4, part.samples)), rng) for rng in rngs)
-        return bool((one != other).any())
 
-    assert [differ(part) for part in moving[:3]] == [True, False, False]
-    assert not differ(still.train)
+def test_a_picture_is_another_where_other_parts_of_it_are_seen(dogs: Path) -> None:
+    one, same, other = (
+        stanford_dogs(str(dogs), 4, size=size, seed=3).validation.identity(0)
+        for size in (64, 64, 48)
+    )
+    assert one == same != other
+
+
+@pytest.mark.parametrize("augment", [True, False])
+def test_only_training_pictures_move_along_their_long_side(dogs: Path, augment: bool) -> None:
+    splits = stanford_dogs(str(dogs), 4, size=64, augment=augment)
+    views = [part.load.__self__.view for part in splits[:3]]
+    fixed = View(64, short=64)
+    assert views == [View(64, short=64, random=augment), fixed, fixed] and splits.view == fixed
 
 
 @pytest.mark.parametrize(
