@@ -7,7 +7,7 @@ from typing import Any
 
 from gluon_attention import UserError, get_model, list_models
 from gluon_attention.deploy.weights import load_weights
-from gluon_attention.zoo.reinforce import Reinforce, entropy
+from gluon_attention.zoo.reinforce import Reinforce
 
 import numpy as np
 import pytest
@@ -122,6 +122,17 @@ def test_noise(start: str) -> None:
     assert abs(noise[:, 0]).max() <= 1 or start == "learned"
 
 
+def test_a_baseline_and_a_guess_know_what_was_seen_before_their_glimpse() -> None:
+    net = small()
+    net.body.baseline.bias.set_data(nd.array([0.25]))
+    net.body.guess.bias.set_data(nd.arange(10))
+    trace = net.trace(images_of(3, 1, 28, 28))
+    assert (trace.baselines[:, 0].asnumpy() == 0.25).all()
+    assert (trace.step_logits[:, 0].asnumpy() == np.arange(10)).all()
+    for part in (trace.baselines, trace.step_logits):
+        assert (np.ptp(part.asnumpy()[:, 1:], axis=0) > 0).all()
+
+
 def moved(net: Any, part: str, **options: Any) -> set:
     """Names of the blocks that get a gradient from one part of the loss."""
     task = Reinforce(net, **options)
@@ -179,73 +190,6 @@ def test_scores_average_over_episodes_what_the_settings_ask_for() -> None:
     assert found["reward"].tolist() == [0, 1]
     away = abs(np.array([[0], [1]]) - baselines[:2]).mean(axis=1)
     np.testing.assert_allclose(found["baseline_error"], away, rtol=1e-5)
-
-
-def test_entropy_is_that_of_a_normal_distribution() -> None:
-    places = np.random.randn(50, 3, 2) @ np.array([[0.3, 0.1], [0.0, 0.5]])
-    spreads = [np.cov(step.T, bias=True) for step in places.transpose(1, 0, 2)]
-    wanted = np.mean([np.linalg.slogdet(2 * np.pi * np.e * s)[1] / 2 for s in spreads])
-    assert entropy(nd.array(places)).asscalar() == pytest.approx(wanted, rel=1e-4)
-
-
-def test_a_first_location_has_no_policy_unless_it_is_learned() -> None:
-    images, labels = images_of(2, 1, 28, 28), nd.zeros((2,), dtype="int32")
-    for start, terms in (("uniform", 0), ("center", 0), ("learned", 2)):
-        loss = Reinforce(small(glimpses=1, start=start)).loss(images, labels)["reinforce"]
-        assert (loss != 0).sum().asscalar() == terms
-
-
-class Arms:
-    """A net of one choice: its answer is right where it looked right of the middle."""
-
-    classes, glimpses, std, start, policy = 2, 1, 0.5, "learned", "learned"
-
-    def __init__(self, count: int) -> None:
-        self.count = count
-        self.mean = gluon.Parameter("mean", shape=(1, 1, 2), init="zeros")
-        self.mean.initialize()
-
-    def sample(self, images: nd.NDArray) -> tuple:
-        noise = nd.random.normal(scale=self.std, shape=(self.count, 1, 2))
-        means = nd.broadcast_axis(self.mean.data(), axis=0, size=self.count)
-        places = (means + noise).detach()
-        right = places[:, 0, 0] > 0
-        logits = nd.stack(1 - right, right, axis=1)
-        trace = get_model("ram_28").Trace(
-            logits,
-            places.clip(-1, 1),
-            means,
-            nd.full((self.count, 1), 0.5),
-            nd.stack(logits, logits, axis=1),
-            None,
-        )
-        return trace, noise
-
-
-def test_gradient_of_a_choice_between_two_arms() -> None:
-    count = 200_000
-    arms = Arms(count)
-    with autograd.record():
-        loss = Reinforce(arms, reward="right", weight=1.0).loss(
-            None, nd.ones((count,), dtype="int32")
-        )["reinforce"]
-    loss.backward()
-    # The chance of the right arm is P(x > 0): its slope at mean 0 is the density there.
-    slope = 1 / (np.sqrt(2 * np.pi) * arms.std)
-    np.testing.assert_allclose(-arms.mean.grad().asnumpy()[0, 0] / count, [slope, 0], atol=0.01)
-
-
-def test_gains_are_paid_to_the_glimpse_that_made_them() -> None:
-    net = small(glimpses=3)
-    known = np.log([[0.1, 0.2, 0.2, 0.8], [0.5, 0.001, 0.5, 0.5]])  # of the label, after each
-    steps = np.stack([known, np.log1p(-np.exp(known))], axis=2)
-    empty = nd.zeros((2, 3))
-    trace = net.Trace(None, None, None, empty, nd.array(steps), None)
-    found = Reinforce(net, discount=0.5).rewards(trace, nd.zeros((2,), dtype="int32"))
-    gains = np.diff(np.maximum(known, -4), axis=1)
-    last, middle = gains[:, 2], gains[:, 1] + 0.5 * gains[:, 2]
-    wanted = np.stack([gains[:, 0] + 0.5 * middle, middle, last], axis=1)
-    np.testing.assert_allclose(found.asnumpy(), wanted, rtol=1e-4)
 
 
 def test_a_policy_learns_where_to_look() -> None:
