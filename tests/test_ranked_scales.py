@@ -7,7 +7,6 @@ from types import SimpleNamespace
 from typing import Any, Set
 
 from gluon_attention import UserError, get_model
-from gluon_attention.ops.attention_crop import bounded_box
 from gluon_attention.zoo.ranked_scales import RankedScales, Stages, strongest
 
 import numpy as np
@@ -168,27 +167,6 @@ def test_boxes_are_led_to_the_response_that_was_asked_for(response: str) -> None
     np.testing.assert_allclose(found.asnumpy(), missed.asnumpy(), rtol=1e-4)
 
 
-def test_rank_is_the_loss_of_the_paper() -> None:
-    """On softmax probabilities of the true class, of each sample by itself."""
-    net, images, labels = small(), images_of(3), nd.array([4, 0, 1], dtype="int32")
-    sure = nd.softmax(net.trace(images).scale_logits).asnumpy()[range(3), :, [4, 0, 1]]
-    with autograd.record():
-        losses = task_of(net).rank(images, labels)
-    for scale in (0, 1):
-        wanted = np.maximum(0, sure[:, scale] - sure[:, scale + 1] + 0.05)
-        np.testing.assert_allclose(losses[f"rank{scale + 2}"].asnumpy(), wanted, atol=1e-5)
-
-
-def test_a_satisfied_rank_pulls_at_nothing() -> None:
-    net = small()
-    task = task_of(net, margin=-1.0)
-    with autograd.record():
-        total = sum(loss.sum() for loss in task.rank(images_of(2), nd.zeros((2,))).values())
-    total.backward()
-    for parameter in net.body.apns.collect_params().values():
-        assert not parameter.grad().asnumpy().any()
-
-
 def test_strongest_response() -> None:
     features = np.random.rand(3, 4, 5, 9)
     for sample, (row, column) in enumerate([(2, 4), (0, 8), (3, 2)]):
@@ -220,51 +198,6 @@ def test_locating_learns_where_the_response_is(apn: str) -> None:
         trainer.step(16)
         means.append(loss.mean().asscalar())
     assert means[-1] < means[0] / 4
-
-
-class Spot:
-    """The body of a network that is the surer of class 1 the more bright pixels it sees."""
-
-    scales, crops = 2, (24,)
-
-    def __init__(self, count: int) -> None:
-        self.free = gluon.Parameter("free", shape=(count, 3), init="zeros")
-        self.free.initialize()
-        self.heads, self.backbones = [self.answer] * 2, [gluon.nn.HybridLambda("identity")]
-
-    def whole(self, F: Any, images: nd.NDArray) -> nd.NDArray:
-        return images
-
-    def features(self, view: nd.NDArray, scale: int) -> nd.NDArray:
-        return view
-
-    def answer(self, view: nd.NDArray) -> Any:
-        seen = 6 * view.square().mean(axis=(1, 2, 3))
-        return None, nd.stack(seen * 0, seen, axis=1)
-
-    def box(self, *_: Any) -> nd.NDArray:
-        return bounded_box(nd, self.free.data(), 0.2, 0.9)
-
-
-@pytest.mark.parametrize("gradient", ["sampler", "mask", "both"])
-def test_ranking_zooms_in_on_what_decides(gradient: str) -> None:
-    """It closes in on the spot and stays there, instead of growing back to the whole image."""
-    places = [(14, 14), (14, 32), (32, 14), (32, 32)]
-    images = np.zeros((4, 3, 48, 48))
-    for image, (row, column) in zip(images, places):
-        image[:, row - 4 : row + 5, column - 4 : column + 5] = 1
-    body, images = Spot(4), nd.array(images)
-    task = task_of(SimpleNamespace(body=body, classes=2), gradient=gradient, margin=1.0)
-    trainer = gluon.Trainer([body.free], "adam", {"learning_rate": 0.1})
-    for _ in range(120):
-        with autograd.record():
-            loss = task.rank(images, nd.ones((4,)))["rank2"]
-        loss.backward()
-        trainer.step(4)
-    found = body.box().asnumpy()
-    spots = (np.array(places)[:, ::-1]) / 47 * 2 - 1
-    assert abs(found[:, :2] - spots).max() < 0.15
-    assert found[:, 2].max() < 0.4
 
 
 def test_settings_make_the_task() -> None:
