@@ -149,3 +149,16 @@ def test_a_network_that_wants_a_download_is_refused(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("gluoncv.model_zoo.get_model", offline)
     with pytest.raises(UserError, match="backbone must be .* not 'detector'"):
         backbone("detector")
+
+
+def test_a_finer_stem_keeps_its_weights(tmp_path: Any) -> None:
+    whole, file = vision.get_model("resnet18_v1"), str(tmp_path / "w.params")
+    whole.initialize()
+    whole(images_of(32))
+    whole.save_parameters(file)
+    fine, view = backbone("resnet18_v1", stem_stride=1), images_of(48)
+    load_backbone(fine, file)
+    assert fine(view).shape == (1, 512, 3, 3)
+    stem = whole.features[0].weight.data()
+    wanted = nd.Convolution(view, stem, kernel=(7, 7), pad=(3, 3), num_filter=64, no_bias=True)
+    np.testing.assert_allclose(fine.layers[0](view).asnumpy(), wanted.asnumpy(), atol=1e-5)

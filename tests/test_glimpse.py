@@ -115,6 +115,9 @@ def test_an_episode_equals_numpy(options: dict) -> None:
         np.testing.assert_allclose(trace["locations"][row], places, atol=1e-4)
         np.testing.assert_allclose(trace["attention"][row], shares, atol=1e-4)
         np.testing.assert_allclose(trace["step_logits"][row], answers, atol=1e-3)
+        for number, side in enumerate(net.eye.sides):
+            look = np.column_stack([places, np.full(len(places), side)])
+            np.testing.assert_allclose(trace["looks"][row, :, number], look, atol=1e-4)
     assert np.ptp(trace["locations"]) > 0.05
     np.testing.assert_array_equal(trace["logits"], trace["step_logits"][:, -1])
 
@@ -196,6 +199,16 @@ def test_up_is_up_and_left_is_left(x: int, y: int) -> None:
     eye = small(patches=1, start_size=1).eye
     view = eye.window(nd, nd.array(image), nd.array(places[0]), 0.25)
     assert abs(view.asnumpy() - 1).max() < 1e-5
+
+
+def test_windows_lie_where_they_say_in_images_that_are_not_square() -> None:
+    middles = [(2 * np.arange(length) + 1) / length - 1 for length in (48, 80)]
+    down, across = np.meshgrid(*middles, indexing="ij")  # what bilinear sampling is exact on
+    image, eye = nd.array([[across, down, 0 * down]]), small(patches=1, start_size=1).eye
+    view = eye.window(nd, image, nd.array([[0.2, -0.4]]), 0.25).asnumpy()[0]
+    steps = 0.25 * ((2 * np.arange(16) + 1) / 16 - 1)
+    np.testing.assert_allclose(view[0], np.tile(0.2 + steps, (16, 1)), atol=1e-5)
+    np.testing.assert_allclose(view[1].T, np.tile(steps - 0.4, (16, 1)), atol=1e-5)
 
 
 def test_what_is_outside_is_black() -> None:
