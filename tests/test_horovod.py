@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 from gluon_attention.training.config import Config
 from gluon_attention.training.machines import Keys, Ring, Vote, agree, leave, own_devices
-from gluon_attention.training.optimize import Mover
+from gluon_attention.training.optimize import Mover, movers
 from gluon_attention.training.schedule import Schedule
 from gluon_attention.training.task import Group
 
@@ -77,6 +77,20 @@ def test_two_workers_that_compute_the_same_move_as_one(devices):
     assert mover.traffic(False) == 2 * 4 * 15
 
 
+def test_every_parameter_of_every_group_has_a_key_of_its_own():
+    layers = [gluon.nn.Dense(3, in_units=4) for _ in range(3)]
+    for layer in layers:
+        layer.initialize()
+    twins, groups = Twins(), [Group(layer.name, [layer]) for layer in layers]
+    made = movers(groups, Config(), Schedule(0.1, 1, 3), Ring(twins)).values()
+    with autograd.record():
+        total = sum(layer(nd.ones((1, 4))).sum() for layer in layers)
+    total.backward()
+    for mover in made:
+        mover.step(0, samples=1)
+    assert sorted(twins.names) == sorted("012345" * 2)  # weights once, gradients once
+
+
 @pytest.mark.parametrize("kind, decay", [("dist_async", 0.01), ("dist_sync", 0.03)])
 def test_each_of_three_workers_decays_a_server_by_its_share(kind, decay):
     store = SimpleNamespace(type=kind, rank=0, num_workers=3, set_optimizer=None)
@@ -85,6 +99,11 @@ def test_each_of_three_workers_decays_a_server_by_its_share(kind, decay):
     config = Config(optimizer="sgd", weight_decay=0.03)
     mover = Mover(Group("net", [layer]), config, Schedule(0.1, 1, 3), store)
     assert mover.trainer.optimizer.wd == pytest.approx(decay)
+    assert mover.traffic(False) == 4 * 15 * 2 and mover.traffic(True) == 4 * 15 * (1 / 16 + 1)
+    if kind == "dist_async":
+        assert mover.trainer.optimizer.wd_mult == {1: 0}  # of the bias
+        mover.restore({}, 4)
+        assert (mover.count, mover.trainer.optimizer.num_update) == (4, 12)  # of all workers
 
 
 def test_weights_that_onednn_laid_out_anew_are_sent():
