@@ -109,9 +109,21 @@ def test_an_epoch_draws_its_own_numbers_whatever_was_drawn_before(
     monkeypatch.setattr(engine.Run, "_train", draw)
     for name, seed in (("one", 0), ("same", 0), ("other", 1)):
         train_toy(epochs=2, name=name, seed=seed)
+    monkeypatch.setattr(engine, "join", lambda config, devices: ("device", 1, 2))
+    train_toy(epochs=2, name="the second of two workers", seed=1)
     assert drawn[:2] == drawn[2:4]
     for numbers in zip(*drawn[2:]):  # numpy's, MXNet's
-        assert len(set(numbers)) == 4
+        assert len(set(numbers)) == 6
+
+
+def test_a_step_is_along_a_mean_over_the_images_of_all_workers(
+    train_toy: Any, monkeypatch: Any
+) -> None:
+    steps: List[Any] = []
+    monkeypatch.setattr(optimize.Mover, "step", lambda self, *words: steps.append(words))
+    monkeypatch.setattr(engine, "join", lambda config, devices: ("device", 0, 2))
+    train_toy(epochs=1)
+    assert steps == [(0, 16), (1, 16)]
 
 
 def test_losses_are_means_over_all_steps(train_toy: Any, tmp_path: Path) -> None:
