@@ -74,6 +74,13 @@ def test_a_part_of_an_exported_graph_is_named(tmp_path: Any, end: str) -> None:
         open_model(str(tmp_path / f"net{end}"))
 
 
+def test_what_is_written_beside_an_onnx_file_makes_it_no_weights(tmp_path: Path) -> None:
+    (tmp_path / "net.onnx").write_text("{}")
+    (tmp_path / "net.json").write_text(json.dumps({"network": {"name": "ram_28"}}))
+    with pytest.raises(UserError, match="a part of an exported graph"):
+        open_model(str(tmp_path / "net.onnx"))
+
+
 def test_a_file_that_is_told_what_it_is(weights: str) -> None:
     with pytest.raises(UserError, match="nothing beside .* add --name"):
         open_model(weights)

@@ -118,12 +118,12 @@ def _from_file(file: str, told: Told, ctx: mx.Context, run: str = "") -> Model:
     found = _beside(file)
     network, data = found.get("network") or {}, found.get("data") or {}
     name = told.name or network.get("name")
+    if GRAPH.search(file) and not (name and file.endswith(".params")):  # those may be weights
+        raise UserError(
+            f"{file} is a part of an exported graph, which MXNet or onnxruntime run by "
+            "themselves; give the name, .params file or run that it was exported from"
+        )
     if not name:
-        if GRAPH.search(file):
-            raise UserError(
-                f"{file} is a part of an exported graph, which MXNet or onnxruntime run by "
-                "themselves; give the name, .params file or run that it was exported from"
-            )
         if "network" in found:
             raise _nameless(file)
         raise UserError(
