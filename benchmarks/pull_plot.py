@@ -8,13 +8,13 @@ colour behind it says whether the box grows or shrinks.
 from __future__ import annotations
 
 import os
-import sys
 from typing import Tuple
 
 from gluon_attention.files import written_aside
 from gluon_attention.ops.attention_crop import GRADIENTS, AttentionCrop
 
 import numpy as np
+from figures.flags import Parser
 from mxnet import autograd, nd
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -77,5 +77,14 @@ def draw(path: str) -> None:
         figure.savefig(aside, format="png", dpi=80)
 
 
+def main() -> None:
+    parser = Parser(description=__doc__.splitlines()[0], allow_abbrev=False)
+    target = os.path.join(ROOT, "docs", "pull.png")
+    parser.add_argument(
+        "path", nargs="?", default=target, help="PNG to write; docs/pull.png if absent"
+    )
+    draw(parser.parse_args().path)
+
+
 if __name__ == "__main__":
-    draw(sys.argv[1] if len(sys.argv) > 1 else os.path.join(ROOT, "docs", "pull.png"))
+    main()

@@ -164,3 +164,13 @@ def test_both_stages_of_dogs(called: Any, tmp_path: Path, dataset: str) -> None:
     same.update(workers=3, **(dict(short=160) if dataset == "cub200" else {}))
     name = "cub200" if dataset == "cub200" else "stanford_dogs"
     assert found[name] == [(("here", 16), dict(same, augment=a)) for a in (True, False)]
+
+
+def test_a_flag_is_no_picture_to_draw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = TRAIN.parent / "benchmarks" / "pull_plot.py"
+    monkeypatch.syspath_prepend(str(script.parent))
+    monkeypatch.setattr(sys, "argv", [str(script), "--chart"])
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match="2"):
+        runpy.run_path(str(script), run_name="__main__")
+    assert not list(tmp_path.iterdir())
