@@ -94,6 +94,8 @@ def looked_into() -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if error.filename is None:  # it is about no file
+            raise
         raise UserError(
             f"cannot read {error.filename}: {error.strerror}; give {DATA_DIR} a folder that can be "
             "read"
