@@ -17,7 +17,7 @@ def command(main: Callable[[], None]) -> NoReturn:
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         main()
-        sys.stdout.flush()
+        print(end="", flush=True)  # there may be no standard output
     except UserError as error:
         told = " ".join(str(error).encode("utf-8", "backslashreplace").decode().split())
         print(f"error: {told}", file=sys.stderr)

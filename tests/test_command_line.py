@@ -108,6 +108,13 @@ def test_names_that_are_no_text_are_shown(capsys):
     assert stopped.value.code == 0 and capsys.readouterr().out == "caf\\udce9.png\n"
 
 
+def test_closed_output_is_no_mistake(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)  # what Python makes of >&-
+    with pytest.raises(SystemExit) as stopped:
+        command(lambda: print("to nobody"))
+    assert stopped.value.code == 0
+
+
 def test_a_reader_that_has_enough_is_no_mistake():
     command = [sys.executable, "-m", "gluon_attention", "list"]
     pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
