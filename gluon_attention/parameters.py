@@ -41,7 +41,7 @@ def read_parameters(path: str) -> Dict[str, nd.NDArray]:
     except (_Damaged, UnicodeDecodeError):
         raise UserError(
             f"{path} holds no named parameters: it is cut off, damaged or of another kind; "
-            "name a whole .params file"
+            "name a whole file of weights"
         ) from None
     return {name: nd.array(array, dtype=array.dtype) for name, array in arrays.items()}
 

@@ -247,11 +247,11 @@ def spoiled(kind: str, torch_files: Any) -> State:
 @pytest.mark.parametrize(
     "kind, sentence",
     [
-        ("absent", "is not a file"),
+        ("absent", "is not a file; name a file of weights"),
         ("itself", "choose another to write"),
         ("json", "must not end in .json"),
         ("other", "and cifar_residual_attention92 is no such network"),
-        ("text", "holds no named parameters"),
+        ("text", "of another kind; name a whole file of weights"),
         ("image", "holds no named parameters"),
         ("cut", "is cut off or damaged"),
         ("code", "holds code: to read it as Python does would call os.system('rm'); nothing"),

@@ -172,7 +172,7 @@ def read(file: str) -> Arrays:
 def _head(file: str) -> bytes:
     """How a file begins."""
     if not os.path.isfile(file):
-        raise UserError(f"{file} is not a file; name a .params file of parameters")
+        raise UserError(f"{file} is not a file; name a file of weights")
     try:
         with open(file, "rb") as stream:
             return stream.read(512)
