@@ -32,7 +32,8 @@ def draw(rows: Sequence[Row], path: str) -> None:
         ticks.append(place + (len(ratios) - 1) / 2)
         for peer, ratio in reversed(ratios.items()):
             axis.barh(place, ratio, 0.9, color=COLOURS[list(PEERS).index(peer)])
-            axis.text(ratio, place, f" {ratio:.2f}", va="center", fontsize=7)
+            label = axis.text(ratio, place, f" {ratio:.2f}", va="center", fontsize=7)
+            label.set_bbox(dict(color="white", pad=0))  # the line would cross some
             place += 1
         place += 0.8
     axis.axvline(1, color="black", linewidth=1)
