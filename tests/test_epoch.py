@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Dict, List
 
 from gluon_attention import UserError
-from gluon_attention.training import engine, optimize
+from gluon_attention.training import engine, monitor, optimize
 from gluon_attention.training.prepare import prepare
 
 import mxnet as mx
@@ -231,3 +231,16 @@ def test_rates_that_never_come_are_told(train_toy: Any, capsys: Any) -> None:
     ]
     train_toy(epochs=2, run="other", warmup_epochs=1.0, lr_steps=(5, 1))
     assert "note" not in capsys.readouterr().out
+
+
+def test_a_single_epoch_is_a_point_in_the_curves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, curves: None
+) -> None:
+    from matplotlib import pyplot
+
+    drawn: List[Any] = []
+    monkeypatch.setattr(pyplot, "close", drawn.append)
+    history = [{"epoch": 1, "train/loss": 2.0}, {"epoch": 2, "train/loss": 1.0}]
+    for count in (1, 2):
+        monitor._draw_curves(str(tmp_path / "curves.png"), history[:count])
+    assert [figure.axes[0].lines[0].get_marker() for figure in drawn] == ["o", ""]

@@ -275,14 +275,17 @@ def _draw_curves(path: str, history: Sequence[Record]) -> None:
 
     figure, axes = pyplot.subplots(1, 2, figsize=(10, 4), constrained_layout=True)
     epochs = [record["epoch"] for record in history]
+    marker = "o" if len(history) == 1 else ""  # no line leads to a single point
     for name in history[-1]:
         room, _, label = name.partition("/")
         if label:
             values = [record.get(name, float("nan")) for record in history]
             accuracy = label.startswith(("accuracy", "top"))
-            axes[int(accuracy)].plot(epochs, values, label=f"{room} {label}".replace("_", " "))
+            label = f"{room} {label}".replace("_", " ")
+            axes[int(accuracy)].plot(epochs, values, label=label, marker=marker)
     for axis, title in zip(axes, ("losses", "accuracy")):
         axis.set(title=title, xlabel="epoch")
+        axis.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         axis.grid(alpha=0.3)
         if axis.lines:
             axis.legend()
