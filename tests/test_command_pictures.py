@@ -7,9 +7,10 @@ import weakref
 from pathlib import Path
 from typing import Any, Dict, List
 
+from gluon_attention import UserError
 from gluon_attention.commands import explain
 from gluon_attention.commands.explain import stems
-from gluon_attention.commands.model import batches, read
+from gluon_attention.commands.model import batches, named, read
 
 import cv2
 import numpy as np
@@ -79,6 +80,18 @@ def test_pictures_are_drawn_a_few_at_a_time(shell: Any, folder: Path, monkeypatc
             pixels = [np.asarray(drawn.convert("RGB"), float) for drawn in (whole, parts)]
         assert pixels[0].shape == pixels[1].shape
         assert np.abs(pixels[0] - pixels[1]).mean() < 1
+
+
+def test_a_folder_named_as_a_picture_is_none(tmp_path: Path) -> None:
+    (tmp_path / "album.png").mkdir()
+    (tmp_path / "album.png" / "a.png").touch()
+    assert list(named([str(tmp_path)])) == [str(tmp_path / "album.png" / "a.png")]
+
+
+def test_nothing_is_read_from_a_closed_input(monkeypatch: Any) -> None:
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(UserError, match="standard input is closed"):
+        list(named(["-"]))
 
 
 @pytest.mark.parametrize("count", [0, 1, 4, 5])

@@ -72,7 +72,8 @@ def named(words: Sequence[str]) -> Iterator[str]:
         if word == "-":
             yield from _piped()
         elif os.path.isdir(word):
-            found = sorted(p for p in Path(word).rglob("*") if p.suffix.lower() in SUFFIXES)
+            inside = (p for p in Path(word).rglob("*") if p.suffix.lower() in SUFFIXES)
+            found = sorted(p for p in inside if not p.is_dir())
             if not found:
                 raise UserError(f"{word} has no pictures: files that end in {', '.join(SUFFIXES)}")
             yield from map(str, found)
@@ -93,6 +94,8 @@ def batches(items: Iterator[Picture], size: int) -> Iterator[List[Picture]]:
 
 
 def _piped() -> Iterator[str]:
+    if sys.stdin is None:
+        raise UserError("standard input is closed; pipe a picture into it, or name one")
     if _is_picture(sys.stdin.buffer.peek(16)[:16]):
         yield "-"
         return

@@ -283,7 +283,7 @@ def _draw_curves(path: str, history: Sequence[Record]) -> None:
             accuracy = label.startswith(("accuracy", "top"))
             label = f"{room} {label}".replace("_", " ")
             axes[int(accuracy)].plot(epochs, values, label=label, marker=marker)
-    for axis, title in zip(axes, ("losses", "accuracy")):
+    for axis, title in zip(axes, ("losses and the like", "accuracy")):
         axis.set(title=title, xlabel="epoch")
         axis.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         axis.grid(alpha=0.3)
