@@ -6,7 +6,7 @@ from typing import Optional, Sequence
 
 from gluon_attention.files import write_text
 
-from figures import ablations, cards, chart, plan, published, rows, tables
+from figures import ablations, cards, chart, plan, published, rows, shares, tables
 from figures.flags import Parser
 
 tables.TABLES.update(
@@ -14,6 +14,7 @@ tables.TABLES.update(
     scaling_plan=plan.plan_table,
     ablations=ablations.ablations_table,
     published=published.published_table,
+    shares=shares.shares_table,
 )
 
 
