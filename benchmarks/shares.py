@@ -13,9 +13,9 @@ import time
 from typing import Any, Dict, Optional, Sequence
 
 from figures import rows
-from figures.cases import CASES, MODES, TYPES, Case, type_of
+from figures.cases import CASES, MODES, TYPES, Case, step_name, type_of
 from figures.flags import Parser, number
-from figures.shares import KINDS, kind_of
+from figures.shares import PARTS, kind_of
 
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
@@ -27,12 +27,10 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     for kind, share in found.items():
         print(f"{kind:22}{share:6.1f} %")
     if flags.write:
-        short = "" if flags.dtype == "float32" else "_" + flags.dtype
-        what = f"{flags.mode}{short}_b{flags.batch}_time_"
-        dataset = "random " + "x".join(map(str, case.shape))
+        name, what = case.networks["ours"], step_name(**job) + "_time_"
         rows.append(
             [
-                rows.measured(case.networks["ours"], dataset, what + kind, share, "%")
+                rows.measured(name, case.dataset, what + kind, share, "%")
                 for kind, share in found.items()
             ]
         )
@@ -77,7 +75,7 @@ def profiled(case: Case, job: Dict[str, Any], steps: int) -> Dict[str, float]:
 
 def shares(times: Dict[str, float]) -> Dict[str, float]:
     """Percent of every kind of operator."""
-    found = dict.fromkeys([*KINDS, "other", "between"], 0.0)
+    found = dict.fromkeys(PARTS, 0.0)
     for name, spent in times.items():
         found[kind_of(name) if name else "between"] += 100 * spent / sum(times.values())
     return found

@@ -17,7 +17,7 @@ from contextlib import ExitStack
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from figures import rows
-from figures.cases import CASES, MODES, NAMES, PRODUCT, TYPES, Case, type_of
+from figures.cases import CASES, MODES, NAMES, PRODUCT, TYPES, Case, step_name, type_of
 from figures.flags import Parser, number
 from peers.protocol import Worker, WorkerError
 
@@ -207,9 +207,7 @@ def table(figures: Dict[str, Figures], passes: int) -> str:
 
 def rows_of(case: Case, job: Dict[str, Any], figures: Dict[str, Figures]) -> List[rows.Row]:
     """The figures as rows of results.csv."""
-    dataset = "random " + "x".join(map(str, case.shape))
-    short = "" if job["dtype"] == "float32" else "_" + job["dtype"]
-    what = f"{job['mode']}{short}_b{job['batch']}"
+    what, dataset = step_name(**job), case.dataset
     found = []
     for peer, f in figures.items():
         name = f.network if peer == "ours" else f"{peer} {f.network}"

@@ -7,6 +7,7 @@ import random
 import struct
 import zipfile
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Set, Tuple
 
@@ -159,6 +160,15 @@ def takes_seed_and_part() -> Callable[[Callable[..., Splits]], None]:
 
     def check(load: Callable[..., Splits]) -> None:
         assert held(load, 3) != held(load, 4)
+
+    return check
+
+
+@pytest.fixture
+def moves_in_training() -> Callable[[Splits, bool], None]:
+    def check(splits: Splits, moving: bool) -> None:
+        train, *still = (part.load.__self__.view for part in splits[:3])
+        assert train == replace(splits.view, random=moving) and still == [splits.view] * 2
 
     return check
 

@@ -51,7 +51,7 @@ def test_a_step_is_divided_whole(tmp_path: Path) -> None:
 
 def test_table(figures: Any) -> None:
     rows, shares = figures
-    values = {kind: 10 * place for place, kind in enumerate(shares.HEADINGS)}
+    values = {kind: 10 * place for place, kind in enumerate(shares.PARTS)}
     known = [
         rows.measured("net", "random 3x8x8", f"train_bfloat16_b4_time_{kind}", value, "%")
         for kind, value in values.items()

@@ -21,6 +21,16 @@ class Case(NamedTuple):
     types: Tuple[str, ...] = ("float32", "int8")
     passes: int = 3  # of a step, as long as a forward one: it goes back to features and weights
 
+    @property
+    def dataset(self) -> str:
+        """What rows say that it was computed on."""
+        return "random " + "x".join(map(str, self.shape))
+
+
+def step_name(mode: str, dtype: str, batch: int) -> str:
+    """How metrics of a step begin; `tables.step_of` reads it."""
+    return f"{mode}_b{batch}" if dtype == "float32" else f"{mode}_{dtype}_b{batch}"
+
 
 def type_of(peer: str, mode: str, dtype: str) -> Optional[str]:
     """The type that a contestant computes in where the others use `dtype`; None: it stays out.

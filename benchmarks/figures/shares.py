@@ -6,7 +6,7 @@ import re
 from typing import Dict, Sequence, Tuple
 
 from figures.rows import Row
-from figures.tables import markdown
+from figures.tables import markdown, step_of
 
 # Forward and backward alike; the first that fits. Names are MXNet's, without _backward_.
 KINDS = {
@@ -20,17 +20,7 @@ KINDS = {
     r"|Concat|stack|slice\w*|SliceChannel|Flatten|Reshape|reshape\w*",
     "update": r"multi_sgd\w*|sgd\w*",
 }
-HEADINGS = dict(
-    convolutions="convolutions",
-    matrix_products="matrix products",
-    batch_norm="BatchNorm",
-    activations="activations",
-    sums="sums, products",
-    layouts="casts, copies",
-    update="update",
-    other="other",
-    between="between",
-)
+PARTS = (*KINDS, "other", "between")  # of the time of a step; the last is in no operator
 
 
 def kind_of(operator: str) -> str:
@@ -43,13 +33,13 @@ def shares_table(rows: Sequence[Row]) -> str:
     """Shares of a step, one line a case."""
     cases: Dict[Tuple[str, str, str], Dict[str, float]] = {}
     for r in rows:
-        found = re.fullmatch(r"(train|inference)(?:_(bfloat16|int8))?_b(\d+)_time_(\w+)", r.metric)
+        found = step_of(r.metric, r"time_\w+")
         if found:
-            mode, dtype, batch, kind = found.groups()
-            work = f"{mode}, {dtype}" if dtype else mode
-            cases.setdefault((r.name, work, batch), {})[kind] = float(r.value)
+            work, batch, what = found
+            cases.setdefault((r.name, work, batch), {})[what[len("time_") :]] = float(r.value)
     lines = [
-        [*case, *(f"{known[kind]:.0f} %" for kind in HEADINGS)]
+        [*case, *(f"{known[part]:.0f} %" for part in PARTS)]
         for case, known in sorted(cases.items())
     ]
-    return markdown(["network", "", "batch", *HEADINGS.values()], lines)
+    header = ["network", "", "batch", *(part.replace("_", " ") for part in PARTS)]
+    return markdown(header, lines)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Callable, Dict, List, NamedTuple, Sequence, Tuple
+from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from figures.rows import Row
 
@@ -49,9 +49,7 @@ PEERS = {
     "torch_compile": "torch.compile",
     "onnxruntime": "ONNX Runtime",
 }
-_SPEED = re.compile(
-    r"(train|inference)(?:_(bfloat16|int8))?_b(\d+)_(images_per_second|peak_mb|peak_share|ratio)"
-)
+_SPEED = "images_per_second|peak_mb|peak_share|ratio"
 
 
 class SpeedCase(NamedTuple):
@@ -62,14 +60,24 @@ class SpeedCase(NamedTuple):
     batch: str
 
 
+def step_of(metric: str, figures: str) -> Optional[Tuple[str, str, str]]:
+    """Work, batch and figure of a metric that is one of some figures of a step."""
+    step = r"(train|inference)(?:_(bfloat16|int8))?_b(\d+)_"
+    found = re.fullmatch(f"{step}({figures})", metric)
+    if not found:
+        return None
+    mode, dtype, batch, what = found.groups()
+    return f"{mode}, {dtype}" if dtype else mode, batch, what
+
+
 def speeds(rows: Sequence[Row]) -> Dict[SpeedCase, Dict[str, float]]:
     """Ratios by peer, and our own figures by name, of every case."""
     cases: Dict[SpeedCase, Dict[str, float]] = {}
     for r in rows:
-        found = _SPEED.fullmatch(r.metric)
+        found = step_of(r.metric, _SPEED)
         if found and r.name.split()[0] not in PEERS:
-            mode, dtype, batch, what = found.groups()
-            case = SpeedCase(r.name, f"{mode}, {dtype}" if dtype else mode, batch)
+            work, batch, what = found
+            case = SpeedCase(r.name, work, batch)
             cases.setdefault(case, {})[r.against or what] = float(r.value)
     return dict(sorted(cases.items(), key=lambda item: (item[0].network, item[0].work)))
 

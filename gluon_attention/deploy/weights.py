@@ -53,9 +53,10 @@ def fill(net: gluon.Block, file: str, ctx: Any = None, new_answers: bool = False
     elif is_gluoncv_attention(arrays):
         origin, arrays = "GluonCV", _from_gluoncv_attention(net, arrays)
     parameters = net._collect_params_with_prefix()
+    anew: List[str] = []
     if new_answers:
         arrays = net.grown({name: _array(given) for name, given in arrays.items()})
-    anew = _other_answers(net, arrays, parameters) if new_answers else []
+        anew = _other_answers(net, arrays, parameters)
     fresh = {name: parameters.pop(name) for name in anew}
     lengths = {name: arrays[name].shape[1:] for name in anew}
     arrays = {name: array for name, array in arrays.items() if name not in anew}
