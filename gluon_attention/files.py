@@ -17,8 +17,12 @@ _ASIDE = ".aside-"
 
 @contextmanager
 def written_aside(path: str) -> Iterator[str]:
-    """Give the name of a temporary file that replaces `path` when the block ends without error."""
-    folder = os.path.dirname(os.path.abspath(path))
+    """Give the name of a temporary file that replaces `path` when the block ends without error.
+
+    Of a link it replaces what the link leads to.
+    """
+    target = os.path.realpath(path)
+    folder = os.path.dirname(target)
     if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
         raise UserError(f"cannot write {path}, a device or a pipe; give the name of a file")
     try:
@@ -33,7 +37,7 @@ def written_aside(path: str) -> Iterator[str]:
         yield aside
         _sync(aside)
         os.chmod(aside, 0o666 & ~_umask())
-        os.replace(aside, path)
+        os.replace(aside, target)
         _sync(folder)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from None

@@ -141,6 +141,28 @@ def test_what_is_no_file_is_not_replaced(tmp_path):
     assert pipe.is_fifo() and list(tmp_path.iterdir()) == [pipe]
 
 
+def test_a_link_stays_and_leads_to_what_is_written(tmp_path):
+    link, target = tmp_path / "link.txt", tmp_path / "elsewhere" / "target"
+    link.symlink_to(target)  # which is not there yet
+    for text in ("one", "two"):
+        write_text(str(link), text)
+        assert link.is_symlink() and target.read_text() == text and not target.is_symlink()
+
+
+def test_checkpoints_that_are_links_stay_links(tmp_path, net):
+    disk, folder = tmp_path / "disk", tmp_path / "run"
+    disk.mkdir()
+    folder.mkdir()
+    for name in (checkpoint.LAST, checkpoint.PREVIOUS):
+        (folder / name).symlink_to(disk / name)
+    for epoch in (1, 2, 3):
+        save(folder, net, epoch)
+    assert saved(folder) == 3
+    assert all(path.is_symlink() for path in folder.iterdir())
+    (folder / checkpoint.LAST).unlink()
+    assert saved(folder) == 2 and len(list(disk.iterdir())) == 2
+
+
 def test_events_that_cannot_be_written_are_not_waited_for(train_toy, monkeypatch):
     keep = monitor.EventFile
 

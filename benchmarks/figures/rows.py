@@ -154,7 +154,8 @@ def _replace(path: str, text: str) -> None:
 
     Importing the package chooses threads, for this process and so for the peers that it starts.
     """
-    handle, aside = tempfile.mkstemp(dir=os.path.dirname(os.path.abspath(path)))
+    path = os.path.realpath(path)
+    handle, aside = tempfile.mkstemp(dir=os.path.dirname(path))
     try:
         with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
             file.write(text)

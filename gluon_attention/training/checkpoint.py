@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 from contextlib import suppress
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
@@ -64,8 +65,9 @@ def save(
     with written_aside(last) as aside:
         with open(aside, "wb") as file:
             file.write(whole.getbuffer())
-        if os.path.exists(last):
-            os.replace(last, os.path.join(folder, PREVIOUS))
+        if os.path.exists(last):  # of links, what they lead to, be it on another disk
+            previous = os.path.join(folder, PREVIOUS)
+            shutil.move(os.path.realpath(last), os.path.realpath(previous))
 
 
 def load(folder: str, settings: Dict[str, Any]) -> Optional[Dict[str, Any]]:
