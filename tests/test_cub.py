@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gluon_attention import UserError
-from gluon_attention.datasets.cub import cub200, read_birds
+from gluon_attention.datasets.cub import cub200, read_birds, regions
 from gluon_attention.datasets.detail import CLASSES, scenes, write_cub
 from gluon_attention.datasets.view import View
 
@@ -69,11 +69,21 @@ def test_only_training_pictures_move(folder: Path, moves_in_training: Any, augme
 def test_regions_follow_the_view(folder: Path) -> None:
     marks = scenes(COUNT, SIZE, 32, 1).marks[36:]
     whole = cub200(str(folder), 4, size=SIZE, short=SIZE).test.regions()
-    ends = np.minimum(marks + [0, 0, 2 / 63, 2 / 63], 1)  # behind the last pixel of the box
-    np.testing.assert_allclose(whole, ends, atol=0.0035)  # files have tenths of a pixel
+    np.testing.assert_allclose(whole, marks, atol=0.0035)  # files have tenths of a pixel
     part = cub200(str(folder), 4, size=48, short=SIZE).test.regions()
     wanted = np.clip(((whole + 1) / 2 * 63 - 8) / 47 * 2 - 1, -1, 1)
     np.testing.assert_allclose(part, wanted, atol=1e-6)
+
+
+def test_edges_of_a_box_lie_between_pixels(folder: Path) -> None:
+    birds = read_birds(folder)._replace(boxes=np.array([[16, 24, 32, 8], [0, 0, 64, 64]]))
+    near = np.linspace(-1, 1, SIZE)
+    around = [(near[i - 1] + near[i]) / 2 for i in (16, 24, 48, 32)]
+    found = regions(birds, np.arange(2), View(SIZE, short=SIZE))
+    np.testing.assert_allclose(found, [around, [-1, -1, 1, 1]], atol=1e-12)
+    half = regions(birds, np.arange(1), View(SIZE // 2, short=SIZE // 2))[0]
+    near = np.linspace(-1, 1, SIZE // 2)
+    np.testing.assert_allclose(half, [(near[i - 1] + near[i]) / 2 for i in (8, 12, 24, 16)])
 
 
 def test_regions_of_a_picture_that_is_not_square(folder: Path, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ class Birds(NamedTuple):
     source: Files
     labels: np.ndarray  # (N,)
     training: np.ndarray  # (N,) bool
-    boxes: np.ndarray  # (N, 4): left, top, width, height in pixels
+    boxes: np.ndarray  # (N, 4): left, top, width, height in pixels, from edge to edge
     names: Tuple[str, ...]
 
 
@@ -127,7 +127,10 @@ def read_birds(folder: Path) -> Birds:
 
 
 def regions(birds: Birds, rows: np.ndarray, view: View) -> np.ndarray:
-    """Boxes of the birds as a fixed view shows them: left, top, right, bottom; it spans -1 to 1."""
+    """Boxes of the birds as a fixed view shows them: left, top, right, bottom.
+
+    As in `ops.crop`, the middles of the corner pixels are at -1 and 1.
+    """
     found = np.empty((len(rows), 4))
     for index, row in enumerate(rows):
         picture = decode(birds.source.content(row), birds.source.name(row))
@@ -136,7 +139,8 @@ def regions(birds: Birds, rows: np.ndarray, view: View) -> np.ndarray:
         corner = (resized - view.size) // 2
         low, extent = birds.boxes[row].reshape(2, 2)
         ends = np.stack([low, low + extent]) * (resized / shape) - corner
-        found[index] = (ends / (view.size - 1) * 2 - 1).ravel()
+        middles = ends - 0.5  # where the middle of pixel 0 is at 0, and not its edge
+        found[index] = (middles / (view.size - 1) * 2 - 1).ravel()
     return np.clip(found, -1, 1)
 
 

@@ -33,7 +33,7 @@ class Scenes(NamedTuple):
 
     images: np.ndarray  # (N, 3, size, size) uint8
     labels: np.ndarray  # (N,)
-    marks: np.ndarray  # (N, 4): left, top, right and bottom, the image spans -1 to 1
+    marks: np.ndarray  # (N, 4): left, top, right, bottom; corner pixels are at -1 and 1
 
 
 @recorded
@@ -123,8 +123,8 @@ def write_cub(
     for row, (image, label, mark) in enumerate(zip(*found)):
         file = f"{names[label]}/{row + 1:05d}.png"
         cv2.imwrite(str(folder / "images" / file), image.transpose(1, 2, 0)[..., ::-1])
-        left, top, right, bottom = (mark + 1) / 2 * (size - 1)
-        box = f"{left:.1f} {top:.1f} {right - left + 1:.1f} {bottom - top + 1:.1f}"
+        left, top, right, bottom = (mark + 1) / 2 * (size - 1) + 0.5  # from the edge of pixel 0
+        box = f"{left:.1f} {top:.1f} {right - left:.1f} {bottom - top:.1f}"
         values = (file, str(label + 1), str(int(row < first_test)), box)
         for lines, value in zip(lists, values):
             lines.append(f"{row + 1} {value}\n")
