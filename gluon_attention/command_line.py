@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
 import os
 import sys
-from typing import Any, Callable, NoReturn, Sequence
+from typing import Any, Callable, Iterator, NoReturn, Sequence
 
 from .errors import UserError
 
@@ -16,8 +17,11 @@ def command(main: Callable[[], None]) -> NoReturn:
     if getattr(sys.stdout, "errors", None) == "strict":  # names of files may be no text
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        main()
-        print(end="", flush=True)  # there may be no standard output
+        with contextlib.redirect_stdout(sys.stdout and _Output(sys.stdout)):  # there may be none
+            try:
+                main()
+            finally:  # --help ends by an exception too
+                print(end="", flush=True)
     except UserError as error:
         told = " ".join(str(error).encode("utf-8", "backslashreplace").decode().split())
         print(f"error: {told}", file=sys.stderr)
@@ -26,9 +30,41 @@ def command(main: Callable[[], None]) -> NoReturn:
         print(str(stop) or "interrupted", file=sys.stderr)
         sys.exit(getattr(stop, "status", 130))
     except BrokenPipeError:  # who reads the output, such as head, has enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     sys.exit(0)
+
+
+class _Output:
+    """Standard output whose first failure is the last: the rest goes nowhere, without complaint."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+    def write(self, text: str) -> int:
+        with self._failing():
+            return self.stream.write(text)
+
+    def flush(self) -> None:
+        with self._failing():
+            self.stream.flush()
+
+    @contextlib.contextmanager
+    def _failing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            # What could not be written is kept, and Python tries once more when it ends.
+            with open(os.devnull, "wb") as nowhere:
+                os.dup2(nowhere.fileno(), self.stream.fileno())
+            if isinstance(error, BrokenPipeError):
+                raise
+            raise UserError(
+                f"cannot write standard output: {error.strerror}; send it elsewhere, such as to a "
+                "file on another disk"
+            ) from None
 
 
 class Parser(argparse.ArgumentParser):

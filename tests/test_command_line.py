@@ -115,6 +115,24 @@ def test_closed_output_is_no_mistake(monkeypatch):
     assert stopped.value.code == 0
 
 
+FULL = "error: cannot write standard output: No space left on device; send it elsewhere"
+
+
+@pytest.mark.parametrize("words", ["list", "list --json", "info ram_28", "list ram_28 -l", "-h"])
+def test_output_to_a_full_disk_is_one_line(shell, monkeypatch, words):
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        status, _, err = shell(*words.split())
+    assert status == 2 and len(err) == 1 and err[0].startswith(FULL)
+
+
+def test_a_large_output_to_a_full_disk_is_one_line_too(monkeypatch, capsys):
+    with open("/dev/full", "w") as full, pytest.raises(SystemExit) as stopped:
+        monkeypatch.setattr(sys, "stdout", full)
+        command(lambda: print("x" * 9**6))  # more than Python keeps until the end
+    assert stopped.value.code == 2 and capsys.readouterr().err.startswith(FULL)
+
+
 def test_a_reader_that_has_enough_is_no_mistake():
     command = [sys.executable, "-m", "gluon_attention", "list"]
     pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
