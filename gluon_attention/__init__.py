@@ -1,6 +1,10 @@
 """Visual attention networks for MXNet Gluon."""
 
-from . import runtime
+from . import command_line
+
+command_line.end_imports()
+
+from . import runtime  # noqa: E402
 
 runtime.prepare()
 

@@ -22,16 +22,46 @@ def command(main: Callable[[], None]) -> NoReturn:
                 main()
             finally:  # --help ends by an exception too
                 print(end="", flush=True)
-    except UserError as error:
-        told = " ".join(str(error).encode("utf-8", "backslashreplace").decode().split())
-        print(f"error: {told}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt as stop:
-        print(str(stop) or "interrupted", file=sys.stderr)
-        sys.exit(getattr(stop, "status", 130))
+    except (UserError, KeyboardInterrupt) as error:
+        _end(error)
     except BrokenPipeError:  # who reads the output, such as head, has enough
         sys.exit(141)
     sys.exit(0)
+
+
+def end_imports() -> None:
+    """End a program that fails or gets Ctrl-C while it imports this package as `command` would.
+
+    Imports take seconds, and come before `command`. Who catches what they raise gets it as ever.
+    """
+    usual = sys.excepthook
+
+    def hook(kind: Any, error: BaseException, trace: Any) -> None:
+        if isinstance(error, (UserError, KeyboardInterrupt)) and _imported(trace):
+            _end(error)
+        usual(kind, error, trace)
+
+    sys.excepthook = hook
+
+
+def _imported(trace: Any) -> bool:
+    """Whether an error comes from the import of a module of this package."""
+    while trace:
+        name = trace.tb_frame.f_globals.get("__name__", "")
+        if trace.tb_frame.f_code.co_name == "<module>" and name.split(".")[0] == __package__:
+            return True
+        trace = trace.tb_next
+    return False
+
+
+def _end(error: BaseException) -> NoReturn:
+    """Tell a mistake of the user, or a signal, and exit."""
+    if isinstance(error, UserError):
+        told = " ".join(str(error).encode("utf-8", "backslashreplace").decode().split())
+        print(f"error: {told}", file=sys.stderr)
+        sys.exit(2)
+    print(str(error) or "interrupted", file=sys.stderr)
+    sys.exit(getattr(error, "status", 130))
 
 
 class _Output:

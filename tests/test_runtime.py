@@ -63,6 +63,37 @@ def import_error(site: Path) -> str:
     return said
 
 
+STRIKES = "import os, signal; os.kill(os.getpid(), signal.SIGINT)"
+
+
+def ended(code: str, site: Path) -> Tuple[int, List[str]]:
+    """Status and lines of errors of a program that sees only the site and the project."""
+    kept = dict(os.environ, PYTHONPATH=os.pathsep.join(map(str, [site, ROOT])))
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", code], env=kept, stdout=-1, stderr=-1, text=True
+    )
+    return done.returncode, done.stderr.splitlines()
+
+
+def test_ctrl_c_during_the_import_is_as_later(site: Path) -> None:
+    install(site, "mxnet")
+    write(site, "mxnet", STRIKES)
+    assert ended("import gluon_attention", site) == (130, ["interrupted"])
+
+
+def test_ctrl_c_of_others_is_left_alone(site: Path) -> None:
+    install(site, "mxnet")
+    write(site, "mxnet", STRIKES)
+    caught = "try:\n import gluon_attention\nexcept KeyboardInterrupt:\n print('caught')\n"
+    _, errors = ended(caught + STRIKES, site)
+    assert errors[0].startswith("Traceback") and errors[-1] == "KeyboardInterrupt"
+
+
+def test_a_program_without_mxnet_ends_in_one_line(site: Path) -> None:
+    status, errors = ended("import gluon_attention", site)
+    assert (status, len(errors)) == (2, 1) and errors[0].startswith("error: MXNet is not installed")
+
+
 def test_no_mxnet(site: Path) -> None:
     assert "pip install mxnet==1.9.1" in import_error(site)
 
