@@ -240,3 +240,16 @@ def test_download_verifies_unpacks_and_leaves_nothing_behind(tmp_path, monkeypat
     for broken in (archive_of(wanted[:2]), content[: len(content) // 2], b"nothing"):
         with pytest.raises(UserError, match="is not cifar-10-binary.tar.gz"):
             cifar.unpack(known, broken, tmp_path / "broken")
+
+
+def test_a_folder_of_something_else_is_not_filled(tmp_path, monkeypatch):
+    monkeypatch.setattr("urllib.request.urlopen", lambda *words, **named: pytest.fail("asked"))
+    (tmp_path / "cifar-100-binary").mkdir()
+    with pytest.raises(UserError, match="lacks cifar-10.*such as 'cifar-100-binary'; give --data"):
+        cifar10(str(tmp_path), 10)
+    reached = []
+    monkeypatch.setattr(files, "download", lambda *words: reached.append(words) or b"")
+    (tmp_path / "cifar-10-binary.tar.gz").touch()
+    with pytest.raises(UserError, match="download it again"):
+        cifar10(str(tmp_path), 10)
+    assert reached

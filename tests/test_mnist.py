@@ -10,7 +10,7 @@ from pathlib import Path
 
 from gluon_attention import UserError
 from gluon_attention.datasets import files
-from gluon_attention.datasets.mnist import TASKS, Draw, Scenes, mnist, read_split, warp
+from gluon_attention.datasets.mnist import TASKS, Draw, Scenes, fetch, mnist, read_split, warp
 
 import numpy as np
 import pytest
@@ -241,3 +241,20 @@ def test_without_files_or_network(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="t10k-labels.*no route.*--data-dir") as error:
         mnist(str(tmp_path / "new"), 10)
     assert "\n" not in str(error.value) and not list(tmp_path.iterdir())
+
+
+def test_a_folder_of_something_else_is_not_filled(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(files, "download", lambda urls, *words: asked.append(urls) or b"content")
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match="lacks train-images.*such as 'notes.txt'; give --data-dir"):
+        fetch(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"] and not asked
+    (tmp_path / "t10k-labels-idx1-ubyte").write_text("a part of the set")
+    fetch(tmp_path)
+    assert len(asked) == 3
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / ".hidden").touch()
+    for name in ("empty", "new"):
+        fetch(tmp_path / name)
+    assert len(asked) == 11

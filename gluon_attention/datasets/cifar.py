@@ -150,6 +150,8 @@ class CropFlip:
 
 def fetch(archive: Archive, root: Path) -> None:
     """Download and unpack what `root` lacks."""
+    names = (archive.folder, Path(archive.url).name, *archive.train, *archive.test, archive.names)
+    files.check_place(root, names, layout(archive))
     unpack(archive, files.download([archive.url], archive.md5, root, layout(archive)), root)
 
 

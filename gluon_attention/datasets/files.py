@@ -11,7 +11,7 @@ import urllib.request
 import zlib
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Dict, Iterator, List, Optional, Sequence
+from typing import Dict, Iterable, Iterator, List, Optional, Sequence
 
 from ..errors import UserError
 from ..files import written_aside
@@ -119,6 +119,24 @@ def write(path: Path, content: bytes) -> None:
 def missing(folder: Path, layout: str, reason: str = "", flag: str = DATA_DIR) -> UserError:
     """The error of a folder that lacks the files of its data set."""
     return UserError(f"{folder} lacks {layout}{reason}; give {flag} a folder that has them")
+
+
+def check_place(folder: Path, names: Iterable[str], layout: str) -> None:
+    """Refuse to download to a folder that holds something, but no part of the data set.
+
+    It is there for something else, and was named by mistake.
+
+    Args:
+        names: how those of the data set begin.
+    """
+    with looked_into():
+        inside = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    seen = [name for name in inside if not name.startswith(".")]
+    if seen and not any(name.startswith(tuple(names)) for name in seen):
+        raise UserError(
+            f"{folder} lacks {layout}, and is not filled with them as it holds other things, such "
+            f"as {seen[0]!a:.60}; give {DATA_DIR} a folder that has them, or an empty or new one"
+        )
 
 
 def download(urls: Sequence[str], md5: str, folder: Path, layout: str) -> bytes:

@@ -110,6 +110,7 @@ def mnist(
 def fetch(folder: Path) -> None:
     """Download the files that a folder lacks."""
     layout = ", ".join(f"{name}.gz" for name in FILES)
+    files.check_place(folder, FILES, layout)
     for name, (_, md5) in FILES.items():
         if files.find(folder, name) is None:
             urls = [f"{mirror}{name}.gz" for mirror in MIRRORS]
