@@ -9,6 +9,7 @@ from typing import Any
 
 from gluon_attention import UserError, get_model, load_weights
 from gluon_attention.zoo import pretrained
+from gluon_attention.zoo.backbones import Backbone, within
 
 import mxnet as mx
 import numpy as np
@@ -190,6 +191,22 @@ def test_damaged_shelf(shelf: Path) -> None:
     (shelf / "index.json").write_text("{")
     with pytest.raises(UserError, match="is not a JSON table"):
         get_model(SMALL, pretrained=True)
+
+
+@pytest.mark.parametrize("name", ["racnn_vgg19", "glimpse_mobilenet_v2"])
+def test_where_a_backbone_alone_belongs(torch_files: Any, tmp_path: Path, name: str) -> None:
+    net, one = get_model(name, backbone="tiny"), nd.ones((1,))
+    inside = next(block for block in within(net) if isinstance(block, Backbone))
+    of_old_gluon = dict.fromkeys(inside.legacy.values(), one)
+    for number, arrays in enumerate(({"features.0.weight": one}, {"0.weight": one}, of_old_gluon)):
+        nd.save(str(tmp_path / str(number)), arrays)
+    state = {"features.0.weight": np.ones(1, "f4"), "classifier.1.weight": np.ones(1, "f4")}
+    torch_files.save(tmp_path / "3", state)
+    for number in range(4):
+        with pytest.raises(UserError, match="a backbone alone, .* as --backbone-weights, or to"):
+            load_weights(net, str(tmp_path / str(number)))
+    with pytest.raises(UserError, match="build the net with the name"):  # others have none
+        load_weights(get_model(SMALL), str(tmp_path / "0"))
 
 
 def test_what_ships_is_what_its_index_says() -> None:

@@ -10,7 +10,7 @@ from mxnet import gluon, nd
 
 from ..errors import UserError
 from ..parameters import read_parameters
-from ..zoo.backbones import Backbone
+from ..zoo.backbones import Backbone, within
 from ..zoo.residual_attention import ResidualAttention
 from .keras_files import HDF5, keras_arrays, read_keras
 from .layouts import from_layout, layout_of
@@ -47,6 +47,7 @@ def load_weights(net: gluon.Block, file: str, ctx: Any = None, new_answers: bool
 def fill(net: gluon.Block, file: str, ctx: Any = None, new_answers: bool = False) -> Filled:
     """The same; tells what was used."""
     arrays = saved = read(file)
+    _refuse_backbone(net, file, saved)
     origin, unused = "gluon_attention", []
     if isinstance(next(iter(arrays.values())), Tensor):
         origin, arrays, unused = _from_torch(net, file, saved)
@@ -66,6 +67,19 @@ def fill(net: gluon.Block, file: str, ctx: Any = None, new_answers: bool = False
         parameter.shape = (net.classes, *lengths[name])
         parameter.initialize(ctx=ctx, default_init=net.initializer, force_reinit=True)
     return Filled(origin, len(saved), unused, len(parameters))
+
+
+def _refuse_backbone(net: gluon.Block, file: str, arrays: Arrays) -> None:
+    """Say where a file belongs that holds what a net begins with, and nothing of the rest."""
+    inside = [block for block in within(net) if isinstance(block, Backbone)]
+    if not inside or layout_of(arrays):
+        return
+    numbered = any(re.match(r"(features\.)?\d+\.", name) for name in arrays)
+    if numbered or is_torchvision(arrays) or set(arrays) >= set(inside[0].legacy.values()):
+        raise UserError(
+            f"{file} holds a backbone alone, and {type(net).__name__} is more than that; give it "
+            "to a training script as --backbone-weights, or to load_backbone"
+        )
 
 
 def _other_answers(

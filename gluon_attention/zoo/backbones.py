@@ -124,7 +124,7 @@ def _quicken(layers: nn.HybridSequential) -> None:
     """Put our ReLU6 where a sequence has another one behind a convolution and a BatchNorm."""
     made = layers(sym.var("images"))
     shapes = dict(zip(made.list_arguments(), made.infer_shape(images=_IMAGE)[0]))
-    for block in _within(layers):
+    for block in within(layers):
         children = list(block._children.items())
         for (_, first), (_, norm), (name, last) in zip(children, children[1:], children[2:]):
             if type(last).__name__.lower() != "relu6" or type(norm) is not nn.BatchNorm:
@@ -151,18 +151,18 @@ def backbone(name: str, frozen_bn: bool = False, stem_stride: int = 0) -> Backbo
     """
     made = Backbone(_tiny()) if name == "tiny" else _cut(name)
     if stem_stride:
-        stem = next(block for block in _within(made) if isinstance(block, nn.Conv2D))
+        stem = next(block for block in within(made) if isinstance(block, nn.Conv2D))
         stem._kwargs["stride"] = (stem_stride, stem_stride)
     if frozen_bn:
         freeze_bn(made)
     return made
 
 
-def _within(block: gluon.Block) -> Iterator[gluon.Block]:
+def within(block: gluon.Block) -> Iterator[gluon.Block]:
     """A block and all in it, in the order in which they are called."""
     yield block
     for child in block._children.values():
-        yield from _within(child)
+        yield from within(child)
 
 
 def freeze(block: gluon.Block) -> None:
@@ -239,7 +239,7 @@ def _cut(name: str) -> Backbone:
         layers.add(nn.Conv2D(64, 5, 1, 2, use_bias=False), *kept[1:])
     conventions = KERAS.get(name)
     if conventions:
-        for norm in _within(layers):
+        for norm in within(layers):
             if isinstance(norm, nn.BatchNorm):
                 norm._kwargs["eps"] = conventions.epsilon
     return Backbone(layers, whole.prefix, conventions)
