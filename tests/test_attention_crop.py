@@ -8,6 +8,7 @@ from gluon_attention import UserError
 from gluon_attention.ops.attention_crop import (
     AttentionCrop,
     bounded_box,
+    clamped_box,
     crop_box,
     inner_box,
     pulls,
@@ -64,9 +65,11 @@ def test_the_whole_image_is_the_image(hybridize: bool) -> None:
 
 
 def test_masked_fades_the_rim_alone(hybridize: bool) -> None:
-    seen = block(hybridize, 21, masked=True)(nd.ones((1, 1, 30, 30)), nd.array([[0, 0, 0.5]]))
-    seen = seen.asnumpy()[0, 0]
-    np.testing.assert_allclose([seen[10, 0], seen[0, 0], seen[10, 10]], [0.5, 0.25, 1], atol=1e-3)
+    for options, wanted in (({}, [0.5, 0.25, 1]), ({"sharpness": 4.0}, [0.482, 0.25, 0.929])):
+        made = block(hybridize, 21, masked=True, **options)
+        seen = made(nd.ones((1, 1, 30, 30)), nd.array([[0, 0, 0.5]])).asnumpy()[0, 0]
+        found = [seen[10, 0], seen[0, 0], seen[10, 10]]
+        np.testing.assert_allclose(found, wanted, atol=1e-3)
 
 
 def test_sampler_is_the_numeric_gradient(hybridize: bool) -> None:
@@ -107,11 +110,12 @@ def test_pulls_are_the_slopes_of_the_mask() -> None:
         np.testing.assert_allclose(table, wanted - wanted.mean(), atol=1e-5)
 
 
-def test_mask_is_the_pull_of_the_energy(hybridize: bool) -> None:
-    heads = np.random.randn(2, 3, 7, 7)
-    found = box_gradient(block(hybridize, 7, "mask"), images_of(2, 3, 20, 20), BOXES, heads)
+@pytest.mark.parametrize("options", [{}, {"sharpness": 4.0}])
+def test_mask_is_the_pull_of_the_energy(hybridize: bool, options: dict) -> None:
+    heads, made = np.random.randn(2, 3, 7, 7), block(hybridize, 7, "mask", **options)
+    found = box_gradient(made, images_of(2, 3, 20, 20), BOXES, heads)
     energy = (heads**2).sum(axis=1)
-    wanted = -np.einsum("nhw,khw->nk", energy, pulls((7, 7), 10.0))
+    wanted = -np.einsum("nhw,khw->nk", energy, pulls((7, 7), options.get("sharpness", 10.0)))
     wanted /= np.sqrt(energy.sum(axis=(1, 2)))[:, None]
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
 
@@ -152,10 +156,10 @@ def test_a_box_moves_to_what_matters(rows: slice, columns: slice, step: tuple, s
 
 
 def test_the_pull_grows_with_the_loss_and_is_nothing_without(hybridize: bool) -> None:
-    images, heads = images_of(2, 1, 20, 20), np.random.randn(2, 1, 6, 6)
-    made = block(hybridize, 6, "mask")
+    images, heads = images_of(2, 1, 20, 20), 1e-6 * np.random.randn(2, 1, 6, 6)
+    made = block(hybridize, 6, "mask")  # of gradients as small as those of a mean over a batch
     once, thrice, none = (box_gradient(made, images, BOXES, heads * by) for by in (1, 3, 0))
-    np.testing.assert_allclose(thrice, 3 * once, rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(thrice, 3 * once, rtol=1e-3, atol=1e-12)
     assert not none.any()
 
 
@@ -181,10 +185,19 @@ def test_boxes_stay_inside_and_keep_their_gradient() -> None:
         total = boxes.sum()
     total.backward()
     found = boxes.asnumpy()
-    assert (abs(found[:, :2]) + found[:, 2:] <= 1).all()
+    far = abs(found[:, :2]) + found[:, 2:]
+    assert (far <= 1).all() and (far[abs(free.asnumpy()[:, :2]) == 9] > 0.999).all()
     assert found[:, 2].min() >= 0.25 and found[:, 2].max() <= 0.9
     assert (abs(free.grad.asnumpy()[:, :2]) > 1e-6).all()
     np.testing.assert_allclose(found[13], [0, 0, 0.575], atol=1e-6)
+
+
+def test_clamped_boxes_stay_inside_too() -> None:
+    free = nd.array([[x, y, s] for x in (-9, 0, 9) for y in (-9, 0, 9) for s in (-9, -0.4, 9)])
+    found = clamped_box(nd, free, 2 / 3, 2).asnumpy()  # a sigmoid gives up to twice the image
+    assert (abs(found[:, :2]) + found[:, 2:] <= 1 + 1e-6).all()
+    np.testing.assert_allclose(found[12:15], [[0, 0, 2 / 3], [0, 0, 0.8026], [0, 0, 1]], atol=1e-4)
+    np.testing.assert_allclose(found[24], [1 / 3, 1 / 3, 2 / 3], atol=1e-4)
 
 
 def test_a_crop_of_a_crop_is_the_crop_of_the_inner_box() -> None:

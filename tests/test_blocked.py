@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any, List
 
 from gluon_attention import get_model
-from gluon_attention.ops.blocked import blocked, portable, relu6
+from gluon_attention.ops.blocked import blocked, for_onednn, portable, relu6
 from gluon_attention.zoo.attention_module import UNITS, AttentionModule, Options, Size, Stage
 from gluon_attention.zoo.backbones import ReflectedNorm, _quicken
 
@@ -60,6 +60,14 @@ def test_relu6(hybridize: bool, reflected: bool) -> None:
 def test_relu6_is_plain_elsewhere() -> None:
     with portable():
         assert "clip" in relu6(mx.sym, mx.sym.var("x"), 32).tojson()
+
+
+def test_graphs_are_quick_again_after_plain_ones_even_if_these_fail() -> None:
+    before = for_onednn(mx.sym)
+    with suppress(KeyError), portable():
+        assert not for_onednn(mx.sym)
+        raise KeyError
+    assert for_onednn(mx.sym) == before
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])

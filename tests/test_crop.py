@@ -1,7 +1,7 @@
 """Windows of images against slicing, padding and averaging in numpy."""
 
 from gluon_attention.errors import UserError
-from gluon_attention.ops.crop import box_means, boxcar, crop, pyramid
+from gluon_attention.ops.crop import between_pixels, box_means, boxcar, crop, pyramid
 
 import mxnet as mx
 import numpy as np
@@ -106,6 +106,22 @@ def test_pyramid_between_pixels_is_bilinear():
         np.testing.assert_allclose(found[0, k], (1 - part) * left + part * right, atol=1e-5)
 
 
+def test_a_low_or_narrow_window_is_the_middle_of_a_square_one():
+    images, center = images_of(2, 1, 12, 15), [at(5.5, 6.5, 12, 15), at(1.5, 10.5, 12, 15)]
+    square, low, narrow = (
+        run(lambda F, i, c, size=size: pyramid(F, i, c, size, 3), images, center)
+        for size in (4, (2, 4), (4, 2))
+    )
+    np.testing.assert_allclose(low, square[..., 1:3, :], atol=1e-5)
+    np.testing.assert_allclose(narrow, square[..., 1:3], atol=1e-5)
+
+
+def test_even_windows_have_a_corner_of_pixels_in_their_middle():
+    images, center = np.zeros((1, 1, 10, 16)), [[0.3, -0.5]]  # 10.4 of 16 columns, 2.5 of 10 rows
+    found = run(between_pixels, images, center)
+    np.testing.assert_allclose(found, [at(9.5, 1.5, 10, 16)], atol=1e-6)
+
+
 def test_boxes_are_means():
     images = images_of(2, 1, 6, 5)
     found = run(lambda F, x: box_means(F, x, 3), images)
@@ -155,6 +171,7 @@ def test_boxcar_is_high_inside_and_low_outside():
     assert mask.shape == (2, 1, 21, 41)
     assert mask[0, 0, 10, 30] > 0.99 and mask[0, 0, 10, 10] < 0.01 and mask[0, 0, 0, 30] < 0.01
     np.testing.assert_allclose(mask[0, 0, 10, 25], 0.5, atol=1e-3)  # on the left edge
+    np.testing.assert_allclose(mask[0, 0, 15, 30], 0.5, atol=1e-3)  # on the lower one
     np.testing.assert_allclose(mask[1], mask[1][:, ::-1, ::-1], atol=1e-5)
 
 
