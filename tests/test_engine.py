@@ -144,7 +144,7 @@ def cut(epochs, folder, monkeypatch, **settings):
     run(folder, **settings)
 
 
-@pytest.mark.parametrize("optimizer, devices", [("sgd", 2), ("adam", 1), ("lamb", 1)])
+@pytest.mark.parametrize("optimizer, devices", [("sgd", 2), ("adam", 2), ("lamb", 1)])
 def test_a_stopped_run_goes_on_as_if_nothing_had_happened(
     tmp_path, monkeypatch, optimizer, devices
 ):
@@ -225,6 +225,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, capsys, dam
     run(tmp_path, epochs=3)
     told = capsys.readouterr().out
     assert "last.npz" in told and "damaged" in told and "going on after epoch 2 of 3" in told
+    assert (tmp_path / "toy" / "damaged-last.npz").read_bytes() == content
 
 
 def test_two_damaged_checkpoints_are_an_error(tmp_path):
