@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+from gluon_attention import UserError
 from gluon_attention.training.config import Config
 from gluon_attention.training.machines import Keys, Ring, Vote, agree, leave, own_devices
 from gluon_attention.training.optimize import Mover, movers
@@ -104,6 +105,17 @@ def test_each_of_three_workers_decays_a_server_by_its_share(kind, decay):
         assert mover.trainer.optimizer.wd_mult == {1: 0}  # of the bias
         mover.restore({}, 4)
         assert (mover.count, mover.trainer.optimizer.num_update) == (4, 12)  # of all workers
+    mover.release()  # or the server would be asked whenever weights are set
+    assert layer.weight._trainer is None
+
+
+def test_what_a_server_that_moves_weights_cannot_do_is_refused():
+    store = SimpleNamespace(type="dist_async", rank=0, num_workers=3)
+    groups, rate = [Group(name, [gluon.nn.Dense(1)]) for name in "ab"], Schedule(0.1, 1, 3)
+    with pytest.raises(UserError, match="--clip needs gradients"):
+        movers(groups[:1], Config(clip=1.0), rate, store)
+    with pytest.raises(UserError, match="one optimizer and this network takes 2; --kvstore dist_s"):
+        movers(groups, Config(kvstore="dist_async"), rate, store)
 
 
 def test_weights_that_onednn_laid_out_anew_are_sent():

@@ -9,7 +9,7 @@ from gluon_attention import UserError
 from gluon_attention.training.config import Config
 from gluon_attention.training.machines import join
 from gluon_attention.training.mixing import Mixing
-from gluon_attention.training.optimize import Average, Mover
+from gluon_attention.training.optimize import Average, Mover, named_parameters
 from gluon_attention.training.schedule import Schedule
 from gluon_attention.training.task import (
     Classification,
@@ -30,6 +30,8 @@ def test_cosine_after_a_linear_warm_up():
     assert [rate(i) for i in (0, 99, 199)] == pytest.approx([0.002, 0.2, 0.4])
     assert rate(600) == pytest.approx(0.2) and 0 < rate(999) < 1e-5
     assert all(rate(i) >= rate(i + 1) for i in range(200, 999))
+    assert rate(1000) == rate(1500) == 0  # a server may count on while its workers end
+    assert Schedule(0.4, epochs=2, steps=5, warmup_epochs=2)(10) == 0.4
 
 
 def test_milestones_are_epochs():
@@ -60,10 +62,17 @@ def test_mixup_mixes_images_and_labels_alike(each, alpha):
     np.testing.assert_allclose(labels.sum(axis=1).asnumpy(), 1, rtol=1e-6)
 
 
+def test_mixed_halves_are_halves():
+    mixed, _ = Mixing(1.0)(nd.ones((4, 1, 2, 2), dtype="float16"), nd.ones((4, 3)))
+    assert mixed.dtype == np.float16 and (mixed == 1).asnumpy().all()
+
+
 def test_mixup_ends_before_the_last_epochs():
     config = SimpleNamespace(mix_up=True, alpha=1.0, mix_up_each=False, epochs=200, mix_up_off=0.1)
     mixing = Mixing.from_config(config)
     assert mixing.active(179) and not mixing.active(180)
+    config.epochs, config.mix_up_off = 10, 0.9  # 10 * (1 - 0.9) is a little less than one
+    assert Mixing.from_config(config).active(0)
     config.mix_up = False
     assert Mixing.from_config(config) is None
     task = Classification(None, 10, mixing=Mixing(1.0, until=2))
@@ -115,6 +124,16 @@ def test_cross_entropy_equals_gluons():
     )
 
 
+def test_losses_and_scores_of_halves_are_as_exact_as_of_whole_numbers():
+    logits, labels = nd.random.normal(scale=9, shape=(20, 7)).astype("float16"), nd.arange(20) % 7
+    half, whole = (
+        [cross_entropy(x, nd.one_hot(labels, 7)), top_scores(x, labels)["cross_entropy"]]
+        for x in (logits, logits.astype("float32"))
+    )
+    for one, other in zip(half, whole):
+        np.testing.assert_allclose(one.asnumpy(), other.asnumpy(), rtol=1e-6)
+
+
 def test_top_scores_against_numpy():
     logits, labels = np.random.randn(200, 12).astype("float32"), np.random.randint(12, size=200)
     found = top_scores(nd.array(logits), nd.array(labels))
@@ -149,15 +168,23 @@ def test_two_steps_have_momentum_and_the_rate_of_their_group(optimizer, way, cli
 def test_weight_decay_spares_norms_and_biases():
     net = gluon.nn.HybridSequential()
     net.add(gluon.nn.Dense(2, in_units=3), gluon.nn.BatchNorm(in_channels=2))
-    net.initialize(mx.init.One())
+    net.initialize()
+    for parameter in net.collect_params().values():
+        parameter.set_data(nd.ones(parameter.shape))
     mover = _mover(net)
     with autograd.record():
         loss = (net(nd.ones((4, 3))) * 0).sum()
     loss.backward()
     mover.step(0, samples=4)
     assert net[0].weight.data().asnumpy() == pytest.approx(1 - 0.1 * 0.5)
-    assert net[1].gamma.data().asnumpy() == pytest.approx(1)
-    assert net[0].bias.data().asnumpy() == pytest.approx(0)
+    for spared in (net[0].bias, net[1].gamma, net[1].beta):
+        assert spared.data().asnumpy() == pytest.approx(1)
+
+
+def test_parameters_of_blocks_that_are_alike_are_told_apart():
+    pair = [gluon.nn.Dense(1), gluon.nn.Dense(1)]
+    assert list(named_parameters(pair)) == ["0.weight", "0.bias", "1.weight", "1.bias"]
+    assert list(named_parameters(pair[:1])) == ["weight", "bias"]
 
 
 @pytest.mark.parametrize("samples", [1, 4])
