@@ -69,7 +69,7 @@ def patch_of(image: np.ndarray, pitch: int, middle: np.ndarray, side: int) -> np
 
 
 def reference(net: Any, image: np.ndarray) -> Tuple[Any, ...]:
-    """Answers, locations and attention of one image, step by step."""
+    """Answers, locations, attention and patches of one image, step by step."""
     p = {n: v.data().asnumpy() for n, v in net.mind._collect_params_with_prefix().items()}
     size, regions = net.mind.core.width, net.mind.regions
 
@@ -82,6 +82,7 @@ def reference(net: Any, image: np.ndarray) -> Tuple[Any, ...]:
     flat = areas.reshape(len(cells), -1)  # (C, R * R), row by row
     middles = (2 * np.arange(regions) + 1) / regions - 1
     hidden, memory, answers, places, shares = np.zeros(size), np.zeros(size), [], [], []
+    patches = []
     for step in range(net.mind.glimpses):
         scores = p["first.weight"][0, :, 0, 0] @ flat
         if step:
@@ -99,7 +100,8 @@ def reference(net: Any, image: np.ndarray) -> Tuple[Any, ...]:
         answers.append(p["answer.weight"] @ hidden + p["answer.bias"])
         places.append(place)
         shares.append(share)
-    return np.array(answers), np.array(places), np.array(shares)
+        patches.append(views)
+    return np.array(answers), np.array(places), np.array(shares), np.array(patches)
 
 
 def test_names_are_listed() -> None:
@@ -111,10 +113,11 @@ def test_an_episode_equals_numpy(options: dict) -> None:
     net, images = small(**options), images_of(2)
     trace = parts_of(net.trace(images))
     for row, image in enumerate(images.asnumpy()):
-        answers, places, shares = reference(net, image)
+        answers, places, shares, patches = reference(net, image)
         np.testing.assert_allclose(trace["locations"][row], places, atol=1e-4)
         np.testing.assert_allclose(trace["attention"][row], shares, atol=1e-4)
         np.testing.assert_allclose(trace["step_logits"][row], answers, atol=1e-3)
+        np.testing.assert_allclose(trace["patches"][row], patches, atol=1e-3)
         for number, side in enumerate(net.eye.sides):
             look = np.column_stack([places, np.full(len(places), side)])
             np.testing.assert_allclose(trace["looks"][row, :, number], look, atol=1e-4)
@@ -136,7 +139,8 @@ def test_hybridized_equals_imperative(options: dict) -> None:
 
 
 def test_shapes_of_a_trace() -> None:
-    trace = small(patches=3, start_size=1, regions=3, glimpses=5).trace(images_of(2, 96))
+    net = small(patches=3, start_size=1, regions=3, glimpses=5)
+    trace = net.trace(images_of(2, 96))
     shapes = {name: part.shape for name, part in parts_of(trace).items()}
     assert shapes == dict(
         logits=(2, 5),
@@ -149,6 +153,7 @@ def test_shapes_of_a_trace() -> None:
         patches=(2, 5, 3, 3, 16, 16),
     )
     assert trace.looks[0, 0, :, 2].asnumpy().tolist() == [0.25, 0.5, 1.0]
+    assert net.mind.reach == pytest.approx(2 / 3)  # where the middles of the outer regions are
 
 
 def test_scores_are_those_of_the_last_answer_and_of_each() -> None:
@@ -170,6 +175,25 @@ def test_mirrored_locations_are_squeezed_and_turned_over() -> None:
     trace = parts_of(net.episode(net.remember(images_of(2)), noise))
     wanted = np.tanh((trace["means"] + noise.asnumpy()) * [1, -1])
     np.testing.assert_allclose(trace["locations"], wanted, rtol=1e-5)
+
+
+def test_memories_end_where_they_were_taken_last() -> None:
+    net = small(patches=1, policy="random", glimpses=1)
+    features, reach = net.remember(images_of(1)), net.mind.reach
+    beyond, rim = (
+        net.episode(features, nd.array([[[by * reach, -by * reach]]])).step_logits.asnumpy()
+        for by in (1.5, 1)
+    )
+    np.testing.assert_allclose(beyond, rim, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "option", [{"patch": 32, "size": 64}, {"size": 128}, {"stem_stride": 2}], ids=str
+)
+def test_a_memory_tells_what_its_features_depend_on(option: dict) -> None:
+    """Files of features are named by it: those of another network must not be read for its own."""
+    for one, other in zip(*(small(**kind).memories() for kind in ({}, option))):
+        assert {**one, "shape": None} != {**other, "shape": None}
 
 
 def mind_of(**options: Any) -> Mind:
@@ -229,8 +253,13 @@ def test_impossible_patches_are_refused(pair: Tuple[int, int]) -> None:
         {"location": "x"},
         {"policy": "x"},
         {"regions": 1},
+        {"glimpses": 0},
+        {"hidden": 0},
+        {"patch": 15},
         {"reach": 2.0},
+        {"reach": 0.0},
         {"std": -1.0},
+        {"std": 0.0, "location": "sampled"},
         {"overlap": 0},
         {"dropout": -1.0},
         {"dropout": 1.0},

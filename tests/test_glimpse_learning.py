@@ -16,6 +16,7 @@ from mxnet import autograd, init, nd
 
 SMALL = dict(classes=5, backbone="tiny", patch=16, hidden=8)
 CENTER = dict(policy="center", std=0.3)
+DRAWN = [(dict(location=where), 0.2) for where in ("sampled", "mirrored")]
 
 
 def small(**options: Any) -> Any:
@@ -92,8 +93,8 @@ def test_drawn_locations_learn_by_the_probability_of_what_was_drawn() -> None:
     likely = np.array([sigmoid(2.0), sigmoid(-1.0)])
     missed = -(0.9 * np.log(likely) + 0.1 * np.log(1 - likely)).mean()
     np.testing.assert_allclose(losses["classify"].asnumpy(), [missed], rtol=1e-5)
-    right = StepClassification(net, reward="right")
-    assert right.rewards(sample(0)[0], nd.array([0])).asnumpy().tolist() == [[1, 1]]
+    right, zero = StepClassification(net, reward="right"), nd.array([0], dtype="int32")
+    assert right.rewards(sample(0)[0], zero).asnumpy().tolist() == [[1, 1]]
 
 
 @pytest.mark.parametrize(
@@ -133,7 +134,7 @@ def test_a_baseline_knows_what_was_seen_before_its_glimpse() -> None:
 
 @pytest.mark.parametrize(
     ("options", "spread"),
-    [(dict(), 0), (dict(location="sampled"), 0.2), (dict(std=0.05), 0.05), (CENTER, 0)],
+    [*DRAWN, (dict(), 0), (dict(std=0.05), 0.05), (CENTER, 0)],
     ids=str,
 )
 def test_noise_of_locations(options: dict, spread: float) -> None:
