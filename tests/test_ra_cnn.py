@@ -6,6 +6,7 @@ from typing import Any
 
 from gluon_attention import UserError, get_model, list_models
 from gluon_attention.ops.attention_crop import crop_box
+from gluon_attention.zoo.ra_cnn import PaperAPN
 
 import numpy as np
 import pytest
@@ -105,6 +106,13 @@ def test_answers_are_read_from_descriptors(name: str, descriptor: str) -> None:
     np.testing.assert_allclose(trace.logits.asnumpy(), wanted, 1e-3, 1e-5)
 
 
+@pytest.mark.parametrize("frozen", [False, True])
+def test_normalisation_is_frozen_where_that_is_asked_for(frozen: bool) -> None:
+    named = small(frozen_bn=frozen).body.backbones._collect_params_with_prefix().items()
+    affine = {p.grad_req for name, p in named if name.endswith(("gamma", "beta"))}
+    assert affine == {"null" if frozen else "write"}
+
+
 @pytest.mark.parametrize(("free", "half"), [(-30, 1 / 3), (30, 0.9)])
 def test_boxes_are_a_third_of_the_image_at_least(free: float, half: float) -> None:
     net = small()
@@ -116,12 +124,12 @@ def test_boxes_are_a_third_of_the_image_at_least(free: float, half: float) -> No
 
 def test_patterns_have_places_on_both_axes(hybridize: bool) -> None:
     apn, features = small().body.apns[0], nd.zeros((1, 128, 4, 6))
-    features[0, 0, 1, 4] = 1
+    features[0, 0, 1, 4], features[0, 0, 2, 0] = 1, -1
     every = slice(None)
     for layer, ones in (
         (apn.look, [(0, 0, 1, 1)]),
         (apn.heat, [(every, 0, 0, 0)]),
-        (apn.box, [(0, 0), (1, 8)]),  # of eight patterns x comes first, then y
+        (apn.box, [(0, 0), (1, 8), (2, 16)]),  # x of eight patterns, y, how much was seen
     ):
         weight = nd.zeros(layer.weight.shape)
         for one in ones:
@@ -129,7 +137,23 @@ def test_patterns_have_places_on_both_axes(hybridize: bool) -> None:
         layer.weight.set_data(weight)
     apn.place = lambda F, found: found / 9
     apn.hybridize(hybridize)
-    np.testing.assert_allclose(apn(features).asnumpy(), [[0.6, -1 / 3, 0]], rtol=1e-4)
+    np.testing.assert_allclose(apn(features).asnumpy(), [[0.6, -1 / 3, 9 / 24]], rtol=1e-4)
+
+
+@pytest.mark.parametrize("pooled", [False, True])
+def test_the_box_of_the_paper_is_read_by_two_layers(pooled: bool, hybridize: bool) -> None:
+    apn, features = PaperAPN(pooled, lambda F, found: found), nd.random.normal(shape=(2, 3, 4, 6))
+    apn.initialize()
+    apn(features)
+    for parameter in apn.collect_params().values():
+        parameter.set_data(nd.random.normal(scale=0.2, shape=parameter.shape))
+    apn.hybridize(hybridize)
+    found, view = apn(features).asnumpy(), features.asnumpy()
+    if pooled:
+        view = view.reshape(2, 3, 2, 2, 3, 2).max(axis=(3, 5))
+    one, two, three, four = (p.data().asnumpy() for p in apn.collect_params().values())
+    wanted = np.tanh(view.reshape(2, -1) @ one.T + two) @ three.T + four
+    np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-3)
 
 
 def test_sizes_of_the_paper() -> None:
@@ -168,6 +192,9 @@ def test_export_gives_the_same_numbers(tmp_path: Any) -> None:
         {"shrink": 0},
         {"sides": ()},
         {"sides": (0.5, 0.4)},
+        {"sides": (0.0, 0.5)},
+        {"sides": (0.5, 1.5)},
+        {"boxes": "x"},
         {"sides": (0.1, 0.2, 0.3, 0.4)},
     ],
 )

@@ -217,5 +217,9 @@ def test_settings_make_the_task() -> None:
     assert (rates["attend3"], rates["locate3"], rates["scale1"]) == (0.5, 3.0, 1.0)
     with pytest.raises(UserError, match="response"):
         task_of(small(), response="loudest")
+    with pytest.raises(UserError, match="stages must be whole numbers from 0"):
+        task_of(small(), stages=Stages(1, -1, 1))
+    with pytest.raises(UserError, match="boxes='pixels' cannot be trained"):
+        task_of(small(boxes="pixels", sides=(2 / 3, 2))).groups()
     with pytest.raises(UserError, match="three"):
         small().objective(SimpleNamespace(label_smoothing=0.0, stages=(1,)))

@@ -7,7 +7,7 @@ from typing import Any, Dict, Iterable
 
 from gluon_attention import UserError, get_model, list_models, load_weights
 from gluon_attention.zoo.attention_module import UNITS, AttentionModule, Options, Size, Stage
-from gluon_attention.zoo.residual_attention import Layout, ResidualAttention
+from gluon_attention.zoo.residual_attention import DEEP, IMAGENET, LARGE, Layout, ResidualAttention
 
 import gluoncv
 import mxnet as mx
@@ -122,6 +122,12 @@ def test_published_sizes() -> None:
     assert count(shaped(get_model("residual_attention56")), running=True) == 31_883_432  # "31.9 M"
     assert count(shaped(get_model("residual_attention56", unit="next"))) == 31_318_824
     assert count(shaped(get_model("residual_attention92_448", classes=10))) == 50_782_410
+
+
+@pytest.mark.parametrize("layout, side", [(IMAGENET, 7), (LARGE, 7), (DEEP, 4)])
+def test_sides_of_the_last_features(layout: Layout, side: int) -> None:
+    stem = 1 if layout.shape[1] < 64 else 4
+    assert layout.shape[1] // stem // np.prod([s.stride for s in layout.stages]) == side
 
 
 def randomised(net: gluon.HybridBlock) -> gluon.HybridBlock:
