@@ -87,7 +87,7 @@ def test_the_first_mismatch_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="save with net.save_parameters"):
         load_weights(get_model(SMALL, classes=7), str(tmp_path / "flat.params"))
     with pytest.raises(
-        UserError, match="has 'body.steps.2.after.0.bn1.gamma', which the net has n"
+        UserError, match="has 'body.steps.2.after.0.bn1.gamma', which the net has not; build the n"
     ):
         load_weights(_shorter(), file)
     with pytest.raises(UserError, match="has no 'body.steps.3..*', which the net has"):
@@ -170,6 +170,19 @@ def test_weights_for_other_classes_want_new_answers_only(shelf: Path) -> None:
     with pytest.raises(UserError, match="is .* in the net"):  # more is wrong than the classes
         wide = SMALL.replace("_slim", "")
         load_weights(get_model(wide, classes=4), file, new_answers=True)
+
+
+def test_answers_start_anew_in_a_net_that_has_weights_on_two_devices(tmp_path: Path) -> None:
+    old, net = get_model("ram_28", classes=7), get_model("ram_28", classes=64)
+    devices = [mx.cpu(0), mx.cpu(1)]
+    old.initialize(mx.init.Constant(0.5))
+    net.initialize(mx.init.Constant(2), ctx=devices)
+    load_weights(net, saved(old, tmp_path), ctx=devices, new_answers=True)
+    bound = np.sqrt(2.34 / ((256 + 64) / 2))  # of RAM's Xavier initialisation
+    for device in devices:
+        largest = abs(net.body.answer.weight.data(device)).max().asscalar()
+        assert 0.98 * bound < largest <= bound
+        assert (net.body.glimpse.what.weight.data(device) == 0.5).asnumpy().all()
 
 
 def test_a_folder_of_the_user_comes_first(shelf: Path, tmp_path: Path) -> None:
