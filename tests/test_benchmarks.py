@@ -232,13 +232,8 @@ def test_unknown_table_is_refused() -> None:
         tables.rendered("<!-- results:sped -->\n<!-- end -->", [])
 
 
-def test_results_are_complete_and_readme_shows_them() -> None:
-    load("results")  # which knows all tables
-    known = rows.read()
-    readme = ROOT / "README.md"
-    if readme.exists():
-        text = readme.read_text(encoding="utf-8")
-        assert tables.rendered(text, known) == text, "run benchmarks/results.py --readme README.md"
+def test_results_are_complete() -> None:
+    assert rows.read()
     with open(rows.PATH, newline="", encoding="utf-8") as file:
         assert next(csv.reader(file)) == list(rows.Row._fields)
 

@@ -80,3 +80,17 @@ def test_figures_are_kept_without_places(
     assert len(kept) == 11 and not any(row.problem() for row in kept)
     told = "python benchmarks/closer_look.py --backbone tiny --backbone-weights=FILE"
     assert {row.command for row in kept} == {f"{told} --size 64 --write"}
+
+
+def test_the_table_has_a_line_for_every_view(script: Any) -> None:
+    from figures.tables import closer_look_table
+
+    told = {script.WHOLE: 80.0, "a box": 75.0, f"{script.WHOLE} and a box": 85.5}
+    kept = [
+        script.rows.measured(f"net, {name}", "birds", script.METRIC, value, "%")
+        for name, value in told.items()
+    ]
+    assert closer_look_table(kept).splitlines()[2:] == [
+        "| the whole image | 80.0 % | - |",
+        "| a box | 75.0 % | 85.5 % |",
+    ]

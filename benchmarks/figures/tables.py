@@ -125,6 +125,18 @@ def scales_table(rows: Sequence[Row]) -> str:
     return markdown(["network", "data", "seed", "epochs", *shown.values()], lines)
 
 
+def closer_look_table(rows: Sequence[Row]) -> str:
+    """What a linear classifier makes of each view of birds, and of it and the whole image."""
+    views: Dict[str, Dict[bool, str]] = {}
+    for r in rows:
+        if r.metric == "linear_accuracy":
+            view = r.name.partition(", ")[2]
+            alone = view.rpartition(" and ")[2]
+            views.setdefault(alone, {})[alone == view] = f"{float(r.value):.1f} %"
+    lines = [[view, told[True], told.get(False, "-")] for view, told in views.items()]
+    return markdown(["what is seen", "by itself", "and the whole image"], lines)
+
+
 def scaling_table(rows: Sequence[Row]) -> str:
     """Workers of every engine: what they did, and what the model of docs/scaling.md says."""
     header = ["network", "engine", "workers x batch", "images/s", "model", "model / measured"]
@@ -176,6 +188,7 @@ def inputs_table(rows: Sequence[Row]) -> str:
 TABLES: Dict[str, Callable[[Sequence[Row]], str]] = {
     "speed": speed_table,
     "eight_bits": eight_bits_table,
+    "closer_look": closer_look_table,
     "scaling": scaling_table,
     "inputs": inputs_table,
 }
