@@ -14,6 +14,8 @@ import time
 from pathlib import Path
 
 from gluon_attention.datasets.detail import write_cub
+from gluon_attention.training import prepare
+from gluon_attention.training.prepare import has_bfloat16
 
 import numpy as np
 import pytest
@@ -66,7 +68,8 @@ def tiny_cifar(tmp_path_factory):
 
 def test_cifar10(tmp_path, tiny_cifar):
     flags = "--shape slim --epochs 1 -b 16 --mix-up 1 --cutout 8 --epsilon 0.1 --clip 5 --ema 0.9"
-    flags += " --dtype bfloat16 --options mask=local --label-noise 0.5"
+    flags += " --options mask=local --label-noise 0.5"
+    flags += f" --dtype {'bfloat16' if has_bfloat16() else 'float32'}"
     done = start("cifar10_train.py", tmp_path, "--data-dir", str(tiny_cifar), *flags.split())
     assert done.returncode == 0, done.stderr
     run = tmp_path / "cifar10-cifar_residual_attention56_slim"
@@ -144,6 +147,7 @@ def test_a_type_that_a_network_cannot_train_in_is_refused(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not has_bfloat16(), reason="this processor has no bfloat16")
 def test_bfloat16_is_near_float32(tmp_path, tiny_cifar):
     losses = []
     for dtype in ("float32", "bfloat16"):
@@ -155,12 +159,32 @@ def test_bfloat16_is_near_float32(tmp_path, tiny_cifar):
     assert losses[0] != losses[1] and abs(losses[0] - losses[1]) < 0.02 * losses[0], losses
 
 
+def test_bfloat16_without_avx512_is_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(prepare, "has_bfloat16", lambda: False)
+    flags = "--shape slim --dtype bfloat16"
+    status, errors = within(monkeypatch, capsys, "cifar10_train.py", tmp_path, *flags.split())
+    assert status == 2 and len(errors) == 1 and "bfloat16 needs a processor with AVX" in errors[0]
+
+
+def test_processors_that_have_bfloat16_are_told(tmp_path):
+    told = tmp_path / "cpuinfo"
+    assert has_bfloat16(str(told))  # not Linux
+    for flags, known in (
+        ("flags\t\t: fpu avx2 fma\n", False),
+        ("flags\t\t: fpu avx512f avx512dq avx512bw avx512vl\n", True),
+        ("Features\t: fp asimd bf16\n", True),  # no x86: it is tried
+    ):
+        told.write_text(f"processor\t: 0\n{flags}power management:\n")
+        assert has_bfloat16(str(told)) == known
+
+
 FEATURE_PRODUCTS = """
 import mxnet as mx
 from gluon_attention import get_model
-from gluon_attention.training.prepare import lower_precision
+from gluon_attention.training import prepare
 
-lower_precision("bfloat16", [mx.cpu()])
+prepare.has_bfloat16 = lambda: True  # nothing is computed
+prepare.lower_precision("bfloat16", [mx.cpu()])
 graph = get_model("cifar_residual_attention56_slim")(mx.sym.var("images")).get_internals()
 _, types, _ = graph.infer_type(images="float32")
 products = [t for n, t in zip(graph.list_outputs(), types) if "elemwise_mul" in n]

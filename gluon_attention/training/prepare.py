@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Sequence
 
 import mxnet as mx
@@ -34,6 +35,16 @@ def prepare(
     net.hybridize(static_alloc=True, static_shape=not several)  # devices that wait for each other
 
 
+def has_bfloat16(cpuinfo: str = "/proc/cpuinfo") -> bool:
+    """Whether oneDNN has convolutions in bfloat16 here; where nothing is told, they are tried."""
+    try:
+        with open(cpuinfo, encoding="utf-8") as file:
+            flags = re.search(r"^flags\s*:(.*)", file.read(), re.MULTILINE)
+    except OSError:  # not Linux
+        return True
+    return flags is None or {"avx512bw", "avx512vl", "avx512dq"} <= set(flags.group(1).split())
+
+
 def lower_precision(dtype: str, devices: Sequence[mx.Context]) -> None:
     """Let MXNet insert casts: products in the short type, sums and weights in float32."""
     from mxnet.contrib import amp
@@ -43,6 +54,10 @@ def lower_precision(dtype: str, devices: Sequence[mx.Context]) -> None:
     if dtype == "float16":
         amp.init(target_dtype=dtype)
         return
+    if not has_bfloat16():
+        raise UserError(
+            "--dtype bfloat16 needs a processor with AVX-512, and this has none: leave it out"
+        )
     # oneDNN has no products of features, and MXNet's own are twenty times slower in bfloat16.
     in_float32 = [*amp.lists.symbol_bf16.FP32_FUNCS, "elemwise_mul"]
     amp.init(target_dtype=dtype, fp32_ops=in_float32)
