@@ -9,7 +9,7 @@ on the last, five times: of each view by itself, and of the whole image and each
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from gluon_attention.command_line import command
 from gluon_attention.datasets.cub import Birds, read_birds, regions
@@ -30,7 +30,7 @@ from scipy.special import log_softmax
 
 FOLDS, BATCH = 5, 20
 SIDE = 0.74  # of a box, as a share of the image's
-DECAY = 1e-3
+DECAY = 1e-3  # of the squared weights of a classifier
 WHOLE = "the whole image"
 METRIC = "linear_accuracy"
 
@@ -48,8 +48,8 @@ def views(features: nd.NDArray, birds: np.ndarray) -> Dict[str, nd.NDArray]:
     }
 
 
-def _boxes(middles: np.ndarray, half: float) -> nd.NDArray:
-    """Boxes that do not stick out of the image."""
+def _boxes(middles: np.ndarray, half: Any) -> nd.NDArray:
+    """Boxes that do not stick out of the image; half a side of all, or of each (N, 1)."""
     half = np.broadcast_to(half, (len(middles), 1))
     return nd.array(np.concatenate([np.clip(middles, half - 1, 1 - half), half], axis=1))
 
@@ -132,7 +132,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     flags = parser.parse_args(argv)
     birds = read_birds(flags.data_dir)
     taken = np.flatnonzero(birds.training)
-    net = backbone(flags.backbone, frozen_bn=True)
+    net = backbone(flags.backbone)
     load_backbone(net, flags.backbone_weights)
     net.hybridize()
     found = features(birds, taken, net, flags.size)
