@@ -144,13 +144,15 @@ def cut(epochs, folder, monkeypatch, **settings):
     run(folder, **settings)
 
 
-@pytest.mark.parametrize("optimizer, devices", [("sgd", 2), ("adam", 2), ("lamb", 1)])
+@pytest.mark.parametrize(
+    "optimizer, devices, ema", [("sgd", 2, 0.9), ("adam", 2, 0.0), ("lamb", 1, 0.9)]
+)
 def test_a_stopped_run_goes_on_as_if_nothing_had_happened(
-    tmp_path, monkeypatch, optimizer, devices
+    tmp_path, monkeypatch, optimizer, devices, ema
 ):
     contexts = [mx.cpu(i) for i in range(devices)]
     monkeypatch.setattr(engine.runtime, "devices", lambda count: contexts)
-    settings = dict(optimizer=optimizer, lr=0.01, ema=0.9, batch_size=8 // devices)
+    settings = dict(optimizer=optimizer, lr=0.01, ema=ema, batch_size=8 // devices)
     run(tmp_path / "whole", **settings)
     cut([2], tmp_path / "cut", monkeypatch, **settings)
     same(last(tmp_path / "whole"), last(tmp_path / "cut"), rtol=0, atol=0)

@@ -55,6 +55,31 @@ def test_the_weights_that_were_judged_best_first_or_last_are_kept_and_tested(
     np.testing.assert_array_equal(saved(folder / "epoch-0003.params"), judged[2])
 
 
+@pytest.mark.parametrize("ema", [0.0, 0.999])
+def test_devices_share_what_batchnorm_gathered_on_each(
+    train_toy: Any, tmp_path: Path, monkeypatch: Any, ema: float
+) -> None:
+    gathered: List[np.ndarray] = []
+    share = engine.even_out
+
+    def even_out(net: gluon.Block) -> None:
+        nd.waitall()
+        gathered.extend(array.asnumpy() for array in net.body[1].running_mean.list_data())
+        share(net)
+
+    monkeypatch.setattr(engine, "even_out", even_out)
+    monkeypatch.setattr(engine.runtime, "devices", lambda count: [mx.cpu(0), mx.cpu(1)])
+    train_toy(epochs=1, batch_size=20, ema=ema, keep="last")  # one step, a half on each device
+    one, two = gathered
+    assert np.abs(one - two).max() > 1e-3
+    mean = (one + two) / 2
+    with np.load(tmp_path / "toy" / "last.npz") as checkpoint:
+        np.testing.assert_allclose(checkpoint["net/body.1.running_mean"], mean, rtol=1e-6)
+    kept = nd.load(str(tmp_path / "toy" / "best.params"))["body.1.running_mean"].asnumpy()
+    share_of_step = 0.9 if ema else 1  # the moving average starts at 0, and forgets that soon
+    np.testing.assert_allclose(kept, share_of_step * mean, rtol=1e-6)
+
+
 @pytest.mark.parametrize("ema", [0.0, 0.5])
 def test_best_weights_of_a_run_killed_before_they_were_written(
     train_toy: Any, tmp_path: Path, monkeypatch: Any, ema: float

@@ -20,7 +20,7 @@ from .config import Config
 from .evaluation import Means, Shards, Sums, accumulated, evaluate, measure, split
 from .machines import Vote, agree, join, leave, own_devices
 from .monitor import Monitor, total_seconds
-from .optimize import Average, movers, trainable_numbers
+from .optimize import Average, even_out, movers, trainable_numbers
 from .prepare import lower_precision, prepare
 from .recipe import recipe
 from .schedule import Schedule, unreached
@@ -180,8 +180,8 @@ class Run:
             self.average.update(step)
             self.monitor.step()
             if (step + 1) % self.config.log_interval == 0 or step == last:
-                if step == last:  # MXNet does not see that backward writes BatchNorm's statistics
-                    mx.nd.waitall()
+                if step == last:
+                    even_out(self.net)
                 rates = {name: self.movers[name].rate(step) for u in updates for name in u.groups}
                 self._finite({**recent.means(), **self._weights()}, step, rates)
                 self.monitor.log(step, recent.means(), rates)
@@ -267,7 +267,7 @@ class Run:
         )
 
     def _keep_weights(self) -> None:
-        """Save the weights that were validated last, if they are wanted; means of devices."""
+        """Save the weights that were validated last, if they are wanted."""
         every, epoch = self.config.save_period, self.progress.epoch
         names = [checkpoint.BEST] if self.progress.best_epoch == epoch else []
         if every and epoch % every == 0:

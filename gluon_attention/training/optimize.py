@@ -167,15 +167,37 @@ def movers(
     return found
 
 
+def even_out(net: gluon.Block) -> None:
+    """Give all devices the means of what BatchNorm gathered on each, and wait for it."""
+    mx.nd.waitall()  # MXNet does not see that backward writes it
+    for parameter in net.collect_params().values():
+        if _differs(parameter):
+            mean = _of_all_devices(parameter)
+            for array in parameter.list_data():
+                mean.copyto(array)
+
+
+def _differs(parameter: gluon.Parameter) -> bool:
+    """Whether devices have it each for itself: gradients are summed, statistics are not."""
+    statistics = parameter.name.endswith(("running_mean", "running_var"))
+    return statistics and len(parameter.list_ctx()) > 1
+
+
+def _of_all_devices(parameter: gluon.Parameter) -> nd.NDArray:
+    first, *others = parameter.list_data()
+    if not _differs(parameter):
+        return first
+    return nd.add_n(first, *(a.as_in_context(first.context) for a in others)) / (1 + len(others))
+
+
 class Average:
     """An exponential moving average of every parameter, statistics of BatchNorm included."""
 
     def __init__(self, net: gluon.Block, decay: float) -> None:
         self.decay, self.parameters = decay, named_parameters([net])
         self.statistics = any(p.grad_req == "null" for p in self.parameters.values())
-        self.values = (
-            {name: p.list_data()[0].copy() for name, p in self.parameters.items()} if decay else {}
-        )
+        averaged = self.parameters if decay else {}
+        self.values = {name: _of_all_devices(p).copy() for name, p in averaged.items()}
 
     def update(self, count: int) -> None:
         """Take in the weights after step number `count`; early steps are forgotten faster."""
@@ -184,7 +206,7 @@ class Average:
             mx.nd.waitall()  # MXNet does not see that backward writes the statistics of BatchNorm
         for name, value in self.values.items():
             value *= keep
-            value += (1 - keep) * self.parameters[name].list_data()[0]
+            value += (1 - keep) * _of_all_devices(self.parameters[name])
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
