@@ -11,6 +11,7 @@ from gluon_attention.ops.attention_crop import (
     clamped_box,
     crop_box,
     inner_box,
+    pixel_crop,
     pulls,
 )
 
@@ -98,6 +99,16 @@ def boxcar(x: float, y: float, half: float, size: int, box: float, sharpness: fl
         return edge(places - middle + half) - edge(places - middle - half)
 
     return np.outer(side(y), side(x))
+
+
+@pytest.mark.parametrize("size", [30, 99, 150])
+def test_whole_pixels_of_the_least_box_in_a_corner_are_not_lost_to_rounding(size: int) -> None:
+    """Its edge is at 2/3 of the side, which in float32 is a little less."""
+    box = clamped_box(nd, nd.array([[9.0, 9.0, -9.0]]), 1 / 3, 1.0)
+    columns = np.tile(np.arange(size, dtype="float32"), (1, 1, size, 1))
+    seen = pixel_crop(nd, nd.array(columns), box, (size // 3, size // 3)).asnumpy()[0, 0, -1]
+    np.testing.assert_allclose(seen[1:], np.arange(size)[-size // 3 + 1 :], rtol=1e-3)
+    assert seen[0] == pytest.approx(size * 2 // 3 / 2, rel=1e-3)  # the mask halves the first
 
 
 def test_pulls_are_the_slopes_of_the_mask() -> None:
