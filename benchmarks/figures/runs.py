@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Dict, NamedTuple
 
 HIDDEN = ("--log-dir", "--data-dir", "--num-gpus", "--workers", "-j", "--backbone-weights")
+START = "--start-from"  # the weights of another run
 
 
 class Run(NamedTuple):
@@ -34,12 +35,13 @@ def command(line: str) -> str:
     words, kept = shlex.split(line), ["python"]
     while words:
         word = words.pop(0)
-        flag = word.split("=")[0]
-        if flag in HIDDEN:
-            if "=" not in word and words:
-                words.pop(0)
+        flag, _, value = word.partition("=")
+        if flag in (*HIDDEN, START):
+            value = value or (words.pop(0) if words else "")
             if flag == "--backbone-weights":
                 kept.append("--backbone-weights=FILE")
+            if flag == START:
+                kept += [START, "/".join(["runs", *Path(value).parts[-2:]])]
         else:
             kept.append(word)
     return shlex.join(kept)

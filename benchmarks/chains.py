@@ -1,0 +1,61 @@
+"""Add the test errors of runs to results.csv, with the commands of the runs they started from.
+
+python benchmarks/chains.py runs/s5
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import List
+
+from figures import rows
+from figures.flags import Parser
+from figures.runs import Run, finished
+
+
+def of_chain(last: Path, data: str) -> List[rows.Row]:
+    """The row of a run that was taken to its end; where episodes are averaged, that of one too."""
+    runs = chain(last)
+    config, result, known = runs[-1].config, runs[-1].result, runs[-1].known
+    known["epochs"] = sum(run.known["epochs"] for run in runs)
+    known["command"] = " && ".join(run.known["command"] for run in runs)
+    source = config["data"]["source"]
+    data = data or "-".join(filter(None, [source["name"], source["options"].get("task")]))
+    errors = {"": result["test_error"]}
+    if "accuracy_m1" in result["test"]:
+        one = 100 * (1 - result["test"]["accuracy_m1"])
+        errors = {config["settings"]["samples"]: result["test_error"], 1: one}
+    return [
+        rows.measured(
+            config["network"]["name"], data, "test_error", error, "%", samples=samples, **known
+        )
+        for samples, error in errors.items()
+    ]
+
+
+def chain(last: Path) -> List[Run]:
+    """A run and those that its weights come from, the first one first."""
+    runs = [finished(last)]
+    while True:
+        start = runs[0].config["settings"]["start_from"]
+        before = Path(start).parent
+        if not (start and (before / "result.json").is_file()):  # untrained, or from elsewhere
+            return runs
+        runs.insert(0, finished(before))
+
+
+def main() -> None:
+    """Do what the flags say."""
+    parser = Parser(description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser.add_argument("runs", nargs="+", type=Path, help="folders of the last runs of chains")
+    parser.add_argument("--data", default="", help="what the rows call the data set")
+    flags = parser.parse_args(sys.argv[1:])
+    try:
+        rows.append([row for run in flags.runs for row in of_chain(run, flags.data)])
+    except (OSError, ValueError, KeyError) as error:
+        parser.error(str(error))
+
+
+if __name__ == "__main__":
+    main()

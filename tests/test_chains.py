@@ -1,0 +1,75 @@
+"""Rows of runs that started from each other."""
+
+from __future__ import annotations
+
+import json
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Optional
+
+import pytest
+
+BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
+sys.path.insert(0, str(BENCHMARKS))
+
+
+def run_folder(folder: Path, before: Optional[Path] = None, **test: float) -> Path:
+    """What a run of three epochs of RAM leaves; `test` are its scores."""
+    start = str(before / "best.params") if before else ""
+    config = dict(
+        settings=dict(seed=1, epochs=3, samples=10, start_from=start),
+        network=dict(name="ram_28"),
+        data=dict(source=dict(name="mnist", options=dict(task="28", seed=1))),
+        commit="0123abc",
+    )
+    flags = f"--start-from={start}" if before else ""
+    result = dict(
+        test_error=2.5,
+        test=test,
+        parameters=1000,
+        command=f"train/a.py --log-dir /x --lr 1 {flags} --name {folder.name}",
+    )
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "result.json").write_text(json.dumps(result))
+    return folder
+
+
+def of_chain(*arguments: Any) -> Any:
+    return import_module("chains").of_chain(*arguments)
+
+
+def test_a_row_counts_epochs_and_tells_commands_of_all_runs(tmp_path: Path) -> None:
+    first = run_folder(tmp_path / "a")
+    second = run_folder(tmp_path / "b", first)
+    (row,) = of_chain(run_folder(tmp_path / "c", second, accuracy=0.975), "")
+    assert row.problem() is None
+    assert (row.name, row.dataset, row.value) == ("ram_28", "mnist-28", "2.5")
+    assert (row.samples, row.seed, row.epochs, row.commit) == ("", "1", "9", "0123abc")
+    assert row.command.split(" && ") == [
+        "python train/a.py --lr 1 --name a",
+        "python train/a.py --lr 1 --start-from runs/a/best.params --name b",
+        "python train/a.py --lr 1 --start-from runs/b/best.params --name c",
+    ]
+
+
+def test_single_episodes_have_a_row_of_their_own(tmp_path: Path) -> None:
+    run = run_folder(tmp_path / "a", accuracy=0.975, accuracy_m1=0.96)
+    rows = of_chain(run, "mnist-28, for once")
+    assert [(row.samples, row.value) for row in rows] == [("10", "2.5"), ("1", "4")]
+    assert {row.dataset for row in rows} == {"mnist-28, for once"}
+
+
+def test_weights_from_elsewhere_begin_a_chain(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "weights"
+    (row,) = of_chain(run_folder(tmp_path / "a", elsewhere), "")
+    assert (row.epochs, " && " in row.command) == ("3", False)
+
+
+def test_a_run_that_is_not_done_is_refused(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
+    monkeypatch.setattr(sys, "argv", ["chains.py", str(tmp_path)])
+    with pytest.raises(SystemExit) as stop:
+        import_module("chains").main()
+    error = capsys.readouterr().err
+    assert stop.value.code == 2 and "result.json" in error and error.count("\n") == 1
