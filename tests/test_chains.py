@@ -6,6 +6,7 @@ import json
 import sys
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Optional
 
 import pytest
@@ -59,6 +60,24 @@ def test_single_episodes_have_a_row_of_their_own(tmp_path: Path) -> None:
     rows = of_chain(run, "mnist-28, for once")
     assert [(row.samples, row.value) for row in rows] == [("10", "2.5"), ("1", "4")]
     assert {row.dataset for row in rows} == {"mnist-28, for once"}
+
+
+def test_another_number_of_episodes_is_measured_anew(tmp_path: Path, monkeypatch: Any) -> None:
+    asked = []
+
+    def evaluate(words: Any, **_: Any) -> Any:
+        asked.append(words[3:])
+        found = dict(test_error=2.0, test=dict(accuracy=0.98, accuracy_m1=0.97))
+        return SimpleNamespace(returncode=len(asked) - 1, stdout=json.dumps(found), stderr="no\n")
+
+    monkeypatch.setattr(import_module("chains"), "subprocess", SimpleNamespace(run=evaluate))
+    run = run_folder(tmp_path / "a", accuracy=0.975, accuracy_m1=0.96)
+    rows = of_chain(run, "", 20)
+    assert [(row.samples, row.value) for row in rows] == [("20", "2"), ("1", "3")]
+    assert rows[0].command.endswith(" --name a && gluon-attention evaluate runs/a --samples 20")
+    assert asked == [["evaluate", str(run), "--samples", "20", "--json"]]
+    with pytest.raises(ValueError, match="^no$"):
+        of_chain(run, "", 20)
 
 
 def test_weights_from_elsewhere_begin_a_chain(tmp_path: Path) -> None:
