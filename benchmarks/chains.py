@@ -13,7 +13,7 @@ from typing import Any, Dict, List
 
 from figures import rows
 from figures.flags import Parser, number
-from figures.runs import Run, finished
+from figures.runs import WEIGHTS, Run, finished
 
 
 def of_chain(last: Path, data: str, samples: int = 0) -> List[rows.Row]:
@@ -54,11 +54,10 @@ def chain(last: Path) -> List[Run]:
     """A run and those that its weights come from, the first one first."""
     runs = [finished(last)]
     while True:
-        start = runs[0].config["settings"]["start_from"]
-        before = Path(start).parent
-        if not (start and (before / "result.json").is_file()):  # untrained, or from elsewhere
+        start = Path(runs[0].config["settings"]["start_from"])
+        if start.name != WEIGHTS:  # untrained, or from elsewhere
             return runs
-        runs.insert(0, finished(before))
+        runs.insert(0, finished(start.parent))
 
 
 def main() -> None:

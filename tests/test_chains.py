@@ -7,7 +7,7 @@ import sys
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Optional
+from typing import Any
 
 import pytest
 
@@ -15,16 +15,15 @@ BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
 
-def run_folder(folder: Path, before: Optional[Path] = None, **test: float) -> Path:
+def run_folder(folder: Path, start: str = "", **test: float) -> Path:
     """What a run of three epochs of RAM leaves; `test` are its scores."""
-    start = str(before / "best.params") if before else ""
     config = dict(
         settings=dict(seed=1, epochs=3, samples=10, start_from=start),
         network=dict(name="ram_28"),
         data=dict(source=dict(name="mnist", options=dict(task="28", seed=1))),
         commit="0123abc",
     )
-    flags = f"--start-from={start}" if before else ""
+    flags = f"--start-from={start}" if start else ""
     result = dict(
         test_error=2.5,
         test=test,
@@ -43,8 +42,8 @@ def of_chain(*arguments: Any) -> Any:
 
 def test_a_row_counts_epochs_and_tells_commands_of_all_runs(tmp_path: Path) -> None:
     first = run_folder(tmp_path / "a")
-    second = run_folder(tmp_path / "b", first)
-    (row,) = of_chain(run_folder(tmp_path / "c", second, accuracy=0.975), "")
+    second = run_folder(tmp_path / "b", f"{first}/best.params")
+    (row,) = of_chain(run_folder(tmp_path / "c", f"{second}/best.params", accuracy=0.975), "")
     assert row.problem() is None
     assert (row.name, row.dataset, row.value) == ("ram_28", "mnist-28", "2.5")
     assert (row.samples, row.seed, row.epochs, row.commit) == ("", "1", "9", "0123abc")
@@ -81,9 +80,9 @@ def test_another_number_of_episodes_is_measured_anew(tmp_path: Path, monkeypatch
 
 
 def test_weights_from_elsewhere_begin_a_chain(tmp_path: Path) -> None:
-    elsewhere = tmp_path / "weights"
-    (row,) = of_chain(run_folder(tmp_path / "a", elsewhere), "")
-    assert (row.epochs, " && " in row.command) == ("3", False)
+    (row,) = of_chain(run_folder(tmp_path / "a", "weights/ram.params"), "")
+    assert row.epochs == "3"
+    assert row.command == "python train/a.py --lr 1 --start-from ram.params --name a"
 
 
 def test_a_run_that_is_not_done_is_refused(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:

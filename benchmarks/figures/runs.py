@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Dict, NamedTuple
 
 HIDDEN = ("--log-dir", "--data-dir", "--num-gpus", "--workers", "-j", "--backbone-weights")
-START = "--start-from"  # the weights of another run
+START = "--start-from"
+WEIGHTS = "best.params"  # what a run leaves to start from
 
 
 class Run(NamedTuple):
@@ -41,7 +42,9 @@ def command(line: str) -> str:
             if flag == "--backbone-weights":
                 kept.append("--backbone-weights=FILE")
             if flag == START:
-                kept += [START, "/".join(["runs", *Path(value).parts[-2:]])]
+                file = Path(value)
+                ours = file.name == WEIGHTS
+                kept += [START, f"runs/{file.parent.name}/{WEIGHTS}" if ours else file.name]
         else:
             kept.append(word)
     return shlex.join(kept)
