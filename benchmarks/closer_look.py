@@ -15,10 +15,10 @@ from gluon_attention.command_line import command
 from gluon_attention.datasets.cub import Birds, read_birds, regions
 from gluon_attention.datasets.pictures import decode
 from gluon_attention.datasets.view import View
-from gluon_attention.deploy.weights import load_backbone
+from gluon_attention.interop.load import load_backbone
 from gluon_attention.ops.attention_crop import crop_box
 from gluon_attention.zoo.backbones import backbone
-from gluon_attention.zoo.ranked_scales import strongest
+from gluon_attention.zoo.racnn.task import strongest
 
 import mxnet as mx
 import numpy as np

@@ -12,10 +12,10 @@ from typing import Any, List, Optional, Sequence, Tuple
 from gluon_attention.command_line import command
 from gluon_attention.commands.data import Split, add_data, load
 from gluon_attention.commands.export import calibration
-from gluon_attention.deploy.export import as_graph
-from gluon_attention.deploy.fusion import at_work
-from gluon_attention.deploy.int8 import quantize
-from gluon_attention.deploy.models import open_model
+from gluon_attention.commands.open_model import open_model
+from gluon_attention.export.fusion import at_work
+from gluon_attention.export.graph import as_graph
+from gluon_attention.export.int8 import quantize
 
 import numpy as np
 from figures import rows

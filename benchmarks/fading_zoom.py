@@ -22,8 +22,9 @@ from typing import Any, List, Tuple
 
 from gluon_attention.ops import attention_crop
 from gluon_attention.ops.attention_crop import MaskPull, MaskPullProp, crop_box
-from gluon_attention.ops.detach import detach
-from gluon_attention.zoo import ra_cnn, ranked_scales
+from gluon_attention.ops.safe import detach
+from gluon_attention.zoo.racnn import network as ra_cnn
+from gluon_attention.zoo.racnn import task as ranked_scales
 
 import mxnet as mx
 import numpy as np

@@ -11,9 +11,9 @@ from typing import Any, List
 
 from gluon_attention import get_model
 from gluon_attention.datasets import cifar10, mnist
-from gluon_attention.explain import load_png, pictures, unnormalised
-from gluon_attention.files import written_aside
-from gluon_attention.tiles import below
+from gluon_attention.explain.painters import load_png, pictures, unnormalised
+from gluon_attention.explain.tiles import below
+from gluon_attention.storage.atomic import written_aside
 
 import numpy as np
 from figures.flags import Parser

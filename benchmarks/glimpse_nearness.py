@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from typing import Any, Dict, Iterator, List, Optional, Sequence
 
 from gluon_attention import UserError, datasets
-from gluon_attention.deploy.models import open_model
-from gluon_attention.training.features import fast
+from gluon_attention.commands.open_model import open_model
+from gluon_attention.zoo.glimpse.feature_cache import fast
 
 import mxnet as mx
 import numpy as np

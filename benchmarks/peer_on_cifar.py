@@ -16,7 +16,7 @@ from gluon_attention import UserError
 from gluon_attention.command_line import command
 from gluon_attention.training.config import setting
 from gluon_attention.training.engine import train
-from gluon_attention.zoo.base import AttentionNet
+from gluon_attention.zoo.attention_net import AttentionNet
 
 import mxnet as mx
 from gluoncv import model_zoo

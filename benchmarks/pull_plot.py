@@ -10,8 +10,8 @@ from __future__ import annotations
 import os
 from typing import Tuple
 
-from gluon_attention.files import written_aside
 from gluon_attention.ops.attention_crop import GRADIENTS, AttentionCrop
+from gluon_attention.storage.atomic import written_aside
 
 import numpy as np
 from figures.flags import Parser

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Optional, Sequence
 
-from gluon_attention.files import write_text
+from gluon_attention.storage.atomic import write_text
 
 from figures import ablations, cards, chart, plan, published, rows, shares, tables
 from figures.flags import Parser

@@ -16,11 +16,12 @@ from pathlib import Path
 
 from gluon_attention import UserError
 from gluon_attention.command_line import Parser, command
-from gluon_attention.datasets import cifar, files
-from gluon_attention.datasets.batches import hold_out
+from gluon_attention.datasets import cifar
+from gluon_attention.datasets import published as files
 from gluon_attention.datasets.image_folder import scan
 from gluon_attention.datasets.mnist import read_split
 from gluon_attention.datasets.pictures import decode
+from gluon_attention.datasets.sampling import hold_out
 
 import cv2
 import numpy as np

@@ -17,7 +17,7 @@ from typing import Dict
 
 from gluon_attention import UserError
 from gluon_attention.command_line import Parser, command
-from gluon_attention.datasets import files
+from gluon_attention.datasets import published as files
 from gluon_attention.datasets.image_folder import scan
 from gluon_attention.datasets.imagenet import read_synsets
 from gluon_attention.datasets.pictures import decode

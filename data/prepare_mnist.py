@@ -10,7 +10,7 @@ from pathlib import Path
 
 from gluon_attention import UserError
 from gluon_attention.command_line import Parser, command
-from gluon_attention.datasets import files
+from gluon_attention.datasets import published as files
 from gluon_attention.datasets.mnist import FILES, fetch, read_split
 
 

@@ -8,8 +8,8 @@ from . import runtime  # noqa: E402
 
 runtime.prepare()
 
-from .deploy.weights import load_weights  # noqa: E402
 from .errors import UserError  # noqa: E402
+from .interop.load import load_weights  # noqa: E402
 from .zoo import get_model, list_models, options_of  # noqa: E402
 
 __version__ = "0.1.0"

@@ -13,11 +13,11 @@ from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Set, Tuple
 
 from gluon_attention import UserError
 from gluon_attention.__main__ import main
-from gluon_attention.datasets.batches import ArrayBatches, Normalise, Splits
+from gluon_attention.datasets.sampling import ArrayBatches, Normalise, Splits
+from gluon_attention.tasks.task import Classification
 from gluon_attention.training import engine, monitor
 from gluon_attention.training.config import Config
-from gluon_attention.training.task import Classification
-from gluon_attention.zoo.base import AttentionNet
+from gluon_attention.zoo.attention_net import AttentionNet
 
 import mxnet as mx
 import numpy as np

@@ -13,12 +13,12 @@ from gluon_attention import get_model
 from gluon_attention.command_line import command, with_preset
 from gluon_attention.datasets.cub import cub200
 from gluon_attention.datasets.detail import detail
-from gluon_attention.deploy.weights import load_backbone
+from gluon_attention.interop.load import load_backbone
 from gluon_attention.ops.attention_crop import GRADIENTS
 from gluon_attention.training.config import Config, setting
 from gluon_attention.training.engine import train
-from gluon_attention.zoo.ra_cnn import APNS
-from gluon_attention.zoo.ranked_scales import RESPONSES
+from gluon_attention.zoo.racnn.network import APNS
+from gluon_attention.zoo.racnn.task import RESPONSES
 
 # What fits the generated set; flags that are given come after these and replace them.
 DETAIL = (

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from gluon_attention.command_line import command
 from gluon_attention.datasets.imagenet import imagenet
+from gluon_attention.scripts import ZooConfig
 from gluon_attention.training.config import setting
 from gluon_attention.training.engine import train
-from gluon_attention.zoo_config import ZooConfig
 
 DEPTHS = (56, 92, 128, 164, 200, 236, 452)
 

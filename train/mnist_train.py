@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 from gluon_attention.command_line import command
 from gluon_attention.datasets.mnist import TASKS, mnist
+from gluon_attention.scripts import ZooConfig
 from gluon_attention.training.config import setting
 from gluon_attention.training.engine import train
-from gluon_attention.zoo.reinforce import REWARDS
-from gluon_attention.zoo_config import ZooConfig
+from gluon_attention.zoo.ram.task import REWARDS
 
 MODELS = {
     "28": "ram_28",

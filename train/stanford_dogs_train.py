@@ -11,20 +11,21 @@ import os
 from dataclasses import dataclass
 from typing import Any, Dict, Tuple
 
-from gluon_attention import UserError, explain, get_model, runtime
+from gluon_attention import UserError, get_model, runtime
 from gluon_attention.command_line import command, with_preset
 from gluon_attention.datasets.cub import cub200
 from gluon_attention.datasets.detail import detail
 from gluon_attention.datasets.stanford_dogs import stanford_dogs
-from gluon_attention.deploy.weights import load_backbone
-from gluon_attention.parameters import read_parameters, write_parameters
+from gluon_attention.explain import painters as explain
+from gluon_attention.interop.load import load_backbone
+from gluon_attention.storage.params import read_parameters, write_parameters
 from gluon_attention.training import checkpoint
 from gluon_attention.training.config import Config, setting
 from gluon_attention.training.engine import train
-from gluon_attention.training.features import remembered
-from gluon_attention.zoo.glimpse import LOCATIONS, POLICIES
-from gluon_attention.zoo.resolutions import Resolutions
-from gluon_attention.zoo.step_classification import REWARDS
+from gluon_attention.zoo.glimpse.feature_cache import remembered
+from gluon_attention.zoo.glimpse.network import LOCATIONS, POLICIES
+from gluon_attention.zoo.glimpse.pretraining import Resolutions
+from gluon_attention.zoo.glimpse.task import REWARDS
 
 import mxnet as mx
 

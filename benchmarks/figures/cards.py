@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, Callable, Dict, List, Sequence, Tuple
 
 from gluon_attention import get_model, list_models
-from gluon_attention.deploy.cost import cost
+from gluon_attention.export.cost import cost
 from gluon_attention.zoo.registry import entry
 
 from figures.rows import Row

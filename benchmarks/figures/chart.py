@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Sequence
 
-from gluon_attention.files import written_aside
+from gluon_attention.storage.atomic import written_aside
 
 from figures.rows import Row
 from figures.tables import PEERS, latest, speeds

@@ -150,7 +150,7 @@ def append(rows: Sequence[Row], path: str = PATH) -> None:
 
 
 def _replace(path: str, text: str) -> None:
-    """As `gluon_attention.files.write_text`, but without MXNet.
+    """As `gluon_attention.storage.atomic.write_text`, but without MXNet.
 
     Importing the package chooses threads, for this process and so for the peers that it starts.
     """

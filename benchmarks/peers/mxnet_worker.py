@@ -20,11 +20,11 @@ def ours(case: Dict[str, Any]) -> Ready:
     """A network of this repository and the task that trains it."""
     sys.path.insert(0, ROOT)
     import gluon_attention
-    from gluon_attention.deploy.cost import cost
+    from gluon_attention.export.cost import cost
     from gluon_attention.training.config import Config
 
     if case["dtype"] == "bfloat16":
-        from gluon_attention.training.prepare import lower_precision
+        from gluon_attention.training.devices import lower_precision
 
         lower_precision(case["dtype"], [gluon_attention.runtime.devices(0)[0]])
     net = gluon_attention.get_model(case["network"], case["classes"], **options_of(case))
@@ -48,9 +48,9 @@ def ours(case: Dict[str, Any]) -> Ready:
 
 def export(net: Any, images: Any, dtype: str) -> Any:
     """What `gluon-attention export --fused` or `--int8` writes, read back."""
-    from gluon_attention.deploy.export import as_graph
-    from gluon_attention.deploy.fusion import at_work, fuse
-    from gluon_attention.deploy.int8 import quantize
+    from gluon_attention.export.fusion import at_work, fuse
+    from gluon_attention.export.graph import as_graph
+    from gluon_attention.export.int8 import quantize
 
     graph = as_graph(net)
     return at_work(quantize(graph, images.asnumpy()) if dtype == "int8" else fuse(graph))

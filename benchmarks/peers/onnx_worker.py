@@ -23,7 +23,7 @@ INPUT = "data"
 def export(case: Dict[str, Any], path: str) -> None:
     sys.path.insert(0, ROOT)
     import gluon_attention
-    from gluon_attention.deploy.export import export_onnx
+    from gluon_attention.export.graph import export_onnx
 
     import mxnet as mx
 

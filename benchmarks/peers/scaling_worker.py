@@ -16,10 +16,10 @@ from typing import Any, Dict, Tuple
 
 from gluon_attention import get_model
 from gluon_attention.command_line import command
-from gluon_attention.datasets.batches import ArrayBatches, Normalise, Splits
+from gluon_attention.datasets.sampling import ArrayBatches, Normalise, Splits
 from gluon_attention.training import engine
 from gluon_attention.training.config import Config
-from gluon_attention.training.optimize import trainable_numbers
+from gluon_attention.training.optimizers import trainable_numbers
 
 import mxnet as mx
 import numpy as np

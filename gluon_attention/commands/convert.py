@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import Any
 
-from ..deploy.convert import INTERPRETER, convert, difference
+from ..interop.convert import INTERPRETER, convert, difference
 from ..zoo.registry import read_options
 from .verb import new_verb
 

@@ -12,11 +12,11 @@ from typing import Any, Dict, NamedTuple, Sequence
 import numpy as np
 
 from .. import datasets
-from ..datasets.batches import DATASETS, Batches, Splits
 from ..datasets.mnist import TASKS
+from ..datasets.sampling import DATASETS, Batches, Splits
 from ..datasets.view import centre_view
-from ..deploy.models import Model, takes
 from ..errors import UserError
+from .open_model import Model, takes
 
 LAST_SEED = 2**31 - 1  # of those that `--seed` of a training script takes
 Norm = Sequence[Sequence[float]]  # mean and std of pixel / 255, of each channel

@@ -8,13 +8,13 @@ from types import SimpleNamespace
 from typing import Any, Dict
 
 from .. import runtime
-from ..deploy.models import Model
 from ..errors import UserError
 from ..training.config import Config
+from ..training.devices import lower_precision, prepare
 from ..training.evaluation import measure
-from ..training.prepare import lower_precision, prepare
 from .data import add_data, load
 from .model import SAMPLES, add_verb, check_draws, opened
+from .open_model import Model
 
 EPISODES = 10  # averaged, unless a run or a flag says otherwise
 ADVICE = "run the script that trained it with --evaluate, or "

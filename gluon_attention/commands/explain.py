@@ -9,11 +9,11 @@ from typing import Any, Dict, List, Sequence
 
 import numpy as np
 
-from .. import explain
-from ..deploy.models import Model
 from ..errors import UserError
-from ..tiles import below
+from ..explain import painters as explain
+from ..explain.tiles import below
 from .model import add_verb, named, opened, read
+from .open_model import Model
 
 BATCH = 16  # pictures that a network is traced over at once
 

@@ -11,13 +11,13 @@ from typing import Any, Dict, List
 import mxnet as mx
 import numpy as np
 
-from ..deploy.export import as_graph, export_onnx, save
-from ..deploy.fusion import fuse
-from ..deploy.models import Model
 from ..errors import UserError
-from ..files import write_text
+from ..export.fusion import fuse
+from ..export.graph import as_graph, export_onnx, save
+from ..storage.atomic import write_text
 from .data import add_data, load
 from .model import add_verb, opened, pictures
+from .open_model import Model
 
 IMAGES = 64  # that calibrate
 LARGEST = 100_000
@@ -80,7 +80,7 @@ def run(flags: argparse.Namespace) -> None:
         parity = export_onnx(model.net, files[-1], model.shape, flags.trace, about)
         told["onnx"] = parity and parity._asdict()
     if flags.int8:
-        from ..deploy.int8 import compare, quantize  # it brings a large part of MXNet along
+        from ..export.int8 import compare, quantize  # it brings a large part of MXNet along
 
         made = save(quantize(graph, images), f"{flags.output}-int8")
         files += made

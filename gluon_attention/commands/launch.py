@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from ..errors import UserError
-from ..launch import launch, read_hosts
+from ..training.launch import launch, read_hosts
 from .verb import new_verb
 
 MOST = 1024  # processes of a kind

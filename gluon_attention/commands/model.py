@@ -13,9 +13,9 @@ import numpy as np
 from .. import runtime
 from ..datasets.image_folder import SUFFIXES
 from ..datasets.pictures import SIDE, decode
-from ..deploy.models import Model, Told, open_model
 from ..errors import UserError
 from ..zoo.registry import read_options
+from .open_model import Model, Told, open_model
 from .verb import new_verb
 
 SAMPLES = 1000  # episodes averaged at most

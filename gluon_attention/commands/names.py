@@ -6,8 +6,8 @@ import argparse
 import json
 from typing import Any, Dict, Iterable
 
-from ..deploy.cost import cost
 from ..errors import UserError
+from ..export.cost import cost
 from ..zoo.pretrained import all_weights
 from ..zoo.registry import entry, get_model, list_models, options_of
 from .verb import new_verb

@@ -1,11 +1,11 @@
 """One function per data set: batches for training, validation and test."""
 
-from .batches import ArrayBatches, Batches, Splits, prefetch
 from .cifar import cifar10, cifar100
 from .cub import cub200
 from .detail import detail
 from .imagenet import imagenet, imagenet_val
 from .mnist import mnist
+from .sampling import ArrayBatches, Batches, Splits, prefetch
 from .stanford_dogs import stanford_dogs
 
 __all__ = [

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from ..errors import UserError
-from . import files
-from .batches import ArrayBatches, Normalise, Splits, hold_out, recorded
+from . import published as files
+from .sampling import ArrayBatches, Normalise, Splits, hold_out, recorded
 from .view import CIFAR
 
 MEAN, STD = CIFAR.mean, CIFAR.std

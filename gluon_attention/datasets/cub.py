@@ -12,10 +12,10 @@ from typing import Any, Dict, NamedTuple, Tuple
 import numpy as np
 
 from ..errors import UserError
-from .batches import Batches, Splits, hold_out, recorded
-from .files import missing, text_lines
 from .image_folder import Files, picture_batches
 from .pictures import decode
+from .published import missing, text_lines
+from .sampling import Batches, Splits, hold_out, recorded
 from .view import IMAGENET_MEAN, IMAGENET_STD, View
 
 LISTS = ("images", "image_class_labels", "train_test_split", "bounding_boxes", "classes")

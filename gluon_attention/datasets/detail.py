@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from ..errors import UserError
-from .batches import ArrayBatches, Normalise, Splits, recorded
+from .sampling import ArrayBatches, Normalise, Splits, recorded
 from .view import View
 
 SHAPES = ("disc", "square", "cross", "triangle")

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 
 from ..errors import UserError
-from .batches import Batches
 from .pictures import decode
+from .sampling import Batches
 from .view import View
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")

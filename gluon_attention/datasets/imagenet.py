@@ -13,10 +13,10 @@ from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
 import numpy as np
 
 from ..errors import UserError
-from .batches import Batches, Splits, hold_out, recorded
-from .files import looked_into, text_lines
 from .image_folder import Files, picture_batches, scan
+from .published import looked_into, text_lines
 from .records import Records
+from .sampling import Batches, Splits, hold_out, recorded
 from .view import IMAGENET_MEAN, IMAGENET_STD, View, centre_view
 
 LAYOUT = "train/<wnid>/*.JPEG and val/<wnid>/*.JPEG, or train.rec, train.idx, val.rec and val.idx"

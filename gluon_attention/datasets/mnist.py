@@ -20,8 +20,8 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from ..errors import UserError
-from . import files
-from .batches import Batches, Splits, hold_out, recorded
+from . import published as files
+from .sampling import Batches, Splits, hold_out, recorded
 from .view import usual_view
 
 TASKS = {  # side of the image, pieces of clutter

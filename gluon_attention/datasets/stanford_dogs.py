@@ -12,9 +12,9 @@ from typing import Any, Dict, List, Tuple
 import numpy as np
 
 from ..errors import UserError
-from .batches import Batches, Splits, hold_out, recorded
-from .files import missing
 from .image_folder import Files, picture_batches
+from .published import missing
+from .sampling import Batches, Splits, hold_out, recorded
 from .view import IMAGENET_MEAN, IMAGENET_STD, View
 
 LISTS = ("train_list.mat", "test_list.mat")

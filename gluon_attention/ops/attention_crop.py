@@ -33,8 +33,7 @@ from mxnet import gluon, nd
 
 from ..errors import UserError, check_choice
 from .crop import Size, boxcar, crop
-from .detach import detach
-from .join import join
+from .safe import concat, detach
 
 GRADIENTS = ("sampler", "mask", "both")
 SHARPNESS = 10.0
@@ -85,7 +84,7 @@ class AttentionCrop(gluon.HybridBlock):
 def crop_box(F: Any, images: Any, boxes: Any, size: Size) -> Any:
     """What lies in boxes (N, 3), with the true gradient."""
     half = F.slice_axis(boxes, axis=1, begin=2, end=3)
-    extent = join(F, half, half)
+    extent = concat(F, half, half)
     return crop(F, images, F.slice_axis(boxes, axis=1, begin=0, end=2), extent, size)
 
 
@@ -98,7 +97,7 @@ def bounded_box(F: Any, free: Any, smallest: float, largest: float) -> Any:
     half = F.slice_axis(free, axis=1, begin=2, end=3)
     half = smallest + (largest - smallest) * F.sigmoid(half)
     middle = 2 * F.sigmoid(F.slice_axis(free, axis=1, begin=0, end=2)) - 1
-    return join(F, F.broadcast_mul(middle, 1 - half), half)
+    return concat(F, F.broadcast_mul(middle, 1 - half), half)
 
 
 def clamped_box(F: Any, free: Any, smallest: float, largest: float) -> Any:
@@ -107,7 +106,7 @@ def clamped_box(F: Any, free: Any, smallest: float, largest: float) -> Any:
     half = F.clip(half, smallest, 1)
     middle = 2 * F.sigmoid(F.slice_axis(free, axis=1, begin=0, end=2)) - 1
     middle = F.broadcast_minimum(F.broadcast_maximum(middle, half - 1), 1 - half)
-    return join(F, middle, half)
+    return concat(F, middle, half)
 
 
 def pixel_crop(F: Any, images: Any, boxes: Any, size: Size) -> Any:
@@ -130,8 +129,8 @@ def pixel_crop(F: Any, images: Any, boxes: Any, size: Size) -> Any:
     across, down = masks
     mask = F.broadcast_mul(F.expand_dims(down, axis=2), F.expand_dims(across, axis=1))
     seen = F.broadcast_mul(images, F.expand_dims(mask, axis=1))
-    center = join(F, *(F.broadcast_div(c, last) - 1 for c, _, last in windows))
-    extent = join(F, *(F.broadcast_div(e, last) for _, e, last in windows))
+    center = concat(F, *(F.broadcast_div(c, last) - 1 for c, _, last in windows))
+    extent = concat(F, *(F.broadcast_div(e, last) for _, e, last in windows))
     return crop(F, seen, center, extent, size)
 
 
@@ -140,7 +139,7 @@ def inner_box(F: Any, outer: Any, inner: Any) -> Any:
     half = F.slice_axis(outer, axis=1, begin=2, end=3)
     shift = F.slice_axis(outer, axis=1, begin=0, end=2)
     scaled = F.broadcast_mul(inner, half)
-    return join(
+    return concat(
         F,
         shift + F.slice_axis(scaled, axis=1, begin=0, end=2),
         F.slice_axis(scaled, axis=1, begin=2, end=3),

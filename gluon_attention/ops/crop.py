@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple, Tuple, Union
 
 from ..errors import UserError
-from .join import join
+from .safe import concat
 
 Size = Union[int, Tuple[int, int]]
 
@@ -28,7 +28,7 @@ def crop(F: Any, images: Any, center: Any, extent: Any, size: Size) -> Any:
     Differentiable in images, center and extent; one launch for the batch.
     """
     zero = F.zeros_like(_axis(F, center, 0))
-    theta = join(
+    theta = concat(
         F,
         *(_axis(F, extent, 0), zero, _axis(F, center, 0)),
         *(zero, _axis(F, extent, 1), _axis(F, center, 1)),
@@ -85,13 +85,13 @@ def aim(F: Any, boxed: Any, size: Size, scales: int) -> Aim:
     sides = F.reshape(F.reverse(shape, axis=0), shape=(1, 2)) - 1  # canvas: W + S - 2, H + S - 2
     share = 1 / sides
     x, y, zero = _axis(F, share, 0), _axis(F, share, 1), F.zeros_like(_axis(F, share, 0))
-    slope = join(F, zero, zero, 1 - x * (widest - 1), zero, zero, 1 - y * (widest - 1))
+    slope = concat(F, zero, zero, 1 - x * (widest - 1), zero, zero, 1 - y * (widest - 1))
     shifts = []
     for k in range(scales):
         # On the canvas a box of s starts (s - 1) / 2 before its middle, behind a rim of S - 1.
         reach = x * ((width - 1) * 2**k), y * ((height - 1) * 2**k)
         rim = widest - 2**k
-        shifts.append(join(F, reach[0], zero, x * rim, zero, reach[1], y * rim))
+        shifts.append(concat(F, reach[0], zero, x * rim, zero, reach[1], y * rim))
     slope, shift = (F.reshape(n, shape=(1, -1, 2, 3)) for n in (slope, F.stack(*shifts, axis=1)))
     return Aim(slope, shift, (height, width), scales)
 

@@ -19,9 +19,9 @@ from mxnet import gluon, nd
 from mxnet.base import MXNetError
 
 from ..errors import UserError
-from ..files import written_aside
-from ..parameters import read_parameters, write_parameters
-from .optimize import Average, Mover, named_parameters
+from ..storage.atomic import written_aside
+from ..storage.params import read_parameters, write_parameters
+from .optimizers import Average, Mover, named_parameters
 
 LAST, PREVIOUS, BEST = "last.npz", "previous.npz", "best.params"
 DAMAGED = "damaged-last.npz"

@@ -4,38 +4,24 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import math
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, Optional, Sequence, Tuple, TypeVar, get_type_hints
+from typing import Any, Dict, Optional, Sequence, Tuple, TypeVar
 
+from .. import fields
 from ..command_line import Parser
 
 THREADS = 512  # that one process is let start
-LARGEST = 10**9  # of any number; more is a slip, and what it leads to hard to understand
 C = TypeVar("C", bound="Config")
 
 
-def setting(
-    default: Any,
-    help: str,
-    *flags: str,
-    choices: Optional[Sequence[Any]] = None,
-    low: float = -math.inf,
-    high: float = math.inf,
-    decides: bool = True,
-) -> Any:
-    """A field of a Config.
+def setting(default: Any, help: str, *flags: str, decides: bool = True, **bounds: Any) -> Any:
+    """A `fields.field` of a Config.
 
     Args:
-        default: value when the flag is absent.
-        help: one line for `--help`.
-        flags: other spellings of the flag.
-        choices: all accepted values, or None.
-        low, high: smallest and largest accepted number.
         decides: whether trained weights depend on it: a run cannot resume with another value.
+        bounds: `choices`, `low` and `high`.
     """
-    metadata = dict(help=help, flags=flags, choices=choices, low=low, high=high, decides=decides)
-    return dataclasses.field(default=default, metadata=metadata)
+    return fields.field(default, help, *flags, decides=decides, **bounds)
 
 
 @dataclass(frozen=True)
@@ -150,9 +136,8 @@ class Config:
         """Read the command line; a mistake is a `UserError`."""
         kind = argparse.RawDescriptionHelpFormatter
         parser = Parser(description=description, allow_abbrev=False, formatter_class=kind)
-        kinds = get_type_hints(cls)
-        for field in dataclasses.fields(cls):
-            _add_flag(parser, field, kinds[field.name])
+        for field in fields.declared(cls):
+            fields.add_flag(parser, field)
         return cls(**vars(parser.parse_args(argv)))
 
     def deciding(self) -> Dict[str, Any]:
@@ -160,87 +145,3 @@ class Config:
         return {
             f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.metadata["decides"]
         }
-
-
-def _add_flag(parser: argparse.ArgumentParser, field: dataclasses.Field, kind: Any) -> None:
-    flag = "--" + field.name.replace("_", "-")
-    known, options = field.metadata, {}
-    if kind is bool:
-        options = dict(nargs="?", const="1")
-    shown, choices = _shown(field.default), known["choices"]
-    parser.add_argument(
-        flag,
-        *known["flags"],
-        dest=field.name,
-        default=field.default,
-        type=_reader(kind, known),
-        metavar="{" + ",".join(map(str, choices)) + "}" if choices else _metavar(kind),
-        help=known["help"].replace("%", "%%") + (f" (default: {shown})" if shown else ""),
-        **options,
-    )
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, tuple):
-        return ",".join(map(str, value))
-    return "" if value is None else str(int(value) if isinstance(value, bool) else value)
-
-
-def _metavar(kind: Any) -> str:
-    return {bool: "0|1", str: "TEXT", Tuple[int, ...]: "N,N", Tuple[float, ...]: "N,N"}.get(
-        kind, "N"
-    )
-
-
-def _reader(kind: Any, known: Any) -> Callable[[str], Any]:
-    """A function that turns the words of a flag into its value or says what is accepted."""
-
-    def number(text: str) -> float:
-        whole = kind in (int, Optional[int], Tuple[int, ...])
-        try:
-            value = int(text) if whole else float(text)
-        except ValueError:
-            raise _refused(text, "a whole number" if whole else "a number") from None
-        if not known["low"] <= value <= min(known["high"], LARGEST):  # false of nan, too
-            raise _refused(text, _bounds(known["low"], known["high"]))
-        return value
-
-    def read(text: str) -> Any:
-        if kind is bool:
-            if text.lower() not in _SWITCH:
-                raise _refused(text, "0 or 1")
-            return _SWITCH[text.lower()]
-        if kind in (Tuple[int, ...], Tuple[float, ...]):
-            return tuple(number(part) for part in text.split(",") if part.strip())
-        if kind is str and not text.isprintable():
-            raise _refused(text, "text that can be printed")
-        value = text if kind is str else number(text)
-        if known["choices"] and value not in known["choices"]:
-            raise _refused(text, "one of " + ", ".join(map(str, known["choices"])))
-        return value
-
-    return read
-
-
-_SWITCH = {
-    "1": True,
-    "true": True,
-    "yes": True,
-    "on": True,
-    "0": False,
-    "false": False,
-    "no": False,
-    "off": False,
-}
-
-
-def _refused(text: str, accepted: str) -> argparse.ArgumentTypeError:
-    shown = text if text.isprintable() else ascii(text)[1:-1]
-    shown = shown if len(shown) <= 60 else shown[:57] + "..."
-    return argparse.ArgumentTypeError(f"'{shown}' is not {accepted}")
-
-
-def _bounds(low: float, high: float) -> str:
-    if high == math.inf:
-        return f"a finite number of at least {low:g}, and no more than {LARGEST:g}"
-    return f"a number from {low:g} to {min(high, LARGEST):g}"

@@ -14,18 +14,18 @@ from mxnet import autograd, gluon
 
 from .. import runtime
 from ..errors import UserError
+from ..tasks.task import Losses, Task, Update
 from . import checkpoint
 from .checkpoint import Progress
 from .config import Config
+from .devices import lower_precision, prepare
 from .evaluation import Means, Shards, Sums, accumulated, evaluate, measure, split
-from .machines import Vote, agree, join, leave, own_devices
 from .monitor import Monitor, total_seconds
-from .optimize import Average, even_out, movers, trainable_numbers
-from .prepare import lower_precision, prepare
+from .optimizers import Average, even_out, movers, trainable_numbers
 from .recipe import recipe
 from .schedule import Schedule, unreached
 from .signals import Stopped, StopRequest
-from .task import Losses, Task, Update
+from .workers import Vote, agree, join, leave, own_devices
 
 
 def train(

@@ -8,7 +8,7 @@ import mxnet as mx
 import numpy as np
 from mxnet import gluon, nd
 
-from .task import Losses, Task
+from ..tasks.task import Losses, Task
 
 Shards = List[Tuple[nd.NDArray, nd.NDArray]]
 Means = Dict[str, float]

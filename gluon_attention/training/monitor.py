@@ -16,10 +16,10 @@ from typing import Any, Dict, List, Optional, Sequence
 import numpy as np
 from tqdm import tqdm
 
-from .. import explain
 from ..errors import UserError
-from ..files import claim, write_text, written_aside
-from .optimize import named_parameters
+from ..explain import painters as explain
+from ..storage.atomic import claim, write_text, written_aside
+from .optimizers import named_parameters
 
 Record = Dict[str, float]
 RESULT = "result.json"  # written last

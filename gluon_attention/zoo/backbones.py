@@ -20,7 +20,7 @@ from mxnet.gluon.model_zoo import vision
 
 from ..datasets.view import IMAGENET_MEAN, IMAGENET_STD
 from ..errors import UserError
-from ..ops.blocked import blocked, for_onednn, relu6
+from ..ops.onednn import blocked, for_onednn, relu6
 
 
 class Conventions(NamedTuple):

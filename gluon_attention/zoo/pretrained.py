@@ -21,7 +21,7 @@ SHIPPED = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 
 def load_pretrained(net: gluon.Block, name: str, ctx: Any, root: Optional[str] = None) -> None:
     """Load the weights of a name into its net; those in `root` come before the shipped ones."""
-    from ..deploy.weights import load_weights
+    from ..interop.load import load_weights
 
     entry = find_weights(name, root)
     if not os.path.isfile(entry["file"]) or _digest(entry["file"]) != entry["sha256"]:

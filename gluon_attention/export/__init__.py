@@ -1,0 +1,1 @@
+"""Models out: graphs, ONNX, fused and 8-bit networks."""

@@ -1,0 +1,151 @@
+"""Networks as files that need no line of this package: MXNet's symbol and parameters, and ONNX."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Tuple
+
+import mxnet as mx
+import numpy as np
+from mxnet import nd
+
+from ..errors import UserError
+from ..ops.onednn import portable
+from ..storage.atomic import write_text, written_aside
+from ..storage.params import write_parameters
+from ..zoo.attention_net import AttentionNet
+
+TOLERANCE = 1e-4  # of the largest output
+INPUT = "data"
+
+
+class Parity(NamedTuple):
+    """How far another runtime is from the net, as a share of the largest output."""
+
+    largest: float  # over the images
+    typical: float  # their median
+    holds: bool  # 1e-4 at most, or explained by how far the net itself moves
+
+
+class Exported(NamedTuple):
+    """A network as a graph of plain operators."""
+
+    symbol: mx.sym.Symbol
+    names: List[str]  # of its outputs
+    parameters: Dict[str, nd.NDArray]
+
+
+def as_graph(net: AttentionNet, trace: bool = False) -> Exported:
+    """The graph of `net(data)`, or of all that its trace shows; nothing in it is random."""
+    nd.waitall()  # a backward pass may still be writing statistics, which nothing else waits for
+    data = mx.sym.var(INPUT)
+    with portable():
+        if trace:
+            outputs = dict(zip(net.Trace._fields, net.body(data, *net.zero_noise(mx.sym))))
+        else:
+            outputs = {"logits": net(data)}
+    names: List[str] = []
+    for name, value in outputs.items():
+        several = isinstance(value, (list, tuple))
+        names += [f"{name}_{k}" for k in range(len(value))] if several else [name]
+    symbol = mx.sym.Group(flat(outputs.values()))
+    used = set(symbol.list_arguments() + symbol.list_auxiliary_states())
+    parameters = {k: p.data(p.list_ctx()[0]) for k, p in net.collect_params().items() if k in used}
+    return Exported(symbol, names, parameters)
+
+
+def flat(outputs: Iterable[Any]) -> List[Any]:
+    """The outputs of a network, those in lists among them."""
+    return [v for out in outputs for v in (out if isinstance(out, (list, tuple)) else [out])]
+
+
+def save(graph: Exported, prefix: str) -> List[str]:
+    """Write `prefix-symbol.json` and `prefix-0000.params`, as `SymbolBlock.imports` reads them."""
+    files = [f"{prefix}-symbol.json", f"{prefix}-0000.params"]
+    write_text(files[0], graph.symbol.tojson())
+    auxiliary = set(graph.symbol.list_auxiliary_states())
+    arrays = {
+        ("aux:" if name in auxiliary else "arg:") + name: value.as_in_context(mx.cpu())
+        for name, value in graph.parameters.items()
+    }
+    write_parameters(files[1], lambda aside: nd.save(aside, arrays))
+    return files
+
+
+def export_onnx(
+    net: AttentionNet,
+    path: str,
+    shape: Tuple[int, int, int],
+    trace: bool = False,
+    about: Optional[Dict[str, str]] = None,
+) -> Optional[Parity]:
+    """Write an ONNX model for images (N, *shape) and any N, checked in onnxruntime.
+
+    Networks that choose where to look amplify rounding: on a few images their own answers move by
+    percents where the seventh digit of the pixels changes. An error above 1e-4 is allowed only up
+    to ten times what a change of the sixth digit does to the same answer.
+
+    Args:
+        trace: give all that the trace shows, not the logits alone.
+        about: facts that the file keeps, such as the names of the classes.
+
+    Returns:
+        How far onnxruntime is from the net, or None where it is not installed. Nothing is written
+        if it is too far.
+    """
+    try:
+        import onnx
+    except ImportError:
+        raise UserError("ONNX needs its package: pip install -e '.[onnx]'") from None
+    from . import onnx_layers, onnx_ops  # noqa: F401 - what they translate is registered
+    from .onnx_graph import translate
+
+    graph = as_graph(net, trace)
+    arrays = {name: value.asnumpy() for name, value in graph.parameters.items()}
+    model = translate(graph.symbol, arrays, shape, graph.names, INPUT)
+    onnx.helper.set_model_props(model, about or {})
+    content = model.SerializeToString()
+    parity = check(net, content, shape, trace)
+    if parity is not None and not parity.holds:
+        raise UserError(
+            f"the ONNX model differs by {parity.largest:.2g} of the largest output, so it was not "
+            "written; please report this with the network's name and options"
+        )
+    with written_aside(path) as aside, open(aside, "wb") as file:
+        file.write(content)
+    return parity
+
+
+def check(
+    net: AttentionNet, content: bytes, shape: Tuple[int, int, int], trace: bool = False
+) -> Optional[Parity]:
+    """How far onnxruntime is from the net on images of noise; None where it is missing."""
+    try:
+        import onnxruntime
+    except ImportError:
+        return None
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level, options.intra_op_num_threads = 3, 1
+    session = onnxruntime.InferenceSession(content, options, ["CPUExecutionProvider"])
+
+    def ours(images: np.ndarray) -> List[np.ndarray]:
+        given = nd.array(images, ctx=net.device)
+        return [value.asnumpy() for value in flat(net.trace(given) if trace else [net(given)])]
+
+    random = np.random.RandomState(0)
+    images = random.uniform(size=(2 if shape[1] > 128 else 8, *shape)).astype("float32")
+    expected = ours(images)
+    errors = _apart(expected, session.run(None, {INPUT: images}))  # (N,)
+    allowed = np.full(len(errors), TOLERANCE)
+    if errors.max() > TOLERANCE:
+        nearly = images * (1 + 1e-6 * random.choice([-1, 1], images.shape)).astype("float32")
+        allowed += 10 * _apart(expected, ours(nearly))
+    return Parity(float(errors.max()), float(np.median(errors)), bool((errors <= allowed).all()))
+
+
+def _apart(one: List[np.ndarray], other: List[np.ndarray]) -> np.ndarray:
+    """The largest difference in each image, as a share of the largest value of an output: (N,)."""
+    shares = [
+        np.abs(a - b).reshape(len(a), -1).max(axis=1) / max(np.abs(a).max(), 1e-30)
+        for a, b in zip(one, other)
+    ]
+    return np.max(shares, axis=0)

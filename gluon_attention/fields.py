@@ -1,0 +1,189 @@
+"""A field of a dataclass declares a value once: default, help, bounds and choices.
+
+Flags of the command line (`training.config.Config`) and options of networks are such fields: the
+same declaration parses text, checks Python values and writes the line of `--help`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import math
+import numbers
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterator,
+    Mapping,
+    Optional,
+    Sequence,
+    Type,
+    Union,
+    get_type_hints,
+)
+
+from .errors import UserError
+
+LARGEST = 10**9  # of any number; a larger one is a slip whose consequences are hard to understand
+_SWITCH = dict.fromkeys(("1", "true", "yes", "on"), True)
+_SWITCH.update(dict.fromkeys(("0", "false", "no", "off"), False))
+_NOUNS = {bool: "0 or 1", int: "a whole number", float: "a number", str: "text"}
+_PLURALS = {int: "whole numbers", float: "numbers", str: "words"}
+_METAVARS = {bool: "0|1", int: "N", float: "X", str: "TEXT"}
+
+
+def field(
+    default: Any,
+    help: str,
+    *flags: str,
+    choices: Optional[Sequence[Any]] = None,
+    low: float = -math.inf,
+    high: float = math.inf,
+    **metadata: Any,
+) -> Any:
+    """A field of a frozen dataclass.
+
+    Args:
+        default: value when nothing is given.
+        help: noun phrase that stands alone in `--help`.
+        flags: other spellings of its flag.
+        choices: all accepted values, or None.
+        low, high: smallest and largest accepted number.
+        metadata: whatever else the user of the dataclass declares of a field.
+    """
+    metadata.update(help=help, flags=flags, choices=choices, low=low, high=high)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+class Declared:
+    """A field with its type taken apart: `Optional[int]`, `Tuple[int, ...]`, `int`."""
+
+    def __init__(self, field: dataclasses.Field, annotation: Any) -> None:
+        self.name, self.default, self.metadata = field.name, field.default, field.metadata
+        self.optional, self.many = False, False
+        if getattr(annotation, "__origin__", None) is Union:  # Optional[...]
+            self.optional = True
+            annotation = next(part for part in annotation.__args__ if part is not type(None))
+        if getattr(annotation, "__origin__", None) is tuple:
+            self.many, annotation = True, annotation.__args__[0]
+        self.kind: type = annotation
+
+    @property
+    def flag(self) -> str:
+        return "--" + self.name.replace("_", "-")
+
+    def accepted(self, many: bool = False) -> str:
+        """What is accepted, for a message."""
+        metadata = self.metadata
+        if metadata["choices"]:
+            return "one of " + ", ".join(map(str, metadata["choices"]))
+        noun = _PLURALS[self.kind] if many else _NOUNS[self.kind]
+        low, high = metadata["low"], metadata["high"]
+        if self.kind in (bool, str) or (low, high) == (-math.inf, math.inf):
+            return noun
+        return f"{noun} from {max(low, -LARGEST):g} to {min(high, LARGEST):g}"
+
+    def parse(self, text: str) -> Any:
+        """The value of some text; an `ArgumentTypeError` says what is accepted."""
+        if self.many:
+            return tuple(self._parse_one(part.strip()) for part in text.split(",") if part.strip())
+        return self._parse_one(text)
+
+    def _parse_one(self, text: str) -> Any:
+        try:
+            if self.kind is bool:
+                return _SWITCH[text.lower()]
+            value = self.kind(text)
+        except (ValueError, KeyError):
+            raise self._refuse(text) from None
+        if not self._allows(value):
+            raise self._refuse(text)
+        return value
+
+    def _refuse(self, text: str) -> argparse.ArgumentTypeError:
+        shown = text if text.isprintable() else ascii(text)[1:-1]
+        shown = shown if len(shown) <= 60 else shown[:57] + "..."
+        return argparse.ArgumentTypeError(f"'{shown}' is not {self.accepted()}")
+
+    def check(self, value: Any) -> Any:
+        """A Python value as the field's type; a `UserError` says what is accepted."""
+        if value is None and self.optional:
+            return None
+        if self.many and isinstance(value, (tuple, list)):
+            if all(self._fits(part) for part in value):
+                return tuple(self.kind(part) for part in value)
+        elif not self.many and self._fits(value):
+            return self.kind(value)
+        such = "" if self.default is None else f", such as {self.default!r}"
+        raise UserError(f"{self.name} must be {self.accepted(self.many)}{such}, not {value!a:.60}")
+
+    def _fits(self, value: Any) -> bool:
+        """Whether a value can become one of the field's kind without loss, and is allowed."""
+        if self.kind is str:
+            return isinstance(value, str) and self._allows(value)
+        if not isinstance(value, numbers.Real):
+            return False
+        if self.kind is bool:
+            return value in (0, 1)
+        if isinstance(value, bool) or not abs(value) <= LARGEST or self.kind(value) != value:
+            return False
+        return self._allows(self.kind(value))
+
+    def _allows(self, value: Any) -> bool:
+        choices = self.metadata["choices"]
+        if choices:
+            return value in choices
+        if self.kind is str:
+            return value.isprintable()
+        low, high = self.metadata["low"], self.metadata["high"]
+        return low <= value <= min(high, LARGEST)  # false of nan, too
+
+
+def declared(kind: Type[Any]) -> Iterator[Declared]:
+    """The fields of a dataclass."""
+    annotations = get_type_hints(kind)
+    return (Declared(field, annotations[field.name]) for field in dataclasses.fields(kind))
+
+
+def number(
+    kind: type, low: float = -math.inf, high: float = math.inf
+) -> Callable[[str], Union[int, float]]:
+    """A `type=` of argparse: a number from `low` to `high`."""
+    one = dataclasses.field(default=None, metadata=dict(choices=None, low=low, high=high))
+    one.name = "number"
+    return Declared(one, kind).parse
+
+
+def replace(options: Any, values: Mapping[str, Any]) -> Any:
+    """A dataclass with some fields given as Python values, each checked."""
+    fields = {field.name: field for field in declared(type(options))}
+    checked: Dict[str, Any] = {}
+    for name, value in values.items():
+        checked[name] = fields[name].check(value)
+    return dataclasses.replace(options, **checked)
+
+
+def add_flag(parser: Any, field: Declared) -> None:
+    """A flag of a parser, or of a group of one, for a field."""
+    metadata, more = field.metadata, {}
+    if field.kind is bool:
+        more = dict(nargs="?", const="1")
+    choices, default = metadata["choices"], _shown(field.default)
+    metavar = "{" + ",".join(map(str, choices)) + "}" if choices else _METAVARS[field.kind]
+    parser.add_argument(
+        field.flag,
+        *metadata["flags"],
+        dest=field.name,
+        default=field.default,
+        type=field.parse,
+        metavar=f"{metavar},..." if field.many else metavar,
+        help=metadata["help"].replace("%", "%%") + (f" (default: {default})" if default else ""),
+        **more,
+    )
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return "" if value is None else str(int(value) if isinstance(value, bool) else value)

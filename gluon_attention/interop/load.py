@@ -1,0 +1,242 @@
+"""Weights from files: this package's own, GluonCV's and PyTorch's, told apart by what they hold."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any, Dict, List, NamedTuple
+
+from mxnet import gluon, nd
+
+from ..errors import UserError
+from ..storage.params import read_parameters
+from ..zoo.backbones import Backbone, within
+from ..zoo.residual_attention.network import ResidualAttention
+from .checkpoints import from_layout, layout_of
+from .keras_files import HDF5, keras_arrays, read_keras
+from .tensor_table import Arrays, Supply, fitting
+from .tensors import Tensor
+from .torch_file import is_torch, read_torch
+from .torch_networks import residual_place, residual_places
+from .torchvision import backbone_arrays, is_torchvision, leave_identity
+
+
+class Filled(NamedTuple):
+    """What became of a file."""
+
+    origin: str
+    tensors: int  # in the file
+    unused: List[str]  # those of them that its own network keeps for nothing
+    parameters: int  # of the net
+
+
+def load_weights(net: gluon.Block, file: str, ctx: Any = None, new_answers: bool = False) -> None:
+    """Load a file of this package, GluonCV or PyTorch into a net that it fits exactly.
+
+    Args:
+        net: gets arrays of its parameters' types, whatever those of the file are.
+        file: told apart by what it holds; docs/weights.md lists what is read.
+        ctx: device or devices of parameters that have none yet.
+        new_answers: let the file tell other classes apart than the net, whose layers that answer
+            are then initialised anew: to fine-tune what was trained on another data set. RAM takes
+            weights of fewer scales too, and goes on from there.
+    """
+    fill(net, file, ctx, new_answers)
+
+
+def fill(net: gluon.Block, file: str, ctx: Any = None, new_answers: bool = False) -> Filled:
+    """The same; tells what was used."""
+    arrays = saved = read(file)
+    _refuse_backbone(net, file, saved)
+    origin, unused = "gluon_attention", []
+    if isinstance(next(iter(arrays.values())), Tensor):
+        origin, arrays, unused = _from_torch(net, file, saved)
+    elif is_gluoncv_attention(arrays):
+        origin, arrays = "GluonCV", _from_gluoncv_attention(net, arrays)
+    parameters = net._collect_params_with_prefix()
+    anew: List[str] = []
+    if new_answers:
+        arrays = net.grown({name: _array(given) for name, given in arrays.items()})
+        anew = _other_answers(net, arrays, parameters)
+    fresh = {name: parameters.pop(name) for name in anew}
+    lengths = {name: arrays[name].shape[1:] for name in anew}
+    arrays = {name: array for name, array in arrays.items() if name not in anew}
+    _check(file, origin, arrays, parameters)
+    _set(parameters, arrays, ctx)
+    for name, parameter in fresh.items():
+        parameter.shape = (net.classes, *lengths[name])
+        parameter.initialize(ctx=ctx, default_init=net.initializer, force_reinit=True)
+    return Filled(origin, len(saved), unused, len(parameters))
+
+
+def _refuse_backbone(net: gluon.Block, file: str, arrays: Arrays) -> None:
+    """Say where a file belongs that holds what a net begins with, and nothing of the rest."""
+    inside = [block for block in within(net) if isinstance(block, Backbone)]
+    if not inside or layout_of(arrays):
+        return
+    numbered = any(re.match(r"(features\.)?\d+\.", name) for name in arrays)
+    if numbered or is_torchvision(arrays) or set(arrays) >= set(inside[0].legacy.values()):
+        raise UserError(
+            f"{file} holds a backbone alone, and {type(net).__name__} is more than that; give it "
+            "to a training script as --backbone-weights, or to load_backbone"
+        )
+
+
+def _other_answers(
+    net: gluon.Block, arrays: Arrays, parameters: Dict[str, gluon.Parameter]
+) -> List[str]:
+    """Parameters with a row for each class of the net, which in the file have another number."""
+    found = []
+    for name in set(parameters) & set(arrays):
+        have, want = arrays[name].shape, parameters[name].shape
+        rest = len(have) == len(want) and all(w in (0, h) for h, w in zip(have[1:], want[1:]))
+        if want[0] == net.classes != have[0] and rest:
+            found.append(name)
+    return found
+
+
+def _from_torch(net: gluon.Block, file: str, tensors: Arrays) -> Any:
+    """Origin, arrays in the names of the net, and names without a use."""
+    layout = layout_of(tensors)
+    with fitting(file):
+        if layout is None:
+            raise UserError(
+                "it is a PyTorch checkpoint of no network known here and begins with "
+                f"{ascii(next(iter(tensors)))[:60]}; docs/weights.md lists those that are"
+            )
+        arrays, unused = from_layout(layout, net, tensors)
+    return layout.origin, arrays, unused
+
+
+def _set(parameters: Dict[str, gluon.Parameter], arrays: Arrays, ctx: Any) -> None:
+    for name, parameter in parameters.items():
+        parameter._load_init(_array(arrays[name]), ctx, cast_dtype=True)
+
+
+def _array(given: Any) -> nd.NDArray:
+    array = given.array() if isinstance(given, Tensor) else given
+    return array if isinstance(array, nd.NDArray) else nd.array(array)
+
+
+def load_backbone(backbone: Backbone, file: str, ctx: Any = None) -> None:
+    """Load the features of a whole network of Gluon's zoo, GluonCV's, torchvision's or Keras'.
+
+    GluonCV's MobileNetV2 has no expansion in its first bottleneck and Gluon's has: there, what the
+    file lacks becomes an identity that is not trained. What it is given has been through a ReLU6,
+    and so has what it gives.
+    """
+    parameters = backbone.layers._collect_params_with_prefix()
+    arrays = _from_keras(backbone, file) if _head(file).startswith(HDF5) else read(file)
+    if isinstance(next(iter(arrays.values())), Tensor):
+        arrays = _from_torchvision(backbone, file, arrays)
+    elif not any("." in name for name in arrays):  # saved by an old version of MXNet
+        arrays = {key: arrays[old] for key, old in backbone.legacy.items() if old in arrays}
+    else:
+        prefix = "features." if any(name.startswith("features.") for name in arrays) else ""
+        arrays = {n[len(prefix) :]: a for n, a in arrays.items() if n.startswith(prefix)}
+    longer = "3.out.7.gamma" in parameters and "3.out.7.gamma" not in arrays
+    if longer and "3.out.4.gamma" in arrays:
+        arrays = _with_identity(arrays)
+        leave_identity(backbone)
+    _check(file, "a backbone", {n: arrays[n] for n in parameters if n in arrays}, parameters)
+    _set(parameters, arrays, ctx)
+
+
+def _from_torchvision(backbone: Backbone, file: str, tensors: Arrays) -> Arrays:
+    if not is_torchvision(tensors):
+        raise UserError(
+            f"{file} is a PyTorch checkpoint, but of none of torchvision's ResNet-50, MobileNetV2 "
+            "and VGG"
+        )
+    with fitting(file):
+        return backbone_arrays(backbone, Supply(tensors))
+
+
+def _from_keras(backbone: Backbone, file: str) -> Arrays:
+    tensors = read_keras(file)
+    with fitting(file):
+        return keras_arrays(backbone, tensors)
+
+
+def _with_identity(arrays: Arrays) -> Arrays:
+    """The first bottleneck behind a 1x1 convolution and a BatchNorm that do nothing."""
+    moved = {}
+    for name, array in arrays.items():
+        match = re.match(r"3\.out\.(\d+)\.(.*)", name)
+        moved[f"3.out.{int(match[1]) + 3}.{match[2]}" if match else name] = array
+    channels = arrays["3.out.0.weight"].shape[0]
+    moved["3.out.0.weight"] = nd.eye(channels).reshape((channels, channels, 1, 1))
+    for name, value in (("gamma", 1), ("beta", 0), ("running_mean", 0), ("running_var", 1 - 1e-5)):
+        moved[f"3.out.1.{name}"] = nd.full((channels,), value)
+    return moved
+
+
+def read(file: str) -> Arrays:
+    """What a file holds by name: NDArrays, or tensors where it is PyTorch's."""
+    head = _head(file)
+    if is_torch(head):
+        return read_torch(file)
+    if head.startswith(HDF5):
+        raise UserError(
+            f"{file} is HDF5, as Keras writes it; of these only ResNet50 and MobileNetV2 are read, "
+            "as backbones: --backbone-weights or load_backbone"
+        )
+    return read_parameters(file)
+
+
+def _head(file: str) -> bytes:
+    """How a file begins."""
+    if not os.path.isfile(file):
+        raise UserError(f"{file} is not a file; name a file of weights")
+    try:
+        with open(file, "rb") as stream:
+            return stream.read(512)
+    except OSError as error:
+        raise UserError(f"cannot read {file}: {error.strerror}") from None
+
+
+def _check(file: str, origin: str, arrays: Arrays, parameters: Dict[str, gluon.Parameter]) -> None:
+    """Refuse a file at the first parameter that is missing, of another shape, or too much."""
+    advice = "build the net with the name, classes and options that the file was saved from"
+    if all("." in name for name in parameters) and not any("." in name for name in arrays):
+        advice = "its names are those of collect_params().save: save with net.save_parameters"
+    for name, parameter in parameters.items():
+        if name not in arrays:
+            raise UserError(f"{file} ({origin}) has no '{name}', which the net has; {advice}")
+        have, want = arrays[name].shape, parameter.shape or ()
+        known = len(have) == len(want) and all(w in (0, h) for h, w in zip(have, want))
+        if not known:
+            wanted = "(" + ", ".join("any" if w == 0 else str(w) for w in want) + ")"
+            raise UserError(
+                f"'{name}' is {have} in {file} ({origin}) and {wanted} in the net; {advice}"
+            )
+    extra = [name for name in arrays if name not in parameters]
+    if extra:
+        raise UserError(f"{file} ({origin}) has '{extra[0]}', which the net has not; {advice}")
+
+
+def is_gluoncv_attention(arrays: Arrays) -> bool:
+    """Whether a file is of one of GluonCV's residual attention nets."""
+    return any(re.match(r"attention_module\d\.\d+\.trunk_branches\.", name) for name in arrays)
+
+
+def _from_gluoncv_attention(net: gluon.Block, arrays: Arrays) -> Arrays:
+    """GluonCV's residual attention nets; names that have no place in the net are kept."""
+    if not isinstance(net, ResidualAttention):
+        return arrays
+    if net.options.mask_fusion != "gluoncv":
+        raise UserError(
+            "these weights of GluonCV were trained with its extra additions in the masks; build "
+            "the net by GluonCV's name, such as 'residualattentionnet56', or with "
+            "mask_fusion='gluoncv'"
+        )
+    places = residual_places(net, 0, lambda unit, number: f"attention_module{unit}.{number - 1}")
+    renamed = {}
+    for name, array in arrays.items():
+        block, _, kind = name.rpartition(".")
+        place = residual_place(block, places)
+        name = f"{place}.{kind}" if place else name
+        if name == "body.head.3.weight":  # a 1x1 convolution of the pooled features
+            array = array.reshape((array.shape[0], -1))
+        renamed[name] = array
+    return renamed

@@ -1,0 +1,1 @@
+"""What a network is trained for: groups of parameters, updates and scores."""

@@ -1,0 +1,149 @@
+"""What a network is trained for: which losses move which parameters now.
+
+A task knows nothing of devices, optimizers, logging or files; the engine knows nothing of losses.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Union
+
+from mxnet import gluon, nd
+
+from .mixup import Mixing
+
+Losses = Dict[str, nd.NDArray]
+
+
+class Group(NamedTuple):
+    """Parameters that one optimizer moves."""
+
+    name: str
+    blocks: Sequence[gluon.Block]
+    lr_scale: float = 1.0
+
+
+class Update(NamedTuple):
+    """One move: descend the sum of the losses' parts in the parameters of one group or more."""
+
+    group: Union[str, Sequence[str]]
+    loss: Callable[[nd.NDArray, nd.NDArray], Losses]  # (images, labels) -> {name: (N,)}
+
+    @property
+    def groups(self) -> Sequence[str]:
+        return [self.group] if isinstance(self.group, str) else self.group
+
+
+class Task(ABC):
+    """Base of all tasks. Losses and scores are per sample: the engine averages them.
+
+    Attributes:
+        mixes: whether it can learn from mixed images.
+    """
+
+    mixes = False
+
+    @abstractmethod
+    def groups(self) -> List[Group]:
+        """Every group of parameters that some update moves."""
+
+    @abstractmethod
+    def updates(self, epoch: int) -> List[Update]:
+        """The moves made for each batch of an epoch; pure, so that resuming needs no state."""
+
+    @abstractmethod
+    def scores(self, images: nd.NDArray, labels: nd.NDArray) -> Losses:
+        """`{name: (N,)}`; the first is an accuracy in [0, 1] that chooses the best epoch."""
+
+
+class OneLoss(Task):
+    """A task that moves all of one `net` along one loss."""
+
+    net: gluon.Block
+
+    def groups(self) -> List[Group]:
+        return [Group("net", [self.net])]
+
+    def updates(self, epoch: int) -> List[Update]:
+        return [Update("net", self.loss)]
+
+    @abstractmethod
+    def loss(self, images: nd.NDArray, labels: nd.NDArray) -> Losses:
+        """`{name: (N,)}`, the parts of what is descended."""
+
+
+class Classification(OneLoss):
+    """Cross entropy, with labels smoothed and images mixed until the last epochs."""
+
+    mixes = True
+
+    def __init__(
+        self,
+        net: gluon.Block,
+        classes: int,
+        smoothing: float = 0.0,
+        mixing: Optional[Mixing] = None,
+    ) -> None:
+        self.net, self.classes, self.smoothing, self.mixing = net, classes, smoothing, mixing
+
+    @classmethod
+    def from_config(cls, net: gluon.Block, config: Any) -> Classification:
+        """The task that the settings ask for."""
+        return cls(net, net.classes, config.label_smoothing, Mixing.from_config(config))
+
+    def updates(self, epoch: int) -> List[Update]:
+        mixing = self.mixing is not None and self.mixing.active(epoch)
+        return [Update("net", self.mixed_loss if mixing else self.loss)]
+
+    def loss(self, images: nd.NDArray, labels: nd.NDArray) -> Losses:
+        return self._descend(images, self._targets(labels))
+
+    def mixed_loss(self, images: nd.NDArray, labels: nd.NDArray) -> Losses:
+        return self._descend(*self.mixing(images, self._targets(labels)))
+
+    def _targets(self, labels: nd.NDArray) -> nd.NDArray:
+        return smoothed(labels, self.classes, self.smoothing)
+
+    def scores(self, images: nd.NDArray, labels: nd.NDArray) -> Losses:
+        return top_scores(self.net(images), labels)
+
+    def _descend(self, images: nd.NDArray, targets: nd.NDArray) -> Losses:
+        return {"cross_entropy": cross_entropy(self.net(images), targets)}
+
+
+def settings_of(config: Any, *names: str) -> Dict[str, Any]:
+    """Those of some settings that a script has: the flags of a task are not in every `Config`."""
+    return {name: value for name, value in vars(config).items() if name in names}
+
+
+def smoothed(labels: nd.NDArray, classes: int, smoothing: float) -> nd.NDArray:
+    """Distributions (N, classes): eps/K everywhere, 1 - eps more for the label."""
+    rest = smoothing / classes
+    return nd.one_hot(labels, classes, on_value=1 - smoothing + rest, off_value=rest)
+
+
+def right(answers: nd.NDArray, labels: nd.NDArray) -> nd.NDArray:
+    """1 where the largest of the answers (N, classes) is the label, else 0: (N,)."""
+    return answers.detach().argmax(axis=1) == labels.astype("float32")
+
+
+def cross_entropy(logits: nd.NDArray, targets: nd.NDArray) -> nd.NDArray:
+    """Per sample (N,), of logits against target distributions, both (N, classes)."""
+    return -(nd.log_softmax(logits.astype("float32")) * targets).sum(axis=1)
+
+
+def mean_cross_entropy(answers: nd.NDArray, targets: nd.NDArray) -> nd.NDArray:
+    """The mean over several answers (N, A, classes) to the same question, per sample (N,)."""
+    count = answers.shape[1]
+    return nd.add_n(*(cross_entropy(answers[:, k], targets) for k in range(count))) / count
+
+
+def top_scores(logits: nd.NDArray, labels: nd.NDArray) -> Losses:
+    """Top-1, top-5 where there are more than five classes, and the cross entropy, each (N,)."""
+    logits, labels = logits.astype("float32"), labels.astype("float32")
+    scores = {"accuracy": right(logits, labels)}
+    if logits.shape[1] > 5:
+        best = logits.topk(axis=1, k=5)  # (N, 5)
+        scores["top5"] = nd.broadcast_equal(best, labels.expand_dims(1)).max(axis=1)
+    scores["cross_entropy"] = -nd.log_softmax(logits).pick(labels)
+    return scores

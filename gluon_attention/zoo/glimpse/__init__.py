@@ -1,0 +1,1 @@
+"""Attention for fine-grained categorization."""

@@ -1,0 +1,255 @@
+"""Attention for Fine-Grained Categorization: a few looks at an image that is never seen whole.
+
+Pierre Sermanet, Andrea Frome, Esteban Real. 2014, https://arxiv.org/abs/1412.7054
+Attention over regions after Lu et al., Knowing When to Look, https://arxiv.org/abs/1612.01887
+
+The whole image is seen small, as context. Every glimpse is a few square patches around one point,
+each twice as wide as the one before, all sampled to one small size and read by one pre-trained
+network; an LSTM takes them in and answers after each. Where to look next comes from attention over
+regions of the context: the expectation of their middles.
+
+Where this differs from the paper, and why:
+
+- Locations come from soft attention, and so can be differentiated (`location="differentiable"`)
+  through bilinear sampling of the patches, with noise of spread `std` while it trains; `"sampled"`
+  draws them and learns by REINFORCE.
+  `"mirrored"` is a public PyTorch implementation's, for weights trained in it: up is down, and what
+  was drawn goes through a tanh.
+- Patches are cut from the tensor that holds the image. `start_size` is the side of the first in
+  quarters of the image's, `patches` of them follow: 1 and 3 are the paper's three resolutions.
+  Images are `size` pixels a side, or `4 * patch`, so that a quarter of one fills a patch.
+- Regions lie from `-reach` to `reach`, by default where their middles are, and up is up.
+- ResNet-50 or MobileNetV2 instead of Inception; as there, the first convolution moves by one pixel
+  instead of two, with the weights of ImageNet, so that small patches keep their features. A visual
+  network that is not trained on does better with `patch=192, stem_stride=2`, at the same cost: it
+  finds things as large as it knows them.
+"""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+
+import numpy as np
+from mxnet import autograd, init, nd
+
+from ...errors import UserError, check_choice
+from ..attention_net import AttentionNet, check_samples
+from ..backbones import freeze, freeze_bn
+from ..registry import register
+from .controller import Mind
+from .episode import Glimpses, Recalled
+from .patch_encoder import Eye
+from .task import StepClassification
+
+# Section 4 of the paper: patches of 96 pixels a side. Both were trained on ImageNet.
+SPECS = {"glimpse_resnet50": "resnet50_v1", "glimpse_mobilenet_v2": "mobilenetv2_1.0"}
+LOCATIONS = ("differentiable", "sampled", "mirrored")
+POLICIES = ("learned", "center", "random")
+
+
+class Trace(NamedTuple):
+    """What an episode of T glimpses of K patches shows; R regions a side."""
+
+    logits: Any  # (N, classes), after the last glimpse
+    step_logits: Any  # (N, T, classes)
+    locations: Any  # (N, T, 2), looked at: x before y, the image spans -1 to 1
+    means: Any  # (N, T, 2), of what they were drawn from; where nothing is drawn, the same
+    baselines: Any  # (N, T), the reward expected before each glimpse
+    attention: Any  # (N, T, R, R), over the regions of the context, row by row
+    looks: Any  # (N, T, K, 3): x and y of the middle of each patch, half its side
+    patches: Any  # (N, T, K, 3, patch, patch); empty where features were remembered
+
+
+class GlimpseNet(AttentionNet):
+    """The network; takes images (N, 3, H, W), or (N, C, cells) as `remember` gave them.
+
+    `net(images)` draws nothing: a policy that is random then looks at the middle.
+
+    Args:
+        std: spread of the noise that training adds to locations.
+        overlap: positions within the side of a window, where `reach` is a half, that features are
+            remembered at, alike for windows of all sides; 0 for the middle of the image alone.
+    """
+
+    Trace = Trace
+    initializer = init.Xavier()
+
+    def __init__(self, body: Glimpses, classes: int, std: float, overlap: int, **kw: Any) -> None:
+        super().__init__(body, **kw)
+        self.classes, self.std = classes, std
+        # Positions a side that features are remembered at, for each side of windows.
+        steps = (max(1, round(overlap / (4 * side))) if overlap else 0 for side in self.eye.sides)
+        self.grids = tuple(2 * count + 1 for count in steps)
+        # Not a child: its parameters are those of the body already.
+        vars(self)["_recall"] = Recalled(self.mind, self.eye, self.grids)
+
+    @property
+    def eye(self) -> Eye:
+        return self.body.eye
+
+    @property
+    def mind(self) -> Mind:
+        return self.body.mind
+
+    def zero_noise(self, F: Any) -> Tuple[Any, ...]:
+        return (F.zeros((1, self.mind.glimpses, 2)),)
+
+    def hybridize(self, active: bool = True, *args: Any, **kwargs: Any) -> None:
+        super().hybridize(active, *args, **kwargs)
+        self._recall.hybridize(active, *args, **kwargs)
+
+    def episode(self, images: nd.NDArray, noise: nd.NDArray) -> Trace:
+        """The trace of images, or of what was remembered of them, with that noise in locations."""
+        if images.ndim == 3:
+            return Trace(*self._recall(images, noise), patches=[])
+        return super().episode(images, noise)
+
+    def sample(self, images: nd.NDArray) -> Tuple[Trace, nd.NDArray]:
+        """An episode with drawn locations, and the noise they were drawn with: (N, T, 2)."""
+        shape, ctx = (images.shape[0], self.mind.glimpses, 2), images.context
+        with autograd.pause():
+            if self.mind.policy == "random":
+                reach = self.mind.reach
+                noise = nd.random.uniform(-reach, reach, shape=shape, ctx=ctx)
+            elif self.mind.policy == "learned" and self.std:
+                noise = nd.random.normal(scale=self.std, shape=shape, ctx=ctx)
+            else:
+                noise = nd.zeros(shape, ctx=ctx)
+        return self.episode(images, noise), noise
+
+    def predict(self, images: nd.NDArray, samples: int = 7) -> nd.NDArray:
+        """Probabilities (N, classes), averaged over `samples` drawn episodes."""
+        check_samples(samples)
+        found = [nd.softmax(self.sample(images)[0].logits) for _ in range(samples)]
+        return nd.stack(*found).mean(axis=0)
+
+    def memories(self) -> List[Dict[str, Any]]:
+        """What `remember` takes one by one: the context, and the windows of each side on a grid.
+
+        A memory says all that features depend on but the picture and the weights, because the
+        files of features that are kept are named by it. That of the context has no `reach`.
+        """
+        eye, reach = self.eye, self.mind.reach
+        same = dict(backbone=eye.kind, patch=eye.patch, stem=eye.stem, size=eye.size)
+        context = dict(same, side=1.0, shape=(eye.channels, *eye.cells))
+        grids = [
+            dict(same, side=side, reach=reach, shape=(eye.channels, grid, grid))
+            for side, grid in zip(eye.sides, self.grids)
+        ]
+        return [context, *grids]
+
+    def remember(
+        self,
+        images: nd.NDArray,
+        memory: Optional[Dict[str, Any]] = None,
+        see: Optional[Callable[..., Any]] = None,
+    ) -> nd.NDArray:
+        """Features of images for `episode` to read in place of them: (N, C, cells).
+
+        Between the positions of a grid it reads them bilinearly, which is near what the window
+        there would give.
+
+        Args:
+            memory: one of `memories()`; all of them, side by side, if it is None.
+            see: a faster copy of the visual network.
+        """
+        if memory is None:
+            return nd.concat(*(self.remember(images, m, see) for m in self.memories()), dim=2)
+        side, see, found = memory["side"], see or self.eye, []
+        level = self.eye.level(nd, images, side)
+        if "reach" not in memory:
+            middle = nd.zeros((len(images), 2), ctx=images.context)
+            return see(self.eye.window(nd, level, middle, side)).reshape((0, 0, -1))
+        cells = memory["shape"][1]
+        steps = memory["reach"] * np.linspace(-1, 1, cells) if cells > 1 else [0.0]
+        for place in ((x, y) for y in steps for x in steps):
+            where = nd.tile(nd.array([place], ctx=images.context), (len(images), 1))
+            seen = see(self.eye.window(nd, level, where, side))
+            found.append(seen.mean(axis=(2, 3)))
+        return nd.stack(*found, axis=2)
+
+    def objective(self, config: Any) -> StepClassification:
+        return StepClassification.from_config(self, config)
+
+
+def _sides(patches: int, start_size: int) -> Tuple[float, ...]:
+    """Sides of the windows of a glimpse, as shares of the image's side."""
+    if start_size not in (1, 2, 4) or patches < 1 or start_size * 2 ** (patches - 1) > 4:
+        raise UserError(
+            f"start_size {start_size} with {patches} patches is impossible: the first side is "
+            "start_size quarters of the image's (1, 2 or 4), each next twice as long, and the last "
+            "the whole: 1 with 1 to 3 patches, 2 with 1 or 2, 4 with 1"
+        )
+    return tuple(start_size * 2**number / 4 for number in range(patches))
+
+
+def _check(**options: Any) -> None:
+    """Refuse what makes no sense."""
+    given = SimpleNamespace(**options)
+    check_choice("location", given.location, LOCATIONS)
+    check_choice("policy", given.policy, POLICIES)
+    if min(given.glimpses, given.hidden) < 1 or given.regions < 2 or given.patch < 16:
+        raise UserError("glimpses and hidden must be 1 or more, regions 2, and patch 16")
+    if given.std is not None and given.std < (0.001 if given.location == "sampled" else 0):
+        raise UserError("std must be 0 or more, and above 0 where locations are sampled")
+    if min(given.size, given.stem_stride) < 0 or not 0 <= given.dropout < 1:
+        raise UserError("size and stem_stride must be 0 or more, and dropout from 0 to below 1")
+    if given.overlap < 0 or given.overlap == 0 and given.policy != "center":
+        raise UserError("overlap must be 1 or more: only policy='center' can do with 0")
+    if given.reach is not None and not 0 < given.reach <= 1:
+        raise UserError(f"reach must be above 0 and at most 1, not {given.reach}")
+
+
+def _builder(name: str) -> Any:
+    """What `get_model` calls."""
+
+    def build(
+        classes: int,
+        backbone: str = name,
+        patches: int = 2,
+        start_size: int = 2,
+        glimpses: int = 3,
+        regions: int = 2,
+        reach: Optional[float] = None,
+        patch: int = 96,
+        size: int = 0,
+        hidden: int = 2048,
+        location: str = "differentiable",
+        policy: str = "learned",
+        std: Optional[float] = None,
+        dropout: float = 0.0,
+        stem_stride: int = 1,
+        frozen: bool = True,
+        frozen_bn: bool = True,
+        overlap: int = 4,
+    ) -> GlimpseNet:
+        _check(**{k: v for k, v in locals().items() if k != "classes"})
+        sides = _sides(patches, start_size)
+        drawn = location != "differentiable" and policy == "learned"
+        eye = Eye(backbone, patch, sides, stem_stride, size or 4 * patch)
+        if frozen:
+            freeze(eye)
+        elif frozen_bn:  # batches of contexts and of patches differ too much for common statistics
+            freeze_bn(eye)
+        mind = Mind(
+            classes,
+            eye.channels,
+            patches,
+            glimpses,
+            regions,
+            reach=reach or 1 - 1 / regions,
+            hidden=hidden,
+            dropout=dropout,
+            policy=policy,
+            drawn=drawn,
+            mirrored=location == "mirrored",
+        )
+        spread = (0.2 if drawn else 0.0) if std is None else std
+        return GlimpseNet(Glimpses(eye, mind), classes, spread, overlap)
+
+    return build
+
+
+for _name, _backbone in SPECS.items():
+    register(_name, _builder(_backbone), shape=(3, 384, 384), classes=120)

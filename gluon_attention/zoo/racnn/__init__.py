@@ -1,0 +1,1 @@
+"""RA-CNN, Look Closer to See Better."""

@@ -1,0 +1,1 @@
+"""RAM, Recurrent Models of Visual Attention."""

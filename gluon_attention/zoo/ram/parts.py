@@ -1,0 +1,44 @@
+"""The small networks that an episode of glimpses is made of."""
+
+from __future__ import annotations
+
+from math import gcd
+from typing import Any
+
+from mxnet import gluon
+
+from ...ops.safe import concat
+
+
+class GlimpseNetwork(gluon.HybridBlock):
+    """What is seen and where it is seen, in one vector."""
+
+    def __init__(self, what: int, where: int, width: int, in_units: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.run = gcd(what, where)
+        with self.name_scope():
+            self.what = gluon.nn.Dense(what, activation="relu", in_units=in_units, prefix="what_")
+            self.where = gluon.nn.Dense(where, activation="relu", in_units=2, prefix="where_")
+            self.both = gluon.nn.Dense(
+                width, activation="relu", in_units=what + where, prefix="both_"
+            )
+
+    def hybrid_forward(self, F: Any, windows: Any, location: Any) -> Any:
+        return self.both(concat(F, self.what(windows), self.where(location), run=self.run))
+
+
+class Locator(gluon.HybridBlock):
+    """The mean of the next location."""
+
+    def __init__(self, mean: str, hidden: int, in_units: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.mean = mean
+        with self.name_scope():
+            self.hidden = gluon.nn.Dense(
+                hidden, activation="relu", in_units=in_units, prefix="hidden_"
+            )
+            self.place = gluon.nn.Dense(2, in_units=hidden, prefix="place_")
+
+    def hybrid_forward(self, F: Any, hidden: Any) -> Any:
+        place = self.place(self.hidden(hidden))
+        return F.tanh(place) if self.mean == "tanh" else F.clip(place, -1, 1)

@@ -1,0 +1,1 @@
+"""Residual Attention Network."""

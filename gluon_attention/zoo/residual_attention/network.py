@@ -1,0 +1,195 @@
+"""Residual Attention Network for Image Classification.
+
+Wang, Jiang, Qian, Yang, Li, Zhang, Wang, Tang (2017), https://arxiv.org/abs/1704.06904
+
+Attention modules multiply the features of a trunk by a mask that an hourglass branch draws over
+them: `T + M * T`. A network is a stem, stages of units and modules, and global average pooling,
+so it takes images of any size.
+
+Where this differs from the paper, and which source is followed where they disagree:
+
+- Masks receive what the authors' network definition adds - the skip units - and nothing else.
+  GluonCV also adds the down-path and the trunk: `mask_fusion="gluoncv"`.
+- ImageNet nets have the modules per stage of the authors' Attention-56 and -92 (1, 2, 3); deeper
+  ones have equal stages, depth = 36 m + 20. GluonCV's uneven table is kept under GluonCV's names,
+  with its single unit after each module, which makes its "452" 398 layers deep.
+- The paper gives no CIFAR network. `cifar_residual_attention*` is the wide one most
+  implementations settled on: masks of depth 2, 1, 0 and an 8x8 tail. `_deep` has masks of depth
+  3, 2, 1 and a 4x4 tail. Both have the modules per stage of the ImageNet nets, so that the wide
+  452 has 40.1 M parameters (GluonCV's table and single unit make 41.6 M). `_slim` is the one whose
+  size agrees with the paper's 1.9 M (92) and 5.1 M (236); no reading gives its 8.6 M (452).
+- `unit="next"` is AttentionNeXt: post-activation units, and no BN-ReLU where they end.
+- Max pooling pads by one pixel, as every port but the authors' Caffe layer does.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Dict, List, NamedTuple, Tuple
+
+from mxnet import gluon
+from mxnet.gluon import nn
+
+from ..attention_net import AttentionNet
+from ..registry import register
+from .module import UNITS, AttentionModule, Options, Size, Stage, activate
+
+
+class Layout(NamedTuple):
+    """Everything about a network but how many modules it has and how many units they have."""
+
+    shape: Tuple[int, int, int]
+    classes: int
+    stem: int
+    stages: Tuple[Stage, ...]
+
+
+# Table 2 of the paper: 56, 28, 14 and 7 pixels for images of 224.
+_BODY = (Stage(512, 2, 1, 2), Stage(1024, 2, 1, 1), Stage(2048, 2, 3))
+IMAGENET = Layout((3, 224, 224), 1000, 64, (Stage(256, 1, 1, 3), *_BODY))
+# A stage of 112 pixels more, for images of 448.
+LARGE = Layout((3, 448, 448), 1000, 64, (Stage(128, 1, 1, 4), Stage(256, 2, 1, 3), *_BODY))
+_CIFAR = ((3, 32, 32), 10, 32)
+WIDE = Layout(
+    *_CIFAR,
+    (Stage(128, 1, 1, 2), Stage(256, 2, 1, 1), Stage(512, 2, 1, 0), Stage(1024, 1, 3)),
+)
+DEEP = Layout(
+    *_CIFAR,
+    (Stage(128, 1, 1, 3), Stage(256, 2, 1, 2), Stage(512, 2, 1, 1), Stage(1024, 2, 3)),
+)
+# "Two extra units per stage", and nothing after the last one.
+SLIM = Layout((3, 32, 32), 10, 16, (Stage(64, 1, 2, 3), Stage(128, 2, 2, 2), Stage(256, 2, 2, 1)))
+
+
+class ResidualAttentionBody(gluon.HybridBlock):
+    """Logits, and the mask of every module in the order they are met."""
+
+    def __init__(self, layout: Layout, size: Size, classes: int, options: Options) -> None:
+        super().__init__()
+        unit = UNITS[options.unit]
+        with self.name_scope():
+            self.stem = _stem(layout.stem, small=layout.shape[1] < 64)
+            self.steps = nn.HybridSequential()  # units and modules, in order
+            with self.steps.name_scope():
+                for stage, modules in zip(layout.stages, (*size.modules, 0)):
+                    self.steps.add(unit(stage.channels, stage.stride, True))
+                    for _ in range(stage.units - 1):
+                        self.steps.add(unit(stage.channels))
+                    for _ in range(modules):
+                        self.steps.add(AttentionModule(unit, stage, size, options))
+            self.head = nn.HybridSequential()
+            with self.head.name_scope():
+                self.head.add(*activate(options.unit), nn.GlobalAvgPool2D(), nn.Dense(classes))
+
+    def hybrid_forward(self, F: Any, images: Any) -> Tuple[Any, List[Any]]:
+        x, masks = self.stem(images), []
+        for step in self.steps:
+            if isinstance(step, AttentionModule):
+                x, mask = step(x)
+                masks.append(mask)
+            else:
+                x = step(x)
+        return self.head(x), masks
+
+
+def _stem(channels: int, small: bool) -> nn.HybridSequential:
+    """First convolution; large images are made four times smaller."""
+    stem = nn.HybridSequential()
+    with stem.name_scope():
+        if small:
+            stem.add(nn.Conv2D(channels, 3, padding=1, use_bias=False))
+        else:
+            stem.add(nn.Conv2D(channels, 7, 2, padding=3, use_bias=False))
+        stem.add(nn.BatchNorm(), nn.Activation("relu"))
+        if not small:
+            stem.add(nn.MaxPool2D(3, 2, padding=1))
+    return stem
+
+
+class Trace(NamedTuple):
+    """What a residual attention network did."""
+
+    logits: Any  # (N, classes)
+    masks: List[Any]  # of each module: (N, C, H, W)
+
+
+class ResidualAttention(AttentionNet):
+    """Residual attention network for images of any size."""
+
+    Trace = Trace
+    dtypes = ("float32", "bfloat16", "float16")
+
+    def __init__(self, layout: Layout, size: Size, classes: int, options: Options) -> None:
+        super().__init__(ResidualAttentionBody(layout, size, classes, options))
+        self.classes, self.options = classes, options
+
+
+def _builder(layout: Layout, size: Size, fusion: str) -> Callable[..., ResidualAttention]:
+    """What `get_model` calls: classes, and the options of every residual attention network."""
+
+    def build(
+        classes: int,
+        mask_fusion: str = fusion,
+        mask_activation: str = "mixed",
+        attention: str = "residual",
+        mask: str = "encoder_decoder",
+        unit: str = "preact",
+    ) -> ResidualAttention:
+        options = Options(mask_fusion, mask_activation, attention, mask, unit)
+        return ResidualAttention(layout, size, classes, options.check())
+
+    return build
+
+
+_452 = Size((6, 6, 6), p=2, t=4, r=3, after=2)
+NETWORKS: Dict[str, Tuple[Layout, Size]] = {
+    "residual_attention56": (IMAGENET, Size((1, 1, 1))),
+    "residual_attention92": (IMAGENET, Size((1, 2, 3))),
+    "residual_attention128": (IMAGENET, Size((3, 3, 3))),
+    "residual_attention164": (IMAGENET, Size((4, 4, 4))),
+    "residual_attention200": (IMAGENET, Size((5, 5, 5))),
+    "residual_attention236": (IMAGENET, Size((6, 6, 6))),
+    "residual_attention452": (IMAGENET, _452),
+    "residual_attention56_448": (LARGE, Size((1, 1, 1, 1))),
+    "residual_attention92_448": (LARGE, Size((1, 1, 2, 3))),
+    "cifar_residual_attention56": (WIDE, Size((1, 1, 1))),
+    "cifar_residual_attention92": (WIDE, Size((1, 2, 3))),
+    "cifar_residual_attention128": (WIDE, Size((3, 3, 3))),
+    "cifar_residual_attention164": (WIDE, Size((4, 4, 4))),
+    "cifar_residual_attention236": (WIDE, Size((6, 6, 6))),
+    "cifar_residual_attention452": (WIDE, _452),
+    "cifar_residual_attention56_deep": (DEEP, Size((1, 1, 1))),
+    "cifar_residual_attention92_deep": (DEEP, Size((1, 2, 3))),
+    "cifar_residual_attention128_deep": (DEEP, Size((3, 3, 3))),
+    "cifar_residual_attention164_deep": (DEEP, Size((4, 4, 4))),
+    "cifar_residual_attention236_deep": (DEEP, Size((6, 6, 6))),
+    "cifar_residual_attention452_deep": (DEEP, _452),
+    "cifar_residual_attention56_slim": (SLIM, Size((1, 1, 1))),
+    "cifar_residual_attention92_slim": (SLIM, Size((2, 2, 2))),
+    "cifar_residual_attention128_slim": (SLIM, Size((3, 3, 3))),
+    "cifar_residual_attention164_slim": (SLIM, Size((4, 4, 4))),
+    "cifar_residual_attention236_slim": (SLIM, Size((6, 6, 6))),
+    "cifar_residual_attention452_slim": (SLIM, _452),
+}
+GLUONCV: Dict[str, Tuple[Layout, Size]] = {
+    "residualattentionnet56": (IMAGENET, Size((1, 1, 1))),
+    "residualattentionnet92": (IMAGENET, Size((1, 2, 3))),
+    "residualattentionnet128": (IMAGENET, Size((2, 3, 4))),
+    "residualattentionnet164": (IMAGENET, Size((3, 4, 5))),
+    "residualattentionnet200": (IMAGENET, Size((4, 5, 6))),
+    "residualattentionnet236": (IMAGENET, Size((5, 6, 7))),
+    "residualattentionnet452": (IMAGENET, Size((5, 6, 7), p=2, t=4, r=3)),
+    "cifar_residualattentionnet56": (WIDE, Size((1, 1, 1))),
+    "cifar_residualattentionnet92": (WIDE, Size((1, 2, 3))),
+    "cifar_residualattentionnet452": (WIDE, Size((5, 6, 7), p=2, t=4, r=3)),
+}
+
+for _table, _fusion in ((NETWORKS, "none"), (GLUONCV, "gluoncv")):
+    for _name, (_layout, _size) in _table.items():
+        register(
+            _name,
+            _builder(_layout, _size, _fusion),
+            shape=_layout.shape,
+            classes=_layout.classes,
+            alias=_table is GLUONCV,
+        )

@@ -1,0 +1,292 @@
+"""The benchmarks: contestants in processes, rows that are complete, tables that are current."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, List
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+BENCHMARKS = ROOT / "benchmarks"
+sys.path.insert(0, str(BENCHMARKS))
+
+from figures import cases, chart, rows, runs, tables  # noqa: E402
+from peers import protocol  # noqa: E402
+
+FAKE = """
+import sys, time
+sys.path.insert(0, {peers!r})
+from protocol import Ready, serve
+
+def setup(case):
+    print("a library talks")
+    if case["network"] == "broken":
+        raise ValueError("no such network\\nand more")
+    if case["network"] == "dead":
+        raise SystemExit("out of memory")
+    multiply_adds = 1000 if case["network"] in ("counted", "product") else 0
+    return Ready(lambda steps: time.sleep(0.01 * steps), 7, "fake 1", multiply_adds)
+
+serve(setup)
+"""
+
+
+@pytest.fixture
+def worker(tmp_path: Path) -> Any:
+    script = tmp_path / "fake.py"
+    script.write_text(FAKE.format(peers=str(BENCHMARKS / "peers")))
+    with protocol.Worker([sys.executable, str(script)]) as started:
+        yield started
+
+
+def load(name: str) -> Any:
+    """A benchmark script as a module."""
+    spec = importlib.util.spec_from_file_location(name, BENCHMARKS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def row(**changes: str) -> rows.Row:
+    known = dict(samples="", seed="3", epochs="2", parameters="1234567", machine="m, 2 cores")
+    known.update(date="2026-01-31", commit="abc1234", command="python train/mnist_train.py")
+    return rows.Row("ram_28", "mnist", "test_error", "1.25", "%", "", **known)._replace(**changes)
+
+
+def test_worker_answers(worker: Any) -> None:
+    ready = worker.ask(do="setup", case={"network": "fine"})
+    assert ready == {"parameters": 7, "version": "fake 1", "multiply_adds": 0}
+    took = worker.ask(do="run", steps=5)
+    assert 0.05 <= took["seconds"] < 5
+    assert 1 < took["peak_mb"] < 10000
+
+
+def test_worker_tells_what_is_wrong(worker: Any) -> None:
+    with pytest.raises(protocol.WorkerError, match=r"^ValueError: no such network$"):
+        worker.ask(do="setup", case={"network": "broken"})
+    assert worker.ask(do="setup", case={"network": "fine"})["parameters"] == 7
+
+
+def test_worker_that_dies_is_heard(worker: Any) -> None:
+    with pytest.raises(protocol.WorkerError, match="ended without an answer: out of memory"):
+        worker.ask(do="setup", case={"network": "dead"})
+    with pytest.raises(protocol.WorkerError):
+        worker.ask(do="run", steps=1)
+
+
+def test_worker_that_is_silent_is_stopped(worker: Any) -> None:
+    worker.ask(do="setup", case={"network": "fine"})
+    with pytest.raises(protocol.WorkerError, match="ended without an answer"):
+        worker.ask(timeout=0.2, do="run", steps=10**6)
+
+
+def test_peers_inherit_nothing_from_the_package() -> None:
+    code = "import sys, speed; sys.exit('mxnet' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=BENCHMARKS)
+    assert done.returncode == 0
+
+
+def test_contestants_take_turns(tmp_path: Path, monkeypatch: Any) -> None:
+    script = tmp_path / "fake.py"
+    script.write_text(FAKE.format(peers=str(BENCHMARKS / "peers")))
+    speed = load("speed")
+    monkeypatch.setattr(speed, "command_of", lambda peer, python: [python, str(script)])
+    flags = speed.parse(["--rounds", "3", "--seconds", "0.02"])
+    networks = {"ours": "counted", "gluoncv": "broken", "torch": "fine", "product": "product"}
+    case = speed.Case((1, 2, 2), 10, networks)
+    pythons = dict.fromkeys(networks, sys.executable)
+    job = dict(mode="train", dtype="bfloat16", batch=4)
+    figures, failed = speed.contest(flags, case, job, list(networks), pythons)
+    assert failed == 1 and list(figures) == ["ours", "torch", "product"]
+    assert [len(f.rates) for f in figures.values()] == [3, 3, 3]
+    assert 40 < figures["ours"].rates[0] <= 400
+    found = speed.rows_of(case, job, figures)
+    assert [r.problem() for r in found] == [None] * len(found)
+    assert [r.metric for r in found if r.against == "torch"] == ["train_bfloat16_b4_ratio"]
+    share = [float(r.value) for r in found if r.metric == "train_bfloat16_b4_peak_share"]
+    assert len(share) == 1 and 200 < share[0] < 400  # three passes of as many products
+    assert "7 parameters" in speed.table(figures, 3)
+
+
+def test_who_computes_in_which_type() -> None:
+    assert cases.type_of("torch_compile", "inference", "int8") == "bfloat16"
+    assert cases.type_of("gluoncv", "inference", "int8") == "float32"
+    assert cases.type_of("onnxruntime", "inference", "int8") == "int8"
+    assert not cases.type_of("onnxruntime", "train", "float32")
+    assert not cases.type_of("ours", "train", "int8")
+    assert cases.type_of("torch", "train", "bfloat16") == "bfloat16"
+
+
+def test_a_chart_shows_every_ratio(tmp_path: Path) -> None:
+    path = tmp_path / "speed.png"
+    chart.draw(speed_rows(), str(path))
+    small = path.read_bytes()
+    assert small.startswith(b"\x89PNG")
+    more = [row(seed="", metric="train_b1_ratio", value="3", unit="x", against="gluoncv")]
+    chart.draw([*speed_rows(), *more], str(path))
+    assert len(path.read_bytes()) > len(small)
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({}, None),
+        ({"value": "nan"}, "value cannot be 'nan'"),
+        ({"value": ""}, "value is empty"),
+        ({"seed": ""}, "seed is empty"),
+        ({"seed": "", "metric": "train_b32_peak_mb"}, None),
+        ({"metric": "train_b32_ratio"}, "against belongs to a ratio, and to nothing else"),
+        ({"against": "torch"}, "against belongs to a ratio, and to nothing else"),
+        ({"date": "31.1.26"}, "date cannot be '31.1.26'"),
+        ({"commit": "main"}, "commit cannot be 'main'"),
+        ({"parameters": "1.2M"}, "parameters cannot be '1.2M'"),
+    ],
+)
+def test_row_is_checked(changes: dict, problem: Any) -> None:
+    assert row(**changes).problem() == problem
+
+
+def test_rows_are_kept(tmp_path: Path) -> None:
+    path = str(tmp_path / "results.csv")
+    rows.append([row()], path)
+    rows.append([row(command='python "a, b"')], path)
+    with pytest.raises(ValueError, match="seed is empty"):
+        rows.append([row(), row(seed="")], path)
+    assert rows.read(path) == [row(), row(command='python "a, b"')]
+    assert [p.name for p in tmp_path.iterdir()] == ["results.csv"]
+
+
+def test_incomplete_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "results.csv"
+    path.write_text("name,value\n")
+    with pytest.raises(ValueError, match="the first line must be"):
+        rows.read(str(path))
+    path.write_text(",".join(rows.Row._fields) + "\nram_28,mnist\n")
+    with pytest.raises(ValueError, match=":2: 2 values, not 14"):
+        rows.read(str(path))
+
+
+def speed_rows() -> List[rows.Row]:
+    plain = dict(seed="", epochs="", metric="train_b32_images_per_second", unit="images/s")
+    return [
+        row(**plain, value="90"),
+        row(**plain, value="100"),
+        row(**plain, value="50", name="torch recurrent_attention:28"),
+        row(**{**plain, "metric": "train_b32_ratio"}, value="2", against="torch"),
+    ]
+
+
+def test_tables_show_the_latest_figures() -> None:
+    known = [*speed_rows(), row(value="2.5"), row(), row(samples="10", value="0.5")]
+    text = "# A\n<!-- results:speed -->\nold\n<!-- end -->\nB\n"
+    drawn = tables.rendered(text, known)
+    assert "| ram_28 | train | 32 | 100 | - | - | - | 2.00 | - | - |" in drawn
+    assert drawn.startswith("# A\n<!-- results:speed -->\n| network") and drawn.endswith("-->\nB\n")
+    assert "old" not in drawn and "90" not in drawn and "recurrent" not in drawn
+    assert tables.rendered(drawn, known) == drawn
+    errors = tables.errors_table([r for r in tables.latest(known) if r.metric == "test_error"])
+    assert "1.25 %" in errors and "| 10 | 0.50 %" in errors and "2.50" not in errors
+
+
+def test_8_bits_beside_32() -> None:
+    values = dict(float32_accuracy="98.5", int8_accuracy="98.25", int8_agreement="99")
+    known = [row(metric=m, value=v, seed="") for m, v in values.items()]
+    drawn = tables.rendered("<!-- results:eight_bits -->\n<!-- end -->", known)
+    assert "| ram_28 | mnist | 98.50 % | 98.25 % | 99.00 % |" in drawn
+
+
+def test_inputs_beside_what_eats_them() -> None:
+    trained = dict(metric="train_b32_images_per_second", unit="images/s")
+    made = dict(name="input", metric="images_per_second", unit="images/s")
+    known = [
+        row(**trained, value="100"),
+        row(**trained, value="50")._replace(metric="train_bfloat16_b32_images_per_second"),
+        row(**made, dataset="mnist_28", value="2500"),
+        row(**made, dataset="else", value="7"),
+    ]
+    lines = tables.inputs_table(known).splitlines()[2:]
+    assert lines == ["| mnist_28 | 2,500 | `ram_28` | 100 | 25 |", "| else | 7 | - | - | - |"]
+
+
+def test_scales_of_every_seed_are_shown() -> None:
+    metrics = {"accuracy_1": "25", "accuracy": "90.625", "side_2": "55", "cross_entropy": "7"}
+    known = [row(metric=m, value=v, seed=s) for s in "01" for m, v in metrics.items()]
+    drawn = tables.scales_table(known).splitlines()
+    assert drawn[2] == "| ram_28 | mnist | 0 | 2 | 25.0 | - | - | 90.6 | - | - | 55.0 | - |"
+    assert len(drawn) == 4
+
+
+def test_a_command_is_told_without_places() -> None:
+    told = runs.command("train/a.py --log-dir=/x -j 2 --backbone-weights /w --lr 1 --b=c")
+    assert told == "python train/a.py --backbone-weights=FILE --lr 1 --b=c"
+
+
+def test_unknown_table_is_refused() -> None:
+    with pytest.raises(ValueError, match="no table 'sped'; there are speed, eight_bits"):
+        tables.rendered("<!-- results:sped -->\n<!-- end -->", [])
+
+
+def test_results_are_complete() -> None:
+    assert rows.read()
+    with open(rows.PATH, newline="", encoding="utf-8") as file:
+        assert next(csv.reader(file)) == list(rows.Row._fields)
+
+
+@pytest.mark.parametrize(
+    ("flags", "problem"),
+    [
+        (["--cases", "residual93"], "invalid choice: 'residual93'"),
+        (["--batches", "0"], "'0' is not a number of at least 1"),
+        (["--sped"], "unrecognized arguments: --sped"),
+        (["--smoke", "--write"], "--smoke figures mean nothing"),
+    ],
+)
+def test_bad_flag_is_one_line(flags: List[str], problem: str, capsys: Any) -> None:
+    with pytest.raises(SystemExit) as stop:
+        load("speed").parse(flags)
+    printed = capsys.readouterr().err
+    assert stop.value.code == 2 and problem in printed and printed.count("\n") == 1
+
+
+def measured(case: str, *peers: str) -> str:
+    """What speed.py prints of one training step of some contestants."""
+    command = [sys.executable, str(BENCHMARKS / "speed.py"), "--cases", case, "--peers", *peers]
+    command += "--modes train --batches 2 --rounds 1 --seconds 0.01".split()
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_ours_computes() -> None:
+    assert "244,375 parameters" in measured("ram28", "ours")
+
+
+@pytest.mark.slow
+def test_gluoncv_computes_the_same_sizes() -> None:
+    assert measured("residual56", "ours", "gluoncv").count("7,202,794 parameters") == 2
+
+
+TORCH = os.environ.get("TORCH_PYTHON") or (importlib.util.find_spec("torch") and sys.executable)
+if TORCH:
+
+    @pytest.mark.parametrize(
+        ("network", "shape", "parameters"),
+        [
+            ("residual_attention:56", (3, 32, 32), 7202794),
+            ("recurrent_attention:28", (1, 28, 28), 244375),
+            ("glimpse:32", (3, 128, 128), 54791288),
+            ("ra_cnn:32", (3, 64, 64), 8227934),
+        ],
+    )
+    def test_torch_computes_the_same_sizes(network: str, shape: Any, parameters: int) -> None:
+        script = str(BENCHMARKS / "peers" / "torch_worker.py")
+        case = dict(network=network, classes=10, shape=shape, mode="train", batch=2)
+        with protocol.Worker([TORCH, script, "eager"]) as started:
+            assert started.ask(do="setup", case=case)["parameters"] == parameters
+            assert started.ask(do="run", steps=1)["seconds"] > 0

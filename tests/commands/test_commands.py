@@ -1,0 +1,241 @@
+"""`predict`, `evaluate`, `explain` and `export`, as a person or a script calls them."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any, Tuple
+
+from gluon_attention import get_model
+from gluon_attention.datasets import cifar10, mnist
+from gluon_attention.training.config import Config
+from gluon_attention.training.engine import train
+
+import cv2
+import mxnet as mx
+import numpy as np
+import pytest
+from PIL import Image
+
+SAMPLE = Path(__file__).parents[2] / "data" / "sample"
+SLIM = "cifar_residual_attention56_slim"
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: Any) -> Path:
+    """A folder of the first test digits as pictures, named by their labels."""
+    folder = tmp_path_factory.mktemp("digits")
+    images, labels = next(iter(mnist(SAMPLE / "mnist", 6, download=False).test.epoch(0)))
+    for number, (image, label) in enumerate(zip(images, labels)):
+        cv2.imwrite(str(folder / f"{number}_{label}.png"), np.rint(image[0] * 255).astype("uint8"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: Any) -> Path:
+    """A short training run, with a seed and a network of its own."""
+
+    class Settings(Config):
+        samples = 3
+
+    folder = tmp_path_factory.mktemp("runs")
+    options = dict(glimpses=2, widths=(8, 8, 16, 16, 8), std=0.2)
+    common = dict(epochs=1, batch_size=100, optimizer="adam", lr=1e-3, num_gpus=0, seed=5)
+    train(
+        Settings(log_dir=str(folder), data_dir=str(SAMPLE / "mnist"), **common),
+        "short",
+        lambda classes: get_model("ram_translated_60", classes, **options),
+        lambda batch, part: mnist(SAMPLE / "mnist", batch, task="translated60", seed=5),
+    )
+    return folder / "short"
+
+
+@pytest.fixture(scope="module")
+def masks(tmp_path_factory: Any) -> Path:
+    """Random weights of a network for CIFAR-10, and what they are."""
+    file = tmp_path_factory.mktemp("masks") / "slim.params"
+    net = get_model(SLIM)
+    mx.random.seed(0)
+    net.initialize(net.initializer)
+    net(mx.nd.zeros((1, 3, 32, 32)))
+    net.save_parameters(str(file))
+    data = dict(classes=cifar10(SAMPLE / "cifar10", 4).classes)
+    file.with_suffix(".json").write_text(json.dumps(dict(network=net.recipe, data=data)))
+    return file
+
+
+def test_digits_are_told(shell: Any, digits: Path) -> None:
+    status, out, _ = shell("predict", "ram_28", digits, "--top", 2)
+    assert status == 0 and len(out) == 6
+    for line in out:
+        path, _, answers = line.partition(": ")
+        assert answers.startswith(Path(path).stem[-1] + " ") and answers.count("%") == 2
+
+
+def test_predictions_are_the_net_of_the_view(shell: Any, digits: Path, masks: Path) -> None:
+    file = sorted(digits.iterdir())[0]
+    found = json.loads(shell("predict", masks, file, "--json", "--top", 99)[1][0])
+    net = get_model(SLIM)
+    net.load_parameters(str(masks))
+    small = cv2.resize(cv2.imread(str(file))[..., ::-1], (32, 32), interpolation=cv2.INTER_LINEAR)
+    mean, std = np.array([0.4914, 0.4824, 0.4467]), np.array([0.2471, 0.2435, 0.2616])
+    given = ((small / 255 - mean) / std).transpose(2, 0, 1)[None]
+    shares = mx.nd.softmax(net(mx.nd.array(given))).asnumpy()[0]
+    assert found["image"] == str(file) and len(found["answers"]) == 10
+    assert found["answers"][0]["label"] == shares.argmax()
+    for answer in found["answers"]:
+        assert answer["probability"] == pytest.approx(shares[answer["label"]], abs=1e-5)
+    assert {a["class"] for a in found["answers"]} >= {"airplane", "truck"}
+
+
+def test_episodes_are_averaged(shell: Any, digits: Path) -> None:
+    file = sorted(digits.iterdir())[0]
+    one, many = (
+        json.loads(shell("predict", "ram_28", file, "--json", *samples)[1][0])["answers"][0]
+        for samples in ((), ("--samples", 50))
+    )
+    assert one["class"] == many["class"] and one["probability"] != many["probability"]
+
+
+@pytest.mark.parametrize("kind", ["picture", "paths"])
+def test_pipes(shell: Any, digits: Path, monkeypatch: Any, kind: str) -> None:
+    files = sorted(digits.iterdir())[:2]
+    content = files[0].read_bytes() if kind == "picture" else "\n".join(map(str, files)).encode()
+    pipe = io.TextIOWrapper(io.BufferedReader(io.BytesIO(content)))
+    monkeypatch.setattr("sys.stdin", pipe)
+    status, out, _ = shell("predict", "ram_28", "-", "--top", 1)
+    assert status == 0
+    names = ["-"] if kind == "picture" else [str(file) for file in files]
+    assert [line.split(":")[0] for line in out] == names
+
+
+@pytest.mark.parametrize("verb", ["predict", "explain"])
+def test_empty_pipes(shell: Any, tmp_path: Path, monkeypatch: Any, verb: str) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(b"\n"))))
+    more = ("-o", tmp_path / "x.png") if verb == "explain" else ()
+    status, out, err = shell(verb, "ram_28", "-", *more)
+    assert status == 2 and not out and len(err) == 1 and "standard input is empty" in err[0]
+
+
+def test_a_run_gives_its_figure_again(shell: Any, run: Path) -> None:
+    status, out, _ = shell("evaluate", run, "--json", "--num-gpus", 0)
+    found, written = json.loads(out[-1]), json.loads((run / "result.json").read_text())
+    assert status == 0 and found["test"] == written["test"]
+    assert found["test_error"] == written["test_error"]
+    assert found["data"] == {"name": "mnist", "options": {"task": "translated60", "seed": 5}}
+
+
+def test_a_name_is_measured_on_its_data(shell: Any) -> None:
+    words = "evaluate ram_28 --num-gpus 0 --samples 1 --split validation -b 50 --data-dir".split()
+    status, out, _ = shell(*words, SAMPLE / "mnist")
+    assert status == 0 and "validation error" in out[0] and "mnist (task 28)" in out[1]
+    assert float(out[0].split()[2]) < 10
+
+
+def sized(path: Path) -> Tuple[Tuple[int, int], int]:
+    with Image.open(path) as picture:
+        return picture.size, getattr(picture, "n_frames", 1)
+
+
+def test_pictures_of_glimpses_and_masks(
+    shell: Any, digits: Path, masks: Path, tmp_path: Path
+) -> None:
+    assert shell("explain", "ram_28", digits, "-o", tmp_path / "looks")[0] == 0
+    drawn = sorted((tmp_path / "looks").iterdir())
+    assert [p.name for p in drawn] == [p.name for p in sorted(digits.iterdir())]
+    files = sorted(digits.iterdir())[:2]
+    status, out, _ = shell("explain", masks, *files, "-o", tmp_path / "masks.png", "--json")
+    (width, height), _ = sized(tmp_path / "masks.png")
+    assert json.loads(out[0])["shows"] == "masks" and width > 600 and height > 2 * 160
+    shell("explain", "ram_28", files[0], "-o", tmp_path / "look.gif")
+    assert sized(tmp_path / "look.gif")[1] > 1
+    shell("explain", "ram_28", files[0], files[0], "-o", tmp_path / "moving", "--gif")
+    assert sorted(p.name for p in (tmp_path / "moving").iterdir()) == [
+        f"{files[0].stem}-2.gif",
+        f"{files[0].stem}.gif",
+    ]
+
+
+def test_files_for_other_runtimes(shell: Any, run: Path, digits: Path, tmp_path: Path) -> None:
+    words = ["export", run, "-o", tmp_path / "net", "--onnx", "--int8", "--calibrate", digits]
+    status, out, _ = shell(*words, "--json")
+    told = json.loads(out[-1])
+    assert status == 0 and [Path(file).name for file in told["files"]] == [
+        *("net-symbol.json", "net-0000.params", "net.onnx"),
+        *("net-int8-symbol.json", "net-int8-0000.params", "net.json"),
+    ]
+    assert told["onnx"]["largest"] < 1e-4 and told["int8"]["images"] == 6
+    about = json.loads((tmp_path / "net.json").read_text())
+    assert about["network"]["name"] == "ram_translated_60" and about["data"]["view"]["size"] == 60
+    with pytest.warns(UserWarning, match="Cannot decide type"):  # MXNet's, of every input
+        block = mx.gluon.SymbolBlock.imports(told["files"][0], ["data"], told["files"][1])
+    net = get_model("ram_translated_60", **dict(about["network"]["options"]))
+    net.load_parameters(str(run / "best.params"))
+    images = mx.nd.random.uniform(shape=(3, 1, 60, 60))
+    np.testing.assert_array_equal(block(images).asnumpy(), net(images).asnumpy())
+
+
+MISTAKES = [
+    ("predict ram_28 {text}", "text.png is broken or not a picture"),
+    ("predict ram_28 {folder}", "has no pictures: files that end in .jpg"),
+    ("predict ram_28 nowhere.png", "cannot read nowhere.png: No such file"),
+    ("predict ram_29 {text}", "did you mean 'ram_28'"),
+    ("list zoo_*", "no name fits 'zoo_*'"),
+    ("predict ram_28 {digit} --top 0", "--top must be"),
+    ("predict ram_28 {digit} --size 0", "--size must be"),
+    ("predict ram_28 {digit} --size 100000", "--size must be a whole number from 1 to 16384"),
+    ("predict ram_28 {digit} --std 0", "std must be numbers above 0"),
+    ("predict ram_28 {digit} --mean nan", "mean and std are one number or three each, and finite"),
+    ("predict ram_28 {digit} --samples 10000000", "--samples must be a whole number from 0"),
+    ("predict ram_28 {digit} --mean a", "'a' is not numbers"),
+    ("predict ram_28 {digit} --class-names {digit}", "is no text file of names"),
+    ("predict {masks} {digit} --samples 2", "networks that draw where they look"),
+    ("predict {text} {digit} --name ram_28", "holds no named parameters"),
+    ("predict {masks} {digit} --name ram_28", "build the net with the name"),
+    ("predict {folder} {digit}", "is no run with a best epoch"),
+    ("evaluate ram_28", "add --data-dir"),
+    ("evaluate ram_28 --data-dir {folder}/none", "is no folder"),
+    ("evaluate {masks}", "run the script that trained it with --evaluate, or add --dataset"),
+    ("evaluate ram_28 --dataset mnits", "invalid choice: 'mnits'"),
+    ("evaluate ram_28 --samples 0", "--samples must be"),
+    (
+        "evaluate ram_28 --dataset imagenet --data-dir {sample} -b 4",
+        "10 classes apart and imagenet has",
+    ),
+    ("explain ram_28 {digit} -o look.jpg", "must end in .png or .gif"),
+    ("explain ram_28 {digit} -o {text}/x", "cannot write"),
+    ("explain ram_28 {digit}", "-o"),
+    ("explain {masks} {digit} -o {folder}/x.png --channel 999", "channel must be"),
+    ("export cifar_residual_attention92_slim -o {folder}/x", "comes without trained weights"),
+    ("export ram_28 -o {folder}", "is a folder"),
+    ("export ram_28 -o {text}/x", "cannot write"),
+    ("export ram_28 -o {folder}/x --int8 --trace", "--int8 has logits only"),
+    ("export ram_28 -o {folder}/x --int8", "add --data-dir"),
+    ("export ram_28 -o {folder}/x --calibrate {digit}", "--calibrate has no use here"),
+    ("export ram_28 -o {folder}/x --images 3", "--images has no use here, as it is for --int8"),
+    ("export ram_28 -o {folder}/x --dataset cifar10 --onnx", "--dataset has no use here"),
+    ("export ram_28 -o {folder}/x --int8 --calibrate {digit} --seed 1", "has its own pictures"),
+    ("export ram_28 -o {folder}/x --int8 --images 0", "--images must be a whole number from 1"),
+    ("export ram_28 -o {folder}/x --int8 --seed -1", "--seed must be a whole number from 0"),
+    ("export {masks} -o {folder}/x --int8", "give pictures by --calibrate, or add --dataset"),
+    ("export {masks} -o {folder}/x --untrained", "--untrained is for a name"),
+]
+
+
+@pytest.mark.parametrize(("words", "sentence"), MISTAKES, ids=[words for words, _ in MISTAKES])
+def test_mistakes(
+    shell: Any, digits: Path, masks: Path, tmp_path: Path, words: str, sentence: str
+) -> None:
+    (tmp_path / "text.png").write_text("no picture")
+    (tmp_path / "folder").mkdir()
+    known = dict(
+        text=tmp_path / "text.png",
+        folder=tmp_path / "folder",
+        digit=sorted(digits.iterdir())[0],
+        masks=masks,
+        sample=SAMPLE / "imagenet",
+    )
+    status, out, err = shell(*(word.format(**known) for word in words.split()))
+    assert status == 2 and not out and len(err) == 1 and sentence in err[0]
+    assert not list((tmp_path / "folder").iterdir())

@@ -1,0 +1,171 @@
+"""A network from one word: name, file or run, and what is told about it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from gluon_attention import UserError, get_model
+from gluon_attention.commands.open_model import Told, open_model
+from gluon_attention.datasets.view import CIFAR, View, usual_view
+
+import mxnet as mx
+import pytest
+
+SLIM = "cifar_residual_attention56_slim"
+BARE = "cifar_residual_attention92_slim"  # comes without weights
+TINY = dict(backbone="tiny", crops=(16, 16), shrink=2)
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> str:
+    """A file of random weights, with nothing that says of what."""
+    net = get_model("racnn_mobilenet_v2", classes=4, **TINY)
+    net.initialize()
+    net.trace(mx.nd.zeros((1, 3, 64, 64)))
+    net.save_parameters(str(tmp_path / "birds.params"))
+    return str(tmp_path / "birds.params")
+
+
+def beside(weights: str, **data: Any) -> None:
+    network = dict(name="racnn_mobilenet_v2", classes=4, options=TINY)
+    said = dict(network=network, data=data)
+    Path(weights).with_suffix(".json").write_text(json.dumps(said))
+
+
+def test_a_name_with_weights() -> None:
+    model = open_model("RAM_28")
+    assert model.name == "ram_28" and model.shape == (1, 28, 28)
+    assert list(model.classes) == list("0123456789")
+    assert model.source == {"name": "mnist", "options": {"task": "28"}}
+
+
+def test_a_name_without_weights_has_random_ones_if_asked() -> None:
+    with pytest.raises(UserError, match=f"{BARE} comes without trained weights .*ram_28"):
+        open_model(BARE)
+    assert open_model(BARE, untrained=True).view == CIFAR
+    images = mx.nd.random.uniform(shape=(2, 1, 28, 28))
+    random, trained = open_model("ram_28", untrained=True), open_model("ram_28")
+    assert random.source == trained.source
+    assert abs(random.net(images) - trained.net(images)).max().asscalar() > 0.1
+
+
+def test_a_file_that_says_what_it_is(weights: str) -> None:
+    view = dict(size=64, short=64, mean=[0.5] * 3, std=[0.2] * 3)
+    beside(weights, classes=["a", "b", "c", "d"], view=view, source={"name": "detail"})
+    model = open_model(weights)
+    assert model.name == "racnn_mobilenet_v2" and list(model.classes) == ["a", "b", "c", "d"]
+    assert model.view == View(64, 64, mean=(0.5,) * 3, std=(0.2,) * 3)
+    assert model.net.recipe["options"] == TINY and model.source == {"name": "detail"}
+    larger = open_model(weights, Told(size=128, std=(0.1,) * 3))
+    assert larger.view == View(128, 128, mean=(0.5,) * 3, std=(0.1,) * 3)
+
+
+def test_random_weights_are_not_for_what_has_others(weights: str) -> None:
+    with pytest.raises(UserError, match="--untrained is for a name"):
+        open_model(weights, untrained=True)
+
+
+@pytest.mark.parametrize("end", ["-symbol.json", "-0000.params", ".onnx"])
+def test_a_part_of_an_exported_graph_is_named(tmp_path: Any, end: str) -> None:
+    (tmp_path / f"net{end}").write_text("{}")
+    with pytest.raises(UserError, match="a part of an exported graph.*give the name"):
+        open_model(str(tmp_path / f"net{end}"))
+
+
+def test_what_is_written_beside_an_onnx_file_makes_it_no_weights(tmp_path: Path) -> None:
+    (tmp_path / "net.onnx").write_text("{}")
+    (tmp_path / "net.json").write_text(json.dumps({"network": {"name": "ram_28"}}))
+    with pytest.raises(UserError, match="a part of an exported graph"):
+        open_model(str(tmp_path / "net.onnx"))
+
+
+def test_a_file_that_is_told_what_it_is(weights: str) -> None:
+    with pytest.raises(UserError, match="nothing beside .* add --name"):
+        open_model(weights)
+    told = Told("racnn_mobilenet_v2", 4, TINY, ["w", "x", "y", "z"], size=64)
+    model = open_model(weights, told)
+    assert list(model.classes) == ["w", "x", "y", "z"] and model.view == usual_view((3, 64, 64))
+    with pytest.raises(UserError, match="build the net with the name, classes and options"):
+        open_model(weights, told._replace(classes=5))
+    with pytest.raises(UserError, match="1 class names do not fit the 4"):
+        open_model(weights, told._replace(class_names=["w"]))
+
+
+def test_a_network_without_a_name_is_left_to_its_script(tmp_path: Path) -> None:
+    """As of stage 1 of the glimpse network, whose backbone is of use."""
+    (tmp_path / "best.params").write_bytes(b"")
+    (tmp_path / "config.json").write_text(json.dumps(dict(settings={}, network=None)))
+    sentence = "has no name, so that only the script that trained it can load it; give "
+    with pytest.raises(UserError, match=sentence + "the run of another network"):
+        open_model(str(tmp_path))
+    (tmp_path / "backbone.params").write_bytes(b"")
+    with pytest.raises(UserError, match=f"{sentence}its second run, or .*--backbone-weights"):
+        open_model(str(tmp_path))
+
+
+def test_flags_outdo_what_is_said(weights: str) -> None:
+    beside(weights, classes=["a"])
+    assert list(open_model(weights).classes) == ["0", "1", "2", "3"]  # the list does not fit
+    with pytest.raises(UserError, match="build the net"):
+        open_model(weights, Told(options=dict(TINY, shared=True)))
+    with pytest.raises(UserError, match="build the net"):
+        open_model(weights, Told(name=SLIM))
+
+
+@pytest.mark.parametrize(
+    ("word", "sentence"),
+    [
+        ("ram_82", "unknown model 'ram_82'; did you mean 'ram_28'"),
+        ("there/is/none", "there is no there/is/none"),
+        ("none.params", "there is no none.params"),
+    ],
+)
+def test_words_that_name_nothing(word: str, sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        open_model(word)
+
+
+def test_inputs_that_do_not_fit() -> None:
+    with pytest.raises(UserError, match=r"takes no images of shape \(3, 28, 28\)"):
+        open_model("ram_28", Told(mean=(0, 0, 0), std=(1, 1, 1)))
+    with pytest.raises(UserError, match="one number or three"):
+        open_model("ram_28", Told(mean=(0, 0)))
+    with pytest.raises(UserError, match="--name is for a file"):
+        open_model("ram_28", Told(name=SLIM))
+
+
+@pytest.mark.parametrize(
+    ("said", "sentence"),
+    [
+        (dict(std=(0.0, 1.0, 1.0)), "std must be numbers above 0"),
+        (dict(std=(-1.0,)), "std must be|one number or three"),
+        (dict(mean=(float("nan"),) * 3), "one number or three"),
+        (dict(std=(float("inf"),) * 3), "one number or three"),
+        (dict(mean=[0.5, "a", 0.5]), "one number or three"),
+        (dict(mean=0.5), "one number or three"),
+    ],
+)
+def test_normalisations_that_nothing_can_be_computed_with(
+    weights: str, said: Any, sentence: str
+) -> None:
+    beside(weights, **said)  # json reads and writes nan and inf
+    with pytest.raises(UserError, match=sentence):
+        open_model(weights)
+    beside(weights)
+    with pytest.raises(UserError, match=sentence):
+        open_model(weights, Told(**said))
+
+
+def test_folders_and_files_of_other_things(tmp_path: Path, weights: str) -> None:
+    with pytest.raises(UserError, match="is no run with a best epoch"):
+        open_model(str(tmp_path))
+    Path(weights).with_suffix(".json").write_text("{")
+    with pytest.raises(UserError, match="birds.json is not whole JSON"):
+        open_model(weights)
+    beside(weights)
+    whole = Path(weights).read_bytes()
+    Path(weights).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match="it is cut off, damaged or of another kind"):
+        open_model(weights)

@@ -1,0 +1,72 @@
+"""What the loop refuses before it has written or trained anything."""
+
+from __future__ import annotations
+
+from gluon_attention import UserError, get_model, runtime
+from gluon_attention.tasks import task
+from gluon_attention.training import workers as machines
+from gluon_attention.training.config import Config
+
+import mxnet as mx
+import pytest
+
+
+def small_ram(classes):
+    return get_model("ram_28", classes=classes, glimpses=2, widths=(8, 8, 8, 8, 8))
+
+
+def colours(classes):
+    return get_model("ram_28", classes=classes, channels=3)
+
+
+def test_a_run_of_another_network_keeps_its_description(train_toy, tmp_path):
+    train_toy(epochs=1, name="x")
+    before = (tmp_path / "x" / "config.json").read_bytes()
+    with pytest.raises(UserError, match="checkpoint of another network: choose another --name"):
+        train_toy(small_ram, epochs=1, name="x")
+    with pytest.raises(UserError, match="x holds a run of toy, not of ram: choose another --name"):
+        train_toy(small_ram, "ram", epochs=1, name="x")
+    assert (tmp_path / "x" / "config.json").read_bytes() == before
+
+
+def test_images_are_mixed_by_those_who_learn_from_it(train_toy, tmp_path):
+    with pytest.raises(UserError, match="this network is not trained with --mix-up"):
+        train_toy(small_ram, mix_up=True)
+    assert not list(tmp_path.rglob("*.json"))
+    train_toy(mix_up=True)
+
+
+def test_a_network_of_other_images_is_refused(train_toy):
+    with pytest.raises(UserError, match=r"cannot take images of \(1, 6, 6\), channels first"):
+        train_toy(colours)
+
+
+def test_one_training_for_each_start_on_several_machines(monkeypatch):
+    monkeypatch.setenv("DMLC_ROLE", "worker")
+    monkeypatch.setattr(machines, "_JOINED", ["dist_sync"])
+    with pytest.raises(UserError, match="--kvstore dist_sync trains one network a start"):
+        machines.join(Config(kvstore="dist_sync"), [])
+
+
+def test_another_number_of_devices_is_told(train_toy, tmp_path, capsys, monkeypatch):
+    train_toy(epochs=2)
+    (tmp_path / "toy" / "last.npz").unlink()  # as if it had been killed in its second epoch
+    monkeypatch.setattr(runtime, "devices", lambda gpus: [mx.cpu(0), mx.cpu(1)])
+    train_toy(epochs=2)
+    told = "note: a step had the images of 1 devices so far, and has those of 2 from here on"
+    assert told in capsys.readouterr().out.splitlines()
+
+
+def test_a_run_that_is_cut_off_says_how_it_goes_on(train_toy, monkeypatch):
+    keep, calls = task.cross_entropy, []
+
+    def cut(*words):
+        calls.append(0)
+        if len(calls) in (1, 8):  # the first of five steps, then, from the start, the seventh
+            raise KeyboardInterrupt
+        return keep(*words)
+
+    monkeypatch.setattr(task, "cross_entropy", cut)
+    for then in ("starts again, as no epoch was done", "goes on after epoch 1"):
+        with pytest.raises(KeyboardInterrupt, match=f"interrupted; the same command {then}"):
+            train_toy()

@@ -1,0 +1,256 @@
+"""CIFAR from its binary files: labels, augmentation against a slow reference, errors."""
+
+import functools
+import hashlib
+import io
+import json
+import shutil
+import tarfile
+import urllib.error
+from pathlib import Path
+
+from gluon_attention import UserError
+from gluon_attention.datasets import cifar, cifar10, cifar100
+from gluon_attention.datasets import published as files
+from gluon_attention.datasets.sampling import Normalise
+
+import numpy as np
+import pytest
+
+SAMPLE = Path(__file__).parents[2] / "data" / "sample" / "cifar10"
+FOLDER = cifar.CIFAR10.folder
+MEAN = np.reshape([0.4914, 0.4824, 0.4467], (3, 1, 1))
+STD = np.reshape([0.2471, 0.2435, 0.2616], (3, 1, 1))
+
+
+@pytest.fixture(scope="module")
+def splits():
+    return cifar10(str(SAMPLE), 50, download=False)
+
+
+@pytest.fixture(scope="module")
+def records():
+    """Pixels to label of the training file of the sample, read in the simplest way."""
+    content = files.read(SAMPLE / FOLDER, "data_batch_1.bin", "")
+    rows = [content[start : start + 3073] for start in range(0, len(content), 3073)]
+    return {row[1:]: row[0] for row in rows}
+
+
+def pixels_of(images):
+    return np.rint((images * STD + MEAN) * 255).astype(np.uint8)
+
+
+def test_splits_of_the_sample(splits, records):
+    assert [part.samples for part in splits[:3]] == [2250, 250, 500]
+    assert splits.classes[0] == "airplane" and splits.classes[9] == "truck"
+    held = set()
+    for images, labels in splits.validation.epoch(0):
+        keys = [image.tobytes() for image in pixels_of(images)]
+        assert [records[key] for key in keys] == list(labels)
+        held.update(keys)
+    assert len(held) == 250
+    np.testing.assert_array_equal(np.bincount(splits.validation.labels), [25] * 10)
+    np.testing.assert_array_equal(np.bincount(splits.test.labels), [50] * 10)
+
+
+def test_validation_pictures_are_not_trained_on(splits, records):
+    """A cropped picture still has the middle of its original, mirrored or not."""
+    middles = {}
+    for key in records:
+        image = np.frombuffer(key, np.uint8).reshape(3, 32, 32)
+        middles[image[:, 8:24, 8:24].tobytes()] = key
+    held = {im.tobytes() for batch, _ in splits.validation.epoch(0) for im in pixels_of(batch)}
+    images, labels = next(splits.train.epoch(0))
+    for image, label in zip(pixels_of(images), labels):
+        spots = [(y, x) for y in range(4, 13) for x in range(4, 13)]
+        views = [v[:, y : y + 16, x : x + 16] for v in (image, image[:, :, ::-1]) for y, x in spots]
+        found = [middles[v.tobytes()] for v in views if v.tobytes() in middles]
+        assert found and records[found[0]] == label and found[0] not in held
+
+
+def test_normalisation_is_exact(splits):
+    content = np.frombuffer(files.read(SAMPLE / FOLDER, "test_batch.bin", ""), np.uint8)
+    raw = content.reshape(-1, 3073)[:, 1:].reshape(-1, 3, 32, 32)
+    images, _ = next(splits.test.epoch(0))
+    assert images.dtype == np.float32
+    np.testing.assert_allclose(images, (raw[:50] / 255 - MEAN) / STD, atol=2e-6)
+
+
+def slow_crop_flip(image, top, left, mirror):
+    out = np.zeros((3, 32, 32), np.uint8)  # black outside
+    for y in range(32):
+        for x in range(32):
+            from_y, from_x = y + top - 4, x + left - 4
+            if 0 <= from_y < 32 and 0 <= from_x < 32:
+                out[:, y, 31 - x if mirror else x] = image[:, from_y, from_x]
+    return out
+
+
+def test_crop_and_flip_against_a_slow_reference():
+    images = np.random.default_rng(0).integers(256, size=(40, 3, 32, 32)).astype(np.uint8)
+    augment = cifar.CropFlip(Normalise(MEAN.ravel(), STD.ravel()))
+    cropped = augment(images, np.random.default_rng(1))
+    seen = set()
+    for image, out in zip(images, pixels_of(cropped)):
+        choices = [(t, l, m) for t in range(9) for l in range(9) for m in (False, True)]  # noqa: E741
+        fits = [c for c in choices if np.array_equal(out, quick_crop_flip(image, *c))]
+        assert len(fits) == 1
+        np.testing.assert_array_equal(out, slow_crop_flip(image, *fits[0]))
+        seen.add(fits[0])
+    assert len({t for t, _, _ in seen}) > 6 and 10 < sum(m for _, _, m in seen) < 30
+    black = (0 - MEAN) / STD
+    corner = cropped[[i for i, out in enumerate(pixels_of(cropped)) if not out[:, 0].any()]][0]
+    np.testing.assert_allclose(corner[:, :1], np.broadcast_to(black, (3, 1, 32)), atol=2e-6)
+
+
+@pytest.mark.parametrize("crop, pad", [(28, 2), (24, 0), (16, 0)])
+def test_smaller_crops_are_parts_that_move_by_4_pixels_or_more(crop, pad):
+    images = np.random.default_rng(0).integers(1, 256, size=(60, 3, 32, 32)).astype(np.uint8)
+    cropped = cifar.CropFlip(Normalise(MEAN.ravel(), STD.ravel()), crop)(
+        images, np.random.default_rng(1)
+    )
+    padded = np.pad(images, ((0, 0), (0, 0), (pad, pad), (pad, pad)))
+    places = range(padded.shape[2] - crop + 1)
+    seen = set()
+    for image, out in zip(padded, pixels_of(cropped)):
+        parts = {(t, l): image[:, t : t + crop, l : l + crop] for t in places for l in places}  # noqa: E741
+        found = [at for at, p in parts.items() if (p == out).all() or (p[:, :, ::-1] == out).all()]
+        assert len(found) == 1
+        seen.update(found)
+    assert {t for t, _ in seen} | {l for _, l in seen} == set(places)  # noqa: E741
+
+
+def quick_crop_flip(image, top, left, mirror):
+    padded = np.pad(image, ((0, 0), (4, 4), (4, 4)))[:, top : top + 32, left : left + 32]
+    return padded[:, :, ::-1] if mirror else padded
+
+
+def test_cutout_blanks_one_square_of_the_mean_colour():
+    # Larger than the crop, so that no black border is in it.
+    images = np.full((200, 3, 40, 40), 255, np.uint8)
+    augment = cifar.CropFlip(Normalise(MEAN.ravel(), STD.ravel()), cutout=8)
+    blank = (augment(images, np.random.default_rng(0)) == 0).all(axis=1)
+    for mask in blank:
+        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+        assert mask.sum() == len(rows) * len(columns)
+        for cut in (rows, columns):
+            assert 4 <= len(cut) <= 8 and cut[-1] - cut[0] == len(cut) - 1
+    assert blank.any(axis=0).all() and (blank.sum(axis=(1, 2)) == 64).any()
+
+
+def test_epochs_repeat_and_differ(splits):
+    again = cifar10(str(SAMPLE), 50, download=False)
+    for index in (0, 1):
+        np.testing.assert_array_equal(
+            next(splits.train.epoch(index))[0], next(again.train.epoch(index))[0]
+        )
+    first, second = (next(splits.train.epoch(index))[0] for index in (0, 1))
+    assert not np.array_equal(first, second)
+
+
+def test_the_seed_decides_order_and_validation_the_part_a_shard(takes_seed_and_part):
+    takes_seed_and_part(functools.partial(cifar10, str(SAMPLE), 50))
+
+
+def write_sample(folder, contents):
+    """A folder of binary files that its manifest vouches for."""
+    folder.mkdir(parents=True)
+    entries = {}
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+        entries[name] = {"sha256": hashlib.sha256(content).hexdigest()}
+    (folder / files.MANIFEST).write_text(json.dumps({"files": entries}))
+
+
+@pytest.mark.parametrize("coarse", [False, True])
+def test_cifar100(tmp_path, coarse):
+    fine, rough = np.arange(100, dtype=np.uint8), np.arange(100, dtype=np.uint8) // 5
+    records = np.column_stack([rough, fine, np.zeros((100, 3072), np.uint8)]).tobytes()
+    write_sample(tmp_path / "cifar-100-binary", {"train.bin": records, "test.bin": records})
+    splits = cifar100(str(tmp_path), 10, coarse=coarse)
+    np.testing.assert_array_equal(splits.test.labels, rough if coarse else fine)
+    assert len(splits.classes) == (20 if coarse else 100)
+
+
+@pytest.mark.parametrize("load", [cifar10, cifar100])
+def test_only_training_images_are_cut_and_blanked_as_asked(tmp_path, load):
+    archive = {cifar10: cifar.CIFAR10, cifar100: cifar.CIFAR100}[load]
+    records = bytes(archive.header + cifar.PIXELS) * 20
+    names = (next(iter(archive.train)), *archive.test)
+    write_sample(tmp_path / archive.folder, dict.fromkeys(names, records))
+    splits = load(str(tmp_path), 10, crop=24, cutout=8)
+    parts = [next(part.epoch(0))[0] for part in (splits.train, splits.test)]
+    assert [part.shape for part in parts] == [(10, 3, 24, 24), (10, 3, 32, 32)]
+    assert [(part == 0).any() for part in parts] == [True, False]  # black is not the mean colour
+
+
+def test_wrong_files(tmp_path):
+    record = bytes(3073)
+    write_sample(
+        tmp_path / "short", {"data_batch_1.bin": record * 20, "test_batch.bin": record[1:]}
+    )
+    with pytest.raises(UserError, match="test_batch.bin has 3072 bytes"):
+        cifar10(str(tmp_path / "short"), 2)
+    write_sample(tmp_path / "wild", {"data_batch_1.bin": b"\x0b" * 61460, "test_batch.bin": record})
+    with pytest.raises(UserError, match="label 11 of image 0"):
+        cifar10(str(tmp_path / "wild"), 2)
+    shutil.copytree(SAMPLE, tmp_path / "foreign")
+    folder = tmp_path / "foreign" / FOLDER
+    (folder / "test_batch.bin.xz").write_bytes(b"\0" * 30)
+    with pytest.raises(UserError, match="test_batch.bin.xz is not the file that"):
+        cifar10(str(tmp_path / "foreign"), 10)
+    (folder / files.MANIFEST).unlink()
+    with pytest.raises(UserError, match="test_batch.bin.xz is damaged"):
+        files.read(folder, "test_batch.bin", "")
+    with pytest.raises(UserError, match="data_batch_1.bin.xz is not the published file"):
+        files.read(folder, "data_batch_1.bin", "")
+
+
+def test_without_files_or_network(tmp_path, monkeypatch):
+    def offline(*args, **kwargs):
+        raise urllib.error.URLError("no route")
+
+    monkeypatch.setattr("urllib.request.urlopen", offline)
+    for options in ({"download": False}, {}):
+        with pytest.raises(UserError, match="lacks cifar-10-batches-bin/.*--data-dir") as error:
+            cifar10(str(tmp_path), 10, **options)
+        assert "\n" not in str(error.value)
+    assert "no route" in str(error.value) and not list(tmp_path.iterdir())
+
+
+def archive_of(names):
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        for name in names:
+            info = tarfile.TarInfo(f"{FOLDER}/{name}")
+            info.size = len(name)
+            tar.addfile(info, io.BytesIO(name.encode()))
+    return buffer.getvalue()
+
+
+def test_download_verifies_unpacks_and_leaves_nothing_behind(tmp_path, monkeypatch):
+    wanted = [*cifar.CIFAR10.train, *cifar.CIFAR10.test, cifar.CIFAR10.names]
+    content = archive_of(wanted)
+    monkeypatch.setattr("urllib.request.urlopen", lambda url, timeout: io.BytesIO(content))
+    with pytest.raises(UserError, match="not the published file"):
+        cifar.fetch(cifar.CIFAR10, tmp_path)
+    known = cifar.CIFAR10._replace(md5=hashlib.md5(content).hexdigest())
+    cifar.fetch(known, tmp_path)
+    assert sorted(path.name for path in (tmp_path / FOLDER).iterdir()) == sorted(wanted)
+    assert (tmp_path / FOLDER / wanted[0]).read_text() == wanted[0]
+    for broken in (archive_of(wanted[:2]), content[: len(content) // 2], b"nothing"):
+        with pytest.raises(UserError, match="is not cifar-10-binary.tar.gz"):
+            cifar.unpack(known, broken, tmp_path / "broken")
+
+
+def test_a_folder_of_something_else_is_not_filled(tmp_path, monkeypatch):
+    monkeypatch.setattr("urllib.request.urlopen", lambda *words, **named: pytest.fail("asked"))
+    (tmp_path / "cifar-100-binary").mkdir()
+    with pytest.raises(UserError, match="lacks cifar-10.*such as 'cifar-100-binary'; give --data"):
+        cifar10(str(tmp_path), 10)
+    reached = []
+    monkeypatch.setattr(files, "download", lambda *words: reached.append(words) or b"")
+    (tmp_path / "cifar-10-binary.tar.gz").touch()
+    with pytest.raises(UserError, match="download it again"):
+        cifar10(str(tmp_path), 10)
+    assert reached

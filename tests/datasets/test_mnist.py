@@ -1,0 +1,260 @@
+"""MNIST and the scenes made of it, against a slow reference."""
+
+import gzip
+import hashlib
+import json
+import math
+import shutil
+import urllib.error
+from pathlib import Path
+
+from gluon_attention import UserError
+from gluon_attention.datasets import published as files
+from gluon_attention.datasets.mnist import TASKS, Draw, Scenes, fetch, mnist, read_split, warp
+
+import numpy as np
+import pytest
+
+SAMPLE = Path(__file__).parents[2] / "data" / "sample" / "mnist"
+
+
+def sample(batch_size=50, **options):
+    return mnist(str(SAMPLE), batch_size, download=False, **options)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return read_split(SAMPLE, "train")
+
+
+def every(batches, epoch=0):
+    images, labels = zip(*batches.epoch(epoch))
+    return np.concatenate(images), np.concatenate(labels)
+
+
+def test_splits_of_the_sample(digits):
+    splits = sample()
+    assert [part.samples for part in splits[:3]] == [2700, 300, 1000]
+    assert list(splits.classes) == list("0123456789")
+    images, labels = digits
+    known = {image.tobytes(): label for image, label in zip(images, labels)}
+    parts = [every(part) for part in splits[:2]]
+    for pixels, numbers in parts:
+        rows = np.rint(pixels[:, 0] * 255).astype(np.uint8)
+        assert [known[row.tobytes()] for row in rows] == list(numbers)
+    train, held = ({image.tobytes() for image in pixels} for pixels, _ in parts)
+    assert not train & held
+
+
+def test_pixels_are_exact_and_black_is_zero():
+    images, labels = read_split(SAMPLE, "t10k")
+    pixels, numbers = every(sample().test)
+    assert pixels.shape == (1000, 1, 28, 28) and pixels.dtype == np.float32
+    np.testing.assert_allclose(pixels[:, 0], images / 255, rtol=1e-6)
+    np.testing.assert_array_equal(numbers, labels)
+    assert pixels.min() == 0 and pixels.max() == 1
+
+
+@pytest.mark.parametrize("task", sorted(TASKS))
+def test_tasks(task):
+    side, pieces = TASKS[task]
+    splits = sample(task=task, augment=1.0)
+    images, labels = next(splits.train.epoch(0))
+    assert images.shape == (50, 1, side, side) and labels.shape == (50,)
+    assert images.min() == 0 and images.max() == 1
+    again, _ = next(sample(task=task, augment=1.0).train.epoch(0))
+    np.testing.assert_array_equal(images, again)
+    other, _ = next(splits.train.epoch(1))
+    assert not np.array_equal(images, other)
+
+
+def test_evaluation_scenes_do_not_depend_on_batches_epochs_or_seeds():
+    small, large = sample(50, task="cluttered60"), sample(300, task="cluttered60", seed=5)
+    np.testing.assert_array_equal(every(small.test)[0], every(large.test, 4)[0])
+    first = every(sample(50, task="cluttered60").validation)[0]
+    np.testing.assert_array_equal(first, every(small.validation, 3)[0])
+
+
+def test_the_seed_decides_order_and_validation_the_part_a_shard(takes_seed_and_part):
+    takes_seed_and_part(sample)
+    scenes = [sample(task="translated60", seed=s).validation.load.__self__ for s in (0, 1)]
+    assert (scenes[0].fixed.digit != scenes[1].fixed.digit).any()
+
+
+@pytest.mark.parametrize("task", ["28", "cluttered60"])
+def test_only_training_digits_are_augmented(task):
+    plain, moved = sample(300, task=task), sample(300, task=task, augment=2.0)
+    same = [np.array_equal(*(next(p.epoch(0))[0] for p in pair)) for pair in zip(plain, moved[:3])]
+    assert same == [False, True, True]
+
+
+def slow_scene(digits, row, drawn, side):
+    canvas = np.zeros((side, side), np.uint8)
+    top, left = drawn.digit[row]
+    canvas[top : top + 28, left : left + 28] = digits[row]
+    for source, (y, x), (to_y, to_x) in zip(drawn.source[row], drawn.cut[row], drawn.place[row]):
+        for i in range(8):
+            for j in range(8):
+                pixel = digits[source, y + i, x + j]
+                canvas[to_y + i, to_x + j] = max(canvas[to_y + i, to_x + j], pixel)
+    return canvas
+
+
+def test_scenes_against_a_slow_reference(digits):
+    images = digits[0][:20]
+    scenes = Scenes(images, 60, 4)
+    drawn = scenes.draw(np.arange(20), np.random.default_rng(0))
+    rendered = scenes.render(images, drawn)
+    for row in range(20):
+        np.testing.assert_array_equal(rendered[row], slow_scene(images, row, drawn, 60))
+
+
+def test_draws_are_uniform_and_stay_inside(digits):
+    rows = np.arange(2000) % 30
+    drawn = Scenes(digits[0][:30], 60, 4).draw(rows, np.random.default_rng(0))
+    for places, count in ((drawn.digit, 33), (drawn.cut, 21), (drawn.place, 53)):
+        assert set(np.unique(places)) == set(range(count))
+    assert (drawn.source != rows[:, None]).all()
+    assert set(np.unique(drawn.source)) == set(range(30))
+    for pieces in (drawn.source, drawn.cut[..., 0], drawn.place[..., 0]):
+        assert (pieces[:, 0] == pieces[:, 1]).mean() < 0.1  # each is drawn by itself
+
+
+def test_overlapping_pieces_show_the_brighter_pixel():
+    images = np.stack([np.zeros((28, 28)), np.full((28, 28), 9), np.full((28, 28), 5)])
+    scenes = Scenes(images.astype(np.uint8), 28, 2)
+    spot = np.zeros((1, 2, 2), int)
+    drawn = Draw(np.zeros((1, 2), int), np.array([[1, 2]]), spot, spot + 3)
+    canvas = scenes.render(scenes.digits[:1], drawn)[0]
+    assert (canvas[3:11, 3:11] == 9).all() and canvas.sum() == 9 * 64
+
+
+def test_pieces_come_from_digits_of_their_own_split(digits):
+    splits = sample(task="cluttered60")
+    sizes = [part.load.__self__.digits.shape[0] for part in splits[:3]]
+    assert sizes == [2700, 300, 1000]
+    for part, heavy in zip(splits[:3], sample(task="cluttered60", pieces=40)):
+        assert next(heavy.epoch(0))[0].mean() > 2 * next(part.epoch(0))[0].mean()
+
+
+class Fixed:
+    """Stands in for a generator: always the same angle, zoom and shift in [-1, 1]."""
+
+    def __init__(self, *values):
+        self.values = np.reshape(values, (4, 1, 1, 1))
+
+    def uniform(self, low, high, size):
+        return np.broadcast_to(self.values, size).copy()
+
+
+def slow_warp(image, angle, zoom, down, right):
+    """One pixel at a time, out of the formula of a rotation about the centre."""
+    out = np.zeros((28, 28))
+    angle, zoom = np.deg2rad(15) * angle, 1 + 0.1 * zoom
+    for i in range(28):
+        for j in range(28):
+            y, x = (i - 13.5) / zoom, (j - 13.5) / zoom
+            y, x = (
+                math.cos(angle) * y - math.sin(angle) * x + 13.5 + 2 * down,
+                math.sin(angle) * y + math.cos(angle) * x + 13.5 + 2 * right,
+            )
+            for row in (math.floor(y), math.floor(y) + 1):
+                for column in (math.floor(x), math.floor(x) + 1):
+                    if 0 <= row < 28 and 0 <= column < 28:
+                        weight = (1 - abs(y - row)) * (1 - abs(x - column))
+                        out[i, j] += weight * image[row, column]
+    return out
+
+
+@pytest.mark.parametrize("values", [(1, 0, 0, 0), (0, 1, 0, 0), (0.3, -0.7, 0.4, -1)])
+@pytest.mark.parametrize("amount", [1.0, 0.5])
+def test_warp_against_a_slow_reference(values, amount):
+    image = np.random.default_rng(1).integers(256, size=(28, 28)).astype(np.uint8)
+    warped = warp(image[None], amount, Fixed(*np.array(values) / amount))[0]
+    np.testing.assert_allclose(warped, slow_warp(image, *values), atol=0.51)
+
+
+def test_every_digit_is_warped_in_its_own_way():
+    image = np.random.default_rng(1).integers(256, size=(28, 28)).astype(np.uint8)
+    warped = warp(np.stack([image] * 5), 1.0, np.random.default_rng(2))
+    assert len({digit.tobytes() for digit in warped}) == 5
+
+
+def test_warp_of_nothing_and_of_whole_pixels():
+    image = np.random.default_rng(1).integers(256, size=(1, 28, 28)).astype(np.uint8)
+    np.testing.assert_array_equal(warp(image, 1.0, Fixed(0, 0, 0, 0)), image)
+    moved = warp(image, 1.0, Fixed(0, 0, 1, 0))
+    np.testing.assert_array_equal(moved[:, :-2], image[:, 2:])
+    assert (moved[:, -2:] == 0).all()
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        ({"task": "cluttered80"}, "cluttered80.*cluttered100"),
+        ({"pieces": -1}, "pieces"),
+        ({"augment": -0.5}, "augment"),
+        ({"validation": -1}, "validation"),
+    ],
+)
+def test_senseless_options(options, words):
+    with pytest.raises(UserError, match=words):
+        sample(**options)
+
+
+def test_foreign_and_damaged_files(tmp_path):
+    folder = tmp_path / "mnist"
+    shutil.copytree(SAMPLE, folder)
+    labels = folder / "train-labels-idx1-ubyte.gz"
+    good = labels.read_bytes()
+    labels.write_bytes(good[:-9])
+    with pytest.raises(UserError, match="train-labels-idx1-ubyte.gz is not the file that"):
+        mnist(str(folder), 10)
+    (folder / files.MANIFEST).unlink()
+    with pytest.raises(UserError, match="not the published file"):
+        mnist(str(folder), 10)
+    with pytest.raises(UserError, match="train-labels-idx1-ubyte.gz is damaged"):
+        files.read(folder, "train-labels-idx1-ubyte", "")
+
+
+def test_a_file_that_is_no_idx(tmp_path):
+    packed = gzip.compress(b"\0\0\x08\x03" + b"\0\0\0\x01" * 3)
+    (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(packed)
+    entry = {"sha256": hashlib.sha256(packed).hexdigest()}
+    listed = {"files": {"train-images-idx3-ubyte.gz": entry}}
+    (tmp_path / files.MANIFEST).write_text(json.dumps(listed))
+    with pytest.raises(UserError, match="not an IDX file of 3 axes"):
+        read_split(tmp_path, "train")
+    (tmp_path / files.MANIFEST).write_text("[]")
+    with pytest.raises(UserError, match="MANIFEST.json is not a list"):
+        read_split(tmp_path, "train")
+
+
+def test_without_files_or_network(tmp_path, monkeypatch):
+    with pytest.raises(UserError, match="lacks train-images.*--data-dir"):
+        mnist(str(tmp_path), 10, download=False)
+
+    def offline(*args, **kwargs):
+        raise urllib.error.URLError("no route")
+
+    monkeypatch.setattr("urllib.request.urlopen", offline)
+    with pytest.raises(UserError, match="t10k-labels.*no route.*--data-dir") as error:
+        mnist(str(tmp_path / "new"), 10)
+    assert "\n" not in str(error.value) and not list(tmp_path.iterdir())
+
+
+def test_a_folder_of_something_else_is_not_filled(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(files, "download", lambda urls, *words: asked.append(urls) or b"content")
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match="lacks train-images.*such as 'notes.txt'; give --data-dir"):
+        fetch(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"] and not asked
+    (tmp_path / "t10k-labels-idx1-ubyte").write_text("a part of the set")
+    fetch(tmp_path)
+    assert len(asked) == 3
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / ".hidden").touch()
+    for name in ("empty", "new"):
+        fetch(tmp_path / name)
+    assert len(asked) == 11

@@ -1,0 +1,120 @@
+"""The scripts that prepare data: what they write is read back, bad input ends in one line."""
+
+import hashlib
+import runpy
+import sys
+from pathlib import Path
+
+from gluon_attention.datasets import cifar, cifar10, imagenet, mnist
+from gluon_attention.datasets import published as files
+from gluon_attention.datasets.image_folder import scan
+from gluon_attention.datasets.pictures import decode
+from gluon_attention.datasets.records import Records
+
+import numpy as np
+import pytest
+
+DATA = Path(__file__).parents[2] / "data"
+SAMPLE = DATA / "sample"
+
+
+@pytest.fixture()
+def run(monkeypatch, capsys):
+    """Run a script of data/; returns its exit code, output and errors."""
+
+    def call(name, *arguments):
+        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+        try:
+            runpy.run_path(str(DATA / name), run_name="__main__")
+            code = 0
+        except SystemExit as stop:
+            code = stop.code
+        return (code, *capsys.readouterr())
+
+    return call
+
+
+def every(batches):
+    images, labels = zip(*batches.epoch(0))
+    return np.concatenate(images), np.concatenate(labels)
+
+
+def test_packed_imagenet_equals_its_folder(run, tmp_path):
+    source = SAMPLE / "imagenet"
+    code, out, _ = run("prepare_imagenet.py", "--from", source, "--data-dir", tmp_path)
+    assert code == 0 and "train.rec: 12 pictures" in out
+    paths, labels, _ = scan(source / "train")
+    listed = Records(tmp_path / "train.rec")
+    (tmp_path / "train.lst").unlink()
+    records = Records(tmp_path / "train.rec")
+    np.testing.assert_array_equal(records.labels, listed.labels)
+    found = {records.content(row): label for row, label in enumerate(records.labels)}
+    assert found == {path.read_bytes(): label for path, label in zip(paths, labels)}
+    packed, folder = (imagenet(str(root), 4, size=64) for root in (tmp_path, source))
+    assert packed.classes == folder.classes
+    images, labels = every(packed.test)
+    np.testing.assert_array_equal(images[np.argsort(labels)], every(folder.test)[0])
+
+
+def test_packing_resizes(run, tmp_path):
+    arguments = ("--from", SAMPLE / "imagenet", "--data-dir", tmp_path, "--resize", 80)
+    assert run("prepare_imagenet.py", *arguments)[0] == 0
+    records = Records(tmp_path / "train.rec")
+    sides = [min(decode(records.content(row), "").shape[:2]) for row in range(12)]
+    assert sides == [80] * 12
+    ends = (".idx", ".lst", ".rec")
+    wanted = ["synsets.txt", *(part + end for part in ("train", "val") for end in ends)]
+    assert sorted(path.name for path in tmp_path.iterdir()) == wanted
+
+
+def test_samples_are_cut_from_whole_sets(run, tmp_path, monkeypatch):
+    """The sample stands in for a whole set, whose checksums it does not have."""
+    known = files.read
+    monkeypatch.setattr(files, "read", lambda folder, name, sha1: known(SAMPLE / "mnist", name, ""))
+    monkeypatch.setattr(
+        "gluon_attention.datasets.sampling.hold_out", lambda labels, count, seed: (0, np.arange(50))
+    )
+    code, _, error = run("make_sample.py", "--mnist", SAMPLE / "mnist", "--output", tmp_path)
+    assert code == 0, error
+    monkeypatch.undo()
+    splits = mnist(str(tmp_path / "mnist"), 10, download=False)
+    assert [part.samples for part in splits[:3]] == [45, 5, 50]
+
+
+def test_cifar10_is_copied_once_it_is_verified(run, tmp_path, monkeypatch):
+    source = tmp_path / "whole"
+    for name in (*cifar.CIFAR10.train, *cifar.CIFAR10.test):
+        files.write(source / cifar.CIFAR10.folder / name, bytes(3073))
+    arguments = ("--from", source, "--data-dir", tmp_path / "copy")
+    code, _, error = run("prepare_cifar10.py", *arguments)
+    assert code == 2 and "data_batch_1.bin is not the published file" in error
+    assert not (tmp_path / "copy").exists()
+    for digests in (cifar.CIFAR10.train, cifar.CIFAR10.test):
+        for name in digests:
+            monkeypatch.setitem(digests, name, hashlib.sha1(bytes(3073)).hexdigest())
+    assert run("prepare_cifar10.py", *arguments)[0] == 0
+    splits = cifar10(str(tmp_path / "copy"), 1, validation=1, download=False)
+    assert [part.samples for part in splits[:3]] == [4, 1, 1]
+
+
+@pytest.mark.parametrize(
+    "script, arguments, words",
+    [
+        ("prepare_mnist.py", ["--from", "nowhere"], "nowhere lacks train-images"),
+        ("prepare_mnist.py", ["--from", "nowhere"], "give --from a folder that has them"),
+        ("prepare_mnist.py", ["--from", SAMPLE / "mnist"], "holds a sample, not the published"),
+        ("prepare_cifar10.py", ["--from", DATA], "give --from a folder that has them"),
+        ("prepare_cifar10.py", ["--from", SAMPLE / "cifar10"], "holds a sample, not the published"),
+        ("prepare_cifar10.py", ["--from", "nowhere.tar.gz"], "nowhere.tar.gz"),
+        ("prepare_cifar10.py", ["--from", __file__], "not cifar-10-binary.tar.gz"),
+        ("prepare_imagenet.py", ["--from", SAMPLE], "no train/ or val/ folder"),
+        ("prepare_imagenet.py", ["--from", SAMPLE / "imagenet", "--quality", 0], "--quality 1 to"),
+        ("make_sample.py", ["--mnist", "nowhere"], "nowhere lacks"),
+    ],
+)
+def test_bad_input_ends_in_one_line(run, tmp_path, script, arguments, words):
+    where = "--output" if script == "make_sample.py" else "--data-dir"
+    code, out, error = run(script, *arguments, where, tmp_path / "out")
+    assert code == 2 and out == ""
+    assert words in error and error.count("\n") == 1
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,208 @@
+"""The order of epochs, shards, labels and the thread that works ahead."""
+
+import threading
+import time
+
+from gluon_attention import UserError
+from gluon_attention.datasets.sampling import ArrayBatches, Normalise, hold_out, mislabel, prefetch
+
+import numpy as np
+import pytest
+
+
+def numbered(count, batch_size, classes=10, **options):
+    """Image number n is n with noise below it, and has the label n % classes."""
+    images = np.arange(count, dtype=np.uint8).reshape(-1, 1, 1, 1)
+
+    def noisy(pixels, rng):
+        noise = rng.random(pixels.shape, dtype=np.float32)
+        return np.concatenate([pixels.astype(np.float32), noise], axis=2)
+
+    labels = np.arange(count) % classes
+    return ArrayBatches(images, labels, batch_size, classes, transform=noisy, **options)
+
+
+def seen(batches, epoch):
+    """Numbers of the images of an epoch, with all labels checked against them."""
+    numbers = []
+    for images, labels in batches.epoch(epoch):
+        assert images.dtype == np.float32 and labels.dtype == np.int32
+        rows = images[:, 0, 0, 0].astype(int)
+        np.testing.assert_array_equal(rows % 10, labels)
+        numbers.extend(rows)
+    return numbers
+
+
+def eventually(condition, seconds=5):
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.01)
+    return condition()
+
+
+def prefetching():
+    return [t for t in threading.enumerate() if t.name == "prefetch"]
+
+
+def test_training_shuffles_and_drops_the_short_batch():
+    batches = numbered(50, 8, shuffle=True)
+    first, second = seen(batches, 0), seen(batches, 1)
+    assert len(batches) == 6 and batches.samples == 50
+    assert len(first) == len(set(first)) == 48
+    assert first != second and first != sorted(first)
+
+
+def test_evaluation_keeps_order_and_the_short_batch():
+    batches = numbered(50, 8)
+    assert len(batches) == 7
+    assert seen(batches, 0) == seen(batches, 3) == list(range(50))
+
+
+def test_an_epoch_is_a_function_of_seed_and_index():
+    same, other = numbered(50, 8, shuffle=True, seed=3), numbered(50, 8, shuffle=True, seed=4)
+    for index in (0, 7):
+        one, two = list(same.epoch(index)), list(numbered(50, 8, shuffle=True, seed=3).epoch(index))
+        for (images, labels), (again, relabelled) in zip(one, two):
+            np.testing.assert_array_equal(images, again)
+            np.testing.assert_array_equal(labels, relabelled)
+    assert seen(same, 0) != seen(other, 0)
+    noise = [next(b.epoch(index))[0][:, :, 1] for b in (same, other) for index in (0, 1)]
+    assert len({n.tobytes() for n in noise}) == 4
+
+
+def test_random_numbers_differ_between_batches_and_shards():
+    parts = [numbered(64, 8, shuffle=True, part=(rank, 2)) for rank in (0, 1)]
+    noise = [images[:, :, 1] for part in parts for images, _ in part.epoch(0)]
+    assert len({n.tobytes() for n in noise}) == len(noise) == 8
+
+
+@pytest.mark.parametrize("workers", [2, 3])
+def test_shards_are_disjoint_equal_and_cover(workers):
+    parts = [numbered(60, 5, shuffle=True, part=(rank, workers)) for rank in range(workers)]
+    rows = [seen(part, 2) for part in parts]
+    assert {len(r) for r in rows} == {60 // workers}
+    assert sorted(sum(rows, [])) == list(range(60))
+    uneven = [numbered(61, 5, shuffle=True, part=(rank, workers)) for rank in range(workers)]
+    assert len({len(part) for part in uneven}) == 1
+
+
+def test_normalise_is_exact():
+    mean, std = (0.1, 0.5, 0.9), (0.2, 0.3, 0.4)
+    pixels = np.arange(256, dtype=np.uint8).reshape(1, 1, 16, 16).repeat(3, axis=1)
+    wanted = (pixels / 255 - np.reshape(mean, (3, 1, 1))) / np.reshape(std, (3, 1, 1))
+    out = Normalise(mean, std)(pixels)
+    assert out.dtype == np.float32
+    np.testing.assert_allclose(out, wanted, atol=2e-6)
+    assert (Normalise([0.0], [1.0])(np.zeros((1, 1, 2, 2), np.uint8)) == 0).all()
+
+
+def test_hold_out_is_stratified_disjoint_and_seeded():
+    labels = np.repeat([0, 1, 2], [100, 50, 10])
+    train, held = hold_out(labels, 32, seed=1)
+    assert not set(train) & set(held)
+    assert sorted([*train, *held]) == list(range(160))
+    np.testing.assert_array_equal(np.bincount(labels[held]), [20, 10, 2])
+    np.testing.assert_array_equal(held, hold_out(labels, 32, seed=1)[1])
+    assert set(held) != set(hold_out(labels, 32, seed=2)[1])
+    assert len(hold_out(labels, 0, seed=1)[1]) == 0
+
+
+@pytest.mark.parametrize(
+    "make, words",
+    [
+        (lambda: numbered(5, 8, shuffle=True), "5 training images do not fill one batch of 8"),
+        (lambda: numbered(16, 8, shuffle=True, part=(0, 3)), "for each of 3 workers"),
+        (lambda: numbered(16, 0), "batch size"),
+        (lambda: numbered(16, 8, seed=-1), "seed"),
+        (lambda: numbered(16, 8, shuffle=True, part=(2, 2)), "part"),
+        (lambda: hold_out(np.zeros(5), 5, 0), "validation"),
+    ],
+)
+def test_senseless_arguments(make, words):
+    with pytest.raises(UserError, match=words):
+        make()
+
+
+@pytest.mark.parametrize("bad", [-1, 10])
+def test_labels_out_of_range(bad):
+    images = np.zeros((3, 1, 2, 2), np.uint8)
+    with pytest.raises(UserError, match=f"label {bad} of image 1 .* 0 to 9"):
+        ArrayBatches(images, [0, bad, 1], 1, 10, transform=lambda x, rng: x)
+    with pytest.raises(UserError, match="3 images"):
+        ArrayBatches(images, [0, 1], 1, 10, transform=lambda x, rng: x)
+
+
+def test_prefetch_keeps_items_and_works_ahead():
+    made = []
+
+    def items():
+        for number in range(10):
+            made.append(number)
+            yield number
+
+    ahead = prefetch(items(), depth=2)
+    assert next(ahead) == 0
+    assert eventually(lambda: len(made) == 4)  # 0, two that wait, one in the hand
+    time.sleep(0.05)
+    assert len(made) == 4
+    assert list(ahead) == list(range(1, 10))
+    assert eventually(lambda: not prefetching())
+
+
+def test_prefetch_carries_exceptions_over():
+    def items():
+        yield 1
+        raise KeyError("lost")
+
+    ahead = prefetch(items())
+    assert next(ahead) == 1
+    with pytest.raises(KeyError, match="lost"):
+        next(ahead)
+    assert eventually(lambda: not prefetching())
+
+
+@pytest.mark.parametrize("leave", ["close", "forget", "never start"])
+def test_prefetch_ends_when_the_consumer_leaves(leave):
+    closed = []
+
+    def endless():
+        try:
+            while True:
+                yield 0
+        finally:
+            closed.append(True)
+
+    ahead = prefetch(endless())
+    if leave != "never start":
+        next(ahead)
+    if leave == "close":
+        ahead.close()
+    del ahead
+    assert eventually(lambda: not prefetching())
+    assert closed or leave == "never start"
+
+
+def test_holding_out_takes_no_longer_with_many_classes():
+    start = time.process_time()
+    kept, held = hold_out(np.arange(200_000) % 20_000, 20_000, 0)
+    assert len(kept) == 180_000 and len(set(held % 20_000)) == 20_000
+    assert time.process_time() - start < 3
+
+
+def test_mislabelled_images_have_any_other_label():
+    truth = np.repeat(np.arange(5), 2000)
+    images = np.zeros((len(truth), 1, 1, 1), "uint8")
+
+    def noisy(share, seed=0):
+        batches = ArrayBatches(images, truth, 10, 5, transform=Normalise((0.5,), (0.5,)))
+        kind = batches.labels.dtype
+        mislabel(batches, share, 5, seed)
+        assert batches.labels.dtype == kind
+        return batches.labels
+
+    np.testing.assert_array_equal(noisy(0.0), truth)
+    assert (noisy(1.0) != truth).all()
+    counts = np.histogram2d(truth, noisy(0.4), bins=5)[0] / 2000
+    np.testing.assert_allclose(counts, np.eye(5) * 0.5 + 0.1, atol=0.03)
+    np.testing.assert_array_equal(noisy(0.4), noisy(0.4))
+    assert (noisy(0.4) != noisy(0.4, seed=1)).any()

@@ -1,0 +1,87 @@
+"""Views of pictures: the same numbers that the data sets give to networks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Tuple
+
+from gluon_attention.datasets import cifar10, detail, mnist
+from gluon_attention.datasets import view as view_module
+from gluon_attention.datasets.pictures import decode
+from gluon_attention.datasets.view import CIFAR, DIGITS, View, centre_view, usual_view
+
+import cv2
+import numpy as np
+import pytest
+
+SAMPLE = Path(__file__).parents[2] / "data" / "sample"
+
+
+@pytest.mark.parametrize("name", ["cifar10", "mnist-28", "mnist-60", "detail"])
+def test_a_view_of_a_test_image_is_the_test_image(name: str) -> None:
+    splits = {
+        "cifar10": lambda: cifar10(SAMPLE / "cifar10", 4),
+        "mnist-28": lambda: mnist(SAMPLE / "mnist", 4),
+        "mnist-60": lambda: mnist(SAMPLE / "mnist", 4, task="cluttered60"),
+        "detail": lambda: detail(4, size=64, coarse=32, train=4, validation=4, test=4),
+    }[name]()
+    images, _ = next(iter(splits.test.epoch(0)))
+    mean, std = (np.reshape(v, (-1, 1, 1)) for v in (splits.mean, splits.std))
+    for image in images:
+        raw = np.rint((image * std + mean) * 255).astype(np.uint8).transpose(1, 2, 0)
+        coloured = np.repeat(raw, 4 - raw.shape[2], axis=2) if raw.shape[2] == 1 else raw
+        picture = decode(cv2.imencode(".png", coloured[..., ::-1])[1].tobytes(), "here")
+        np.testing.assert_allclose(splits.view(picture), image, atol=2e-6)
+
+
+def test_sets_say_how_to_load_them_again() -> None:
+    made = mnist(SAMPLE / "mnist", 4, task="cluttered60", seed=3, download=False)
+    assert made.source == {"name": "mnist", "options": {"task": "cluttered60", "seed": 3}}
+    again = mnist(SAMPLE / "mnist", 7, **made.source["options"])
+    assert again.test.samples == made.test.samples
+
+
+def test_the_usual_view_follows_the_shape() -> None:
+    assert usual_view((3, 32, 32)) == CIFAR and usual_view((1, 28, 28)) == DIGITS
+    assert usual_view((3, 448, 448)) == centre_view(448) == View(448, short=512)
+
+
+def test_pictures_are_averaged_where_they_shrink() -> None:
+    """Every pixel counts: bilinear samples would see two of the four on each axis."""
+    picture = np.random.randint(0, 256, size=(64, 64, 3), dtype=np.uint8)
+    wanted = picture.reshape(16, 4, 16, 4, 3).mean(axis=(1, 3))
+    np.testing.assert_allclose(View(16, short=16).pixels(picture), wanted, atol=0.51)
+
+
+def test_upright_pictures(tmp_path: Path) -> None:
+    lying = np.zeros((8, 16, 3), np.uint8)
+    plain = cv2.imencode(".jpg", lying)[1].tobytes()
+    exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"  # turn by 90
+    turned = plain[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + plain[2:]
+    assert decode(turned, "here").shape[:2] == (8, 16)
+    assert decode(turned, "here", upright=True).shape[:2] == (16, 8)
+
+
+@pytest.mark.parametrize("random", [False, True])
+@pytest.mark.parametrize("shape", [(4, 900), (900, 40), (40, 301), (300, 2000)])
+def test_long_pictures_are_cut_before_they_are_resized(
+    monkeypatch: Any, shape: Tuple[int, int], random: bool
+) -> None:
+    """What is seen is what it would be if the whole picture were resized, but for rounding."""
+    rows, columns = (np.sin(np.arange(length) * 6 / length) for length in shape)
+    waves = np.stack([rows[:, None] + 0 * columns, 0 * rows[:, None] + columns], axis=2)
+    waves = np.concatenate([waves, -waves[..., :1]], axis=2)
+    picture = np.rint(127 * (1 + waves)).astype("uint8")
+    seen, sizes = [], []
+    known = view_module._resize
+    monkeypatch.setattr(view_module, "_resize", lambda *a: sizes.append(a[1:]) or known(*a))
+    for limit in (view_module.LONG, 10**6):
+        monkeypatch.setattr(view_module, "LONG", limit)
+        view = View(56, short=64, random=random)
+        seen.append(view.pixels(picture, np.random.default_rng(3)).astype(int))
+    assert max(sizes[0]) < max(sizes[1])
+    assert abs(seen[0] - seen[1]).mean() < 0.5
+
+
+def test_a_thread_of_pixels_is_no_feast() -> None:
+    assert View(448, short=512).pixels(np.zeros((16_384, 1, 3), np.uint8)).shape == (448, 448, 3)

@@ -1,0 +1,84 @@
+"""Model cards: complete, and their tables what the code and results.csv say now."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+from gluon_attention import get_model, list_models
+from gluon_attention.export.cost import cost
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+import results  # noqa: E402, F401 - knows all tables
+from figures import cards, rows, tables  # noqa: E402
+
+FAMILIES = {"residual": "residual_attention", "ram": "ram", "racnn": "ra_cnn", "glimpse": "glimpse"}
+DOCS = (ROOT / "docs").glob("*.md")
+HEADINGS = ("Variants", "Where it differs from the paper", "Figures", "How to reproduce", "Limits")
+REDRAW = "run benchmarks/results.py --readme README.md docs/*.md"
+LARGE = re.compile(r".*(128|164|200|236|452).*")  # graphs of hundreds of layers
+
+
+def text(family: str) -> str:
+    return (ROOT / "docs" / f"{FAMILIES[family]}.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_card_is_complete(family: str) -> None:
+    card = text(family)
+    for heading in (*HEADINGS, "Data"):
+        assert f"\n## {heading}\n" in card
+    assert re.search(r"\]\(?\s*https?://", card.replace("\n", " "))
+    assert f"<!-- results:errors_{family} -->" in card
+    for name in cards.names(family):
+        assert f"\n| `{name}` |" in card
+
+
+@pytest.mark.parametrize("page", ["README.md", *(f"docs/{p.name}" for p in sorted(DOCS))])
+def test_tables_are_those_of_results(page: str) -> None:
+    known, shown = tables.latest(rows.read()), (ROOT / page).read_text(encoding="utf-8")
+    for name, table in re.findall(r"<!-- results:(\w+) -->\n(.*?)<!-- end -->", shown, re.DOTALL):
+        if not name.startswith("variants_"):  # which take longer, see below
+            assert tables.TABLES[name](known) == table, REDRAW
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_small_variants_cost_what_is_said(family: str) -> None:
+    card = text(family)
+    for name in cards.names(family):
+        if not LARGE.fullmatch(name):
+            assert cards.variant(name) + "\n" in card, REDRAW
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", FAMILIES)
+def test_all_variants_cost_what_is_said(family: str) -> None:
+    drawn = cards.variants(family)
+    assert f"<!-- results:variants_{family} -->\n{drawn}<!-- end -->" in text(family), REDRAW
+
+
+def test_every_name_has_a_family() -> None:
+    assert (
+        sorted(name for family in cards.FAMILIES for name in cards.names(family)) == list_models()
+    )
+
+
+def test_published_costs() -> None:
+    """Attention-56: 6.2 to 6.3 G in the literature, 31.9 M with statistics of BatchNorm."""
+    found = cost(get_model("residual_attention56"), (3, 224, 224))
+    assert found.parameters == 31810728 and 6.2e9 < found.multiply_adds < 6.3e9
+
+
+def test_the_cost_of_a_small_network_by_hand() -> None:
+    """Two scales of `tiny` on 16 pixels, a light APN and the answer of both."""
+    net = get_model("racnn_vgg19", classes=5, backbone="tiny", crops=(16,), shrink=2, shared=True)
+    sides = ((3, 16, 1), (16, 32, 2), (32, 64, 4), (64, 64, 4), (64, 128, 8), (128, 128, 8))
+    backbone = sum(i * o * 9 * (16 // s) ** 2 for i, o, s in sides)  # 32 made half as small
+    apn = (128 * 64 * 9 + 64 * 8) * 2 * 2 + (8 * 2 + 64) * 3
+    fused = 2 * 128 * 5  # answers of single scales are not needed for that of all
+    assert cost(net, (3, 32, 32)).multiply_adds == 2 * backbone + apn + fused

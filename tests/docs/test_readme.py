@@ -1,0 +1,121 @@
+"""What README says, run as it stands there."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, List
+
+from gluon_attention import get_model
+
+import numpy as np
+import pytest
+from mxnet import nd
+
+ROOT = Path(__file__).parents[2]
+WITHOUT = "import sys\nassert 'gluon_attention' not in sys.modules\n"
+
+
+def blocks(heading: str = "Without this package") -> List[str]:
+    """The Python of a section; that of the usual one: the image, MXNet, onnxruntime."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    section = text.split(f"### {heading}\n")[1].split("\n##")[0]
+    return re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: Any) -> Path:
+    """A picture and the files that `export` writes, to be used where the package is not."""
+    from gluon_attention.__main__ import main
+    from gluon_attention.datasets import mnist
+
+    import cv2
+    import numpy as np
+
+    folder = tmp_path_factory.mktemp("deployed")
+    digits = mnist(str(ROOT / "data" / "sample" / "mnist"), 4, download=False).test
+    images, labels = next(iter(digits.epoch(0)))
+    cv2.imwrite(str(folder / "digit.png"), np.rint(images[0, 0] * 255).astype("uint8"))
+    (folder / "label").write_text(str(labels[0]))
+    with pytest.raises(SystemExit) as stopped:
+        main(["export", "ram_28", "-o", str(folder / "ram"), "--onnx"])
+    assert stopped.value.code == 0
+    return folder
+
+
+@pytest.mark.parametrize("place", [1, 2], ids=["mxnet", "onnxruntime"])
+def test_deployment(folder: Path, place: int) -> None:
+    if place == 2:
+        pytest.importorskip("onnxruntime")
+    image, *others = blocks()
+    script = image + others[place - 1] + WITHOUT
+    script += "assert 'mxnet' not in sys.modules\n" if place == 2 else ""
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=folder, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [(folder / "label").read_text()]
+
+
+def test_both_are_short() -> None:
+    image, *others = blocks()
+    for block in others:
+        lines = [line for line in (image + block).splitlines() if line.strip()]
+        assert len(lines) <= 22
+
+
+def test_commands_are_those_of_the_command_line(shell: Any) -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    verbs = set(re.findall(r"^    gluon-attention (\w+)", text, re.MULTILINE))
+    assert {"predict", "evaluate", "explain", "export", "convert"} <= verbs
+    for verb in verbs:
+        assert shell(verb, "--help")[0] == 0
+
+
+def test_data_of_ones_own(tmp_path: Path, monkeypatch: Any) -> None:
+    (block,) = blocks("Your own data")
+    rng, known = np.random.RandomState(0), {}
+    for name, count in (("", 16), ("v", 8), ("t", 5)):
+        known[name + "x"] = rng.randint(256, size=(count, 3, 16, 16)).astype("uint8")
+        known[name + "y"] = np.arange(count) % 2
+    flags = "-b 8 --epochs 1 --num-gpus 0 --log-dir".split()
+    monkeypatch.setattr(sys, "argv", ["own.py", *flags, str(tmp_path)])
+    with pytest.raises(SystemExit) as stopped:
+        exec(block, known)
+    assert stopped.value.code == 0
+    assert json.loads((tmp_path / "pets" / "result.json").read_text())["test_images"] == 5
+    monkeypatch.setattr(sys, "argv", ["own.py", "--epochs", "none"])
+    with pytest.raises(SystemExit) as stopped:
+        exec(block, known)
+    assert stopped.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "options"),
+    [
+        ("ram_28", (1, 28, 28), dict(glimpses=2)),
+        ("racnn_mobilenet_v2", (3, 32, 32), dict(backbone="tiny", crops=(16, 16))),
+        (
+            "glimpse_mobilenet_v2",
+            (3, 64, 64),
+            dict(backbone="tiny", patch=16, hidden=16, location="sampled"),
+        ),
+    ],
+)
+def test_a_loop_of_ones_own(name: str, shape: Any, options: Any) -> None:
+    (block,) = blocks("Your own loop")
+    net = get_model(name, classes=3, **options)
+    net.initialize(net.initializer)
+    images, labels = nd.random.uniform(shape=(4, *shape)), nd.array([0, 1, 2, 0])
+    net(images)
+    before = {p.name: p.data().copy() for p in net.collect_params().values()}
+    exec(block, dict(net=net, epochs=30, batches=[(images, labels)]))
+    still = [
+        p.name
+        for p in net.collect_params().values()
+        if p.grad_req != "null" and (p.data() == before[p.name]).min().asscalar()
+    ]
+    assert not still

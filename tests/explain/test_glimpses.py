@@ -1,0 +1,97 @@
+"""Pictures of glimpses: boxes lie where the network looked, and show what it saw."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from gluon_attention import get_model
+from gluon_attention.explain import painters as explain
+from gluon_attention.explain import tiles
+
+import numpy as np
+import pytest
+from mxnet import init, nd
+from PIL import Image
+
+OPTIONS = dict(patch=4, scales=2, glimpses=3, widths=(8, 8, 12, 16, 8))
+
+
+def small(channels: int = 1, **more: Any) -> Any:
+    net = get_model("ram_28", channels=channels, **OPTIONS, **more)
+    net.initialize(init.Xavier())
+    return net
+
+
+@pytest.mark.parametrize(("channels", "given"), [(1, 1), (1, 3), (3, 3)])
+def test_a_row_for_each_image_and_a_tile_for_each_glimpse(channels: int, given: int) -> None:
+    images = np.random.randint(0, 256, size=(2, 40, 30, given), dtype=np.uint8)
+    net = small(channels)
+    sheet = explain.pictures(net, images, [0] * channels, [1] * channels)["windows"]
+    side = 160 + explain.GAP  # a tile is as wide as the image is high, 40 pixels grown by 4
+    assert sheet.shape == (2 * (2 * 160 + explain.BAND + explain.GAP), 4 * side, 3)
+    frames = explain.animations(net, images, [0] * channels, [1] * channels)["windows"]
+    assert len(frames) == 3 and len({frame.shape for frame in frames}) == 1
+
+
+def test_what_was_seen_is_shown_where_it_was_seen() -> None:
+    image = np.random.randint(100, 256, size=(16, 16, 3), dtype=np.uint8)
+    image[..., 1:] = image[..., :1]
+    net = small()
+    middle = (7.5 + 0.5, 7.5 + 0.5)  # of the image, in pixels from its edge
+    boxes = explain._boxes(np.array(middle), 4, 2)
+    np.testing.assert_array_equal(boxes, [[6, 6, 10, 10], [4, 4, 12, 12]])
+    trace = net.trace(nd.array(image[None, None, ..., 0] / 255.0))
+    tile = explain.glimpse_tiles(image, trace, 0)[1][explain.BAND :]
+    view = tile[160:][5::10, 5::10]  # one of every 10 x 10, as the image grew by 10
+    np.testing.assert_array_equal(view[6:10, 6:10], image[6:10, 6:10])
+    coarse = image[4:12, 4:12].reshape(4, 2, 4, 2, 3).mean(axis=(1, 3))
+    np.testing.assert_allclose(view[4:12:2, 4:12:2][0], coarse[0], atol=1)
+    assert (view[0] == view[0, 0]).all()  # not seen
+
+
+def test_pixels_are_shown_as_they_were_before_normalisation() -> None:
+    images = np.full((1, 16, 16, 1), 100, np.uint8)
+    shown = explain.pictures(small(), images, [0.1307], [0.3081])["windows"]
+    view = shown[explain.BAND + 160 : explain.BAND + 320, 164:324]  # what the first glimpse saw
+    assert {tuple(pixel) for pixel in view[70:90, 70:90].reshape(-1, 3)} == {(100, 100, 100)}
+
+
+def test_whole_pixels_are_shown_where_they_were_cut() -> None:
+    net = small(retina="pixels", start="center", policy="random")
+    ramp = np.repeat(np.arange(0, 256, 16, dtype=np.uint8)[None], 16, axis=0)  # of each column
+    given = nd.array(ramp[None, None] / 255.0)
+    trace = net.episode(given, nd.array([[[0, 0], [0.3, 0.1], [-0.36, 0]]]))
+    seen = explain._as_seen(net, trace, given, 0, 1)
+    for step in (1, 2):
+        view = explain.glimpse_tiles(ramp[..., None].repeat(3, 2), seen, 0)[1 + step]
+        columns = view[explain.BAND + 160 :][80, 5::10, 0]  # one of every ten, as the image grew
+        cut = np.rint(trace.windows[0, step, 0, 0, 0].asnumpy() * 255)
+        start = int(cut[0]) // 16
+        np.testing.assert_array_equal(columns[start : start + 4], cut)
+
+
+def test_a_tile_says_what_was_answered_after_its_glimpse(monkeypatch: Any) -> None:
+    labels = []
+    monkeypatch.setattr(explain, "tile", lambda picture, label: labels.append(label) or picture)
+    answers = nd.array([[[9, 0, 0], [0, 9, 0], [0, 0, 9]]])  # before the first glimpse, then after
+    windows, places = nd.zeros((1, 2, 1, 1, 4, 4)), nd.zeros((1, 2, 2))
+    trace = SimpleNamespace(windows=windows, locations=places, step_logits=answers)
+    explain.glimpse_tiles(np.zeros((8, 6, 3), np.uint8), trace, 0, names="abc")
+    assert labels == ["image 6x8", "1: b 100 %", "2: c 100 %"]
+
+
+def test_a_path_beyond_the_border_is_cut() -> None:
+    view = np.zeros((20, 20, 3), np.uint8)
+    tiles.paste(view, np.ones((1, 4, 4)), np.array([-6.0, 14.0, 6.0, 26.0]))
+    assert (view[14:, :6] == 255).all() and view.sum() == 6 * 6 * 3 * 255
+    tiles.paste(view, np.ones((1, 4, 4)), np.array([16.0, -4.0, 24.0, 4.0]))
+    assert (view[:4, 16:] == 255).all()
+
+
+def test_gif_has_a_frame_for_each_glimpse(tmp_path: Any) -> None:
+    image = np.zeros((1, 28, 28, 1), np.uint8)
+    frames = explain.animations(small(), image, [0], [1])["windows"]
+    explain.save_gif(str(tmp_path / "way.gif"), frames)
+    with Image.open(tmp_path / "way.gif") as picture:
+        assert picture.n_frames == 3

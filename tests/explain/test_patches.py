@@ -1,0 +1,54 @@
+"""Pictures of the glimpse network: squares where it looked, patches as seen, attention."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from gluon_attention import get_model
+from gluon_attention.explain import painters as explain
+
+import numpy as np
+import pytest
+from mxnet import nd
+
+
+def traced(attention: Any, looks: Any) -> Any:
+    steps = len(attention[0])
+    logits, patches = nd.zeros((1, steps, 4)), nd.zeros((1, steps, len(looks[0][0]), 3, 16, 16))
+    arrays = dict(attention=nd.array(attention), looks=nd.array(looks))
+    return SimpleNamespace(step_logits=logits, patches=patches, **arrays)
+
+
+@pytest.mark.parametrize(("patches", "start_size"), [(1, 4), (2, 1), (3, 1)])
+def test_a_tile_for_each_glimpse(patches: int, start_size: int) -> None:
+    options = dict(backbone="tiny", patch=16, hidden=8, patches=patches, start_size=start_size)
+    net = get_model("glimpse_resnet50", classes=4, glimpses=2, **options)
+    net.initialize(net.initializer)
+    images = np.random.randint(0, 256, size=(2, 64, 64, 3), dtype=np.uint8)
+    picture = explain.pictures(net, images, [0.5] * 3, [0.25] * 3)["patches"]
+    side = 64 * 3  # grown to 160 or more
+    height = 2 * side + side // patches + explain.BAND + explain.GAP
+    assert picture.shape == (2 * height, 3 * (side + explain.GAP), 3)
+    assert len(explain.animations(net, images, [0.5] * 3, [0.25] * 3)["patches"]) == 2
+
+
+def test_tiles_show_where_what_and_why() -> None:
+    ramp = np.add.outer(np.arange(64) * 3, np.arange(64))[..., None].repeat(3, axis=2)
+    looks = [[[[0.5, -0.5, 0.25], [0.5, -0.5, 0.5]]]]
+    trace = traced([[[[0.1, 0.7], [0.1, 0.1]]]], looks)
+    _, shown = explain.patch_tiles(ramp.astype(np.uint8), trace, 0)
+    side, shown = 192, shown[explain.BAND :].astype(int)
+    drawn = np.ptp(shown[:side], axis=2) > 60  # the ramp is grey
+    rows, columns = np.flatnonzero(drawn.any(axis=1)), np.flatnonzero(drawn.any(axis=0))
+    found = np.array([columns[0], columns[-1], rows[0], rows[-1]])
+    np.testing.assert_allclose(found, [96, 191, 0, 96], atol=3)  # the wider square
+    strip = shown[side : side + 96]
+    for cell, (low, high) in enumerate([((40, 8), (56, 24)), ((32, 0), (64, 32))]):
+        (left, top), (right, bottom) = low, high
+        wanted = ramp[top:bottom, left:right].mean()
+        np.testing.assert_allclose(strip[:, cell * 96 : cell * 96 + 96].mean(), wanted, atol=2)
+    over = shown[side + 96 :]
+    brightest = [over[y : y + 90, x : x + 90, 0].mean() for y in (0, 100) for x in (0, 100)]
+    assert np.argmax(brightest) == 1  # red tells yellow from violet: the region at the top right
+    assert explain._seen(np.full((8, 8, 3), 9, np.uint8), np.array([-8, 0, 0, 8]), 4).max() == 0

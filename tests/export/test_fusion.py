@@ -1,0 +1,56 @@
+"""Joined layers: the same answers from fewer operators."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Dict, Tuple
+
+from gluon_attention import UserError, get_model
+from gluon_attention.__main__ import main
+from gluon_attention.export.fusion import fuse, loaded
+from gluon_attention.export.graph import as_graph, save
+
+import mxnet as mx
+import numpy as np
+import pytest
+from mxnet import nd
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "options"),
+    [
+        ("cifar_residual_attention56_slim", (3, 32, 32), {}),
+        ("racnn_mobilenet_v2", (3, 64, 64), dict(crops=(32,), backbone="tiny")),
+        ("ram_28", (1, 28, 28), {}),
+    ],
+)
+def test_answers_stay(
+    name: str, shape: Tuple[int, int, int], options: Dict[str, Any], tmp_path: Path, capfd: Any
+) -> None:
+    net = get_model(name, **options)
+    net.initialize(net.initializer)
+    images = nd.random.uniform(shape=(3, *shape))
+    net.trace(images)
+    graph = as_graph(net)
+    made = fuse(graph)
+    block = loaded(tuple(save(made, str(tmp_path / "net"))))
+    expected = net(images).asnumpy()
+    np.testing.assert_allclose(block(images).asnumpy(), expected, atol=1e-5 * abs(expected).max())
+    small, large = (json.loads(g.symbol.tojson())["nodes"] for g in (made, graph))
+    assert sum(n["op"] != "null" for n in small) < sum(n["op"] != "null" for n in large)
+    assert capfd.readouterr().err == ""  # MXNet would tell of every layer
+
+
+def test_export(tmp_path: Path, capsys: Any) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["export", "ram_28", "-o", str(tmp_path / "ram"), "--fused"])
+    assert stop.value.code == 0
+    assert (tmp_path / "ram-fused-symbol.json").exists()
+    assert "ram-fused-0000.params" in capsys.readouterr().out
+
+
+def test_a_build_without_onednn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mx.runtime.Features, "is_enabled", lambda self, name: False)
+    with pytest.raises(UserError, match="--fused needs oneDNN, which this build of MXNet lacks"):
+        fuse(as_graph(get_model("ram_28", pretrained=True)))

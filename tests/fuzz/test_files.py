@@ -1,0 +1,155 @@
+"""Files of weights and checkpoints, whole and damaged: read, or refused in one sentence."""
+
+from __future__ import annotations
+
+import json
+import struct
+from types import SimpleNamespace
+
+from gluon_attention import UserError, load_weights
+from gluon_attention.storage.params import read_parameters
+from gluon_attention.training import checkpoint
+
+import mxnet as mx
+import numpy as np
+import pytest
+from hypothesis import strategies as st
+from mxnet import gluon, nd
+
+SETTINGS = {"lr": 0.1}
+NOTHING = SimpleNamespace(values={})
+
+
+def layer():
+    net = gluon.nn.Dense(3, in_units=2)
+    net.initialize()
+    return net
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Bytes of a file of weights and of a checkpoint, both of a small layer."""
+    folder, net = tmp_path_factory.mktemp("whole"), layer()
+    net.save_parameters(str(folder / "net.params"))
+    progress = checkpoint.Progress(epoch=1, counts={}, history=[{}], settings=SETTINGS)
+    checkpoint.save(str(folder), net, {}, NOTHING, progress)
+    return {name: (folder / name).read_bytes() for name in ("net.params", "last.npz")}
+
+
+@pytest.mark.parametrize(
+    "kind", ["float32", "float64", "float16", "uint8", "int8", "int32", "int64", "bool"]
+)
+def test_arrays_are_read_as_mxnet_reads_them(tmp_path, kind):
+    path, drawn = str(tmp_path / "a.params"), np.random.default_rng(0)
+    arrays = {
+        "one": nd.array(drawn.integers(2, size=7), dtype=kind),
+        "näme": nd.array(drawn.integers(2, size=(2, 3, 4)), dtype=kind),
+    }
+    nd.save(path, arrays)
+    found, known = read_parameters(path), nd.load(path)
+    assert list(found) == list(known)
+    for name, array in known.items():
+        assert found[name].dtype == array.dtype and found[name].shape == array.shape
+        np.testing.assert_array_equal(found[name].asnumpy(), array.asnumpy())
+
+
+@pytest.mark.parametrize("old", [True, False])
+def test_older_forms_are_read_as_mxnet_reads_them(tmp_path, old):
+    path = tmp_path / "old.params"
+    shape = struct.pack("<IIqq", 0xF993FAC8, 2, 1, 2) if old else struct.pack("<III", 2, 1, 2)
+    content = struct.pack("<QQQ", 0x112, 0, 1) + shape + struct.pack("<iiiff", 1, 0, 0, 3, 4)
+    path.write_bytes(content + struct.pack("<QQ", 1, 4) + b"name")
+    found, known = read_parameters(str(path)), nd.load(str(path))
+    np.testing.assert_array_equal(found["name"].asnumpy(), known["name"].asnumpy())
+
+
+@pytest.mark.parametrize(
+    "arrays", [[nd.zeros((2,))], {"sparse": mx.nd.sparse.zeros("row_sparse", (2, 2))}]
+)
+def test_what_is_not_named_or_dense_is_refused(tmp_path, arrays):
+    nd.save(str(tmp_path / "a.params"), arrays)
+    with pytest.raises(UserError, match="holds no named parameters"):
+        read_parameters(str(tmp_path / "a.params"))
+
+
+@pytest.mark.parametrize("at", [0, 16, 24, 28, 32, 36, 44, 60])
+def test_a_length_is_not_believed(tmp_path, whole, at):
+    content = bytearray(whole["net.params"])
+    content[at : at + 4] = b"\xff\xff\xff\x7f"
+    (tmp_path / "net.params").write_bytes(content)
+    with pytest.raises(UserError, match="cut off, damaged"):
+        load_weights(layer(), str(tmp_path / "net.params"))
+
+
+DAMAGE = st.tuples(
+    st.floats(0, 2),
+    st.lists(st.tuples(st.floats(0, 1), st.integers(0, 7)), max_size=6),
+    st.binary(max_size=20),
+)
+
+
+def damaged(content, drawn):
+    keep, flips, tail = drawn
+    content = bytearray(content[: int(keep * len(content))])
+    for place, bit in flips if content else ():
+        content[int(place * (len(content) - 1))] ^= 1 << bit
+    return bytes(content) + tail
+
+
+def test_damaged_weights_are_read_or_refused(fuzz, refused, tmp_path, whole):
+    path, net = tmp_path / "net.params", layer()
+
+    def check(drawn):
+        path.write_bytes(damaged(whole["net.params"], drawn))
+        refused(lambda: load_weights(net, str(path)))
+        assert net.weight.shape == (3, 2)
+
+    fuzz(40, DAMAGE, check)
+
+
+def test_damaged_checkpoints_are_read_or_refused(fuzz, tmp_path, whole, capsys):
+    last, previous, moved = (
+        tmp_path / name for name in ("last.npz", "previous.npz", "damaged-last.npz")
+    )
+
+    def check(drawn):
+        content = damaged(whole["last.npz"], drawn)
+        last.write_bytes(content)
+        previous.write_bytes(whole["last.npz"])
+        found = checkpoint.load(str(tmp_path), SETTINGS)
+        assert found["progress"].epoch == 1 and found["net/weight"].shape == (3, 2)
+        assert previous.read_bytes() == whole["last.npz"]
+        assert (last if last.exists() else moved).read_bytes() == content
+
+    fuzz(15, DAMAGE, check)
+    capsys.readouterr()
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=5,
+)
+
+
+def test_foreign_checkpoints_are_refused(fuzz, refused, tmp_path):
+    fields = ["epoch", "counts", "best", "best_epoch", "history", "settings"]
+    good = dict(epoch=0, counts={}, best=0.0, best_epoch=0, history=[], settings={})
+    names = st.sampled_from(["net/weight", "net/bias", "net/other", "average/weight"])
+    arrays = st.dictionaries(names, st.lists(st.integers(0, 3), max_size=3).map(tuple))
+    drawn = st.tuples(st.dictionaries(st.sampled_from(fields), ANYTHING), arrays)
+
+    def check(drawn):
+        progress, shapes = drawn
+        content = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
+        told = json.dumps({**good, **progress}).encode()
+        np.savez(tmp_path / "last.npz", progress=np.frombuffer(told, np.uint8), **content)
+        net = layer()
+
+        def resume():
+            found = checkpoint.load(str(tmp_path), {})
+            checkpoint.restore(found, net, {}, NOTHING)
+
+        refused(resume)
+
+    fuzz(15, drawn, check)

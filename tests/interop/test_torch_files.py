@@ -1,0 +1,227 @@
+"""PyTorch's files: read as data, whatever they hold; a damaged or hostile one is one sentence."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import random
+import time
+import tracemalloc
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from gluon_attention import UserError
+from gluon_attention.interop.torch_file import read_torch
+from gluon_attention.interop.unpickler import Interpreter
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture()
+def state() -> dict:
+    return {
+        "conv.weight": np.random.randn(4, 3, 2, 2).astype("f4"),
+        "bn.running_var": np.arange(4, dtype="f4"),
+        "bn.num_batches_tracked": np.array(7, "i8"),
+    }
+
+
+@pytest.mark.parametrize("old", [False, True], ids=["zip", "stream"])
+def test_tensors_come_back(state: dict, old: bool, torch_files: Any, tmp_path: Path) -> None:
+    found = read_torch(torch_files.save(tmp_path / "x", state, old))
+    assert list(found) == list(state)
+    assert [tensor.shape for tensor in found.values()] == [a.shape for a in state.values()]
+    np.testing.assert_array_equal(found["conv.weight"].array(), state["conv.weight"])
+    with pytest.raises(UserError, match="whole numbers"):
+        found["bn.num_batches_tracked"].array()
+
+
+def test_types_of_numbers(torch_files: Any, tmp_path: Path) -> None:
+    wanted = np.array([[1.5, -2.25], [3.0, 0.0]], "f4")
+    brain = (wanted.view("u4") >> 16).astype("u2")
+    for given in (wanted.astype("f8"), wanted.astype("f2"), brain):
+        found = read_torch(torch_files.save(tmp_path / "x", {"w": given}))["w"].array()
+        assert found.dtype == np.float32
+        np.testing.assert_array_equal(found, wanted)
+
+
+def test_views_of_one_storage(torch_files: Any, tmp_path: Path) -> None:
+    base = np.arange(24, dtype="f4").reshape(4, 6)
+    views = {"turned": base.T, "column": base[:, 2], "rest": base[1:, 1:3]}
+    found = read_torch(torch_files.save(tmp_path / "x", {"base": base, **views}))
+    for name, view in views.items():
+        np.testing.assert_array_equal(found[name].array(), view)
+
+
+@pytest.mark.parametrize("old", [False, True], ids=["zip", "stream"])
+def test_a_whole_module_of_an_unknown_class(
+    state: dict, old: bool, torch_files: Any, tmp_path: Path
+) -> None:
+    def module(path: str, **parts: Any) -> Any:
+        return torch_files.whole(path, {"training": False, "_modules": {}, **parts})
+
+    conv = {"weight": torch_files.call("torch._utils._rebuild_parameter", state["conv.weight"])}
+    parts = {
+        "conv": module("torch.nn.modules.conv.Conv2d", _parameters={**conv, "bias": None}),
+        "bn": module("torch.nn.modules.BatchNorm2d", _buffers={"running_var": np.ones(4, "f4")}),
+    }
+    net = module("model.residual_attention_network.ResidualAttentionModel_92", _modules=parts)
+    parallel = module("torch.nn.parallel.DataParallel", _modules={"module": net})
+    bound = torch_files.call("__builtin__.getattr", net, "state_dict")
+    for saved in (net, parallel, bound, {"epoch": 3, "net": net}):
+        found = read_torch(torch_files.save(tmp_path / "x", saved, old))
+        assert list(found) == ["conv.weight", "bn.running_var"]
+        np.testing.assert_array_equal(found["conv.weight"].array(), state["conv.weight"])
+
+
+def test_the_weights_among_other_things(state: dict, torch_files: Any, tmp_path: Path) -> None:
+    averaged = {name: np.array(array + 1) for name, array in state.items()}
+    optimizer = {"state": {0: {"momentum": np.ones(3, "f4")}}, "param_groups": [{"lr": 0.1}]}
+    named = {f"module.{name}": array for name, array in state.items()}
+    saved = {"averaged": averaged, "optim_state": optimizer, "model_state": named, "epoch": 3}
+    found = read_torch(torch_files.save(tmp_path / "x", saved))
+    np.testing.assert_array_equal(found["conv.weight"].array(), state["conv.weight"])
+    with pytest.raises(UserError, match="holds no weights"):
+        read_torch(torch_files.save(tmp_path / "x", {"optim_state": optimizer}))
+
+
+class Bomb:
+    """Runs a function of the standard library when Python reads its pickle."""
+
+    def __init__(self, function: Any, *arguments: Any) -> None:
+        self.made = function, arguments
+
+    def __reduce__(self) -> Any:
+        return self.made
+
+
+@pytest.mark.parametrize("old", [False, True], ids=["zip", "stream"])
+def test_code_is_named_and_not_run(old: bool, torch_files: Any, tmp_path: Path) -> None:
+    trace = tmp_path / "was_run"
+    for function, *words in ((os.mkdir, str(trace)), (eval, f"open({str(trace)!r}, 'w')")):
+        bomb = pickle.dumps({"w": Bomb(function, *words)}, 2)
+        file = torch_files.save(tmp_path / "x", bomb, old)
+        with pytest.raises(UserError, match=f"holds code.*{function.__name__}") as told:
+            read_torch(file)
+        assert "\n" not in str(told.value) and not trace.exists()
+    chained = torch_files.call(torch_files.call("__builtin__.getattr", "x", "system"), "ls")
+    with pytest.raises(UserError, match="holds code"):
+        read_torch(torch_files.save(tmp_path / "x", {"w": chained}, old))
+
+
+def test_what_no_weights_are_in(torch_files: Any, tmp_path: Path) -> None:
+    file = tmp_path / "x"
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("notes.txt", "nothing")
+    with pytest.raises(UserError, match="no checkpoint of torch.save"):
+        read_torch(str(file))
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("net/data.pkl", b"\x80\x02}.")
+        archive.writestr("net/constants.pkl", b"\x80\x02).")
+    with pytest.raises(UserError, match="TorchScript"):
+        read_torch(str(file))
+    file.write_bytes(pickle.dumps({"w": 1}, 2))
+    with pytest.raises(UserError, match="save its state_dict again"):
+        read_torch(str(file))
+    for path in ("torch._utils._rebuild_qtensor", "torch._utils._rebuild_sparse_tensor"):
+        with pytest.raises(UserError, match="that are no weights"):
+            read_torch(torch_files.save(file, {"w": torch_files.call(path, 1, 2)}))
+
+
+def test_sizes_that_lie(torch_files: Any, tmp_path: Path) -> None:
+    file, base = tmp_path / "x", np.ones(6, "f4")
+    for offset, shape, strides in (
+        *((0, (7,), (1,)), (3, (2, 2), (2, 1)), (0, (1 << 40, 1 << 40), (0, 0)), (-1, (2,), (1,))),
+        *((0, (2, 2), (1,)), (0, (3,), (-1,)), (0, (6,) * 9, (0,) * 9), (0, ("a",), (1,))),
+    ):
+        view = torch_files.view(base, offset, shape, strides)
+        with pytest.raises(UserError, match="damaged"):
+            read_torch(torch_files.save(file, {"w": view}))
+    with pytest.raises(UserError, match="larger than the file"):
+        read_torch(torch_files.save(file, {"w": base}, claim=1 << 50))
+    with pytest.raises(UserError, match="less numbers"):
+        read_torch(torch_files.save(file, {"w": base}, claim=9))["w"].array()
+
+
+@pytest.mark.parametrize(
+    "pickled",
+    [
+        b"\x80\x02" + b"]" * 2_000_010 + b".",  # a list for every byte
+        b"\x80\x02)" + b"\x85" * 100_000 + b"K\x01s.",
+        b"\x80\x02}" + b")" + b"\x85" * 100_000 + b"K\x01s.",  # a key nested so deep
+        b"\x80\x02]r\xff\xff\xff\xff.",  # a memo of four thousand million places
+        b"\x80\x02X\xff\xff\xff\x7fabc.",
+        b"\x80\x02cos\nsystem\n}b.",
+        b"\x80\x02(ios\nsystem\n.",
+        b"",
+        b".",
+    ],
+    ids=range(9),
+)
+def test_pickles_that_want_the_machine(pickled: bytes, torch_files: Any, tmp_path: Path) -> None:
+    file, start = torch_files.save(tmp_path / "x", pickled), time.process_time()
+    with pytest.raises(UserError):
+        read_torch(file)
+    assert time.process_time() - start < 30
+
+
+def test_modules_that_hold_each_other() -> None:
+    """Two children of each, thirty deep, and one that is its own child."""
+    from gluon_attention.interop.torch_file import _collect
+    from gluon_attention.interop.unpickler import Instance
+
+    low = Instance("a.Module")
+    low.state = {"_modules": {}}
+    for _ in range(30):
+        high = Instance("a.Module")
+        high.state = {"_modules": {"one": low, "two": low}}
+        low = high
+    own = Instance("a.Module")
+    own.state = {"_modules": {"self": own}}
+    for module in (low, own):
+        with pytest.raises(ValueError, match="without end"):
+            _collect(module, "", {}, [0])
+
+
+@pytest.mark.parametrize("old", [False, True], ids=["zip", "stream"])
+def test_damage_is_told(old: bool, state: dict, torch_files: Any, tmp_path: Path) -> None:
+    """Cuts, flips and pieces out of place: a sentence or the tensors, never anything else."""
+    file = tmp_path / "x"
+    extra = {"net": torch_files.whole("a.Net", {"_parameters": {"w": np.ones(5, "f4")}}), "e": 3}
+    torch_files.save(file, {"state_dict": state, **extra}, old)
+    whole, told = file.read_bytes(), 0
+    tracemalloc.start()
+    for _ in range(200):
+        damaged = bytearray(whole)
+        for _ in range(random.choice((1, 1, 2, 8))):
+            at = random.randrange(len(damaged))
+            damaged[at : at + random.choice((1, 1, 4))] = bytes(
+                random.randrange(256) for _ in range(random.choice((0, 1, 1, 4)))
+            )
+        if random.random() < 0.3:
+            del damaged[random.randrange(len(damaged)) :]
+        file.write_bytes(damaged)
+        try:
+            for tensor in read_torch(str(file)).values():
+                tensor.storage.values()
+        except UserError as error:
+            told += 1
+            assert "\n" not in str(error) and len(str(error)) < 400
+        except Exception as error:
+            if file.read_bytes()[:1] in (b"P", b"\x80"):
+                raise AssertionError(f"{bytes(damaged)!r}") from error
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert told > 50 and peak < 64 << 20
+
+
+def test_an_interpreter_forgets_between_pickles() -> None:
+    import io
+
+    machine = Interpreter({}, lambda reference: reference)
+    stream = io.BytesIO(b"\x80\x02]q\x00." + b"\x80\x02h\x00.")
+    assert machine.read(stream) == []
+    with pytest.raises(ValueError):
+        machine.read(stream)

@@ -1,0 +1,88 @@
+"""Numbers of converted networks against PyTorch itself; GLUON_ATTENTION_TORCH names a Python."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any, Dict, List, Tuple
+
+from gluon_attention import get_model
+from gluon_attention.__main__ import main
+from gluon_attention.interop.checkpoints import layout_of
+from gluon_attention.interop.load import fill, load_backbone, read
+from gluon_attention.zoo.backbones import backbone
+
+import numpy as np
+import pytest
+from mxnet import nd
+
+pytestmark = pytest.mark.torch
+PEERS = Path(__file__).resolve().parents[2] / "benchmarks" / "peers"
+FILES = ("state", "parallel", "whole", "old")
+BACKBONES = {"resnet50": "resnet50_v1.5", "mobilenet": "mobilenetv2_1.0", "vgg19_bn": "vgg19_bn"}
+NETWORKS: Dict[str, Tuple[str, Dict[str, Any]]] = {
+    "residual56": ("residual_attention56", {}),
+    "residual92": ("residual_attention92", {}),
+    "residual92_448": ("residual_attention92_448", {}),
+    "residual92_32": ("cifar_residual_attention92", {}),
+    "ram": ("ram_28", {}),
+    "ram_scales": ("ram_translated_60", {}),
+    "glimpse": ("glimpse_resnet50", {}),
+    "racnn_mobilenet_small": ("racnn_mobilenet_v2", dict(crops=(64, 64))),
+    "racnn_vgg_small": ("racnn_vgg19", dict(crops=(32, 32))),
+}
+
+
+def written(kind: str, folder: Path) -> Tuple[nd.NDArray, np.ndarray]:
+    """Checkpoints in a folder; the images and what PyTorch answers in double precision."""
+    python = os.environ.get("GLUON_ATTENTION_TORCH", "python3")
+    script = [python, str(PEERS / "public_checkpoints.py"), kind, str(folder)]
+    subprocess.run(script, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    return nd.array(np.load(folder / "images.npy")), np.load(folder / "answers.npy")
+
+
+def near(found: nd.NDArray, wanted: np.ndarray, record: Any) -> None:
+    """Equal but for the rounding of single precision, which random deep nets make larger."""
+    apart = float(abs(found.asnumpy() - wanted).max())
+    record("difference", apart)
+    print(f"largest difference {apart:.2g} of {abs(wanted).max():.2g}")
+    assert apart < 2e-4 * max(1, abs(wanted).max())
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_networks(kind: str, tmp_path: Path, record_property: Any) -> None:
+    images, answers = written(kind, tmp_path)
+    name, more = NETWORKS[kind]
+    for file in FILES:
+        tensors = read(str(tmp_path / f"{file}.pt"))
+        net = get_model(name, **{**layout_of(tensors).options(tensors), **more})
+        filled = fill(net, str(tmp_path / f"{file}.pt"))
+        assert filled.tensors == len(tensors)
+        bgr = layout_of(tensors).bgr
+        trace = net.trace(images.flip(axis=1) if bgr else images)
+        near(trace.scale_logits if answers.ndim == 3 else trace.logits, answers, record_property)
+
+
+@pytest.mark.parametrize("kind", BACKBONES)
+def test_backbones(kind: str, tmp_path: Path, record_property: Any) -> None:
+    images, answers = written(kind, tmp_path)
+    for file in FILES:
+        made = backbone(BACKBONES[kind])
+        load_backbone(made, str(tmp_path / f"{file}.pt"))
+        near(made(images), answers, record_property)
+
+
+def test_convert_compares(tmp_path: Path, capsys: Any, monkeypatch: Any) -> None:
+    written("ram", tmp_path)
+    monkeypatch.chdir(PEERS)
+    (tmp_path / "mine.py").write_text(
+        "import public_checkpoints\n\ndef ram():\n    return public_checkpoints.KINDS['ram'][0]()\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    words: List[str] = ["convert", str(tmp_path / "whole.pt"), "ram_28", "--json"]
+    with pytest.raises(SystemExit) as stopped:
+        main([*words, "-o", str(tmp_path / "x.params"), "--compare", "mine:ram"])
+    assert stopped.value.code == 0
+    assert json.loads(capsys.readouterr().out)["difference"] < 1e-4

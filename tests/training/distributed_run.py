@@ -1,0 +1,92 @@
+"""One worker of a job: trains a small network without BatchNorm, in one group or in two.
+
+A third has convolutions so wide that oneDNN lays out their weights anew.
+
+python distributed_run.py FOLDER GROUPS [flags of Config]
+
+With POISON=RANK in the environment that worker sees a batch that is not of numbers.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any, NamedTuple
+
+from gluon_attention.command_line import command
+from gluon_attention.datasets.sampling import ArrayBatches, Normalise, Splits
+from gluon_attention.tasks.task import Classification, Group, Update
+from gluon_attention.training.config import Config
+from gluon_attention.training.engine import train
+from gluon_attention.zoo.attention_net import AttentionNet
+
+import numpy as np
+from mxnet import gluon
+
+
+class Logits(NamedTuple):
+    logits: Any
+
+
+class Two(Classification):
+    """The first layer and the last, each moved by its own optimizer."""
+
+    def groups(self):
+        first, last, _ = self.net.body
+        return [Group("first", [first], 0.5), Group("last", [last])]
+
+    def updates(self, epoch):
+        return [Update("first", self.loss), Update(["last"], self.loss)]
+
+
+class Net(AttentionNet):
+    Trace, classes = Logits, 3
+
+    def __init__(self, task, wide):
+        body = gluon.nn.HybridSequential()
+        if wide:
+            body.add(gluon.nn.Conv2D(32, 3, padding=1), gluon.nn.Conv2D(32, 3, padding=1))
+        body.add(gluon.nn.Dense(16, activation="tanh"), gluon.nn.Dense(3))
+        body.add(gluon.nn.HybridLambda(lambda F, x: (x,)))
+        super().__init__(body)
+        self.task = task
+
+    def objective(self, config):
+        return self.task.from_config(self, config)
+
+
+class Poisoned:
+    """Normalises, but for the third batch."""
+
+    def __init__(self, normalise):
+        self.normalise, self.calls = normalise, 0
+
+    def __call__(self, images, rng):
+        self.calls += 1
+        return self.normalise(images, rng) * np.float32(np.nan if self.calls == 3 else 1)
+
+
+def data(batch_size, part):
+    rng = np.random.RandomState(0)
+    labels = np.arange(1280) % 3
+    images = (rng.randint(60, size=(1280, 1, 6, 6)) + 60 * labels[:, None, None, None]).astype(
+        "uint8"
+    )
+    kind = dict(classes=3, transform=Normalise((0.5,), (0.25,)))
+    if os.environ.get("POISON") == str(part[0]):
+        kind["transform"] = Poisoned(kind["transform"])
+    train_set = ArrayBatches(images, labels, batch_size, shuffle=True, part=part, **kind)
+    kind["transform"] = Normalise((0.5,), (0.25,))
+    held = ArrayBatches(images[:100], labels[:100], batch_size, **kind)
+    return Splits(train_set, held, held, ["a", "b", "c"], (0.5,), (0.25,))
+
+
+def main():
+    folder, groups, *flags = sys.argv[1:]
+    config = Config.parse([*flags, "--log-dir", folder, "--num-gpus", "0"])
+    task, wide = Two if groups == "2" else Classification, groups == "3"
+    train(config, "run", lambda classes: Net(task, wide), data)
+
+
+if __name__ == "__main__":
+    command(main)

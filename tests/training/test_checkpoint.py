@@ -1,0 +1,135 @@
+"""Checkpoints: what goes on from them, and what is told of those that do not fit."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Dict, NamedTuple, Tuple
+
+from gluon_attention import UserError
+from gluon_attention.tasks.task import Group
+from gluon_attention.training import checkpoint
+from gluon_attention.training.config import Config
+from gluon_attention.training.optimizers import Average, Mover
+from gluon_attention.training.schedule import Schedule
+
+import mxnet as mx
+import numpy as np
+import pytest
+from mxnet import autograd, gluon, nd
+
+SETTINGS = {"lr": 0.1, "lr_steps": (2, 3)}
+
+
+class Parts(NamedTuple):
+    """What a checkpoint is of, as `save` and `restore` take it."""
+
+    net: gluon.Block
+    movers: Dict[str, Mover]
+    average: Average
+
+
+def parts() -> Parts:
+    """A layer that has made a step."""
+    net = gluon.nn.Dense(3, in_units=2)
+    net.initialize()
+    mover = Mover(Group("all", [net]), Config(optimizer="adam"), Schedule(0.1, 1, 1), "device")
+    average = Average(net, 0.5)
+    with autograd.record():
+        loss = net(nd.random.normal(shape=(4, 2))).square().sum()
+    loss.backward()
+    mover.step(0, samples=4)
+    average.update(0)
+    return Parts(net, {"all": mover}, average)
+
+
+def saved(folder: Path, **told: Any) -> Parts:
+    whole = parts()
+    kind = dict(epoch=1, counts={"all": 1}, history=[], settings=SETTINGS)
+    checkpoint.save(str(folder), *whole, checkpoint.Progress(**{**kind, **told}))
+    return whole
+
+
+def numbers(some: Parts) -> Tuple[np.ndarray, ...]:
+    arrays = (some.net.weight.data(), some.average.values["weight"])
+    return tuple(a.asnumpy() for a in (*arrays, *some.movers["all"].state().values()))
+
+
+def test_everything_is_put_back(tmp_path: Path) -> None:
+    one, other = saved(tmp_path), parts()
+    progress = checkpoint.restore(checkpoint.load(str(tmp_path), SETTINGS), *other)
+    assert (progress.epoch, other.movers["all"].count) == (1, 1)
+    for before, after in zip(numbers(one), numbers(other)):
+        np.testing.assert_array_equal(before, after)
+
+
+@pytest.mark.parametrize("name", ["net/weight", "average/weight", "all/0.1"])
+@pytest.mark.parametrize("wrong", ["absent", "longer", "shaped otherwise"])
+def test_arrays_of_another_network_are_refused(tmp_path: Path, name: str, wrong: str) -> None:
+    saved(tmp_path)
+    content = checkpoint.load(str(tmp_path), SETTINGS)
+    array = content.pop(name)
+    if wrong != "absent":
+        content[name] = np.zeros((5, 2) if wrong == "longer" else (7,), array.dtype)
+    with pytest.raises(UserError, match="holds a checkpoint of another network"):
+        checkpoint.restore(content, *parts())
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        gluon.nn.Dense(4, in_units=2),
+        gluon.nn.Dense(3, in_units=2, use_bias=False),
+        gluon.nn.BatchNorm(in_channels=2),
+    ],
+    ids=str,
+)
+def test_best_weights_of_another_network_are_refused(tmp_path: Path, other: gluon.Block) -> None:
+    path, net = str(tmp_path / "best.params"), parts().net
+    other.initialize(force_reinit=True)
+    for one, two in ((net, other), (other, net)):
+        checkpoint.save_weights(path, one)
+        with pytest.raises(UserError, match="best.params holds the weights of another network"):
+            checkpoint.load_weights(path, two, [mx.cpu()])
+
+
+def test_damaged_best_weights_are_said_to_be_damaged(tmp_path: Path) -> None:
+    path, net = tmp_path / "best.params", parts().net
+    checkpoint.save_weights(str(path), net)
+    path.write_bytes(path.read_bytes()[:-5])
+    with pytest.raises(UserError, match="best.params .*damaged"):
+        checkpoint.load_weights(str(path), net, [mx.cpu()])
+
+
+def test_what_an_older_version_did_not_know_is_not_compared(tmp_path: Path) -> None:
+    saved(tmp_path)
+    assert checkpoint.load(str(tmp_path), {**SETTINGS, "newer": 3})["progress"].epoch == 1
+    with pytest.raises(UserError, match=r"with --lr-steps \[2, 3\], not \[2\]: give the same"):
+        checkpoint.load(str(tmp_path), {**SETTINGS, "lr_steps": (2,)})
+
+
+class Trap:
+    """Makes a folder where it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = str(path)
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (self.path,)
+
+
+def test_reading_a_checkpoint_runs_nothing(tmp_path: Path) -> None:
+    saved(tmp_path)
+    with np.load(tmp_path / "last.npz") as archive:
+        content = dict(archive)
+    content["net/weight"] = np.array([Trap(tmp_path / "trapped")], dtype=object)
+    np.savez(tmp_path / "last.npz", **content)
+    with pytest.raises(UserError, match="last.npz .* damaged or no checkpoint"):
+        checkpoint.load(str(tmp_path), SETTINGS)
+    assert not (tmp_path / "trapped").exists()
+
+
+def test_another_number_of_devices_is_told_where_it_is_known() -> None:
+    told = [checkpoint.Progress(devices=count).begun(4, 2) for count in (0, 1, 2)]
+    assert [len(lines) for lines in told] == [0, 1, 0]
+    assert checkpoint.Progress(epoch=1).begun(4, 2) == ["going on after epoch 1 of 4"]

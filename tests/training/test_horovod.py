@@ -1,0 +1,203 @@
+"""Horovod as a store of gradients: its engine stands for, and with Horovod installed, for real."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+from gluon_attention import UserError
+from gluon_attention.tasks.task import Group
+from gluon_attention.training.config import Config
+from gluon_attention.training.optimizers import Mover, movers
+from gluon_attention.training.schedule import Schedule
+from gluon_attention.training.workers import Keys, Ring, Vote, agree, leave, own_devices
+
+import mxnet as mx
+import numpy as np
+import pytest
+from mxnet import autograd, gluon, nd
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Twins:
+    """Stands for Horovod with two workers that compute the same."""
+
+    def __init__(self):
+        self.names = []
+
+    def rank(self):
+        return 0
+
+    def size(self):
+        return 2
+
+    def local_rank(self):
+        return 1
+
+    def broadcast_(self, array, root_rank, name, priority):
+        self.names.append(name)
+        array[:] = array.asnumpy()  # fails where memory is not laid out as it is sent
+
+    def allreduce_(self, array, average, name, priority):
+        assert not average
+        self.names.append(name)
+        array *= 2
+
+
+def moved(kvstore, devices=1):
+    """A layer after three steps over the same eight images, split among devices."""
+    contexts = [mx.cpu(i) for i in range(devices)]
+    layer = gluon.nn.Dense(3, in_units=4)
+    layer.initialize(mx.init.One(), ctx=contexts)
+    config = Config(optimizer="sgd", lr=0.1, clip=0.5)
+    mover = Mover(Group("net", [layer]), config, Schedule(0.1, 1, 3), kvstore, first=5)
+    images = nd.array(np.arange(32).reshape(8, 4) / 32)
+    for step in range(3):
+        parts = gluon.utils.split_and_load(images, contexts)
+        with autograd.record():
+            losses = [(layer(part) ** 2).sum() for part in parts]
+        autograd.backward(losses)
+        mover.step(step, samples=8 * getattr(kvstore, "num_workers", 1))
+    return mover, [p.data(context).asnumpy() for p in mover.parameters for context in contexts]
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_two_workers_that_compute_the_same_move_as_one(devices):
+    twins = Twins()
+    mover, two = moved(Ring(twins), devices)
+    for array, other in zip(moved("device", devices)[1], two):
+        np.testing.assert_allclose(array, other, rtol=1e-6)
+    assert set(twins.names) == {"5", "6"}  # beyond the keys of the mover before
+    assert mover.traffic(False) == 2 * 4 * 15
+
+
+def test_every_parameter_of_every_group_has_a_key_of_its_own():
+    layers = [gluon.nn.Dense(3, in_units=4) for _ in range(3)]
+    for layer in layers:
+        layer.initialize()
+    twins, groups = Twins(), [Group(layer.name, [layer]) for layer in layers]
+    made = movers(groups, Config(), Schedule(0.1, 1, 3), Ring(twins)).values()
+    with autograd.record():
+        total = sum(layer(nd.ones((1, 4))).sum() for layer in layers)
+    total.backward()
+    for mover in made:
+        mover.step(0, samples=1)
+    assert sorted(twins.names) == sorted("012345" * 2)  # weights once, gradients once
+
+
+@pytest.mark.parametrize("kind, decay", [("dist_async", 0.01), ("dist_sync", 0.03)])
+def test_each_of_three_workers_decays_a_server_by_its_share(kind, decay):
+    store = SimpleNamespace(type=kind, rank=0, num_workers=3, set_optimizer=None)
+    layer = gluon.nn.Dense(3, in_units=4)
+    layer.initialize()
+    config = Config(optimizer="sgd", weight_decay=0.03)
+    mover = Mover(Group("net", [layer]), config, Schedule(0.1, 1, 3), store)
+    assert mover.trainer.optimizer.wd == pytest.approx(decay)
+    assert mover.traffic(False) == 4 * 15 * 2 and mover.traffic(True) == 4 * 15 * (1 / 16 + 1)
+    if kind == "dist_async":
+        assert mover.trainer.optimizer.wd_mult == {1: 0}  # of the bias
+        mover.restore({}, 4)
+        assert (mover.count, mover.trainer.optimizer.num_update) == (4, 12)  # of all workers
+    mover.release()  # or the server would be asked whenever weights are set
+    assert layer.weight._trainer is None
+
+
+def test_what_a_server_that_moves_weights_cannot_do_is_refused():
+    store = SimpleNamespace(type="dist_async", rank=0, num_workers=3)
+    groups, rate = [Group(name, [gluon.nn.Dense(1)]) for name in "ab"], Schedule(0.1, 1, 3)
+    with pytest.raises(UserError, match="--clip needs gradients"):
+        movers(groups[:1], Config(clip=1.0), rate, store)
+    with pytest.raises(UserError, match="one optimizer and this network takes 2; --kvstore dist_s"):
+        movers(groups, Config(kvstore="dist_async"), rate, store)
+
+
+def test_weights_that_onednn_laid_out_anew_are_sent():
+    layer = gluon.nn.Conv2D(32, 3, in_channels=32)
+    layer.initialize()
+    layer(nd.ones((2, 32, 8, 8))).wait_to_read()
+    weight, before = layer.weight.data(), layer.weight.data().asnumpy()
+    with pytest.raises(mx.MXNetError):
+        Ring(Twins()).broadcast(0, weight, weight)
+    Keys(Ring(Twins()), 0).broadcast(0, weight, [weight])
+    np.testing.assert_array_equal(weight.asnumpy(), before)
+
+
+def test_what_else_workers_share():
+    ring = Ring(Twins())
+    agree(ring, 3)
+    leave(ring)
+    assert Vote(ring)(True) and not Vote(ring)(False) and not Vote("device")(False)
+    assert not Vote(SimpleNamespace(type="dist_async"))(False)
+    assert own_devices(ring, [mx.cpu(0), mx.cpu(1)]) == [mx.cpu(1)]
+    assert own_devices("device", [mx.cpu(0)]) == [mx.cpu(0)]
+    out = nd.zeros((2,))
+    Keys(ring, 0).pushpull(1, nd.ones((2,)), out)
+    assert (out.asnumpy() == 2).all()
+
+
+RUN = [sys.executable, str(ROOT / "tests" / "distributed_run.py")]
+LAUNCH = ["horovodrun", "-np", "2", "--gloo"]
+FLAGS = ["--optimizer", "sgd", "--lr", "0.05", "--name", "run"]
+
+
+def started(words):
+    path = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
+    environment = dict(os.environ, OMP_NUM_THREADS="1", PATH=path)
+    return subprocess.Popen(
+        words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def arrays(folder):
+    with np.load(folder / "run" / "last.npz") as archive:
+        progress = json.loads(archive["progress"].tobytes())
+        return {name: archive[name] for name in archive.files if name != "progress"}, progress
+
+
+@pytest.mark.slow
+@pytest.mark.horovod
+@pytest.mark.parametrize("groups", ["1", "2", "3"])
+def test_two_workers_equal_one_with_the_whole_batch(tmp_path, groups):
+    alone = started([*RUN, str(tmp_path / "one"), groups, "-b", "64", "--epochs", "2", *FLAGS])
+    told, _ = alone.communicate(timeout=300)
+    assert alone.returncode == 0, told
+    flags = ["-b", "32", "--epochs", "2", "--kvstore", "horovod", "--skip-nonfinite", *FLAGS]
+    both = started([*LAUNCH, *RUN, str(tmp_path / "two"), groups, *flags])
+    told, _ = both.communicate(timeout=300)
+    assert both.returncode == 0, told
+    one, two = (arrays(tmp_path / name) for name in ("one", "two"))
+    assert one[0].keys() == two[0].keys()
+    for name, array in one[0].items():
+        np.testing.assert_allclose(array, two[0][name], rtol=1e-5, atol=1e-6, err_msg=name)
+    count = sum(array.size for name, array in one[0].items() if name.startswith("net/body"))
+    assert two[1]["history"][0]["bytes_per_step"] == 8 * count
+
+
+@pytest.mark.slow
+@pytest.mark.horovod
+def test_a_killed_worker_ends_the_job(tmp_path):
+    flags = ["-b", "32", "--epochs", "100000", "--kvstore", "horovod", *FLAGS]
+    job = started([*LAUNCH, *RUN, str(tmp_path), "1", *flags])
+    deadline = time.time() + 120
+    while not (tmp_path / "run" / "history.csv").exists() and time.time() < deadline:
+        time.sleep(0.1)
+    found = subprocess.run(["pgrep", "-f", str(tmp_path)], capture_output=True, text=True)
+    workers = [pid for pid in map(int, found.stdout.split()) if ranked(pid)]
+    os.kill(workers[-1], signal.SIGKILL)
+    told, _ = job.communicate(timeout=60)
+    assert job.returncode != 0 and "exited with non-zero status" in told
+    assert not [pid for pid in workers if Path(f"/proc/{pid}").exists()]
+
+
+def ranked(pid):
+    try:
+        return "HOROVOD_RANK=" in Path(f"/proc/{pid}/environ").read_text()
+    except OSError:
+        return False

@@ -1,0 +1,271 @@
+"""A job of several processes: it starts, it is watched, and nothing is left of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from gluon_attention import UserError
+from gluon_attention.__main__ import main
+from gluon_attention.training.launch import TETHERED, Member, _start, end, read_hosts, watch
+from gluon_attention.training.schedule import Schedule
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def member(name, *words):
+    words = [sys.executable, "-c", TETHERED, str(os.getpid()), *words]
+    return Member(name, subprocess.Popen(words, start_new_session=True))
+
+
+@pytest.fixture
+def job():
+    """A scheduler and a server that wait; a test adds workers."""
+    members = [member("scheduler", "sleep", "60"), member("server 0", "sleep", "60")]
+    yield members
+    end(members)
+
+
+def gone(member):
+    return member.process.poll() is not None
+
+
+def test_a_job_whose_workers_are_done_is_done(job):
+    job += [member("worker 0", "true"), member("worker 1", "sleep", "0.3")]
+    assert watch(job, grace=0.2) == 0
+    end(job)
+    assert all(map(gone, job))
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_any_member_that_dies_ends_the_job(job, capfd, number):
+    job += [member("worker 0", "sleep", "60"), member("worker 1", "sleep", "60")]
+    os.kill(job[number].process.pid, signal.SIGKILL)
+    assert watch(job) == 137
+    end(job)
+    assert all(map(gone, job))
+    told = capfd.readouterr().err.splitlines()
+    assert len(told) == 1 and "the same command goes on from the last epoch" in told[0]
+    assert told[0].startswith(f"launch: {job[number].name} was killed by SIGKILL")
+
+
+def test_a_status_is_passed_on(job, capfd):
+    job += [member("worker 0", "sleep", "60"), member("worker 1", "sh", "-c", "exit 3")]
+    assert watch(job) == 3
+    assert "worker 1 ended with status 3" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["sh", "-c", "echo wrong >&2; exit 2"], ["./no such command"]])
+def test_what_was_refused_does_not_go_on_as_it_is(job, capfd, words):
+    job.append(member("worker 0", *words))
+    assert watch(job) == 2
+    said, told = capfd.readouterr().err.splitlines()
+    assert said in ("wrong", "error: cannot start ./no such command: No such file or directory")
+    assert "what it said above is to be put right" in told and "goes on" not in told
+
+
+def test_a_signal_is_handed_to_the_workers(job, capfd):
+    job.append(member("worker 0", "sleep", "60"))
+    signals = f"sleep 0.5; kill -TERM {os.getpid()}"
+    sender = subprocess.Popen(["sh", "-c", signals])
+    assert watch(job) == 143 and sender.wait() == 0
+    assert job[-1].process.returncode == -signal.SIGTERM and not gone(job[0])
+    assert "stopped by SIGTERM" in capfd.readouterr().err
+
+
+def test_children_of_a_member_that_is_gone_are_ended(job, tmp_path):
+    told = tmp_path / "child"
+    job.append(member("worker 0", "sh", "-c", f"sleep 60 & echo $! >{told}; kill -9 $$"))
+    assert watch(job) == 137
+    child = int(told.read_text())
+    assert alive(child)
+    end(job)
+    deadline = time.time() + 20
+    while alive(child) and time.time() < deadline:
+        time.sleep(0.05)
+    assert not alive(child)
+
+
+def test_members_do_not_outlive_a_launcher_that_is_killed():
+    program = (
+        "import os, subprocess, sys\n"
+        "words = [sys.executable, '-c', sys.argv[1], str(os.getpid()), 'sleep', '60']\n"
+        "print(subprocess.Popen(words, stdout=subprocess.DEVNULL).pid, flush=True)\n"
+        "sys.stdin.read()"
+    )
+    words = [sys.executable, "-c", program, TETHERED]
+    launcher = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    pid = int(launcher.stdout.readline())
+    time.sleep(0.5)  # it must be gone whether it has become the command by now or not
+    launcher.kill()
+    launcher.communicate()
+    deadline = time.time() + 20
+    while alive(pid) and time.time() < deadline:
+        time.sleep(0.05)
+    assert not alive(pid)
+
+
+def alive(pid):
+    """Whether a process runs; one that nobody has waited for does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_hosts_are_read(tmp_path):
+    path = tmp_path / "hosts"
+    path.write_text("# two\nnode1\n\nme@node2\n")
+    assert read_hosts(str(path)) == ["node1", "me@node2"]
+    path.write_text("-oProxyCommand=evil\n")
+    for wrong in (path, tmp_path / "none"):
+        with pytest.raises(UserError, match="--hostfile"):
+            read_hosts(str(wrong))
+
+
+@pytest.fixture
+def ssh(tmp_path, monkeypatch):
+    """A stand-in for ssh: a shell that knows nothing but its last word, as one over there would."""
+    path = tmp_path / "bin" / "ssh"
+    path.parent.mkdir()
+    path.write_text('#!/bin/sh\nfor there; do :; done\ncd / && exec env -i sh -c "$there"\n')
+    path.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{path.parent}{os.pathsep}{os.environ['PATH']}")
+    (tmp_path / "hosts").write_text("localhost\n")
+    return tmp_path / "hosts"
+
+
+def test_words_and_variables_arrive_over_ssh_as_they_are(ssh, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tell = (
+        "import json, os, sys; json.dump([sys.argv, os.getcwd(), dict(os.environ)], open('a', 'w'))"
+    )
+    words = ["it's", "$HOME", 'a "b"', ""]
+    _start([sys.executable, "-c", tell, *words], {"DMLC_ROLE": "a b;c"}, "localhost").wait()
+    found, place, environment = json.loads((tmp_path / "a").read_text())
+    assert (found[1:], place) == (words, str(tmp_path)) and environment["DMLC_ROLE"] == "a b;c"
+
+
+def test_mistakes_are_one_line(capsys):
+    for words in (["launch"], ["launch", "-n", "0", "--", "true"]):
+        with pytest.raises(SystemExit) as stopped:
+            main(words)
+        assert stopped.value.code == 2
+    assert len(capsys.readouterr().err.splitlines()) == 2
+
+
+def test_a_server_that_counts_all_steps_uses_the_same_schedule():
+    plain = Schedule(0.1, epochs=5, steps=4, warmup_epochs=1)
+    served = plain.served(workers=3, scale=0.5)
+    for step in range(20):
+        for worker in range(3):
+            assert served(3 * step + worker + 1) == pytest.approx(0.5 * plain(step))
+
+
+RUN = [sys.executable, str(ROOT / "tests" / "distributed_run.py")]
+LAUNCH = [sys.executable, "-m", "gluon_attention", "launch", "-n", "2", "-s", "1", "--"]
+FLAGS = ["--optimizer", "sgd", "--lr", "0.05", "--name", "run"]
+
+
+def train(folder, groups, batch, *flags, launch=True, epochs=2):
+    words = [*RUN, str(folder), str(groups), "-b", str(batch), "--epochs", str(epochs), *FLAGS]
+    words = LAUNCH + words if launch else words
+    environment = dict(os.environ, OMP_NUM_THREADS="1")
+    done = subprocess.run(
+        [*words, *flags], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=600
+    )
+    return done, folder / "run"
+
+
+def arrays(folder):
+    with np.load(folder / "last.npz") as archive:
+        return {name: archive[name] for name in archive.files if name != "progress"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("groups", [1, 2, 3])
+def test_two_workers_equal_one_with_the_whole_batch(tmp_path, groups):
+    alone, one = train(tmp_path / "one", groups, 64, launch=False)
+    done, two = train(tmp_path / "two", groups, 32, "--kvstore", "dist_sync")
+    assert alone.returncode == 0 and done.returncode == 0, done.stderr
+    for name, array in arrays(one).items():
+        np.testing.assert_allclose(array, arrays(two)[name], rtol=1e-5, atol=1e-6, err_msg=name)
+    progress = json.loads(np.load(two / "last.npz")["progress"].tobytes())
+    count = sum(array.size for name, array in arrays(one).items() if name.startswith("net/body"))
+    assert progress["history"][0]["bytes_per_step"] == 8 * count and (two / "result.json").exists()
+
+
+@pytest.mark.slow
+def test_workers_over_ssh_train(tmp_path, ssh, monkeypatch):
+    monkeypatch.setattr(
+        sys.modules[__name__], "LAUNCH", [*LAUNCH[:-1], "--hostfile", str(ssh), "--"]
+    )
+    done, run = train(tmp_path, 1, 32, "--kvstore", "dist_sync")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((run / "result.json").read_text())["test_error"] < 50
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "flags", [("--kvstore", "dist_async"), ("--kvstore", "dist_sync", "--compression", "2bit")]
+)
+def test_other_ways_to_sum_learn_too(tmp_path, flags):
+    done, run = train(tmp_path, 3, 32, *flags)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((run / "result.json").read_text())["test_error"] < 50
+
+
+@pytest.mark.slow
+def test_a_step_that_one_worker_leaves_out_is_left_out_by_all(tmp_path, monkeypatch):
+    monkeypatch.setenv("POISON", "1")
+    done, run = train(tmp_path, 2, 32, "--kvstore", "dist_sync", "--skip-nonfinite")
+    assert done.returncode == 0, done.stderr
+    with np.load(run / "last.npz") as archive:  # the first worker's, whose numbers were fine
+        progress = json.loads(archive["progress"].tobytes())
+    assert [record["left_out"] for record in progress["history"]] == [2, 0]  # of two groups each
+    assert progress["counts"] == {"first": 39, "last": 39}
+    assert json.loads((run / "result.json").read_text())["test_error"] < 50
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("role", ["worker", "server"])
+def test_a_killed_job_ends_at_once_and_goes_on(tmp_path, role):
+    flags = ["--kvstore", "dist_sync", "--epochs", "1000", "-b", "32", *FLAGS]
+    words = [*LAUNCH, *RUN, str(tmp_path), "1", *flags]
+    environment = dict(os.environ, OMP_NUM_THREADS="1")
+    job = subprocess.Popen(words, env=environment, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    deadline = time.time() + 300
+    while not (tmp_path / "run" / "history.csv").exists() and time.time() < deadline:
+        time.sleep(0.1)
+    family = children(job.pid)
+    victims = [pid for pid in family if f"DMLC_ROLE={role}" in variables(pid)]
+    os.kill(victims[-1], signal.SIGKILL)
+    _, told = job.communicate(timeout=60)
+    assert job.returncode == 137 and f"launch: {role}" in told and "goes on from the last" in told
+    assert not any(map(alive, family))
+    with np.load(tmp_path / "run" / "last.npz") as archive:
+        epoch = json.loads(archive["progress"].tobytes())["epoch"]
+    job = subprocess.Popen(words, env=environment, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    try:
+        assert f"going on after epoch {epoch} of 1000" in job.stdout.readline()
+    finally:
+        job.terminate()
+        job.communicate()
+    assert job.returncode == 143
+
+
+def children(pid):
+    text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return [int(word) for word in text.split()]
+
+
+def variables(pid):
+    return Path(f"/proc/{pid}/environ").read_text().split("\0")

@@ -1,0 +1,95 @@
+"""Losses that are not numbers: a step can be left out, and then has no effect at all."""
+
+from __future__ import annotations
+
+from gluon_attention import UserError
+from gluon_attention.datasets.sampling import ArrayBatches
+from gluon_attention.tasks import task
+
+import numpy as np
+import pytest
+
+
+def poison(monkeypatch, steps, value=float("nan")):
+    """Make the loss of some calls a value that is no number."""
+    keep, calls = task.cross_entropy, []
+
+    def poisoned(*words):
+        calls.append(0)
+        return keep(*words) * (value if len(calls) - 1 in steps else 1)
+
+    monkeypatch.setattr(task, "cross_entropy", poisoned)
+
+
+def weights(folder):
+    with np.load(folder / "toy" / "last.npz") as archive:
+        return {name: archive[name] for name in archive.files if name != "progress"}
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_step_is_left_out_whole(train_toy, tmp_path, monkeypatch, value):
+    with monkeypatch.context() as patch:
+        poison(patch, steps={4}, value=value)  # the last of five
+        train_toy(epochs=1, skip_nonfinite=True, log_dir=str(tmp_path / "five"), lr_steps=(9,))
+    history = (tmp_path / "five" / "toy" / "history.csv").read_text().splitlines()
+    assert dict(zip(history[0].split(","), history[1].split(",")))["left_out"] == "1"
+
+    monkeypatch.setattr(ArrayBatches, "__len__", lambda self: 4 if self.shuffle else 2)
+    train_toy(epochs=1, log_dir=str(tmp_path / "four"), lr_steps=(9,))
+    one, other = weights(tmp_path / "five"), weights(tmp_path / "four")
+    assert one.keys() == other.keys()
+    for name in one:
+        np.testing.assert_array_equal(one[name], other[name], err_msg=name)
+
+
+def test_nothing_left_to_learn_from_stops_the_run(train_toy, monkeypatch):
+    poison(monkeypatch, steps=range(5))
+    with pytest.raises(UserError, match="every loss is nan by step 5 at learning rate"):
+        train_toy(skip_nonfinite=True, log_interval=2)
+
+
+def test_an_interval_without_a_step_does_not(train_toy, monkeypatch):
+    poison(monkeypatch, steps={2, 3, 4})
+    train_toy(skip_nonfinite=True, log_interval=2, epochs=1)
+
+
+def spoil(monkeypatch, batch):
+    """Make one batch of images no numbers, whose loss is one, as relu makes NaN 0."""
+    whole = ArrayBatches.epoch
+
+    def spoiled(self, number):
+        for place, (images, labels) in enumerate(whole(self, number)):
+            bad = self.shuffle and place == batch
+            yield images * np.float32(np.nan if bad else 1), labels
+
+    monkeypatch.setattr(ArrayBatches, "epoch", spoiled)
+
+
+def test_images_that_are_no_numbers_are_left_out(train_toy, tmp_path, monkeypatch):
+    spoil(monkeypatch, batch=2)
+    train_toy(skip_nonfinite=True)
+    assert all(np.isfinite(array).all() for array in weights(tmp_path).values())
+
+
+def test_weights_that_are_no_numbers_are_noticed_at_the_next_log_point(train_toy, monkeypatch):
+    spoil(monkeypatch, batch=1)
+    with pytest.raises(UserError, match="sum of all weights is nan by step 2 at learning rate"):
+        train_toy(log_interval=2)
+
+
+def test_the_last_good_epoch_is_named_and_kept(train_toy, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        poison(patch, steps={8})  # of five an epoch
+        with pytest.raises(UserError, match="by step 10 at.*the last good epoch is in .*last.npz"):
+            train_toy()
+    train_toy(log_dir=str(tmp_path / "whole"))
+    train_toy()
+    one, other = weights(tmp_path), weights(tmp_path / "whole")
+    for name in one:
+        np.testing.assert_array_equal(one[name], other[name], err_msg=name)
+
+
+def test_parts_of_a_batch_are_left_out_together(train_toy, tmp_path, monkeypatch):
+    poison(monkeypatch, steps={7, 13})  # the second part of step 3, and of step 6 of 15
+    train_toy(skip_nonfinite=True, accumulate=2, log_dir=str(tmp_path))
+    assert all(np.isfinite(array).all() for array in weights(tmp_path).values())

@@ -1,0 +1,112 @@
+"""Features that are kept: computed once, never those of another network, mended when broken."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, List
+
+from gluon_attention import get_model
+from gluon_attention.datasets.detail import detail
+from gluon_attention.datasets.sampling import Splits
+from gluon_attention.zoo.glimpse.feature_cache import Memory, remembered
+
+import mxnet as mx
+import numpy as np
+import pytest
+
+CPU = mx.cpu()
+
+
+def small(**options: Any) -> Any:
+    kind = dict(classes=16, backbone="tiny", patch=16, hidden=8, patches=2, start_size=2)
+    net = get_model("glimpse_mobilenet_v2", **{**kind, **options})
+    net.initialize(net.initializer)
+    return net
+
+
+def scenes(seed: int = 0) -> Splits:
+    return detail(8, size=64, coarse=32, train=16, validation=8, test=8, seed=seed)
+
+
+@pytest.fixture
+def computed(monkeypatch: pytest.MonkeyPatch) -> List[int]:
+    """Images that features were computed of, a number for each call."""
+    counts: List[int] = []
+    plain = Memory._compute
+
+    def counting(self: Memory, kind: int, batches: Any, files: Any, rows: Any) -> None:
+        counts.append(len(rows))
+        plain(self, kind, batches, files, rows)
+
+    monkeypatch.setattr(Memory, "_compute", counting)
+    return counts
+
+
+def test_they_are_what_the_network_gives(tmp_path: Path) -> None:
+    net, splits = small(), scenes()
+    kept = remembered(net, splits, str(tmp_path), CPU)
+    images, labels = next(splits.train.epoch(3))
+    features, same = next(kept.train.epoch(3))
+    np.testing.assert_array_equal(labels, same)
+    wanted = net.remember(mx.nd.array(images)).asnumpy()
+    np.testing.assert_allclose(features, wanted, rtol=2e-3, atol=2e-3)  # float16 on disk
+    assert features.dtype == np.float32 and features.shape[1:] == (128, 4 + 25 + 9)
+    one, other = net.trace(mx.nd.array(features)), net.trace(mx.nd.array(wanted))
+    np.testing.assert_allclose(one.logits.asnumpy(), other.logits.asnumpy(), atol=2e-3)
+    assert kept.test is splits.test and kept.validation.pictures is splits.validation
+
+
+def test_they_are_computed_once(tmp_path: Path, computed: List[int]) -> None:
+    net, splits = small(), scenes()
+    first = remembered(net, splits, str(tmp_path), CPU, test=True)
+    assert sum(computed) == 3 * (16 + 8 + 8)  # the context, and a grid for each of two sides
+    computed.clear()
+    again = remembered(net, splits, str(tmp_path), CPU, test=True)
+    for one, other in zip(first.test.epoch(0), again.test.epoch(0)):
+        np.testing.assert_array_equal(one[0], other[0])
+    remembered(small_like(net, patches=1), splits, str(tmp_path), CPU)
+    assert computed == []
+
+
+def small_like(net: Any, **options: Any) -> Any:
+    """Another network with the same visual network."""
+    other = small(**options)
+    pairs = zip(net.eye.collect_params().values(), other.eye.collect_params().values())
+    for one, same in pairs:
+        same.set_data(one.data())
+    return other
+
+
+@pytest.mark.parametrize("change", ["weights", "reach", "images", "strides"])
+def test_others_are_never_read(change: str, tmp_path: Path, computed: List[int]) -> None:
+    net = small()
+    remembered(net, scenes(), str(tmp_path), CPU)
+    computed.clear()
+    other = small() if change == "weights" else small_like(net)
+    if change == "reach":
+        other = small_like(net, reach=0.3)
+    if change == "strides":  # as of resnet50_v1.5, which takes the weights of resnet50_v1
+        other.eye.kind = "tiny too"
+    remembered(other, scenes(seed=int(change == "images")), str(tmp_path), CPU)
+    assert sum(computed) == {"reach": 48}.get(change, 72)
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "foreign"])
+@pytest.mark.parametrize("when", ["before", "while"])
+def test_damaged_files_are_named_and_mended(
+    damage: str, when: str, tmp_path: Path, computed: List[int], capsys: Any
+) -> None:
+    net, splits = small(), scenes()
+    kept = remembered(net, splits, str(tmp_path), CPU)
+    wanted = kept.train.load(np.arange(16))
+    victim = sorted(path for path in tmp_path.rglob("*") if path.is_file())[3]
+    content = victim.read_bytes()
+    victim.write_bytes({"cut": content[:-5], "empty": b"", "foreign": b"not features"}[damage])
+    computed.clear()
+    if when == "before":
+        kept = remembered(net, splits, str(tmp_path), CPU)
+    for batches in (kept.train, kept.validation):
+        batches.load(np.arange(len(batches.labels)))
+    assert str(victim) in capsys.readouterr().out
+    assert computed == [1] and victim.read_bytes() == content
+    np.testing.assert_array_equal(kept.train.load(np.arange(16)), wanted)

@@ -1,0 +1,285 @@
+"""The glimpse network: what it sees, where it looks, what it answers; against plain numpy."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, Tuple
+
+from gluon_attention import UserError, get_model, list_models
+from gluon_attention.zoo.glimpse.controller import Mind
+
+import numpy as np
+import pytest
+from mxnet import gluon, init, nd
+
+SMALL = dict(classes=5, backbone="tiny", patch=16, hidden=8)
+KINDS = (
+    dict(),
+    dict(location="sampled", dropout=0.5),
+    dict(policy="random", patches=1, start_size=4),
+    dict(policy="center", glimpses=1, frozen=False),
+    dict(patches=3, start_size=1, regions=3, glimpses=4, stem_stride=0),
+)
+
+
+def small(**options: Any) -> Any:
+    net = get_model("glimpse_mobilenet_v2", **{**SMALL, **options})
+    net.initialize(init.Xavier(magnitude=6))
+    net.trace(images_of(1))
+    for name in ("first", "weigh"):  # new networks look at the middle
+        if hasattr(net.mind, name):
+            weight = getattr(net.mind, name).weight
+            weight.set_data(nd.random.normal(scale=3, shape=weight.shape))
+    return net
+
+
+def images_of(count: int, side: int = 64) -> nd.NDArray:
+    return nd.array(np.random.randn(count, 3, side, side))
+
+
+def parts_of(trace: Any) -> Any:
+    return {k: v.asnumpy() for k, v in trace._asdict().items() if not isinstance(v, list)}
+
+
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-x))
+
+
+def softmax(x: np.ndarray) -> np.ndarray:
+    e = np.exp(x - x.max())
+    return e / e.sum()
+
+
+def patch_of(image: np.ndarray, pitch: int, middle: np.ndarray, side: int) -> np.ndarray:
+    """Boxes of `pitch` pixels averaged, then bilinear samples around a point, zeros outside."""
+    c, h, w = image.shape
+    small = image.reshape(c, h // pitch, pitch, w // pitch, pitch).mean(axis=(2, 4))
+    length = h // pitch
+    out = np.zeros((c, side, side))
+    x0, y0 = (middle + 1) / 2 * length - 0.5 - (side - 1) / 2
+    for row in range(side):
+        for column in range(side):
+            y, x = y0 + row, x0 + column
+            for yy in (int(np.floor(y)), int(np.floor(y)) + 1):
+                for xx in (int(np.floor(x)), int(np.floor(x)) + 1):
+                    if 0 <= yy < length and 0 <= xx < length:
+                        share = (1 - abs(y - yy)) * (1 - abs(x - xx))
+                        out[:, row, column] += share * small[:, yy, xx]
+    return out
+
+
+def reference(net: Any, image: np.ndarray) -> Tuple[Any, ...]:
+    """Answers, locations, attention and patches of one image, step by step."""
+    p = {n: v.data().asnumpy() for n, v in net.mind._collect_params_with_prefix().items()}
+    size, regions = net.mind.core.width, net.mind.regions
+
+    def see(view: np.ndarray) -> np.ndarray:
+        return net.eye(nd.array(view[None])).asnumpy()[0]
+
+    cells = see(patch_of(image, 4, np.zeros(2), 16))
+    part = cells.shape[1] // regions
+    areas = cells.reshape(len(cells), regions, part, regions, part).mean(axis=(2, 4))
+    flat = areas.reshape(len(cells), -1)  # (C, R * R), row by row
+    middles = (2 * np.arange(regions) + 1) / regions - 1
+    hidden, memory, answers, places, shares = np.zeros(size), np.zeros(size), [], [], []
+    patches = []
+    for step in range(net.mind.glimpses):
+        scores = p["first.weight"][0, :, 0, 0] @ flat
+        if step:
+            asked = p["state.weight"] @ hidden
+            known = p["region.weight"][:, :, 0, 0] @ flat
+            scores = p["weigh.weight"][0, :, 0, 0] @ np.tanh(known + asked[:, None])
+        share = softmax(scores).reshape(regions, regions)
+        place = np.array([share.sum(axis=0) @ middles, share.sum(axis=1) @ middles])
+        views = [patch_of(image, round(4 * s), place, 16) for s in net.eye.sides]
+        seen = np.concatenate([see(view).mean(axis=(1, 2)) for view in views])
+        gates = p["core.step.weight"] @ np.concatenate([seen, hidden]) + p["core.step.bias"]
+        enter, keep, leave, fresh = np.split(gates, 4)
+        memory = sigmoid(keep + 1) * memory + sigmoid(enter) * np.tanh(fresh)
+        hidden = sigmoid(leave) * np.tanh(memory)
+        answers.append(p["answer.weight"] @ hidden + p["answer.bias"])
+        places.append(place)
+        shares.append(share)
+        patches.append(views)
+    return np.array(answers), np.array(places), np.array(shares), np.array(patches)
+
+
+def test_names_are_listed() -> None:
+    assert list_models("glimpse_*") == ["glimpse_mobilenet_v2", "glimpse_resnet50"]
+
+
+@pytest.mark.parametrize("options", [dict(), dict(patches=3, start_size=1), dict(start_size=1)])
+def test_an_episode_equals_numpy(options: dict) -> None:
+    net, images = small(**options), images_of(2)
+    trace = parts_of(net.trace(images))
+    for row, image in enumerate(images.asnumpy()):
+        answers, places, shares, patches = reference(net, image)
+        np.testing.assert_allclose(trace["locations"][row], places, atol=1e-4)
+        np.testing.assert_allclose(trace["attention"][row], shares, atol=1e-4)
+        np.testing.assert_allclose(trace["step_logits"][row], answers, atol=1e-3)
+        np.testing.assert_allclose(trace["patches"][row], patches, atol=1e-3)
+        for number, side in enumerate(net.eye.sides):
+            look = np.column_stack([places, np.full(len(places), side)])
+            np.testing.assert_allclose(trace["looks"][row, :, number], look, atol=1e-4)
+    assert np.ptp(trace["locations"]) > 0.05
+    np.testing.assert_array_equal(trace["logits"], trace["step_logits"][:, -1])
+
+
+@pytest.mark.parametrize("options", KINDS, ids=str)
+def test_hybridized_equals_imperative(options: dict) -> None:
+    net, images = small(**options), images_of(2)
+    plain, recalled = net.trace(images), net.trace(net.remember(images))
+    net.hybridize(static_alloc=True, static_shape=True)
+    pairs = ((plain, net.trace(images)), (recalled, net.trace(net.remember(images))))
+    for one, other in pairs:
+        one, other = parts_of(one), parts_of(other)
+        for name in one:
+            np.testing.assert_allclose(one[name], other[name], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(net(images).asnumpy(), plain.logits.asnumpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_shapes_of_a_trace() -> None:
+    net = small(patches=3, start_size=1, regions=3, glimpses=5)
+    trace = net.trace(images_of(2, 96))
+    shapes = {name: part.shape for name, part in parts_of(trace).items()}
+    assert shapes == dict(
+        logits=(2, 5),
+        step_logits=(2, 5, 5),
+        locations=(2, 5, 2),
+        means=(2, 5, 2),
+        baselines=(2, 5),
+        attention=(2, 5, 3, 3),
+        looks=(2, 5, 3, 3),
+        patches=(2, 5, 3, 3, 16, 16),
+    )
+    assert trace.looks[0, 0, :, 2].asnumpy().tolist() == [0.25, 0.5, 1.0]
+    assert net.mind.reach == pytest.approx(2 / 3)  # where the middles of the outer regions are
+
+
+def test_scores_are_those_of_the_last_answer_and_of_each() -> None:
+    net, steps = small(), np.eye(5)[[[0, 1, 1], [2, 2, 3]]] * 4  # (N, T, classes)
+    parts = dict(logits=nd.array(steps[:, -1]), step_logits=nd.array(steps))
+    net.trace = lambda images: SimpleNamespace(**parts)
+    task = net.objective(SimpleNamespace(label_smoothing=0.1))
+    assert task.smoothing == 0.1
+    found = task.scores(None, nd.array([1, 2], dtype="int32"))
+    surprise = np.log(np.exp(4) + 4) - np.array([4, 0])
+    np.testing.assert_allclose(found.pop("cross_entropy").asnumpy(), surprise, rtol=1e-3)
+    wanted = dict(accuracy=[1, 0], accuracy_1=[0, 1], accuracy_2=[1, 1], accuracy_3=[1, 0])
+    assert {name: part.asnumpy().tolist() for name, part in found.items()} == wanted
+
+
+def test_mirrored_locations_are_squeezed_and_turned_over() -> None:
+    net = small(location="mirrored")
+    noise = nd.random.normal(shape=(2, 3, 2))
+    trace = parts_of(net.episode(net.remember(images_of(2)), noise))
+    wanted = np.tanh((trace["means"] + noise.asnumpy()) * [1, -1])
+    np.testing.assert_allclose(trace["locations"], wanted, rtol=1e-5)
+
+
+def test_memories_end_where_they_were_taken_last() -> None:
+    net = small(patches=1, policy="random", glimpses=1)
+    features, reach = net.remember(images_of(1)), net.mind.reach
+    beyond, rim = (
+        net.episode(features, nd.array([[[by * reach, -by * reach]]])).step_logits.asnumpy()
+        for by in (1.5, 1)
+    )
+    np.testing.assert_allclose(beyond, rim, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "option", [{"patch": 32, "size": 64}, {"size": 128}, {"stem_stride": 2}], ids=str
+)
+def test_a_memory_tells_what_its_features_depend_on(option: dict) -> None:
+    """Files of features are named by it: those of another network must not be read for its own."""
+    for one, other in zip(*(small(**kind).memories() for kind in ({}, option))):
+        assert {**one, "shape": None} != {**other, "shape": None}
+
+
+def mind_of(**options: Any) -> Mind:
+    kind = dict(classes=3, channels=2, patches=1, glimpses=1, regions=2, reach=0.5, hidden=4)
+    kind.update(dropout=0.0, policy="learned", drawn=False)
+    made = Mind(**{**kind, **options})
+    made.initialize()
+    return made
+
+
+@pytest.mark.parametrize("x", [-1, 1])
+@pytest.mark.parametrize("y", [-1, 1])
+def test_up_is_up_and_left_is_left(x: int, y: int) -> None:
+    context, image = np.zeros((1, 2, 4, 4)), np.zeros((1, 3, 64, 64))
+    rows, columns = (slice(2, 4) if side > 0 else slice(0, 2) for side in (y, x))
+    context[0, 0, rows, columns] = 1
+    image[0, :, 32 * (y > 0) : 32 * (y > 0) + 32, 32 * (x > 0) : 32 * (x > 0) + 32] = 1
+    mind, places = mind_of(), []
+    mind.first.weight.set_data(nd.array([[[[50]], [[0]]]]))
+
+    def look(location: nd.NDArray) -> nd.NDArray:
+        places.append(location.asnumpy())
+        return nd.zeros((1, 2))
+
+    mind.unroll(nd, nd.array(context), look, nd.zeros((1, 1, 2)))
+    np.testing.assert_allclose(places[0], [[0.5 * x, 0.5 * y]], atol=1e-5)
+    eye = small(patches=1, start_size=1).eye
+    view = eye.window(nd, nd.array(image), nd.array(places[0]), 0.25)
+    assert abs(view.asnumpy() - 1).max() < 1e-5
+
+
+def test_windows_lie_where_they_say_in_images_that_are_not_square() -> None:
+    middles = [(2 * np.arange(length) + 1) / length - 1 for length in (48, 80)]
+    down, across = np.meshgrid(*middles, indexing="ij")  # what bilinear sampling is exact on
+    image, eye = nd.array([[across, down, 0 * down]]), small(patches=1, start_size=1).eye
+    view = eye.window(nd, image, nd.array([[0.2, -0.4]]), 0.25).asnumpy()[0]
+    steps = 0.25 * ((2 * np.arange(16) + 1) / 16 - 1)
+    np.testing.assert_allclose(view[0], np.tile(0.2 + steps, (16, 1)), atol=1e-5)
+    np.testing.assert_allclose(view[1].T, np.tile(steps - 0.4, (16, 1)), atol=1e-5)
+
+
+def test_what_is_outside_is_black() -> None:
+    eye = small().eye
+    view = eye.window(nd, nd.ones((1, 3, 64, 64)), nd.array([[-1.0, 0.0]]), 0.25).asnumpy()[0]
+    assert abs(view[:, :, :8]).max() < 1e-5 and abs(view[:, :, 8:] - 1).max() < 1e-5
+
+
+@pytest.mark.parametrize("pair", [(3, 2), (2, 4), (4, 1), (1, 3), (0, 1), (1, 8)])
+def test_impossible_patches_are_refused(pair: Tuple[int, int]) -> None:
+    with pytest.raises(UserError, match="impossible"):
+        small(patches=pair[0], start_size=pair[1])
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"location": "x"},
+        {"policy": "x"},
+        {"regions": 1},
+        {"glimpses": 0},
+        {"hidden": 0},
+        {"patch": 15},
+        {"reach": 2.0},
+        {"reach": 0.0},
+        {"std": -1.0},
+        {"std": 0.0, "location": "sampled"},
+        {"overlap": 0},
+        {"dropout": -1.0},
+        {"dropout": 1.0},
+        {"size": -4},
+        {"stem_stride": -1},
+    ],
+    ids=str,
+)
+def test_senseless_options_are_refused(option: dict) -> None:
+    with pytest.raises(UserError, match=next(iter(option))):
+        small(**option)
+
+
+@pytest.mark.filterwarnings("ignore:Cannot decide type")  # of the input, until it comes
+def test_export_gives_the_same_numbers(tmp_path: Any) -> None:
+    net, images = small(), images_of(2)
+    net.hybridize()
+    wanted = net(images).asnumpy()
+    net.export(str(tmp_path / "net"))
+    again = gluon.SymbolBlock.imports(
+        str(tmp_path / "net-symbol.json"), ["data"], str(tmp_path / "net-0000.params")
+    )
+    np.testing.assert_allclose(again(images).asnumpy(), wanted, rtol=1e-4, atol=1e-5)

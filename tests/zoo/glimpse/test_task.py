@@ -1,0 +1,293 @@
+"""How the glimpse network learns: by which gradients, in which mode, from what."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from gluon_attention import get_model
+from gluon_attention.zoo.glimpse.network import Trace
+from gluon_attention.zoo.glimpse.pretraining import Resolutions
+from gluon_attention.zoo.glimpse.task import StepClassification
+
+import numpy as np
+import pytest
+from mxnet import autograd, init, nd
+
+SMALL = dict(classes=5, backbone="tiny", patch=16, hidden=8)
+CENTER = dict(policy="center", std=0.3)
+DRAWN = [(dict(location=where), 0.2) for where in ("sampled", "mirrored")]
+
+
+def small(**options: Any) -> Any:
+    net = get_model("glimpse_mobilenet_v2", **{**SMALL, **options})
+    net.initialize(init.Xavier(magnitude=6))
+    net.trace(images_of(1))
+    for name in ("first", "weigh"):  # new networks look at the middle
+        if hasattr(net.mind, name):
+            weight = getattr(net.mind, name).weight
+            weight.set_data(nd.random.normal(scale=1, shape=weight.shape))
+    return net
+
+
+def images_of(count: int, side: int = 64) -> nd.NDArray:
+    return nd.array(np.random.randn(count, 3, side, side))
+
+
+def sigmoid(x: float) -> float:
+    return 1 / (1 + np.exp(-x))
+
+
+def test_gradients_pass_through_locations() -> None:
+    """Of all answers in the weights that choose locations, against differences."""
+    net = small(glimpses=2, overlap=8)
+    features, weights = net.remember(images_of(2)) * 5, nd.random.normal(shape=(2, 2, 5))
+    first = net.mind.first.weight
+    way = nd.random.normal(shape=first.shape)
+
+    def value() -> nd.NDArray:
+        return (net.trace(features).step_logits * weights).sum()
+
+    with autograd.record():
+        found = value()
+    found.backward()
+    wanted, eps = (first.grad() * way).sum().asscalar(), 2e-3
+    start, ends = first.data().copy(), []
+    for sign in (1, -1):
+        first.set_data(start + sign * eps * way)
+        ends.append(value().asscalar())
+    np.testing.assert_allclose((ends[0] - ends[1]) / (2 * eps), wanted, rtol=0.05, atol=1e-3)
+    assert abs(wanted) > 1e-3
+
+
+def test_gradients_reach_locations_through_pixels() -> None:
+    net = small()
+    with autograd.record():
+        total = net.trace(images_of(2)).logits.square().sum()
+    total.backward()
+    for name in ("first", "weigh", "state", "region"):
+        assert getattr(net.mind, name).weight.grad().norm().asscalar() > 0, name
+
+
+def test_drawn_locations_learn_by_the_probability_of_what_was_drawn() -> None:
+    """Also where what was drawn lies outside of the image and was clipped."""
+    net = SimpleNamespace(classes=2, std=0.5, mind=SimpleNamespace(drawn=True))
+    means, noise = nd.array([[[0.2, 0.9], [0.0, 0.0]]]), nd.array([[[0.1, 0.8], [-0.3, 0.0]]])
+    means.attach_grad()
+    logits = nd.array([[[0.0, 2.0], [1.0, 0.0]]])
+    task = StepClassification(net, smoothing=0.2, weight=0.1)
+
+    def sample(images: Any) -> Any:
+        baselines = nd.array([[0.25, 0.5]])
+        trace = Trace(logits[:, -1], logits, (means + noise).clip(-1, 1), means, baselines, 0, 0, 0)
+        return trace, noise
+
+    net.sample = sample
+    with autograd.record():
+        losses = task.loss(None, nd.array([1], dtype="int32"))
+    losses["reinforce"].backward()
+    earned = np.array([sigmoid(2.0), sigmoid(-1.0)]) - [0.25, 0.5]
+    wanted = -0.1 * earned[None, :, None] * noise.asnumpy() / 0.5**2
+    np.testing.assert_allclose(means.grad.asnumpy(), wanted, rtol=1e-4)
+    np.testing.assert_allclose(losses["baseline"].asnumpy(), [(earned**2).mean()], rtol=1e-5)
+    likely = np.array([sigmoid(2.0), sigmoid(-1.0)])
+    missed = -(0.9 * np.log(likely) + 0.1 * np.log(1 - likely)).mean()
+    np.testing.assert_allclose(losses["classify"].asnumpy(), [missed], rtol=1e-5)
+    right, zero = StepClassification(net, reward="right"), nd.array([0], dtype="int32")
+    assert right.rewards(sample(0)[0], zero).asnumpy().tolist() == [[1, 1]]
+
+
+@pytest.mark.parametrize(
+    ("part", "blocks"),
+    [
+        ("classify", {"core", "answer"}),
+        ("baseline", {"baseline"}),
+        ("reinforce", {"first", "region", "state", "weigh"}),
+    ],
+)
+def test_each_loss_of_drawn_locations_moves_its_own_blocks(part: str, blocks: set) -> None:
+    net, labels = small(location="sampled"), nd.arange(4, dtype="int32")
+    features = net.remember(images_of(4))
+    with autograd.record():
+        loss = StepClassification(net).loss(features, labels)[part]
+    loss.backward()
+    named = net.mind._collect_params_with_prefix().items()
+    assert {name.split(".")[0] for name, p in named if p.grad().norm().asscalar() > 0} == blocks
+
+
+def test_what_is_earned_by_drawn_locations_moves_nothing_of_what_sees() -> None:
+    net, images = small(location="sampled", frozen=False, glimpses=2), images_of(2)
+    with autograd.record():
+        loss = StepClassification(net).loss(images, nd.array([0, 1], dtype="int32"))["reinforce"]
+    loss.backward()
+    weights = [p for p in net.eye.collect_params().values() if p.grad_req != "null"]
+    assert weights and not any(p.grad().norm().asscalar() for p in weights)
+    assert net.mind.first.weight.grad().norm().asscalar() > 0
+
+
+def test_a_baseline_knows_what_was_seen_before_its_glimpse() -> None:
+    net = small(location="sampled")
+    net.mind.baseline.bias.set_data(nd.array([0.25]))
+    baselines = net.trace(net.remember(images_of(3))).baselines.asnumpy()
+    assert (baselines[:, 0] == 0.25).all() and (np.ptp(baselines[:, 1:], axis=0) > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "spread"),
+    [*DRAWN, (dict(), 0), (dict(std=0.05), 0.05), (CENTER, 0)],
+    ids=str,
+)
+def test_noise_of_locations(options: dict, spread: float) -> None:
+    net = small(**options)
+    net.episode = lambda images, noise: None
+    noise = net.sample(nd.zeros((2000, 128, 1)))[1].asnumpy()
+    assert noise.shape == (2000, 3, 2)
+    np.testing.assert_allclose(noise.std(axis=0), spread, rtol=0.1)
+
+
+def test_predict_averages_probabilities_of_episodes() -> None:
+    net, drawn = small(), nd.random.normal(scale=2, shape=(4, 3, 5))
+    left = list(drawn)
+    net.sample = lambda images: (SimpleNamespace(logits=left.pop()), None)
+    wanted = nd.softmax(drawn).mean(axis=0).asnumpy()
+    np.testing.assert_allclose(net.predict(None, samples=4).asnumpy(), wanted, rtol=1e-5)
+
+
+def test_training_drops_of_what_is_seen_and_of_what_is_answered_from() -> None:
+    net = small(dropout=0.5, glimpses=2)
+    features = net.remember(images_of(2))
+
+    def differ() -> dict:
+        with autograd.train_mode():
+            one, other = net.trace(features), net.trace(features)
+        kinds = dict(seen=(one.baselines, other.baselines), answers=(one.logits, other.logits))
+        return {name: (a != b).sum().asscalar() > 0 for name, (a, b) in kinds.items()}
+
+    assert differ() == dict(seen=True, answers=True)
+    one, other = net.trace(features), net.trace(features)
+    np.testing.assert_array_equal(one.logits.asnumpy(), other.logits.asnumpy())
+    step = net.mind.core.step  # that sees nothing and still has something to answer from
+    step.weight.set_data(nd.zeros(step.weight.shape))
+    step.bias.set_data(nd.ones(step.bias.shape))
+    assert differ() == dict(seen=False, answers=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "moving"),
+    [
+        (dict(), []),
+        (dict(frozen=False), ["weight"]),
+        (dict(frozen=False, frozen_bn=False), ["beta", "gamma", "weight"]),
+    ],
+    ids=str,
+)
+def test_what_is_not_frozen_is_trained(options: dict, moving: list) -> None:
+    named = small(**options).eye._collect_params_with_prefix().items()
+    assert sorted({name.split(".")[-1] for name, p in named if p.grad_req != "null"}) == moving
+
+
+@pytest.mark.parametrize("kind", [dict(location="sampled"), dict(policy="random")], ids=str)
+def test_drawn_locations_get_no_gradient_of_the_answers(kind: dict) -> None:
+    net, images = small(**kind), images_of(4)
+    with autograd.record():
+        trace, noise = net.sample(images)
+        total = trace.step_logits.square().sum()
+    total.backward()
+    assert net.mind.first.weight.grad().norm().asscalar() == 0
+    wanted = (trace.means + noise).clip(-1, 1).asnumpy()
+    np.testing.assert_allclose(trace.locations.asnumpy(), wanted, atol=1e-6)
+    assert np.ptp(trace.locations.asnumpy()) > 0.1
+    probabilities = net.predict(images, samples=2).asnumpy()
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-4)
+
+
+def test_policies_for_comparison() -> None:
+    assert (small(policy="center").trace(images_of(1)).locations.asnumpy() == 0).all()
+    random = small(policy="random", reach=0.3)
+    places = random.sample(images_of(8))[0].locations.asnumpy()
+    assert 0.1 < abs(places).max() <= 0.3 and places.std() > 0.05
+    task = random.objective(SimpleNamespace(label_smoothing=0.0, reward="right"))
+    scores = task.scores(images_of(4), nd.array([0, 1, 2, 3], dtype="int32"))
+    assert list(scores) == ["accuracy", "accuracy_1", "accuracy_2", "accuracy_3", "cross_entropy"]
+    assert all(score.shape == (4,) for score in scores.values())
+
+
+def test_a_frozen_visual_network_stays_in_inference_mode(hybridize: bool) -> None:
+    net, images = small(), images_of(4)
+    net.hybridize(hybridize)
+    before = {n: p.data().asnumpy() for n, p in net.eye.collect_params().items()}
+    with autograd.record():
+        training = net.trace(images)
+        total = training.logits.sum()
+    total.backward()
+    nd.waitall()
+    trace = net.trace(images)
+    np.testing.assert_allclose(training.logits.asnumpy(), trace.logits.asnumpy(), atol=1e-5)
+    for name, parameter in net.eye.collect_params().items():
+        assert parameter.grad_req == "null"
+        np.testing.assert_array_equal(parameter.data().asnumpy(), before[name])
+
+
+def test_the_middle_alone_can_be_remembered() -> None:
+    net, images = small(policy="center", overlap=0), images_of(2)
+    features = net.remember(images)
+    assert features.shape == (2, 128, 4 + 1 + 1)
+    one, other = net.trace(images), net.trace(features)
+    np.testing.assert_allclose(one.logits.asnumpy(), other.logits.asnumpy(), atol=1e-4)
+
+
+def test_memories_are_exact_at_their_positions_and_bilinear_between() -> None:
+    net, images = small(patches=1, policy="random", glimpses=1), images_of(1)
+    features, (_, grid) = net.remember(images), net.memories()
+    steps = np.linspace(-grid["reach"], grid["reach"], grid["shape"][1])
+
+    def seen(noise: Any, at: nd.NDArray) -> np.ndarray:
+        return net.episode(at, nd.array([[noise]])).step_logits.asnumpy()
+
+    for noise in ([steps[0], steps[3]], [steps[4], steps[2]]):
+        np.testing.assert_allclose(seen(noise, features), seen(noise, images), atol=1e-4)
+    field = features[:, :, -(grid["shape"][1] ** 2) :].reshape((1, 128, 5, 5))
+    place = [(steps[1] + steps[2]) / 2, steps[2]]
+    between = (field[:, :, 2, 1] + field[:, :, 2, 2]) / 2
+    copied = nd.broadcast_axis(between.expand_dims(2), axis=2, size=25)
+    same = nd.concat(features[:, :, :-25], copied, dim=2)
+    np.testing.assert_allclose(seen(place, features), seen(place, same), atol=1e-5)
+
+
+def test_the_first_stage_has_a_head_for_every_combination(hybridize: bool) -> None:
+    glimpses = small(patches=3, start_size=1, frozen=False)
+    net = Resolutions(glimpses.eye, classes=5, reach=0.5, width=8)
+    net.body.heads.initialize()
+    images, labels = images_of(4), nd.array([0, 1, 2, 3], dtype="int32")
+    net.trace(images)
+    net.hybridize(hybridize)
+    assert net.body.sets == [(0, 1, 2), (0, 1), (0, 2), (1, 2)]
+    trace = net.trace(images)
+    assert trace.head_logits.shape == (4, 4, 5)
+    np.testing.assert_allclose(net(images).asnumpy(), trace.logits.asnumpy(), atol=1e-5)
+    task = net.objective(SimpleNamespace(label_smoothing=0.1))
+    with autograd.record():
+        total = task.loss(images, labels)["classify"].sum()
+    total.backward()
+    assert glimpses.eye.backbone.layers[0].weight.grad().norm().asscalar() > 0
+    names = ["accuracy", "accuracy_123", "accuracy_12", "accuracy_13", "accuracy_23"]
+    assert list(task.scores(images, labels)) == names
+
+
+def test_the_first_stage_learns_everywhere_in_reach_by_all_heads() -> None:
+    net = Resolutions(small(patches=3, start_size=1).eye, classes=5, reach=0.5, width=8)
+    net.body.heads.initialize()
+    places: list = []
+    net.body.register_forward_pre_hook(lambda block, given: places.append(given[1].asnumpy()))
+    images, labels = images_of(30), nd.arange(30, dtype="int32") % 5
+    trace = net.sample(images)
+    assert (0.4 < abs(places[0]).max(axis=0)).all() and abs(places[0]).max() <= 0.5
+    task = net.objective(SimpleNamespace(label_smoothing=0.2))
+    net.sample = lambda images: trace
+    likely = nd.log_softmax(trace.head_logits).asnumpy()
+    targets = 0.04 + 0.8 * np.eye(5)[labels.asnumpy()][:, None]
+    wanted = -(likely * targets).sum(axis=2).mean(axis=1)
+    found = task.loss(images, labels)["classify"].asnumpy()
+    np.testing.assert_allclose(found, wanted, rtol=1e-4)
+    net.trace(images)
+    assert not places[-1].any()  # and is evaluated in the middle

@@ -1,0 +1,45 @@
+"""The weights that ship with the package know the images of the samples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from gluon_attention import get_model
+from gluon_attention.datasets import cifar10, mnist
+from gluon_attention.zoo.pretrained import all_weights
+
+import mxnet as mx
+import pytest
+from mxnet import nd
+
+SAMPLE = Path(__file__).resolve().parents[2] / "data" / "sample"
+MOST = {  # errors in 100 that would be too many
+    "cifar_residual_attention56_slim": 10,
+    "ram_28": 2,
+    "ram_translated_60": 2,
+    "ram_cluttered_60": 6,
+    "ram_cluttered_100": 5,
+}
+
+
+def test_all_are_tested() -> None:
+    assert set(MOST) == set(all_weights())
+
+
+def answers(net: Any, images: nd.NDArray) -> nd.NDArray:
+    return net.predict(images, samples=5) if hasattr(net, "predict") else net(images)
+
+
+@pytest.mark.parametrize("name", sorted(MOST))
+def test_shipped_weights(name: str) -> None:
+    mx.random.seed(0)
+    net = get_model(name, pretrained=True)
+    net.hybridize()
+    source, wrong, count = all_weights()[name]["source"], 0, 0
+    data = {"cifar10": cifar10, "mnist": mnist}[source["name"]]
+    splits = data(str(SAMPLE / source["name"]), 50, download=False, **source["options"])
+    for images, labels in splits.test.epoch(0):
+        found = answers(net, nd.array(images[:25])).argmax(axis=1).asnumpy()
+        wrong, count = wrong + (found != labels[:25]).sum(), count + len(found)
+    assert 100 * wrong <= MOST[name] * count
