@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import sys
+import tempfile
 import time
 from typing import Any, Dict, Optional, Sequence
 
@@ -61,14 +62,18 @@ def profiled(case: Case, job: Dict[str, Any], steps: int) -> Dict[str, float]:
     from mxnet import profiler
 
     ready.run(3)
-    kinds = dict(profile_imperative=True, profile_symbolic=True, aggregate_stats=True)
-    profiler.set_config(filename=os.devnull, **kinds)  # it would write one at the end
-    profiler.set_state("run")
-    start = time.perf_counter()
-    ready.run(steps)
-    took = 1000 * (time.perf_counter() - start)
-    profiler.set_state("stop")
-    table = json.loads(profiler.dumps(format="json"))["Time"]["operator"]
+    with tempfile.TemporaryDirectory() as folder:
+        # MXNet unlinks this file at once and may write it when the process ends. Never a device:
+        # of root, it would delete /dev/null.
+        trace = os.path.join(folder, "profile.json")
+        kinds = dict(profile_imperative=True, profile_symbolic=True, aggregate_stats=True)
+        profiler.set_config(filename=trace, **kinds)
+        profiler.set_state("run")
+        start = time.perf_counter()
+        ready.run(steps)
+        took = 1000 * (time.perf_counter() - start)
+        profiler.set_state("stop")
+        table = json.loads(profiler.dumps(format="json"))["Time"]["operator"]
     times = {name: known["Total"] for name, known in table.items()}
     return {**times, "": max(0.0, took - sum(times.values()))}
 
