@@ -49,8 +49,7 @@ setup(
         "cpu": ["mxnet==1.9.1"],
         "cu112": ["mxnet-cu112==1.9.1"] + CUDA,
         "onnx": ONNX,
-        "keras": ["h5py"],
-        "dev": ["pytest", "pytest-xdist", "hypothesis", "ruff", "h5py", "gluoncv==0.10.5.post0"]
+        "dev": ["pytest", "pytest-xdist", "hypothesis", "ruff", "gluoncv==0.10.5.post0"]
         + ["ml_dtypes", "sympy"]  # 8 bits in onnxruntime
         + ONNX,
         # An environment of its own: torch and gluoncv cannot be imported in one process, and

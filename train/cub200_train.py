@@ -34,7 +34,7 @@ class Cub(Config):
     dataset: str = setting("cub", "birds, or generated scenes", choices=("cub", "detail"))
     model: str = setting("mobilenet_v2", "backbone", choices=("mobilenet_v2", "vgg19"))
     backbone: str = setting("", "any other of Gluon's networks, instead of --model's")
-    backbone_weights: str = setting("", "its weights: .params, .pth or Keras' .h5; random if empty")
+    backbone_weights: str = setting("", "its weights: .params or .pth; random if empty")
     size: int = setting(448, "side of the images", low=32, high=4096)
     crops: Tuple[int, ...] = setting(
         (224, 224), "sides of the crops, one for each scale", low=2, high=4096

@@ -60,7 +60,7 @@ class Dogs(Config):
     )
     model: str = setting("resnet50", "backbone", choices=("resnet50", "mobilenet_v2"))
     backbone: str = setting("", "any other of Gluon's networks, instead of --model's")
-    backbone_weights: str = setting("", "its weights: .params, .pth or Keras' .h5; random if empty")
+    backbone_weights: str = setting("", "its weights: .params or .pth; random if empty")
     frozen: bool = setting(True, "leave the visual network as it is in stage 2")
     features: str = setting(
         "{log_dir}/features",

@@ -13,7 +13,6 @@ from ..storage.params import read_parameters
 from ..zoo.backbones import Backbone, within
 from ..zoo.residual_attention.network import ResidualAttention
 from .checkpoints import from_layout, layout_of
-from .keras_files import HDF5, keras_arrays, read_keras
 from .tensor_table import Arrays, Supply, fitting
 from .tensors import Tensor
 from .torch_file import is_torch, read_torch
@@ -119,14 +118,14 @@ def _array(given: Any) -> nd.NDArray:
 
 
 def load_backbone(backbone: Backbone, file: str, ctx: Any = None) -> None:
-    """Load the features of a whole network of Gluon's zoo, GluonCV's, torchvision's or Keras'.
+    """Load the features of a whole network of Gluon's zoo, GluonCV's or torchvision's.
 
     GluonCV's MobileNetV2 has no expansion in its first bottleneck and Gluon's has: there, what the
     file lacks becomes an identity that is not trained. What it is given has been through a ReLU6,
     and so has what it gives.
     """
     parameters = backbone.layers._collect_params_with_prefix()
-    arrays = _from_keras(backbone, file) if _head(file).startswith(HDF5) else read(file)
+    arrays = read(file)
     if isinstance(next(iter(arrays.values())), Tensor):
         arrays = _from_torchvision(backbone, file, arrays)
     elif not any("." in name for name in arrays):  # saved by an old version of MXNet
@@ -152,12 +151,6 @@ def _from_torchvision(backbone: Backbone, file: str, tensors: Arrays) -> Arrays:
         return backbone_arrays(backbone, Supply(tensors))
 
 
-def _from_keras(backbone: Backbone, file: str) -> Arrays:
-    tensors = read_keras(file)
-    with fitting(file):
-        return keras_arrays(backbone, tensors)
-
-
 def _with_identity(arrays: Arrays) -> Arrays:
     """The first bottleneck behind a 1x1 convolution and a BatchNorm that do nothing."""
     moved = {}
@@ -176,11 +169,6 @@ def read(file: str) -> Arrays:
     head = _head(file)
     if is_torch(head):
         return read_torch(file)
-    if head.startswith(HDF5):
-        raise UserError(
-            f"{file} is HDF5, as Keras writes it; of these only ResNet50 and MobileNetV2 are read, "
-            "as backbones: --backbone-weights or load_backbone"
-        )
     return read_parameters(file)
 
 

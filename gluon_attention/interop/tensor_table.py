@@ -14,7 +14,7 @@ from ..errors import UserError
 Arrays = Dict[str, Any]  # by name: arrays, or tensors of a file that is read when they are used
 
 
-# What Python's own modules and h5py raise when a file is not what they expect.
+# What Python's own modules raise when a file is not what they expect.
 _DAMAGE = (
     *(ValueError, LookupError, TypeError, AttributeError, OverflowError, EOFError, OSError),
     *(RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error),

@@ -27,8 +27,6 @@ def is_torchvision(names: Any) -> bool:
 
 def backbone_arrays(backbone: Backbone, supply: Any, prefix: str = "") -> Dict[str, Any]:
     """Arrays for `backbone.layers`, taken from a supply; what PyTorch lacks does nothing there."""
-    if backbone.conventions:
-        raise UserError("this backbone computes what Keras' does: take one without '_keras'")
     names = supply.left
     if f"{prefix}layer1.0.conv3.weight" in names or f"{prefix}4.0.conv3.weight" in names:
         _check_strides(backbone)

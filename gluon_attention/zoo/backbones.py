@@ -4,43 +4,23 @@ What is kept is everything before the first fully connected layer, less the pool
 it, so that features keep their places: (N, 3, H, W) to (N, channels, h, w). `tiny` is a small
 network of this package, for small images. `resnet50_v1.5` moves by two pixels where PyTorch's does,
 in the 3x3 convolutions; `resnet50_v1.5_5x5` has a smaller first convolution, which moves by one.
-`mobilenetv2_1.0_320` ends before its last convolution. Those in `KERAS` compute what Keras' do, of
-images that are normalised as all others here.
+`mobilenetv2_1.0_320` ends before its last convolution.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from copy import copy
-from typing import Any, Dict, Iterator, NamedTuple, Optional, Sequence
+from typing import Any, Dict, Iterator
 
 from mxnet import gluon, sym
 from mxnet.gluon import nn
 from mxnet.gluon.model_zoo import vision
 
-from ..datasets.view import IMAGENET_MEAN, IMAGENET_STD
 from ..errors import UserError
 from ..ops.onednn import blocked, for_onednn, relu6
 
-
-class Conventions(NamedTuple):
-    """What another framework does otherwise in one of its networks."""
-
-    base: str  # Gluon's network that is otherwise the same
-    mean: Sequence[float]  # of pixel / 255: red, green, blue
-    std: Sequence[float]
-    epsilon: float  # of BatchNorm
-    pads_ends: bool  # whether it pads even sides at their ends where Gluon pads their beginnings
-
-
-KERAS = {
-    "resnet50_v1_keras": Conventions(
-        "resnet50_v1", (123.68 / 255, 116.779 / 255, 103.939 / 255), (1 / 255,) * 3, 1.001e-5, False
-    ),
-    "mobilenetv2_1.0_keras": Conventions("mobilenetv2_1.0", (0.5,) * 3, (0.5,) * 3, 1e-3, True),
-}
 VARIANTS = {  # names of this package: the networks of Gluon or GluonCV that they change
-    **{name: conventions.base for name, conventions in KERAS.items()},
     "resnet50_v1.5": "resnet50_v1",
     "resnet50_v1.5_5x5": "resnet50_v1",
     "mobilenetv2_1.0_320": "mobilenetv2_1.0",
@@ -57,18 +37,11 @@ class Backbone(gluon.HybridBlock):
         layers: the network, to its last map of features.
         channels: of the features.
         legacy: names that files of old versions of MXNet have, by those of the parameters.
-        conventions: of another framework that it follows, or None.
     """
 
-    def __init__(
-        self,
-        layers: nn.HybridSequential,
-        legacy: str = "",
-        conventions: Optional[Conventions] = None,
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, layers: nn.HybridSequential, legacy: str = "", **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.layers, self.conventions = layers, conventions
+        self.layers = layers
         self.channels = _channels(layers)
         self.legacy: Dict[str, str] = {
             name: parameter.name[len(legacy) :]
@@ -76,23 +49,7 @@ class Backbone(gluon.HybridBlock):
         }
 
     def hybrid_forward(self, F: Any, images: Any) -> Any:
-        if self.conventions is None:
-            return self.layers(images)
-        images = _normalised_as(F, self.conventions, images)
-        if not self.conventions.pads_ends:
-            return self.layers(images)
-        # By 180 degrees, as the kernels of its weights are: then Gluon pads what are its ends.
-        return F.reverse(self.layers(F.reverse(images, axis=(2, 3))), axis=(2, 3))
-
-
-def _normalised_as(F: Any, conventions: Conventions, images: Any) -> Any:
-    """Images normalised as ImageNet usually is, as another framework normalises them."""
-    channels = []
-    for channel in range(3):
-        one = F.slice_axis(images, axis=1, begin=channel, end=channel + 1)
-        shift, std = IMAGENET_MEAN[channel] - conventions.mean[channel], conventions.std[channel]
-        channels.append(one * (IMAGENET_STD[channel] / std) + shift / std)
-    return F.concat(*channels, dim=1)
+        return self.layers(images)
 
 
 class ReflectedNorm(nn.BatchNorm):
@@ -237,12 +194,7 @@ def _cut(name: str) -> Backbone:
     if name == "resnet50_v1.5_5x5":
         layers = nn.HybridSequential()
         layers.add(nn.Conv2D(64, 5, 1, 2, use_bias=False), *kept[1:])
-    conventions = KERAS.get(name)
-    if conventions:
-        for norm in within(layers):
-            if isinstance(norm, nn.BatchNorm):
-                norm._kwargs["eps"] = conventions.epsilon
-    return Backbone(layers, whole.prefix, conventions)
+    return Backbone(layers, whole.prefix)
 
 
 def _whole(name: str) -> gluon.HybridBlock:

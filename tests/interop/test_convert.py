@@ -256,7 +256,6 @@ def spoiled(kind: str, torch_files: Any) -> State:
         ("cut", "is cut off or damaged"),
         ("code", "holds code: to read it as Python does would call os.system('rm'); nothing"),
         ("unknown", "checkpoint of no network known here and begins with 'a.weight'"),
-        ("keras", "HDF5"),
         ("lacking", "it has no 'rnn.h2h.weight'"),
         ("folded", "it has no matrix 'classifier.fc.weight'"),
         ("python", "could not be run by"),
@@ -269,7 +268,7 @@ def test_mistakes_are_one_line_and_status_2(
     source = tmp_path / "x"
     torch_files.save(source, spoiled(kind, torch_files))
     contents = {"text": b"two words\n" * 9, "image": b"\x89PNG\r\n\x1a\n" + bytes(99)}
-    contents.update(keras=b"\x89HDF\r\n\x1a\n" + bytes(99), cut=source.read_bytes()[:5000])
+    contents["cut"] = source.read_bytes()[:5000]
     source.write_bytes(contents.get(kind, source.read_bytes()))
     if kind == "absent":
         os.remove(source)
