@@ -13,7 +13,7 @@ from gluon_attention.command_line import command
 from gluon_attention.commands.data import Split, add_data, load
 from gluon_attention.commands.export import calibration
 from gluon_attention.commands.open_model import open_model
-from gluon_attention.export.fusion import at_work
+from gluon_attention.export.fusion import as_block
 from gluon_attention.export.graph import as_graph
 from gluon_attention.export.int8 import quantize
 
@@ -40,7 +40,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     model = open_model(flags.model)
     model.net.trace(nd.zeros((1, *model.shape)))
     test = load(model, flags, BATCH, "test")
-    short = at_work(quantize(as_graph(model.net), calibration(model, flags)))
+    short = as_block(quantize(as_graph(model.net), calibration(model, flags)))
     model.net.hybridize(static_alloc=True, static_shape=True)
     labels, ours, theirs = answers([model.net, short], test)
     task = (test.source.get("options") or {}).get("task")

@@ -6,9 +6,10 @@ import argparse
 from typing import Optional, Sequence
 
 from .command_line import Parser, command
-from .commands import convert, evaluate, explain, export, launch, names, predict
+from .commands import convert, evaluate, explain, export, info, launch, predict
+from .commands import list as list_
 
-VERBS = (names, predict, evaluate, explain, export, convert, launch)  # in the order of --help
+VERBS = (list_, info, predict, evaluate, explain, export, convert, launch)  # in the order of --help
 
 
 def parser() -> argparse.ArgumentParser:

@@ -48,12 +48,12 @@ def ours(case: Dict[str, Any]) -> Ready:
 
 def export(net: Any, images: Any, dtype: str) -> Any:
     """What `gluon-attention export --fused` or `--int8` writes, read back."""
-    from gluon_attention.export.fusion import at_work, fuse
+    from gluon_attention.export.fusion import as_block, fuse
     from gluon_attention.export.graph import as_graph
     from gluon_attention.export.int8 import quantize
 
     graph = as_graph(net)
-    return at_work(quantize(graph, images.asnumpy()) if dtype == "int8" else fuse(graph))
+    return as_block(quantize(graph, images.asnumpy()) if dtype == "int8" else fuse(graph))
 
 
 def gluoncv(case: Dict[str, Any]) -> Ready:

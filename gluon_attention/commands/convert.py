@@ -8,7 +8,7 @@ from typing import Any
 
 from ..interop.convert import INTERPRETER, convert, difference
 from ..zoo.registry import read_options
-from .verb import new_verb
+from ._flags import new_verb
 
 
 def add_parser(verbs: Any) -> None:

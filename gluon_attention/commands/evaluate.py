@@ -12,8 +12,8 @@ from ..errors import UserError
 from ..training.config import Config
 from ..training.devices import lower_precision, prepare
 from ..training.evaluation import measure
+from ._flags import SAMPLES, add_verb, check_draws, opened
 from .data import add_data, load
-from .model import SAMPLES, add_verb, check_draws, opened
 from .open_model import Model
 
 EPISODES = 10  # averaged, unless a run or a flag says otherwise
@@ -29,7 +29,7 @@ def add_parser(verbs: Any) -> None:
         run,
         "runs/cifar10-cifar_residual_attention92",
         "ram_cluttered_60 --data-dir data/mnist",
-        "net.params --name cifar_residual_attention56 --dataset cifar10 --data-dir data/cifar10",
+        "net.params --model cifar_residual_attention56 --dataset cifar10 --data-dir data/cifar10",
     )
     add_data(parser)
     parser.add_argument(

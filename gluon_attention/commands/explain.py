@@ -12,7 +12,8 @@ import numpy as np
 from ..errors import UserError
 from ..explain import painters as explain
 from ..explain.tiles import below
-from .model import add_verb, named, opened, read
+from ._flags import add_verb, opened
+from ._pictures import named, read
 from .open_model import Model
 
 BATCH = 16  # pictures that a network is traced over at once

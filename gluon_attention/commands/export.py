@@ -15,8 +15,9 @@ from ..errors import UserError
 from ..export.fusion import fuse
 from ..export.graph import as_graph, export_onnx, save
 from ..storage.atomic import write_text
+from ._flags import add_verb, opened
+from ._pictures import pictures
 from .data import add_data, load
-from .model import add_verb, opened, pictures
 from .open_model import Model
 
 IMAGES = 64  # that calibrate

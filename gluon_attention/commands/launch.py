@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import UserError
 from ..training.launch import launch, read_hosts
-from .verb import new_verb
+from ._flags import new_verb
 
 MOST = 1024  # processes of a kind
 

@@ -48,7 +48,7 @@ class Model(NamedTuple):
         return self.net.device
 
 
-class Told(NamedTuple):
+class Overrides(NamedTuple):
     """What a caller says of a network; None leaves it to what is found."""
 
     name: Optional[str] = None
@@ -60,21 +60,21 @@ class Told(NamedTuple):
     std: Optional[Sequence[float]] = None
 
 
-NOTHING = Told()
-
-
 def open_model(
-    word: str, told: Told = NOTHING, ctx: Optional[mx.Context] = None, untrained: bool = False
+    word: str,
+    overrides: Optional[Overrides] = None,
+    ctx: Optional[mx.Context] = None,
+    untrained: bool = False,
 ) -> Model:
     """The model that a word stands for, with its weights.
 
     Args:
         word: folder of a run, file of parameters, or name of a network that has weights.
-        told: what is known better than what stands beside the file.
+        overrides: what is known better than what stands beside the file.
         ctx: device of the weights.
         untrained: random weights for a name, whether it has others or not.
     """
-    ctx = ctx or mx.cpu()
+    ctx, told = ctx or mx.cpu(), overrides or Overrides()
     if untrained and os.path.exists(word):
         raise UserError(f"--untrained is for a name, and {word} has weights; leave it out")
     if os.path.isdir(word):
@@ -85,14 +85,14 @@ def open_model(
         raise UserError(f"there is no {word}; give a run's folder, a .params file or a name")
     known = entry(word)
     if told.name:
-        raise UserError(f"--name is for a file of parameters; '{word}' is a name already")
+        raise UserError(f"--model is for a file of parameters; '{word}' is a name already")
     network = dict(name=known.name, classes=told.classes, options=told.options or {})
     weights = all_weights().get(known.name)
     if weights is None and not untrained:
         having = ", ".join(name for name in list_models() if name in all_weights())
         raise UserError(
             f"{known.name} comes without trained weights (with them: {having}); give a .params "
-            f"file with --name {known.name}, or the folder of a run"
+            f"file with --model {known.name}, or the folder of a run"
         )
     if weights and not untrained and told.classes not in (None, weights["classes"]):
         raise UserError(
@@ -112,7 +112,7 @@ def open_model(
     return _model(net, known.name, told, dict(data, classes=(weights or {}).get("names")), {})
 
 
-def _from_file(file: str, told: Told, ctx: mx.Context, run: str = "") -> Model:
+def _from_file(file: str, told: Overrides, ctx: mx.Context, run: str = "") -> Model:
     if run and not os.path.isfile(file):
         raise UserError(f"{run} is no run with a best epoch: it lacks {BEST}; train it first")
     found = _beside(file)
@@ -127,7 +127,7 @@ def _from_file(file: str, told: Told, ctx: mx.Context, run: str = "") -> Model:
         if "network" in found:
             raise _nameless(file)
         raise UserError(
-            f"nothing beside {file} says which network it is for: add --name, and --classes and "
+            f"nothing beside {file} says which network it is for: add --model, and --classes and "
             "--options where they are not the usual ones"
         )
     if told.name and entry(told.name).name != network.get("name"):
@@ -166,7 +166,7 @@ def _beside(file: str) -> Dict[str, Any]:
 
 
 def _model(
-    net: AttentionNet, name: str, told: Told, data: Dict[str, Any], settings: Dict[str, Any]
+    net: AttentionNet, name: str, told: Overrides, data: Dict[str, Any], settings: Dict[str, Any]
 ) -> Model:
     """Put together what was told and what was found."""
     names = told.class_names or data.get("classes") or []
@@ -193,7 +193,7 @@ def takes(net: AttentionNet, shape: Tuple[int, int, int]) -> bool:
     return True
 
 
-def _view(name: str, told: Told, data: Dict[str, Any]) -> View:
+def _view(name: str, told: Overrides, data: Dict[str, Any]) -> View:
     view = View(**_tuples(data["view"])) if data.get("view") else usual_view(entry(name).shape)
     mean, std = told.mean or data.get("mean") or view.mean, told.std or data.get("std") or view.std
     if not (_are_numbers(mean) and _are_numbers(std) and len(mean) == len(std)):

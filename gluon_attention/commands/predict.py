@@ -10,7 +10,8 @@ import numpy as np
 from mxnet import nd
 
 from ..errors import UserError
-from .model import SAMPLES, add_verb, batches, check_draws, opened, pictures
+from ._flags import SAMPLES, add_verb, check_draws, opened
+from ._pictures import batches, pictures
 
 BATCH = 16
 
@@ -23,7 +24,7 @@ def add_parser(verbs: Any) -> None:
         run,
         "ram_28 digit.png",
         "runs/cifar10-cifar_residual_attention92 photos/ --top 3",
-        "net.params --name residual_attention56 --class-names names.txt cat.jpg",
+        "net.params --model residual_attention56 --class-names names.txt cat.jpg",
         "ram_28 --json - < digit.png",
     )
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="files, folders, or - (a pipe)")

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..ops.onednn import portable
 from ..zoo.attention_net import AttentionNet
-from .graph import INPUT, flat
+from .graph import INPUT, flatten_outputs
 
 
 class Cost(NamedTuple):
@@ -25,7 +25,7 @@ def cost(net: AttentionNet, shape: Tuple[int, int, int]) -> Cost:
     data = mx.sym.var(INPUT)
     with portable():
         parts = net.body(data, *net.zero_noise(mx.sym))  # logits first; a graph takes long to make
-    whole = mx.sym.Group(flat(parts))
+    whole = mx.sym.Group(flatten_outputs(parts))
     trained = {k for k, p in net.collect_params().items() if p.grad_req != "null"}
     shapes = dict(zip(whole.list_arguments(), whole.infer_shape(**{INPUT: (1, *shape)})[0]))
     parameters = sum(int(np.prod(s)) for name, s in shapes.items() if name in trained)

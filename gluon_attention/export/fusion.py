@@ -21,23 +21,23 @@ def fuse(graph: Exported) -> Exported:
     The graph computes what it did, in inference alone: a fused graph does not learn.
     """
     need_onednn("--fused")
-    with quiet():
+    with silence_stderr():
         return graph._replace(symbol=graph.symbol.get_backend_symbol("MKLDNN"))
 
 
-def loaded(files: Tuple[str, str]) -> gluon.SymbolBlock:
+def load_block(files: Tuple[str, str]) -> gluon.SymbolBlock:
     """A saved graph, with its memory planned once."""
-    with quiet(), warnings.catch_warnings():
+    with silence_stderr(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Cannot decide type")  # of an input, as always
         block = gluon.SymbolBlock.imports(files[0], [INPUT], files[1])
     block.hybridize(static_alloc=True, static_shape=True)
     return block
 
 
-def at_work(graph: Exported) -> gluon.SymbolBlock:
+def as_block(graph: Exported) -> gluon.SymbolBlock:
     """A graph as its files are used."""
     with tempfile.TemporaryDirectory() as folder:
-        return loaded(tuple(save(graph, os.path.join(folder, "net"))))
+        return load_block(tuple(save(graph, os.path.join(folder, "net"))))
 
 
 def need_onednn(flag: str) -> None:
@@ -46,7 +46,7 @@ def need_onednn(flag: str) -> None:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def silence_stderr() -> Iterator[None]:
     """MXNet tells of every operator on the file that is standard error, whatever Python says."""
     kept = os.dup(2)
     with tempfile.TemporaryFile() as aside:

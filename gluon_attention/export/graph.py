@@ -47,13 +47,13 @@ def as_graph(net: AttentionNet, trace: bool = False) -> Exported:
     for name, value in outputs.items():
         several = isinstance(value, (list, tuple))
         names += [f"{name}_{k}" for k in range(len(value))] if several else [name]
-    symbol = mx.sym.Group(flat(outputs.values()))
+    symbol = mx.sym.Group(flatten_outputs(outputs.values()))
     used = set(symbol.list_arguments() + symbol.list_auxiliary_states())
     parameters = {k: p.data(p.list_ctx()[0]) for k, p in net.collect_params().items() if k in used}
     return Exported(symbol, names, parameters)
 
 
-def flat(outputs: Iterable[Any]) -> List[Any]:
+def flatten_outputs(outputs: Iterable[Any]) -> List[Any]:
     """The outputs of a network, those in lists among them."""
     return [v for out in outputs for v in (out if isinstance(out, (list, tuple)) else [out])]
 
@@ -129,7 +129,10 @@ def check(
 
     def ours(images: np.ndarray) -> List[np.ndarray]:
         given = nd.array(images, ctx=net.device)
-        return [value.asnumpy() for value in flat(net.trace(given) if trace else [net(given)])]
+        return [
+            value.asnumpy()
+            for value in flatten_outputs(net.trace(given) if trace else [net(given)])
+        ]
 
     random = np.random.RandomState(0)
     images = random.uniform(size=(2 if shape[1] > 128 else 8, *shape)).astype("float32")

@@ -13,7 +13,7 @@ from mxnet.contrib import quantization
 
 from ..errors import UserError
 from ..zoo.attention_net import AttentionNet
-from .fusion import loaded, need_onednn, quiet
+from .fusion import load_block, need_onednn, silence_stderr
 from .graph import INPUT, Exported
 
 # oneDNN has no product of a mask, which has no sign, with features, which have one.
@@ -37,7 +37,7 @@ def quantize(graph: Exported, images: np.ndarray) -> Exported:
     auxiliary = set(graph.symbol.list_auxiliary_states())
     given = {name: value.as_in_context(mx.cpu()) for name, value in graph.parameters.items()}
     batches = mx.io.NDArrayIter(nd.array(images), batch_size=min(BATCH, len(images)))
-    with quiet():
+    with silence_stderr():
         symbol, arguments, states = quantization.quantize_model_mkldnn(
             graph.symbol,
             {name: value for name, value in given.items() if name not in auxiliary},
@@ -70,8 +70,8 @@ def narrow(graph: Exported) -> List[str]:
 
 def compare(net: AttentionNet, files: Tuple[str, str], images: np.ndarray) -> Change:
     """What files of a quantized graph answer, next to the net."""
-    block, starts = loaded(files), range(0, len(images), BATCH)
-    with quiet():
+    block, starts = load_block(files), range(0, len(images), BATCH)
+    with silence_stderr():
         found = [block(nd.array(images[k : k + BATCH])) for k in starts]
         theirs = np.concatenate([part.asnumpy() for part in found])
     parts = [net(nd.array(images[k : k + BATCH], ctx=net.device)) for k in starts]

@@ -8,7 +8,7 @@ import sys
 
 from gluon_attention import list_models
 from gluon_attention.command_line import command
-from gluon_attention.commands import names
+from gluon_attention.commands import info
 
 import pytest
 
@@ -25,14 +25,14 @@ def test_a_long_list_counts_parameters(shell):
 
 
 def test_a_long_list_grows_line_by_line(shell, monkeypatch):
-    describe = names.describe
+    describe = info.describe
 
     def until(name):
         if name != "ram_28":
             raise KeyboardInterrupt
         return describe(name)
 
-    monkeypatch.setattr(names, "describe", until)
+    monkeypatch.setattr("gluon_attention.commands.list.describe", until)
     status, out, _ = shell("list", "ram_[2t]*", "-l")
     assert status == 130 and [line.split()[0] for line in out] == ["name", "ram_28"]
 
@@ -64,7 +64,7 @@ def test_a_verb_that_is_interrupted_has_nothing_to_go_on_with(shell, monkeypatch
     def stop(*words, **named):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("gluon_attention.commands.names.list_models", stop)
+    monkeypatch.setattr("gluon_attention.commands.list.list_models", stop)
     assert shell("list") == (130, [], ["interrupted"])
 
 

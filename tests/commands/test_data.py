@@ -12,7 +12,7 @@ from gluon_attention import get_model
 from gluon_attention.commands.data import load
 from gluon_attention.commands.evaluate import settings
 from gluon_attention.commands.export import calibration
-from gluon_attention.commands.open_model import Told, open_model
+from gluon_attention.commands.open_model import Overrides, open_model
 from gluon_attention.datasets import cifar10, detail, mnist
 
 import mxnet as mx
@@ -72,7 +72,7 @@ def test_the_seed_of_a_flag_is_that_of_the_validation_images(seed: Any) -> None:
 @pytest.mark.parametrize("own", [True, False])
 def test_calibration_sees_what_the_network_is_given(tmp_path: Path, own: bool) -> None:
     """Pictures of the user through the view of the model, or else validation images."""
-    model = open_model("ram_28", Told(mean=(0.5,), std=(0.25,)))
+    model = open_model("ram_28", Overrides(mean=(0.5,), std=(0.25,)))
     flags = dict(dataset=None, data_dir=str(SAMPLE / "mnist"), seed=None, size=None, images=2)
     pictures = np.random.randint(256, size=(3, 40, 50, 3), dtype="uint8")
     for number, picture in enumerate(pictures):

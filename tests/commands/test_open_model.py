@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gluon_attention import UserError, get_model
-from gluon_attention.commands.open_model import Told, open_model
+from gluon_attention.commands.open_model import Overrides, open_model
 from gluon_attention.datasets.view import CIFAR, View, usual_view
 
 import mxnet as mx
@@ -58,7 +58,7 @@ def test_a_file_that_says_what_it_is(weights: str) -> None:
     assert model.name == "racnn_mobilenet_v2" and list(model.classes) == ["a", "b", "c", "d"]
     assert model.view == View(64, 64, mean=(0.5,) * 3, std=(0.2,) * 3)
     assert model.net.recipe["options"] == TINY and model.source == {"name": "detail"}
-    larger = open_model(weights, Told(size=128, std=(0.1,) * 3))
+    larger = open_model(weights, Overrides(size=128, std=(0.1,) * 3))
     assert larger.view == View(128, 128, mean=(0.5,) * 3, std=(0.1,) * 3)
 
 
@@ -82,9 +82,9 @@ def test_what_is_written_beside_an_onnx_file_makes_it_no_weights(tmp_path: Path)
 
 
 def test_a_file_that_is_told_what_it_is(weights: str) -> None:
-    with pytest.raises(UserError, match="nothing beside .* add --name"):
+    with pytest.raises(UserError, match="nothing beside .* add --model"):
         open_model(weights)
-    told = Told("racnn_mobilenet_v2", 4, TINY, ["w", "x", "y", "z"], size=64)
+    told = Overrides("racnn_mobilenet_v2", 4, TINY, ["w", "x", "y", "z"], size=64)
     model = open_model(weights, told)
     assert list(model.classes) == ["w", "x", "y", "z"] and model.view == usual_view((3, 64, 64))
     with pytest.raises(UserError, match="build the net with the name, classes and options"):
@@ -109,9 +109,9 @@ def test_flags_outdo_what_is_said(weights: str) -> None:
     beside(weights, classes=["a"])
     assert list(open_model(weights).classes) == ["0", "1", "2", "3"]  # the list does not fit
     with pytest.raises(UserError, match="build the net"):
-        open_model(weights, Told(options=dict(TINY, shared=True)))
+        open_model(weights, Overrides(options=dict(TINY, shared=True)))
     with pytest.raises(UserError, match="build the net"):
-        open_model(weights, Told(name=SLIM))
+        open_model(weights, Overrides(name=SLIM))
 
 
 @pytest.mark.parametrize(
@@ -129,11 +129,11 @@ def test_words_that_name_nothing(word: str, sentence: str) -> None:
 
 def test_inputs_that_do_not_fit() -> None:
     with pytest.raises(UserError, match=r"takes no images of shape \(3, 28, 28\)"):
-        open_model("ram_28", Told(mean=(0, 0, 0), std=(1, 1, 1)))
+        open_model("ram_28", Overrides(mean=(0, 0, 0), std=(1, 1, 1)))
     with pytest.raises(UserError, match="one number or three"):
-        open_model("ram_28", Told(mean=(0, 0)))
-    with pytest.raises(UserError, match="--name is for a file"):
-        open_model("ram_28", Told(name=SLIM))
+        open_model("ram_28", Overrides(mean=(0, 0)))
+    with pytest.raises(UserError, match="--model is for a file"):
+        open_model("ram_28", Overrides(name=SLIM))
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_normalisations_that_nothing_can_be_computed_with(
         open_model(weights)
     beside(weights)
     with pytest.raises(UserError, match=sentence):
-        open_model(weights, Told(**said))
+        open_model(weights, Overrides(**said))
 
 
 def test_folders_and_files_of_other_things(tmp_path: Path, weights: str) -> None:

@@ -9,8 +9,8 @@ from typing import Any, Dict, List
 
 from gluon_attention import UserError
 from gluon_attention.commands import explain
+from gluon_attention.commands._pictures import batches, named, read
 from gluon_attention.commands.explain import stems
-from gluon_attention.commands.model import batches, named, read
 
 import cv2
 import numpy as np

@@ -8,7 +8,7 @@ from typing import Any, Dict, Tuple
 
 from gluon_attention import UserError, get_model
 from gluon_attention.__main__ import main
-from gluon_attention.export.fusion import fuse, loaded
+from gluon_attention.export.fusion import fuse, load_block
 from gluon_attention.export.graph import as_graph, save
 
 import mxnet as mx
@@ -34,7 +34,7 @@ def test_answers_stay(
     net.trace(images)
     graph = as_graph(net)
     made = fuse(graph)
-    block = loaded(tuple(save(made, str(tmp_path / "net"))))
+    block = load_block(tuple(save(made, str(tmp_path / "net"))))
     expected = net(images).asnumpy()
     np.testing.assert_allclose(block(images).asnumpy(), expected, atol=1e-5 * abs(expected).max())
     small, large = (json.loads(g.symbol.tojson())["nodes"] for g in (made, graph))

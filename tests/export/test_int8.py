@@ -56,7 +56,7 @@ def test_a_change_is_a_share_of_the_logits_and_of_the_images(monkeypatch: Any) -
     theirs = images.copy()
     theirs[:5] = 2 * np.roll(images[:5], 1, axis=1)  # another answer
     parts = iter([theirs[:16], theirs[16:]])
-    monkeypatch.setattr(int8, "loaded", lambda files: lambda given: nd.array(next(parts)))
+    monkeypatch.setattr(int8, "load_block", lambda files: lambda given: nd.array(next(parts)))
     net = nn.HybridLambda(lambda F, x: x)
     net.device = mx.cpu()
     change = int8.compare(net, ("", ""), images)

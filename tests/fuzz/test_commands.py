@@ -32,7 +32,7 @@ MODEL = st.sampled_from(MODELS) | st.sampled_from(MODELS) | WORDS
 PICTURES = st.sampled_from(["a.png"] * 5 + ["broken.jpg", "wide.png", "empty", "."]) | WORDS
 NETWORK = {"--classes": NUMBERS, "--options": BOTH, "--size": NUMBERS, "--mean": NUMBERS}
 NETWORK.update(
-    {"--name": MODEL, "--std": NUMBERS, "--class-names": PICTURES, "--num-gpus": NUMBERS}
+    {"--model": MODEL, "--std": NUMBERS, "--class-names": PICTURES, "--num-gpus": NUMBERS}
 )
 
 VERBS = {  # words that come first, flags with what may follow

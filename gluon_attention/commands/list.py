@@ -1,0 +1,38 @@
+"""`list`: names of the registered networks."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+from ..errors import UserError
+from ..zoo.registry import list_models
+from ._flags import new_verb
+from .info import columns, describe
+
+LINE = "{:34}{:>12}{:>16}  {:12}{:>7}  {}"
+HEADINGS = ("name", "parameters", "multiply-adds", "input", "classes", "weights")
+
+
+def add_parser(verbs: Any) -> None:
+    parser = new_verb(verbs, "list", "names of networks", run, "'ram_*' -l")
+    parser.add_argument("pattern", nargs="?", default="*", help="shell pattern, such as 'cifar_*'")
+    parser.add_argument("-l", "--long", action="store_true", help="parameters, input, classes too")
+    parser.add_argument("--aliases", action="store_true", help="names of other zoos too")
+    parser.add_argument("--json", action="store_true", help="for scripts")
+
+
+def run(flags: argparse.Namespace) -> None:
+    names = list_models(flags.pattern, aliases=flags.aliases)
+    if not names:
+        raise UserError(f"no name fits '{flags.pattern}'; without it, all are listed")
+    if flags.json:
+        print(json.dumps([describe(name) for name in names] if flags.long else names))
+    elif flags.long:
+        print(LINE.format(*HEADINGS), flush=True)
+        for name in names:  # printed one by one, as each takes up to a second
+            network = describe(name)
+            print(LINE.format(network["name"], *columns(network).values()), flush=True)
+    else:
+        print("\n".join(names))
