@@ -17,7 +17,7 @@ from ..zoo.racnn.network import RACNN
 from ..zoo.ram.network import RecurrentAttention
 from ..zoo.residual_attention.network import ResidualAttention
 from . import torch_networks as networks
-from .tensor_table import Arrays, Supply
+from .tensor_table import Arrays, TensorTable
 
 
 class Layout(NamedTuple):
@@ -27,7 +27,7 @@ class Layout(NamedTuple):
     marks: Sequence[str]  # names that no other kind has
     net: type
     options: Callable[[Arrays], Dict[str, Any]]  # of a network that equals the source
-    convert: Callable[[Any, Supply, Dict[str, Any]], Arrays]  # by the names of the net
+    convert: Callable[[Any, TensorTable, Dict[str, Any]], Arrays]  # by the names of the net
     unused: str  # pattern of names that the source keeps for nothing
     norm: Sequence[Sequence[float]]  # mean and std of pixel / 255 that it was trained with
     bgr: bool = False  # whether the source sees blue first; the net sees red first
@@ -45,7 +45,7 @@ def from_layout(layout: Layout, net: gluon.Block, tensors: Arrays) -> Tuple[Arra
         raise UserError(
             f"these are weights of {layout.origin}, and the net is a {type(net).__name__}"
         )
-    supply = Supply(tensors)
+    supply = TensorTable(tensors)
     arrays = layout.convert(net, supply, layout.options(tensors))
     over = [name for name in supply.left if not re.fullmatch(layout.unused, name)]
     if over:

@@ -13,7 +13,7 @@ from ..storage.params import read_parameters
 from ..zoo.backbones import Backbone, within
 from ..zoo.residual_attention.network import ResidualAttention
 from .checkpoints import from_layout, layout_of
-from .tensor_table import Arrays, Supply, fitting
+from .tensor_table import Arrays, TensorTable, fitting
 from .tensors import Tensor
 from .torch_file import is_torch, read_torch
 from .torch_networks import residual_place, residual_places
@@ -148,7 +148,7 @@ def _from_torchvision(backbone: Backbone, file: str, tensors: Arrays) -> Arrays:
             "and VGG"
         )
     with fitting(file):
-        return backbone_arrays(backbone, Supply(tensors))
+        return backbone_arrays(backbone, TensorTable(tensors))
 
 
 def _with_identity(arrays: Arrays) -> Arrays:

@@ -45,7 +45,7 @@ def fitting(file: str) -> Iterator[None]:
         raise UserError(told if file in told else f"{file} does not fit: {told}") from None
 
 
-class Supply:
+class TensorTable:
     """The tensors of a file, each to be taken once."""
 
     def __init__(self, tensors: Arrays) -> None:

@@ -10,12 +10,12 @@ from __future__ import annotations
 import io
 import os
 import zipfile
-from typing import Any, Dict
+from typing import Any, BinaryIO, Dict
 
 from ..errors import UserError
 from .tensor_table import reading
 from .tensors import CALLS, TYPES, Storage, Tensor, refuse_kind, width
-from .unpickler import LIMIT, Instance, Interpreter, Name
+from .unpickler import MAX_BYTES, Global, Instance, read_pickle
 
 ZIP = b"PK\x03\x04"
 STREAM = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # a pickle of torch's number for its files
@@ -47,8 +47,10 @@ class _File:
         self.file, self.size = file, os.path.getsize(file)
         self.left = 4 * self.size + (1 << 20)  # many small views of one large storage never end
         self.order = "<"
-        self.interpreter = Interpreter(CALLS, self.persistent)
         self.storages: Dict[str, Storage] = {}
+
+    def unpickle(self, stream: BinaryIO) -> Any:
+        return read_pickle(stream, CALLS, self.persistent)
 
     def persistent(self, reference: Any) -> Any:
         """A storage, or the class of a module, which old files keep with its source."""
@@ -57,7 +59,7 @@ class _File:
         if not isinstance(reference, tuple) or reference[:1] != ("storage",):
             raise ValueError("it refers to something that is not in it")
         _, kind, key, _, count, *view = reference
-        code = TYPES.get(kind.path.rpartition(".")[2]) if isinstance(kind, Name) else None
+        code = TYPES.get(kind.path.rpartition(".")[2]) if isinstance(kind, Global) else None
         if code is None or (view and view[0] is not None):
             refuse_kind()
         if type(count) is not int or count < 0 or count * width(code) > self.size:
@@ -97,7 +99,7 @@ class _Archive(_File):
             raise UserError("it is a TorchScript archive; save the state_dict of its module")
         if f"{self.root}/byteorder" in names:
             self.order = ">" if self.entry("byteorder", 16) == b"big" else "<"
-        return self.interpreter.read(io.BytesIO(self.entry("data.pkl", LIMIT)))
+        return self.unpickle(io.BytesIO(self.entry("data.pkl", MAX_BYTES)))
 
     def entry(self, name: str, limit: int) -> bytes:
         info = self.archive.getinfo(f"{self.root}/{name}")
@@ -114,13 +116,13 @@ class _Stream(_File):
 
     def read(self) -> Any:
         with open(self.file, "rb") as stream:
-            head = io.BytesIO(stream.read(LIMIT))
-            self.interpreter.read(head)
-            version, machine = self.interpreter.read(head), self.interpreter.read(head)
+            head = io.BytesIO(stream.read(MAX_BYTES))
+            self.unpickle(head)
+            version, machine = self.unpickle(head), self.unpickle(head)
             if version != 1001 or not isinstance(machine, dict):
                 raise UserError(f"it is of version {version!a} of torch's files; 1001 is known")
             self.order = "<" if machine.get("little_endian", True) else ">"
-            saved, keys = self.interpreter.read(head), self.interpreter.read(head)
+            saved, keys = self.unpickle(head), self.unpickle(head)
             self.places = self.laid_out(stream, head.tell(), keys)
         return saved
 

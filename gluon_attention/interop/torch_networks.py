@@ -16,7 +16,7 @@ from ..zoo.racnn.network import RACNN
 from ..zoo.ram.network import RecurrentAttention
 from ..zoo.residual_attention.module import AttentionModule, MaskLevel
 from ..zoo.residual_attention.network import ResidualAttention
-from .tensor_table import Arrays, Supply, check_options, out_features
+from .tensor_table import Arrays, TensorTable, check_options, out_features
 from .torchvision import backbone_arrays
 
 # Residual attention: `ResidualAttentionModel_56`, `_92`, `_448input` and `_92_32input_update`.
@@ -26,7 +26,7 @@ def residual_options(tensors: Arrays) -> Dict[str, Any]:
     return {"classes": out_features(tensors, "fc.weight"), "mask_fusion": "gluoncv"}
 
 
-def residual_arrays(net: ResidualAttention, supply: Supply, wanted: Dict[str, Any]) -> Arrays:
+def residual_arrays(net: ResidualAttention, supply: TensorTable, wanted: Dict[str, Any]) -> Arrays:
     origin = "PyTorch's ResidualAttentionModel"
     check_options(origin, {"mask_fusion": net.options.mask_fusion}, {"mask_fusion": "gluoncv"})
     first = -1 if "residual_block0.conv1.weight" in supply.left else 0
@@ -124,7 +124,9 @@ def recurrent_options(tensors: Arrays) -> Dict[str, Any]:
     )
 
 
-def recurrent_arrays(net: RecurrentAttention, supply: Supply, wanted: Dict[str, Any]) -> Arrays:
+def recurrent_arrays(
+    net: RecurrentAttention, supply: TensorTable, wanted: Dict[str, Any]
+) -> Arrays:
     episode = net.body
     have = dict(
         retina="pixels" if episode.rounds else "bilinear",
@@ -178,7 +180,7 @@ def scales_options(tensors: Arrays) -> Dict[str, Any]:
     )
 
 
-def scales_arrays(net: RACNN, supply: Supply, wanted: Dict[str, Any]) -> Arrays:
+def scales_arrays(net: RACNN, supply: TensorTable, wanted: Dict[str, Any]) -> Arrays:
     body = net.body
     apns = {"MaxPool2D": "paper", "Flatten": "plain"}
     found = [type(getattr(apn, "layers", [0])[0]).__name__ for apn in body.apns]
@@ -238,7 +240,7 @@ def glimpse_options(tensors: Arrays) -> Dict[str, Any]:
     )
 
 
-def glimpse_arrays(net: GlimpseNet, supply: Supply, wanted: Dict[str, Any]) -> Arrays:
+def glimpse_arrays(net: GlimpseNet, supply: TensorTable, wanted: Dict[str, Any]) -> Arrays:
     mind = net.mind
     have = dict(location="mirrored" if mind.mirrored else "other", reach=mind.reach)
     shown = {name: value for name, value in wanted.items() if name != "classes"}

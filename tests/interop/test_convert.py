@@ -12,7 +12,7 @@ from gluon_attention import UserError, get_model, load_weights
 from gluon_attention.__main__ import main
 from gluon_attention.interop.checkpoints import layout_of
 from gluon_attention.interop.load import fill, load_backbone
-from gluon_attention.interop.tensor_table import Supply
+from gluon_attention.interop.tensor_table import TensorTable
 from gluon_attention.interop.torchvision import backbone_arrays
 from gluon_attention.ops.attention_crop import clamped_box, pixel_crop
 from gluon_attention.training.config import Config
@@ -97,7 +97,7 @@ def resnet_names() -> List[str]:
 
 
 def test_names_of_torchvision_resnet50() -> None:
-    made, supply = backbone("resnet50_v1.5"), Supply(dict.fromkeys(resnet_names()))
+    made, supply = backbone("resnet50_v1.5"), TensorTable(dict.fromkeys(resnet_names()))
     arrays = backbone_arrays(made, supply)
     assert set(arrays) == set(made.layers._collect_params_with_prefix())
     left = [name for name in supply.left if not name.endswith("num_batches_tracked")]
@@ -105,7 +105,7 @@ def test_names_of_torchvision_resnet50() -> None:
     biases = [array for name, array in arrays.items() if array is not None]
     assert len(biases) == 2 * 16 and not any(array.any() for array in biases)
     with pytest.raises(UserError, match="take backbone 'resnet50_v1.5'"):
-        backbone_arrays(backbone("resnet50_v1"), Supply(dict.fromkeys(resnet_names())))
+        backbone_arrays(backbone("resnet50_v1"), TensorTable(dict.fromkeys(resnet_names())))
 
 
 def test_resnet50_v1_5_moves_in_its_3x3_convolutions() -> None:

@@ -12,7 +12,7 @@ from typing import Any, Dict, Iterator, List, Tuple
 from gluon_attention import UserError, get_model, load_weights
 from gluon_attention.interop.checkpoints import layout_of
 from gluon_attention.interop.load import fill
-from gluon_attention.interop.tensor_table import Supply
+from gluon_attention.interop.tensor_table import TensorTable
 from gluon_attention.interop.torch_networks import residual_arrays
 from gluon_attention.ops.attention_crop import clamped_box, pixel_crop
 
@@ -70,7 +70,7 @@ def residual_names(stages: List[Tuple[int, int]], small: bool) -> List[str]:
 def test_names_of_residual_attention(name: str, stages: Any, small: bool) -> None:
     names = residual_names(stages, small)
     assert len(names) == len(set(names))
-    net, supply = get_model(name, mask_fusion="gluoncv"), Supply(dict.fromkeys(names))
+    net, supply = get_model(name, mask_fusion="gluoncv"), TensorTable(dict.fromkeys(names))
     arrays = residual_arrays(net, supply, {})
     assert set(arrays) == set(net._collect_params_with_prefix())
     unused = [n for n in supply.left if not n.endswith("num_batches_tracked")]
