@@ -116,8 +116,8 @@ def test_file(path: Path) -> None:
         assert strangers(tree, module, package) == []
         annotated = any(getattr(node, "annotation", None) for node in ast.walk(tree))
         assert not annotated or "from __future__ import annotations" in path.read_text()
-    elif place[0] in SCRIPTS and place[:2] != ("benchmarks", "peers"):
-        # A peer is a program of several files that runs under an interpreter without the package.
+    elif place[0] in SCRIPTS and place[:2] not in (("benchmarks", "peers"), ("tests", "reference")):
+        # These are programs of several files that run under an interpreter without the package.
         assert siblings(tree, path) == []
 
 

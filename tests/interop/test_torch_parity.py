@@ -19,7 +19,7 @@ import pytest
 from mxnet import nd
 
 pytestmark = pytest.mark.torch
-PEERS = Path(__file__).resolve().parents[2] / "benchmarks" / "peers"
+REFERENCE = Path(__file__).resolve().parents[1] / "reference"
 FILES = ("state", "parallel", "whole", "old")
 BACKBONES = {"resnet50": "resnet50_v1.5", "mobilenet": "mobilenetv2_1.0", "vgg19_bn": "vgg19_bn"}
 NETWORKS: Dict[str, Tuple[str, Dict[str, Any]]] = {
@@ -38,7 +38,7 @@ NETWORKS: Dict[str, Tuple[str, Dict[str, Any]]] = {
 def written(kind: str, folder: Path) -> Tuple[nd.NDArray, np.ndarray]:
     """Checkpoints in a folder; the images and what PyTorch answers in double precision."""
     python = os.environ.get("GLUON_ATTENTION_TORCH", "python3")
-    script = [python, str(PEERS / "public_checkpoints.py"), kind, str(folder)]
+    script = [python, str(REFERENCE / "write_checkpoints.py"), kind, str(folder)]
     subprocess.run(script, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     return nd.array(np.load(folder / "images.npy")), np.load(folder / "answers.npy")
 
@@ -76,9 +76,9 @@ def test_backbones(kind: str, tmp_path: Path, record_property: Any) -> None:
 
 def test_convert_compares(tmp_path: Path, capsys: Any, monkeypatch: Any) -> None:
     written("ram", tmp_path)
-    monkeypatch.chdir(PEERS)
+    monkeypatch.chdir(REFERENCE)
     (tmp_path / "mine.py").write_text(
-        "import public_checkpoints\n\ndef ram():\n    return public_checkpoints.KINDS['ram'][0]()\n"
+        "import write_checkpoints\n\ndef ram():\n    return write_checkpoints.KINDS['ram'][0]()\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     words: List[str] = ["convert", str(tmp_path / "whole.pt"), "ram_28", "--json"]

@@ -6,8 +6,8 @@ from typing import List
 
 import torch
 import torch.nn.functional as F
-from public_scales import ResNet50
 from torch import Tensor, nn
+from torch_racnn import ResNet50
 
 
 def trunk() -> nn.Sequential:

@@ -1,6 +1,6 @@
-"""Write checkpoints of the networks in `public_*.py`, and what they answer, for parity tests.
+"""Write checkpoints of the networks in `torch_*.py`, and what they answer, for parity tests.
 
-    python public_checkpoints.py KIND FOLDER
+    python write_checkpoints.py KIND FOLDER
 
 puts `state.pt` (a state_dict), `parallel.pt` (of a DataParallel, among other things),
 `whole.pt` and `old.pt` (the module; in the format before PyTorch 1.6), `images.npy` and
@@ -15,10 +15,10 @@ from typing import Callable, Dict, Tuple
 
 import numpy as np
 import torch
-from public_attention import RecurrentAttention, ResidualAttention
-from public_glimpse import Glimpses
-from public_scales import RACNN, VGG, MobileNetV2, ResNet50
 from torch import nn
+from torch_attention import RecurrentAttention, ResidualAttention
+from torch_glimpse import Glimpses
+from torch_racnn import RACNN, VGG, MobileNetV2, ResNet50
 
 A, B, C = (256, 3), (512, 2), (1024, 1)
 KINDS: Dict[str, Tuple[Callable[[], nn.Module], Tuple[int, ...]]] = {
