@@ -1,10 +1,6 @@
 """Visual attention networks for MXNet Gluon."""
 
-from . import command_line
-
-command_line.end_imports()
-
-from . import runtime  # noqa: E402
+from . import runtime
 
 runtime.prepare()
 

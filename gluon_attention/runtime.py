@@ -198,28 +198,3 @@ def gpu_problem(gpus: Sequence[GPU]) -> Optional[str]:
                 "hide it with CUDA_VISIBLE_DEVICES or use the CPU with `--num-gpus 0`"
             ).format(gpu.index, *gpu.capability)
     return None
-
-
-def devices(num_gpus: Optional[int] = None) -> List[Any]:
-    """Contexts to compute on: all GPUs or else the CPU for None, the CPU for 0, else that many."""
-    import mxnet as mx
-
-    if num_gpus is not None and num_gpus < 0:
-        raise UserError(f"--num-gpus must be 0 (the CPU) or more, not {num_gpus}")
-    if num_gpus == 0:
-        return [mx.cpu(0)]
-    try:
-        found = mx.context.num_gpus()
-    except mx.MXNetError as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise UserError(f"CUDA fails ({reason}): use `--num-gpus 0` to run on the CPU") from None
-    wanted = found if num_gpus is None else num_gpus
-    if wanted > found:
-        raise UserError(
-            f"--num-gpus {wanted} asks for more GPUs than the {found} that MXNet can use here: "
-            "use `--num-gpus 0` to run on the CPU"
-        )
-    problem = gpu_problem(visible_gpus()[:wanted]) if wanted else None
-    if problem:
-        raise UserError(problem)
-    return [mx.gpu(i) for i in range(wanted)] or [mx.cpu(0)]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Sequence
 
 import mxnet as mx
 
@@ -31,3 +32,10 @@ class ZooConfig(Config):
         if self.start_from:
             load_weights(net, self.start_from, mx.cpu(), new_answers=True)
         return net
+
+
+def with_preset(flag: str, value: str, preset: Sequence[str]) -> Sequence[str]:
+    """Arguments of this process, after those of a preset if they set a flag to that value."""
+    arguments = sys.argv[1:]
+    chosen = f"{flag}={value}" in arguments or (flag, value) in zip(arguments, arguments[1:])
+    return [*preset, *arguments] if chosen else arguments

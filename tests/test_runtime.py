@@ -9,9 +9,8 @@ import types
 from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
-from gluon_attention import UserError, runtime
+from gluon_attention import runtime
 
-import mxnet as mx
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -61,37 +60,6 @@ def import_error(site: Path) -> str:
     assert said.startswith("RuntimeProblem True "), errors
     assert "\n" not in said
     return said
-
-
-STRIKES = "import os, signal; os.kill(os.getpid(), signal.SIGINT)"
-
-
-def ended(code: str, site: Path) -> Tuple[int, List[str]]:
-    """Status and lines of errors of a program that sees only the site and the project."""
-    kept = dict(os.environ, PYTHONPATH=os.pathsep.join(map(str, [site, ROOT])))
-    done = subprocess.run(
-        [sys.executable, "-S", "-c", code], env=kept, stdout=-1, stderr=-1, text=True
-    )
-    return done.returncode, done.stderr.splitlines()
-
-
-def test_ctrl_c_during_the_import_is_as_later(site: Path) -> None:
-    install(site, "mxnet")
-    write(site, "mxnet", STRIKES)
-    assert ended("import gluon_attention", site) == (130, ["interrupted"])
-
-
-def test_ctrl_c_of_others_is_left_alone(site: Path) -> None:
-    install(site, "mxnet")
-    write(site, "mxnet", STRIKES)
-    caught = "try:\n import gluon_attention\nexcept KeyboardInterrupt:\n print('caught')\n"
-    _, errors = ended(caught + STRIKES, site)
-    assert errors[0].startswith("Traceback") and errors[-1] == "KeyboardInterrupt"
-
-
-def test_a_program_without_mxnet_ends_in_one_line(site: Path) -> None:
-    status, errors = ended("import gluon_attention", site)
-    assert (status, len(errors)) == (2, 1) and errors[0].startswith("error: MXNet is not installed")
 
 
 def test_no_mxnet(site: Path) -> None:
@@ -225,47 +193,6 @@ def test_capability(capability: Tuple[int, int], fits: bool) -> None:
     said = runtime.gpu_problem([runtime.GPU(0, (7, 0)), runtime.GPU(1, capability)])
     assert (said is None) == fits
     assert fits or "GPU 1 has compute capability {}.{},".format(*capability) in said
-
-
-@pytest.mark.parametrize(
-    ("asked", "there", "expected"),
-    [
-        (None, 0, [mx.cpu(0)]),
-        (None, 2, [mx.gpu(0), mx.gpu(1)]),
-        (0, 2, [mx.cpu(0)]),
-        (1, 2, [mx.gpu(0)]),
-    ],
-)
-def test_devices(asked: Any, there: int, expected: List[mx.Context], monkeypatch: Any) -> None:
-    monkeypatch.setattr(mx.context, "num_gpus", lambda: there)
-    monkeypatch.setattr(runtime, "visible_gpus", lambda: [runtime.GPU(i, (8, 0)) for i in (0, 1)])
-    assert runtime.devices(asked) == expected
-
-
-def test_more_gpus_than_there_are(monkeypatch: Any) -> None:
-    monkeypatch.setattr(mx.context, "num_gpus", lambda: 1)
-    with pytest.raises(UserError, match="--num-gpus 2 .* 1 that .*--num-gpus 0"):
-        runtime.devices(2)
-    with pytest.raises(UserError, match="not -1"):
-        runtime.devices(-1)
-
-
-def test_only_a_gpu_that_is_used_has_to_fit(monkeypatch: Any) -> None:
-    gpus = [runtime.GPU(0, (8, 0)), runtime.GPU(1, (9, 0))]
-    monkeypatch.setattr(mx.context, "num_gpus", lambda: 2)
-    monkeypatch.setattr(runtime, "visible_gpus", lambda: gpus)
-    assert runtime.devices(1) == [mx.gpu(0)]
-    with pytest.raises(UserError, match="GPU 1 has compute capability 9.0"):
-        runtime.devices()
-
-
-def test_cuda_that_fails_is_reported(monkeypatch: Any) -> None:
-    def fail() -> int:
-        raise mx.MXNetError("trace\nCUDA driver version is insufficient")
-
-    monkeypatch.setattr(mx.context, "num_gpus", fail)
-    with pytest.raises(UserError, match="driver version is insufficient.*--num-gpus 0"):
-        runtime.devices()
 
 
 @pytest.mark.parametrize("version", [(3, 7), (3, 12)])

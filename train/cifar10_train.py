@@ -8,10 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Tuple
 
-from gluon_attention.command_line import command, with_preset
+from gluon_attention.command_line import command
 from gluon_attention.datasets.cifar import cifar10, cifar100
 from gluon_attention.datasets.sampling import Splits, mislabel
-from gluon_attention.scripts import ZooConfig
+from gluon_attention.scripts import ZooConfig, with_preset
 from gluon_attention.training.config import setting
 from gluon_attention.training.engine import train
 

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from typing import Any, Tuple
 
 from gluon_attention import get_model
-from gluon_attention.command_line import command, with_preset
+from gluon_attention.command_line import command
 from gluon_attention.datasets.cub import cub200
 from gluon_attention.datasets.detail import detail
 from gluon_attention.interop.load import load_backbone
 from gluon_attention.ops.attention_crop import GRADIENTS
+from gluon_attention.scripts import with_preset
 from gluon_attention.training.config import Config, setting
 from gluon_attention.training.engine import train
 from gluon_attention.zoo.racnn.network import APNS

@@ -11,16 +11,18 @@ import os
 from dataclasses import dataclass
 from typing import Any, Dict, Tuple
 
-from gluon_attention import UserError, get_model, runtime
-from gluon_attention.command_line import command, with_preset
+from gluon_attention import UserError, get_model
+from gluon_attention.command_line import command
 from gluon_attention.datasets.cub import cub200
 from gluon_attention.datasets.detail import detail
 from gluon_attention.datasets.stanford_dogs import stanford_dogs
 from gluon_attention.explain import painters as explain
 from gluon_attention.interop.load import load_backbone
+from gluon_attention.scripts import with_preset
 from gluon_attention.storage.params import read_parameters, write_parameters
 from gluon_attention.training import checkpoint
 from gluon_attention.training.config import Config, setting
+from gluon_attention.training.devices import choose_devices
 from gluon_attention.training.engine import train
 from gluon_attention.zoo.glimpse.feature_cache import remembered
 from gluon_attention.zoo.glimpse.network import LOCATIONS, POLICIES
@@ -155,7 +157,7 @@ def recalled(config: Dogs, batch_size: int, part: Tuple[int, int]) -> Any:
         return data(config, batch_size, part, augment=True)
     splits = data(config, batch_size, part, augment=False)
     net = network(config, len(splits.classes))
-    device = runtime.devices(config.num_gpus)[0]
+    device = choose_devices(config.num_gpus)[0]
     net.eye.collect_params().reset_ctx(device)
     return remembered(net, splits, config.features, device, test=config.test_features)
 

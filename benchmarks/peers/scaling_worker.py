@@ -77,7 +77,7 @@ def complete(run: engine.Run, asked: Dict[str, Any]) -> Dict[str, Any]:
     if run.config.kvstore == "horovod":
         moved *= 2  # what one worker sends another one gets, and both have it on their way
     if not run.rank:
-        traffic = sum(mover.traffic(False) for mover in run.movers.values())
+        traffic = sum(optimizer.traffic(False) for optimizer in run.optimizers.values())
         figures = dict(
             seconds=statistics.median(times[1:]),
             counted=traffic if run.config.kvstore != "device" else 0,

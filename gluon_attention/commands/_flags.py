@@ -6,9 +6,9 @@ import argparse
 import textwrap
 from typing import Any, Callable, List, Tuple
 
-from .. import runtime
 from ..datasets.pictures import SIDE
 from ..errors import UserError
+from ..training.devices import choose_devices
 from ..zoo.registry import read_options
 from .open_model import Model, Overrides, open_model
 
@@ -81,7 +81,7 @@ def opened(flags: argparse.Namespace, untrained: bool = False) -> Model:
     told = Overrides(
         flags.network, flags.classes, options, names, flags.size, flags.mean, flags.std
     )
-    return open_model(flags.model, told, runtime.devices(flags.num_gpus)[0], untrained)
+    return open_model(flags.model, told, choose_devices(flags.num_gpus)[0], untrained)
 
 
 def check_draws(net: Any) -> None:

@@ -7,10 +7,9 @@ import json
 from types import SimpleNamespace
 from typing import Any, Dict
 
-from .. import runtime
 from ..errors import UserError
 from ..training.config import Config
-from ..training.devices import lower_precision, prepare
+from ..training.devices import choose_devices, lower_precision, prepare
 from ..training.evaluation import measure
 from ._flags import SAMPLES, add_verb, check_draws, opened
 from .data import add_data, load
@@ -49,7 +48,7 @@ def run(flags: argparse.Namespace) -> None:
         if value is not None and not low <= value <= high:
             name = flag.replace("_", "-")
             raise UserError(f"--{name} must be a whole number from {low} to {high}, not {value}")
-    model, devices = opened(flags), runtime.devices(flags.num_gpus)
+    model, devices = opened(flags), choose_devices(flags.num_gpus)
     if flags.samples is not None:
         check_draws(model.net)
     config = settings(model, flags)

@@ -6,6 +6,7 @@ of plain arrays, which run no code when they are read.
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import os
@@ -21,7 +22,7 @@ from mxnet.base import MXNetError
 from ..errors import UserError
 from ..storage.atomic import written_aside
 from ..storage.params import read_parameters, write_parameters
-from .optimizers import Average, Mover, named_parameters
+from .optimizers import GroupOptimizer, WeightAverage, named_parameters
 
 LAST, PREVIOUS, BEST = "last.npz", "previous.npz", "best.params"
 DAMAGED = "damaged-last.npz"
@@ -49,14 +50,30 @@ class Progress(NamedTuple):
         return told
 
 
+def describe_run(net: Any, splits: Any) -> Dict[str, Any]:
+    """What makes the network and its data again: for the `config.json` of a run folder."""
+    data = dict(
+        source=splits.source,
+        classes=[str(name) for name in splits.classes],
+        mean=[float(value) for value in splits.mean],
+        std=[float(value) for value in splits.std],
+        view=dataclasses.asdict(splits.view) if splits.view else None,
+    )
+    return dict(network=getattr(net, "recipe", None), data=data)
+
+
 def save(
-    folder: str, net: gluon.Block, movers: Dict[str, Mover], average: Average, progress: Progress
+    folder: str,
+    net: gluon.Block,
+    optimizers: Dict[str, GroupOptimizer],
+    average: WeightAverage,
+    progress: Progress,
 ) -> None:
     """Write `last.npz`; the one before stays as `previous.npz`."""
     arrays = {f"net/{name}": p.list_data()[0] for name, p in _changing(net).items()}
     arrays.update({f"average/{name}": value for name, value in average.values.items()})
-    for group, mover in movers.items():
-        arrays.update({f"{group}/{name}": value for name, value in mover.state().items()})
+    for group, optimizer in optimizers.items():
+        arrays.update({f"{group}/{name}": value for name, value in optimizer.state().items()})
     arrays = {name: value.asnumpy() for name, value in arrays.items()}
     arrays["progress"] = np.frombuffer(json.dumps(progress._asdict()).encode(), dtype=np.uint8)
     whole = io.BytesIO()  # an archive that a full disk cuts short would fail again when it is freed
@@ -127,11 +144,14 @@ def _same(folder: str, then: Dict[str, Any], now: Dict[str, Any]) -> None:
 
 
 def restore(
-    content: Dict[str, Any], net: gluon.Block, movers: Dict[str, Mover], average: Average
+    content: Dict[str, Any],
+    net: gluon.Block,
+    optimizers: Dict[str, GroupOptimizer],
+    average: WeightAverage,
 ) -> Progress:
     """Put what `load` gave where it belongs."""
     try:
-        return _restored(content, net, movers, average)
+        return _restored(content, net, optimizers, average)
     except (AssertionError, KeyError, ValueError, MXNetError):
         raise UserError(
             "the run folder holds a checkpoint of another network: choose another --name"
@@ -139,7 +159,10 @@ def restore(
 
 
 def _restored(
-    content: Dict[str, Any], net: gluon.Block, movers: Dict[str, Mover], average: Average
+    content: Dict[str, Any],
+    net: gluon.Block,
+    optimizers: Dict[str, GroupOptimizer],
+    average: WeightAverage,
 ) -> Progress:
     progress = content["progress"]
     for name, parameter in _changing(net).items():
@@ -147,11 +170,11 @@ def _restored(
         parameter.set_data(nd.array(content[f"net/{name}"]))
     for name in average.values:
         average.values[name][:] = nd.array(content[f"average/{name}"])
-    for group, mover in movers.items():
+    for group, optimizer in optimizers.items():
         prefix = group + "/"
         state = {k[len(prefix) :]: v for k, v in content.items() if k.startswith(prefix)}
-        if state or mover.on_server:
-            mover.restore(state, progress.counts[group])
+        if state or optimizer.on_server:
+            optimizer.restore(state, progress.counts[group])
     return progress
 
 

@@ -1,16 +1,43 @@
-"""A network and MXNet made ready for training."""
+"""Devices, their precision, and a network made ready to train on them."""
 
 from __future__ import annotations
 
+import os
 import re
-from typing import Any, Sequence
+from typing import Any, List, Optional, Sequence
 
 import mxnet as mx
 from mxnet import gluon, nd
 from mxnet.base import MXNetError
 
+from .. import runtime
 from ..errors import UserError
-from .sync_bn import share_statistics
+
+SyncBatchNorm = gluon.contrib.nn.SyncBatchNorm
+WORKSPACES = 64  # of CPU operators; MXNet's default is 4
+
+
+def choose_devices(num_gpus: Optional[int] = None) -> List[mx.Context]:
+    """Contexts to compute on: for None all GPUs, or the CPU where there are none; the CPU for 0."""
+    if num_gpus is not None and num_gpus < 0:
+        raise UserError(f"--num-gpus must be 0 (the CPU) or more, not {num_gpus}")
+    if num_gpus == 0:
+        return [mx.cpu(0)]
+    try:
+        available = mx.context.num_gpus()
+    except mx.MXNetError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise UserError(f"CUDA fails ({reason}): use `--num-gpus 0` to run on the CPU") from None
+    count = available if num_gpus is None else num_gpus
+    if count > available:
+        raise UserError(
+            f"--num-gpus {count} asks for more GPUs than the {available} that MXNet can use here: "
+            "use `--num-gpus 0` to run on the CPU"
+        )
+    problem = runtime.gpu_problem(runtime.visible_gpus()[:count]) if count else None
+    if problem:
+        raise UserError(problem)
+    return [mx.gpu(i) for i in range(count)] or [mx.cpu(0)]
 
 
 def prepare(
@@ -61,3 +88,31 @@ def lower_precision(dtype: str, devices: Sequence[mx.Context]) -> None:
     # oneDNN has no products of features, and MXNet's own are twenty times slower in bfloat16.
     in_float32 = [*amp.lists.symbol_bf16.FP32_FUNCS, "elemwise_mul"]
     amp.init(target_dtype=dtype, fp32_ops=in_float32)
+
+
+def share_statistics(net: gluon.Block, devices: Sequence[mx.Context]) -> None:
+    """Make every BatchNorm of a network synchronized; the network must not be hybridized yet.
+
+    The operators of all devices wait for each other. CPU devices share MXNET_CPU_TEMP_COPY
+    workspaces; with too few of them the operators deadlock.
+    """
+    workspaces = int(os.environ.get("MXNET_CPU_TEMP_COPY", 4))
+    if devices[0].device_type == "cpu" and workspaces < WORKSPACES:
+        raise UserError(
+            f"--sync-bn on several CPU devices needs MXNET_CPU_TEMP_COPY={WORKSPACES} "
+            "in the environment"
+        )
+
+    def share(block: gluon.Block) -> None:
+        if isinstance(block, gluon.nn.BatchNorm):  # parameters, name and place stay
+            _check_axis(block)
+            block.__class__ = SyncBatchNorm
+            block._kwargs = {name: v for name, v in block._kwargs.items() if name != "axis"}
+            block._kwargs.update(ndev=len(devices), key=block.prefix)
+
+    net.apply(share)
+
+
+def _check_axis(block: gluon.Block) -> None:
+    if block._kwargs["axis"] != 1:
+        raise UserError(f"--sync-bn needs channels on axis 1, which {block.name} has not")

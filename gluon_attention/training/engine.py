@@ -12,20 +12,18 @@ import mxnet as mx
 import numpy as np
 from mxnet import autograd, gluon
 
-from .. import runtime
 from ..errors import UserError
 from ..tasks.task import Losses, Task, Update
 from . import checkpoint
 from .checkpoint import Progress
 from .config import Config
-from .devices import lower_precision, prepare
+from .devices import choose_devices, lower_precision, prepare
 from .evaluation import Means, Shards, Sums, accumulated, evaluate, measure, split
 from .monitor import Monitor, total_seconds
-from .optimizers import Average, even_out, movers, trainable_numbers
-from .recipe import recipe
+from .optimizers import WeightAverage, even_out, make_optimizers, trainable_numbers
 from .schedule import Schedule, unreached
 from .signals import Stopped, StopRequest
-from .workers import Vote, agree, join, leave, own_devices
+from .workers import AllWorkers, check_same_epoch, connect, own_devices, release
 
 
 def train(
@@ -42,12 +40,12 @@ def train(
         network: makes the network for a number of classes.
         data: makes the `Splits` for a batch size and a `(rank, workers)`.
     """
-    devices = runtime.devices(config.num_gpus)
+    devices = choose_devices(config.num_gpus)
     if config.dtype != "float32":
         if config.sync_bn:
             raise UserError("--sync-bn works in float32 only: leave out --dtype")
         lower_precision(config.dtype, devices)
-    kvstore, rank, workers = join(config, devices)
+    kvstore, rank, workers = connect(config, devices)
     devices = own_devices(kvstore, devices)
     try:
         run = _start(config, name, network, data, devices, kvstore, (rank, workers))
@@ -61,7 +59,7 @@ def train(
         finally:
             run.monitor.close()
     except BaseException:
-        leave(kvstore)
+        release(kvstore)
         raise
 
 
@@ -78,7 +76,7 @@ def _start(
     folder = os.path.join(config.log_dir, config.name or name)
     settings = dict(config.deciding(), run=name)
     content = checkpoint.load(folder, settings)
-    agree(kvstore, content["progress"].epoch if content else 0)
+    check_same_epoch(kvstore, content["progress"].epoch if content else 0)
     if config.evaluate and not content:
         raise UserError(f"{folder} holds no run to evaluate: train first, without --evaluate")
     splits = data(config.batch_size * len(devices), part)
@@ -119,12 +117,12 @@ class Run:
         schedule = Schedule(
             config.lr, config.epochs, steps, config.warmup_epochs, config.lr_steps, config.lr_factor
         )
-        self.finite = Vote(kvstore if config.skip_nonfinite else "")
-        self.movers = movers(self.task.groups(), config, schedule, kvstore)
-        self.average = Average(net, config.ema)
+        self.finite = AllWorkers(kvstore if config.skip_nonfinite else "")
+        self.optimizers = make_optimizers(self.task.groups(), config, schedule, kvstore)
+        self.average = WeightAverage(net, config.ema)
         self.progress = Progress(settings=settings)
         if content:
-            self.progress = checkpoint.restore(content, net, self.movers, self.average)
+            self.progress = checkpoint.restore(content, net, self.optimizers, self.average)
         self.monitor = Monitor(folder if self.writes else None, config, steps)
         self.stop, self.left_out = StopRequest(), 0
 
@@ -136,7 +134,7 @@ class Run:
             if found:
                 print(f"{self.folder} is done; --evaluate tests its best epoch again")
                 return found
-            self.monitor.open(recipe(self.net, self.splits))
+            self.monitor.open(checkpoint.describe_run(self.net, self.splits))
             devices = len(self.devices) * self.workers
             for told in [*self.progress.begun(epochs, devices), *unreached(self.config)]:
                 print(told, flush=True)
@@ -160,7 +158,7 @@ class Run:
             self._record(number, scores, losses, seconds)
             self.monitor.pictures(self.net, self.splits, self._steps_done(), number + 1)
         if self.writes:
-            checkpoint.save(self.folder, self.net, self.movers, self.average, self.progress)
+            checkpoint.save(self.folder, self.net, self.optimizers, self.average, self.progress)
         self._keep_weights()
         self.monitor.end(self.progress.history, scores, self._steps_done())
 
@@ -182,7 +180,9 @@ class Run:
             if (step + 1) % self.config.log_interval == 0 or step == last:
                 if step == last:
                     even_out(self.net)
-                rates = {name: self.movers[name].rate(step) for u in updates for name in u.groups}
+                rates = {
+                    name: self.optimizers[name].rate(step) for u in updates for name in u.groups
+                }
                 self._finite({**recent.means(), **self._weights()}, step, rates)
                 self.monitor.log(step, recent.means(), rates)
                 total.take(recent)
@@ -209,9 +209,9 @@ class Run:
 
     def move(self, update: Update, shards: Shards, step: int) -> List[Losses]:
         """Make one update from the shards of a batch; its losses, none if it was left out."""
-        movers, losses = [self.movers[name] for name in update.groups], []
-        for mover in movers:
-            mover.begin()
+        optimizers, losses = [self.optimizers[name] for name in update.groups], []
+        for optimizer in optimizers:
+            optimizer.begin()
         for part in accumulated(shards, self.config.accumulate):
             with autograd.record():
                 found = [update.loss(images, labels) for images, labels in part]
@@ -225,8 +225,8 @@ class Run:
             autograd.backward(totals)
             losses += found
         samples = sum(len(images) for images, _ in shards) * self.workers
-        for mover in movers:
-            mover.step(step, samples)
+        for optimizer in optimizers:
+            optimizer.step(step, samples)
         return losses
 
     def _finite(self, means: Means, step: int, rates: Means) -> None:
@@ -250,8 +250,8 @@ class Run:
         record = {"epoch": number + 1, "seconds": seconds, "images_per_second": images / seconds}
         if self.workers > 1:
             compressed = self.config.compression != "none"
-            moved = [self.movers[name] for u in self.task.updates(number) for name in u.groups]
-            record["bytes_per_step"] = sum(mover.traffic(compressed) for mover in moved)
+            moved = [self.optimizers[name] for u in self.task.updates(number) for name in u.groups]
+            record["bytes_per_step"] = sum(optimizer.traffic(compressed) for optimizer in moved)
         if self.config.skip_nonfinite:
             record["left_out"], self.left_out = self.left_out, 0
         record.update({f"train/{name}": value for name, value in losses.items()})
@@ -260,7 +260,7 @@ class Run:
         kept = score > before.best or self.config.keep == "last"
         self.progress = before._replace(
             epoch=number + 1,
-            counts={name: mover.count for name, mover in self.movers.items()},
+            counts={name: optimizer.count for name, optimizer in self.optimizers.items()},
             best=score if kept else before.best,
             best_epoch=number + 1 if kept else before.best_epoch,
             history=[*before.history, record],
@@ -282,8 +282,8 @@ class Run:
         if self.rank:
             return {}
         best = os.path.join(self.folder, checkpoint.BEST)
-        for mover in self.movers.values():
-            mover.release()
+        for optimizer in self.optimizers.values():
+            optimizer.detach_trainer()
         checkpoint.load_weights(best, self.net, self.devices)
         seed, test = self.config.seed, self.splits.test
         found = measure(self.net, self.task, test, self.devices, seed, self._check)

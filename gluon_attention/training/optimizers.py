@@ -12,7 +12,7 @@ from mxnet import gluon, nd
 from ..errors import UserError
 from ..tasks.task import Group
 from .schedule import Schedule
-from .workers import Keys
+from .workers import OffsetStore
 
 _WITHOUT_DECAY = ("gamma", "beta", "bias")  # how names of parameters end
 
@@ -31,13 +31,13 @@ def named_parameters(blocks: Sequence[gluon.Block]) -> Dict[str, gluon.Parameter
     return named
 
 
-class Mover:
+class GroupOptimizer:
     """One optimizer over the parameters of one group."""
 
     def __init__(
         self, group: Group, config: Any, schedule: Schedule, kvstore: Any, first: int = 0
     ) -> None:
-        """`first` is the number of parameters that other movers keep in the same store."""
+        """`first` is the number of parameters that other optimizers keep in the same store."""
         self.group, self.schedule, self.clip = group, schedule, config.clip
         self.count = 0  # steps made
         self.parameters = [
@@ -61,7 +61,7 @@ class Mover:
                 raise UserError("--clip needs gradients that --kvstore dist_async sends away")
             options["lr_scheduler"] = schedule.served(self.workers, group.lr_scale)
         if not isinstance(kvstore, str):
-            kvstore = Keys(kvstore, first)
+            kvstore = OffsetStore(kvstore, first)
         self.trainer = gluon.Trainer(
             self.parameters,
             config.optimizer,
@@ -104,7 +104,7 @@ class Mover:
             for grad in grads:
                 grad *= scale.reshape((1,) * grad.ndim).astype(grad.dtype)
 
-    def release(self) -> None:
+    def detach_trainer(self) -> None:
         """Training is over: weights can be set that a server does not know."""
         for parameter in self.parameters:
             parameter._set_trainer(None)
@@ -151,20 +151,20 @@ def _arrays(state: Any) -> List[nd.NDArray]:
     return [array for part in state for array in _arrays(part)]
 
 
-def movers(
+def make_optimizers(
     groups: Sequence[Group], config: Any, schedule: Schedule, kvstore: Any
-) -> Dict[str, Mover]:
-    """A mover for each group of parameters; those of one store have keys that follow each other."""
-    found: Dict[str, Mover] = {}
+) -> Dict[str, GroupOptimizer]:
+    """An optimizer for each group; in a shared store their keys follow each other."""
+    optimizers: Dict[str, GroupOptimizer] = {}
     if len(groups) > 1 and config.kvstore == "dist_async":
         raise UserError(
             "--kvstore dist_async has one optimizer and this network takes "
             f"{len(groups)}; --kvstore dist_sync can hold them"
         )
     for group in groups:
-        first = sum(len(mover.parameters) for mover in found.values())
-        found[group.name] = Mover(group, config, schedule, kvstore, first)
-    return found
+        first = sum(len(optimizer.parameters) for optimizer in optimizers.values())
+        optimizers[group.name] = GroupOptimizer(group, config, schedule, kvstore, first)
+    return optimizers
 
 
 def even_out(net: gluon.Block) -> None:
@@ -190,7 +190,7 @@ def _of_all_devices(parameter: gluon.Parameter) -> nd.NDArray:
     return nd.add_n(first, *(a.as_in_context(first.context) for a in others)) / (1 + len(others))
 
 
-class Average:
+class WeightAverage:
     """An exponential moving average of every parameter, statistics of BatchNorm included."""
 
     def __init__(self, net: gluon.Block, decay: float) -> None:

@@ -16,7 +16,7 @@ _EPOCH, _VOTES = 2**20, 2**20 + 1  # keys beyond those of parameters
 _JOINED: List[str] = []  # the store of this process
 
 
-def join(config: Any, devices: List[mx.Context]) -> Tuple[Any, int, int]:
+def connect(config: Any, devices: List[mx.Context]) -> Tuple[Any, int, int]:
     """The place of this process among the workers: `(kvstore, rank, workers)`."""
     kind = config.kvstore
     if config.compression != "none" and not kind.startswith("dist"):
@@ -34,7 +34,7 @@ def join(config: Any, devices: List[mx.Context]) -> Tuple[Any, int, int]:
                 "--kvstore dist_sync needs nothing more"
             ) from None
         hvd.init()
-        return Ring(hvd), hvd.rank(), hvd.size()
+        return HorovodStore(hvd), hvd.rank(), hvd.size()
     if not kind.startswith("dist"):
         return kind, 0, 1
     if "DMLC_ROLE" not in os.environ:
@@ -53,7 +53,7 @@ def join(config: Any, devices: List[mx.Context]) -> Tuple[Any, int, int]:
     return store, store.rank, store.num_workers
 
 
-def agree(kvstore: Any, epoch: int) -> None:
+def check_same_epoch(kvstore: Any, epoch: int) -> None:
     """Make sure that all workers go on from the same epoch."""
     first = nd.array([epoch])
     if not isinstance(kvstore, str):
@@ -65,20 +65,20 @@ def agree(kvstore: Any, epoch: int) -> None:
         )
 
 
-def leave(kvstore: Any) -> None:
+def release(kvstore: Any) -> None:
     """Let a process end that failed: by itself MXNet would wait at exit for the other workers."""
-    if not isinstance(kvstore, (str, Ring)):
+    if not isinstance(kvstore, (str, HorovodStore)):
         check_call(_LIB.MXKVStoreSetBarrierBeforeExit(kvstore.handle, 0))
 
 
 def own_devices(kvstore: Any, devices: List[mx.Context]) -> List[mx.Context]:
     """Under Horovod a process has one device, by its number on its machine; else all of them."""
-    if not isinstance(kvstore, Ring):
+    if not isinstance(kvstore, HorovodStore):
         return devices
     return [devices[kvstore.engine.local_rank() % len(devices)]]
 
 
-class Ring(KVStoreBase):
+class HorovodStore(KVStoreBase):
     """Horovod as a store: workers sum gradients among themselves, without servers."""
 
     type, rank, num_workers = "horovod", 0, 1  # attributes here, properties in the base
@@ -112,7 +112,7 @@ def _copy(array: nd.NDArray, places: Sequence[nd.NDArray]) -> None:
             array.copyto(place)
 
 
-class Keys(KVStoreBase):
+class OffsetStore(KVStoreBase):
     """A store for a trainer, who counts keys from 0, and would share them with other trainers."""
 
     type, rank, num_workers = "", 0, 1  # attributes here, properties in the base
@@ -137,7 +137,7 @@ class Keys(KVStoreBase):
         nd.waitall()
 
     def pushpull(self, key: int, value: Any, out: Any = None, priority: int = 0) -> None:
-        if isinstance(self.store, Ring):
+        if isinstance(self.store, HorovodStore):
             self.store.pushpull(self.first + key, value, out, priority)
             return
         # Not the store's own pushpull, which refuses compressed gradients.
@@ -145,12 +145,12 @@ class Keys(KVStoreBase):
         self.store.pull(self.first + key, value if out is None else out, priority)
 
 
-class Vote:
+class AllWorkers:
     """Asks all workers whether something holds for each of them; all must ask equally often."""
 
     def __init__(self, kvstore: Any) -> None:
         several = not isinstance(kvstore, str) and kvstore.type != "dist_async"
-        self.keys = Keys(kvstore, _VOTES) if several else None
+        self.keys = OffsetStore(kvstore, _VOTES) if several else None
         if self.keys:
             self.keys.broadcast(0, nd.zeros((1,)), nd.zeros((1,)))
 

@@ -10,7 +10,7 @@ from gluon_attention import UserError
 from gluon_attention.tasks.task import Group
 from gluon_attention.training import checkpoint
 from gluon_attention.training.config import Config
-from gluon_attention.training.optimizers import Average, Mover
+from gluon_attention.training.optimizers import GroupOptimizer, WeightAverage
 from gluon_attention.training.schedule import Schedule
 
 import mxnet as mx
@@ -25,22 +25,24 @@ class Parts(NamedTuple):
     """What a checkpoint is of, as `save` and `restore` take it."""
 
     net: gluon.Block
-    movers: Dict[str, Mover]
-    average: Average
+    optimizers: Dict[str, GroupOptimizer]
+    average: WeightAverage
 
 
 def parts() -> Parts:
     """A layer that has made a step."""
     net = gluon.nn.Dense(3, in_units=2)
     net.initialize()
-    mover = Mover(Group("all", [net]), Config(optimizer="adam"), Schedule(0.1, 1, 1), "device")
-    average = Average(net, 0.5)
+    optimizer = GroupOptimizer(
+        Group("all", [net]), Config(optimizer="adam"), Schedule(0.1, 1, 1), "device"
+    )
+    average = WeightAverage(net, 0.5)
     with autograd.record():
         loss = net(nd.random.normal(shape=(4, 2))).square().sum()
     loss.backward()
-    mover.step(0, samples=4)
+    optimizer.step(0, samples=4)
     average.update(0)
-    return Parts(net, {"all": mover}, average)
+    return Parts(net, {"all": optimizer}, average)
 
 
 def saved(folder: Path, **told: Any) -> Parts:
@@ -52,13 +54,13 @@ def saved(folder: Path, **told: Any) -> Parts:
 
 def numbers(some: Parts) -> Tuple[np.ndarray, ...]:
     arrays = (some.net.weight.data(), some.average.values["weight"])
-    return tuple(a.asnumpy() for a in (*arrays, *some.movers["all"].state().values()))
+    return tuple(a.asnumpy() for a in (*arrays, *some.optimizers["all"].state().values()))
 
 
 def test_everything_is_put_back(tmp_path: Path) -> None:
     one, other = saved(tmp_path), parts()
     progress = checkpoint.restore(checkpoint.load(str(tmp_path), SETTINGS), *other)
-    assert (progress.epoch, other.movers["all"].count) == (1, 1)
+    assert (progress.epoch, other.optimizers["all"].count) == (1, 1)
     for before, after in zip(numbers(one), numbers(other)):
         np.testing.assert_array_equal(before, after)
 

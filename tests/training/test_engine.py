@@ -94,9 +94,7 @@ def run(folder, devices=1, task=None, monkeypatch=None, data=splits, **settings)
 
     config = Settings(log_dir=str(folder), **settings)
     if devices > 1:
-        monkeypatch.setattr(
-            engine.runtime, "devices", lambda n: [mx.cpu(i) for i in range(devices)]
-        )
+        monkeypatch.setattr(engine, "choose_devices", lambda n: [mx.cpu(i) for i in range(devices)])
     result = engine.train(config, "toy", network, data)
     return nets[-1], result
 
@@ -151,7 +149,7 @@ def test_a_stopped_run_goes_on_as_if_nothing_had_happened(
     tmp_path, monkeypatch, optimizer, devices, ema
 ):
     contexts = [mx.cpu(i) for i in range(devices)]
-    monkeypatch.setattr(engine.runtime, "devices", lambda count: contexts)
+    monkeypatch.setattr(engine, "choose_devices", lambda count: contexts)
     settings = dict(optimizer=optimizer, lr=0.01, ema=ema, batch_size=8 // devices)
     run(tmp_path / "whole", **settings)
     cut([2], tmp_path / "cut", monkeypatch, **settings)

@@ -69,7 +69,7 @@ def test_devices_share_what_batchnorm_gathered_on_each(
         share(net)
 
     monkeypatch.setattr(engine, "even_out", even_out)
-    monkeypatch.setattr(engine.runtime, "devices", lambda count: [mx.cpu(0), mx.cpu(1)])
+    monkeypatch.setattr(engine, "choose_devices", lambda count: [mx.cpu(0), mx.cpu(1)])
     train_toy(epochs=1, batch_size=20, ema=ema, keep="last")  # one step, a half on each device
     one, two = gathered
     assert np.abs(one - two).max() > 1e-3
@@ -135,7 +135,7 @@ def test_an_epoch_draws_its_own_numbers_whatever_was_drawn_before(
     monkeypatch.setattr(engine.Run, "_train", draw)
     for name, seed in (("one", 0), ("same", 0), ("other", 1)):
         train_toy(epochs=2, name=name, seed=seed)
-    monkeypatch.setattr(engine, "join", lambda config, devices: ("device", 1, 2))
+    monkeypatch.setattr(engine, "connect", lambda config, devices: ("device", 1, 2))
     train_toy(epochs=2, name="the second of two workers", seed=1)
     assert drawn[:2] == drawn[2:4]
     for numbers in zip(*drawn[2:]):  # numpy's, MXNet's
@@ -146,8 +146,8 @@ def test_a_step_is_along_a_mean_over_the_images_of_all_workers(
     train_toy: Any, monkeypatch: Any
 ) -> None:
     steps: List[Any] = []
-    monkeypatch.setattr(optimize.Mover, "step", lambda self, *words: steps.append(words))
-    monkeypatch.setattr(engine, "join", lambda config, devices: ("device", 0, 2))
+    monkeypatch.setattr(optimize.GroupOptimizer, "step", lambda self, *words: steps.append(words))
+    monkeypatch.setattr(engine, "connect", lambda config, devices: ("device", 0, 2))
     train_toy(epochs=1)
     assert steps == [(0, 16), (1, 16)]
 
@@ -164,13 +164,13 @@ def test_losses_are_means_over_all_steps(train_toy: Any, tmp_path: Path) -> None
 def test_every_step_has_the_rate_of_the_settings(train_toy: Any, monkeypatch: Any) -> None:
     used: List[float] = []
     told: List[float] = []
-    keep = optimize.Mover.step
+    keep = optimize.GroupOptimizer.step
 
     def step(self: Any, *words: Any) -> None:
         keep(self, *words)
         used.append(self.trainer.learning_rate)
 
-    monkeypatch.setattr(optimize.Mover, "step", step)
+    monkeypatch.setattr(optimize.GroupOptimizer, "step", step)
     monkeypatch.setattr(engine.Monitor, "log", lambda *words: told.append(words[3]["net"]))
     kind = dict(lr=0.1, warmup_epochs=1, lr_steps=(2, 3), lr_factor=0.5, log_interval=1)
     train_toy(epochs=4, **kind)

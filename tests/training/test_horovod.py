@@ -14,9 +14,16 @@ from types import SimpleNamespace
 from gluon_attention import UserError
 from gluon_attention.tasks.task import Group
 from gluon_attention.training.config import Config
-from gluon_attention.training.optimizers import Mover, movers
+from gluon_attention.training.optimizers import GroupOptimizer, make_optimizers
 from gluon_attention.training.schedule import Schedule
-from gluon_attention.training.workers import Keys, Ring, Vote, agree, leave, own_devices
+from gluon_attention.training.workers import (
+    AllWorkers,
+    HorovodStore,
+    OffsetStore,
+    check_same_epoch,
+    own_devices,
+    release,
+)
 
 import mxnet as mx
 import numpy as np
@@ -57,25 +64,27 @@ def moved(kvstore, devices=1):
     layer = gluon.nn.Dense(3, in_units=4)
     layer.initialize(mx.init.One(), ctx=contexts)
     config = Config(optimizer="sgd", lr=0.1, clip=0.5)
-    mover = Mover(Group("net", [layer]), config, Schedule(0.1, 1, 3), kvstore, first=5)
+    optimizer = GroupOptimizer(Group("net", [layer]), config, Schedule(0.1, 1, 3), kvstore, first=5)
     images = nd.array(np.arange(32).reshape(8, 4) / 32)
     for step in range(3):
         parts = gluon.utils.split_and_load(images, contexts)
         with autograd.record():
             losses = [(layer(part) ** 2).sum() for part in parts]
         autograd.backward(losses)
-        mover.step(step, samples=8 * getattr(kvstore, "num_workers", 1))
-    return mover, [p.data(context).asnumpy() for p in mover.parameters for context in contexts]
+        optimizer.step(step, samples=8 * getattr(kvstore, "num_workers", 1))
+    return optimizer, [
+        p.data(context).asnumpy() for p in optimizer.parameters for context in contexts
+    ]
 
 
 @pytest.mark.parametrize("devices", [1, 2])
 def test_two_workers_that_compute_the_same_move_as_one(devices):
     twins = Twins()
-    mover, two = moved(Ring(twins), devices)
+    optimizer, two = moved(HorovodStore(twins), devices)
     for array, other in zip(moved("device", devices)[1], two):
         np.testing.assert_allclose(array, other, rtol=1e-6)
-    assert set(twins.names) == {"5", "6"}  # beyond the keys of the mover before
-    assert mover.traffic(False) == 2 * 4 * 15
+    assert set(twins.names) == {"5", "6"}  # beyond the keys of the optimizer before
+    assert optimizer.traffic(False) == 2 * 4 * 15
 
 
 def test_every_parameter_of_every_group_has_a_key_of_its_own():
@@ -83,12 +92,12 @@ def test_every_parameter_of_every_group_has_a_key_of_its_own():
     for layer in layers:
         layer.initialize()
     twins, groups = Twins(), [Group(layer.name, [layer]) for layer in layers]
-    made = movers(groups, Config(), Schedule(0.1, 1, 3), Ring(twins)).values()
+    made = make_optimizers(groups, Config(), Schedule(0.1, 1, 3), HorovodStore(twins)).values()
     with autograd.record():
         total = sum(layer(nd.ones((1, 4))).sum() for layer in layers)
     total.backward()
-    for mover in made:
-        mover.step(0, samples=1)
+    for optimizer in made:
+        optimizer.step(0, samples=1)
     assert sorted(twins.names) == sorted("012345" * 2)  # weights once, gradients once
 
 
@@ -98,14 +107,19 @@ def test_each_of_three_workers_decays_a_server_by_its_share(kind, decay):
     layer = gluon.nn.Dense(3, in_units=4)
     layer.initialize()
     config = Config(optimizer="sgd", weight_decay=0.03)
-    mover = Mover(Group("net", [layer]), config, Schedule(0.1, 1, 3), store)
-    assert mover.trainer.optimizer.wd == pytest.approx(decay)
-    assert mover.traffic(False) == 4 * 15 * 2 and mover.traffic(True) == 4 * 15 * (1 / 16 + 1)
+    optimizer = GroupOptimizer(Group("net", [layer]), config, Schedule(0.1, 1, 3), store)
+    assert optimizer.trainer.optimizer.wd == pytest.approx(decay)
+    assert optimizer.traffic(False) == 4 * 15 * 2 and optimizer.traffic(True) == 4 * 15 * (
+        1 / 16 + 1
+    )
     if kind == "dist_async":
-        assert mover.trainer.optimizer.wd_mult == {1: 0}  # of the bias
-        mover.restore({}, 4)
-        assert (mover.count, mover.trainer.optimizer.num_update) == (4, 12)  # of all workers
-    mover.release()  # or the server would be asked whenever weights are set
+        assert optimizer.trainer.optimizer.wd_mult == {1: 0}  # of the bias
+        optimizer.restore({}, 4)
+        assert (optimizer.count, optimizer.trainer.optimizer.num_update) == (
+            4,
+            12,
+        )  # of all workers
+    optimizer.detach_trainer()  # or the server would be asked whenever weights are set
     assert layer.weight._trainer is None
 
 
@@ -113,9 +127,9 @@ def test_what_a_server_that_moves_weights_cannot_do_is_refused():
     store = SimpleNamespace(type="dist_async", rank=0, num_workers=3)
     groups, rate = [Group(name, [gluon.nn.Dense(1)]) for name in "ab"], Schedule(0.1, 1, 3)
     with pytest.raises(UserError, match="--clip needs gradients"):
-        movers(groups[:1], Config(clip=1.0), rate, store)
+        make_optimizers(groups[:1], Config(clip=1.0), rate, store)
     with pytest.raises(UserError, match="one optimizer and this network takes 2; --kvstore dist_s"):
-        movers(groups, Config(kvstore="dist_async"), rate, store)
+        make_optimizers(groups, Config(kvstore="dist_async"), rate, store)
 
 
 def test_weights_that_onednn_laid_out_anew_are_sent():
@@ -124,21 +138,23 @@ def test_weights_that_onednn_laid_out_anew_are_sent():
     layer(nd.ones((2, 32, 8, 8))).wait_to_read()
     weight, before = layer.weight.data(), layer.weight.data().asnumpy()
     with pytest.raises(mx.MXNetError):
-        Ring(Twins()).broadcast(0, weight, weight)
-    Keys(Ring(Twins()), 0).broadcast(0, weight, [weight])
+        HorovodStore(Twins()).broadcast(0, weight, weight)
+    OffsetStore(HorovodStore(Twins()), 0).broadcast(0, weight, [weight])
     np.testing.assert_array_equal(weight.asnumpy(), before)
 
 
 def test_what_else_workers_share():
-    ring = Ring(Twins())
-    agree(ring, 3)
-    leave(ring)
-    assert Vote(ring)(True) and not Vote(ring)(False) and not Vote("device")(False)
-    assert not Vote(SimpleNamespace(type="dist_async"))(False)
-    assert own_devices(ring, [mx.cpu(0), mx.cpu(1)]) == [mx.cpu(1)]
+    store = HorovodStore(Twins())
+    check_same_epoch(store, 3)
+    release(store)
+    assert (
+        AllWorkers(store)(True) and not AllWorkers(store)(False) and not AllWorkers("device")(False)
+    )
+    assert not AllWorkers(SimpleNamespace(type="dist_async"))(False)
+    assert own_devices(store, [mx.cpu(0), mx.cpu(1)]) == [mx.cpu(1)]
     assert own_devices("device", [mx.cpu(0)]) == [mx.cpu(0)]
     out = nd.zeros((2,))
-    Keys(ring, 0).pushpull(1, nd.ones((2,)), out)
+    OffsetStore(store, 0).pushpull(1, nd.ones((2,)), out)
     assert (out.asnumpy() == 2).all()
 
 

@@ -9,9 +9,9 @@ from gluon_attention import UserError
 from gluon_attention.tasks.mixup import Mixing
 from gluon_attention.tasks.task import Classification, Group, cross_entropy, smoothed, top_scores
 from gluon_attention.training.config import Config
-from gluon_attention.training.optimizers import Average, Mover, named_parameters
+from gluon_attention.training.optimizers import GroupOptimizer, WeightAverage, named_parameters
 from gluon_attention.training.schedule import Schedule
-from gluon_attention.training.workers import join
+from gluon_attention.training.workers import connect
 
 import mxnet as mx
 import numpy as np
@@ -137,10 +137,10 @@ def test_top_scores_against_numpy():
     assert "top5" not in top_scores(nd.ones((2, 5)), nd.array([0, 1]))
 
 
-def _mover(block, optimizer="sgd", share=1.0, **settings):
+def _optimizer(block, optimizer="sgd", share=1.0, **settings):
     config = dict(optimizer=optimizer, lr=0.1, momentum=0.9, weight_decay=0.5, clip=0.0)
     config = SimpleNamespace(**{**config, **settings})
-    return Mover(Group("all", [block], share), config, lambda step: config.lr, "device")
+    return GroupOptimizer(Group("all", [block], share), config, lambda step: config.lr, "device")
 
 
 @pytest.mark.parametrize("optimizer, way", [("sgd", 1 + 1.5), ("nag", 1.5 + 1.75)])
@@ -149,13 +149,13 @@ def test_two_steps_have_momentum_and_the_rate_of_their_group(optimizer, way, cli
     block = gluon.nn.Dense(1, in_units=1, use_bias=False)
     block.initialize(mx.init.Zero())
     settings = dict(momentum=0.5, weight_decay=0.0, clip=clip)
-    mover = _mover(block, optimizer, share=0.25, **settings)
+    optimizer = _optimizer(block, optimizer, share=0.25, **settings)
     for step in range(2):
         with autograd.record():
             loss = block(nd.ones((8, 1))).sum()
         loss.backward()
-        mover.step(step, samples=8)
-    assert mover.rate(0) == pytest.approx(0.1 * 0.25)
+        optimizer.step(step, samples=8)
+    assert optimizer.rate(0) == pytest.approx(0.1 * 0.25)
     assert block.weight.data().asscalar() == pytest.approx(-0.1 * 0.25 * way, rel=1e-5)
 
 
@@ -165,11 +165,11 @@ def test_weight_decay_spares_norms_and_biases():
     net.initialize()
     for parameter in net.collect_params().values():
         parameter.set_data(nd.ones(parameter.shape))
-    mover = _mover(net)
+    optimizer = _optimizer(net)
     with autograd.record():
         loss = (net(nd.ones((4, 3))) * 0).sum()
     loss.backward()
-    mover.step(0, samples=4)
+    optimizer.step(0, samples=4)
     assert net[0].weight.data().asnumpy() == pytest.approx(1 - 0.1 * 0.5)
     for spared in (net[0].bias, net[1].gamma, net[1].beta):
         assert spared.data().asnumpy() == pytest.approx(1)
@@ -185,13 +185,13 @@ def test_parameters_of_blocks_that_are_alike_are_told_apart():
 def test_clipping_scales_the_whole_gradient_of_a_mean(samples):
     block = gluon.nn.Dense(2, in_units=2)
     block.initialize(mx.init.Zero())
-    mover = _mover(block, momentum=0.0, weight_decay=0.0, clip=0.5, lr=1.0)
+    optimizer = _optimizer(block, momentum=0.0, weight_decay=0.0, clip=0.5, lr=1.0)
     with autograd.record():
         loss = (block(nd.array([[3.0, 4.0]])) * nd.array([[1.0, 2.0]])).sum()
     loss.backward()
     gradient = np.array([[3, 4], [6, 8]]), np.array([1, 2])
     norm = math.sqrt(sum((part**2).sum() for part in gradient))
-    mover.step(0, samples=samples)
+    optimizer.step(0, samples=samples)
     np.testing.assert_allclose(block.weight.data().asnumpy(), -gradient[0] * 0.5 / norm, rtol=1e-5)
     np.testing.assert_allclose(block.bias.data().asnumpy(), -gradient[1] * 0.5 / norm, rtol=1e-5)
 
@@ -199,7 +199,7 @@ def test_clipping_scales_the_whole_gradient_of_a_mean(samples):
 def test_average_follows_its_formula_and_gives_the_weights_back():
     block = gluon.nn.Dense(1, in_units=1, use_bias=False)
     block.initialize(mx.init.Zero())
-    average, expected = Average(block, 0.5), 0.0
+    average, expected = WeightAverage(block, 0.5), 0.0
     for step in range(30):
         block.weight.set_data(nd.array([[step]]))
         average.update(step)
@@ -216,15 +216,15 @@ def test_average_follows_its_formula_and_gives_the_weights_back():
 )
 def test_what_a_machine_lacks_is_said(kvstore, sentence):
     with pytest.raises(UserError, match=sentence):
-        join(Config(kvstore=kvstore), [mx.cpu(0)])
+        connect(Config(kvstore=kvstore), [mx.cpu(0)])
 
 
 def test_a_vote_cannot_be_compressed():
     config = Config(compression="2bit", kvstore="dist_sync", skip_nonfinite=True)
     with pytest.raises(UserError, match="--skip-nonfinite asks all workers"):
-        join(config, [mx.cpu(0)])
+        connect(config, [mx.cpu(0)])
 
 
 def test_only_what_is_sent_can_be_compressed():
     with pytest.raises(UserError, match="--kvstore dist_sync"):
-        join(Config(compression="2bit"), [mx.cpu(0)])
+        connect(Config(compression="2bit"), [mx.cpu(0)])

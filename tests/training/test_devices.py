@@ -1,4 +1,4 @@
-"""BatchNorm over two devices equals BatchNorm of one with the whole batch."""
+"""Which devices are used; BatchNorm over two devices equals that of one with the whole batch."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import json
 import os
 import subprocess
 import sys
+from typing import Any, List, Optional
 
-from gluon_attention import UserError
-from gluon_attention.training.sync_bn import share_statistics
+from gluon_attention import UserError, runtime
+from gluon_attention.training.devices import choose_devices, share_statistics
 
 import mxnet as mx
 import numpy as np
@@ -83,3 +84,46 @@ def test_one_device_and_lower_precision(train_toy):
 
 if __name__ == "__main__":
     print(json.dumps(train([mx.cpu(0), mx.cpu(1)])))
+
+
+@pytest.mark.parametrize(
+    ("num_gpus", "available", "expected"),
+    [
+        (None, 0, [mx.cpu(0)]),
+        (None, 2, [mx.gpu(0), mx.gpu(1)]),
+        (0, 2, [mx.cpu(0)]),
+        (1, 2, [mx.gpu(0)]),
+    ],
+)
+def test_choose_devices(
+    num_gpus: Optional[int], available: int, expected: List[mx.Context], monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(mx.context, "num_gpus", lambda: available)
+    monkeypatch.setattr(runtime, "visible_gpus", lambda: [runtime.GPU(i, (8, 0)) for i in (0, 1)])
+    assert choose_devices(num_gpus) == expected
+
+
+def test_more_gpus_than_there_are(monkeypatch: Any) -> None:
+    monkeypatch.setattr(mx.context, "num_gpus", lambda: 1)
+    with pytest.raises(UserError, match="--num-gpus 2 .* 1 that .*--num-gpus 0"):
+        choose_devices(2)
+    with pytest.raises(UserError, match="not -1"):
+        choose_devices(-1)
+
+
+def test_only_a_gpu_that_is_used_has_to_fit(monkeypatch: Any) -> None:
+    gpus = [runtime.GPU(0, (8, 0)), runtime.GPU(1, (9, 0))]
+    monkeypatch.setattr(mx.context, "num_gpus", lambda: 2)
+    monkeypatch.setattr(runtime, "visible_gpus", lambda: gpus)
+    assert choose_devices(1) == [mx.gpu(0)]
+    with pytest.raises(UserError, match="GPU 1 has compute capability 9.0"):
+        choose_devices()
+
+
+def test_cuda_that_fails_is_reported(monkeypatch: Any) -> None:
+    def fail() -> int:
+        raise mx.MXNetError("trace\nCUDA driver version is insufficient")
+
+    monkeypatch.setattr(mx.context, "num_gpus", fail)
+    with pytest.raises(UserError, match="driver version is insufficient.*--num-gpus 0"):
+        choose_devices()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from gluon_attention import UserError, get_model, runtime
+from gluon_attention import UserError, get_model
 from gluon_attention.tasks import task
-from gluon_attention.training import workers as machines
+from gluon_attention.training import engine, workers
 from gluon_attention.training.config import Config
 
 import mxnet as mx
@@ -43,15 +43,15 @@ def test_a_network_of_other_images_is_refused(train_toy):
 
 def test_one_training_for_each_start_on_several_machines(monkeypatch):
     monkeypatch.setenv("DMLC_ROLE", "worker")
-    monkeypatch.setattr(machines, "_JOINED", ["dist_sync"])
+    monkeypatch.setattr(workers, "_JOINED", ["dist_sync"])
     with pytest.raises(UserError, match="--kvstore dist_sync trains one network a start"):
-        machines.join(Config(kvstore="dist_sync"), [])
+        workers.connect(Config(kvstore="dist_sync"), [])
 
 
 def test_another_number_of_devices_is_told(train_toy, tmp_path, capsys, monkeypatch):
     train_toy(epochs=2)
     (tmp_path / "toy" / "last.npz").unlink()  # as if it had been killed in its second epoch
-    monkeypatch.setattr(runtime, "devices", lambda gpus: [mx.cpu(0), mx.cpu(1)])
+    monkeypatch.setattr(engine, "choose_devices", lambda gpus: [mx.cpu(0), mx.cpu(1)])
     train_toy(epochs=2)
     told = "note: a step had the images of 1 devices so far, and has those of 2 from here on"
     assert told in capsys.readouterr().out.splitlines()
