@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import os
 import random
-import struct
-import zipfile
 import zlib
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Set, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Set, Tuple
 
 from gluon_attention import UserError
 from gluon_attention.__main__ import main
-from gluon_attention.datasets.sampling import ArrayBatches, Normalise, Splits
-from gluon_attention.tasks.task import Classification
+from gluon_attention.datasets.sampling import Splits
 from gluon_attention.training import engine, monitor
 from gluon_attention.training.config import Config
-from gluon_attention.zoo.attention_net import AttentionNet
 
 import mxnet as mx
 import numpy as np
 import pytest
+from builders import Toy, toy_splits
 from hypothesis import HealthCheck, given, settings
+from torch_writer import TorchWriter
 
 settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
 settings.load_profile("repeatable")
@@ -115,39 +113,6 @@ def refused_fixture() -> Callable[..., bool]:
     return refused
 
 
-class Toy(AttentionNet):
-    """A network of a few hundred parameters that shows nothing but logits."""
-
-    def __init__(self, classes: int) -> None:
-        body = mx.gluon.nn.HybridSequential()
-        body.add(mx.gluon.nn.Conv2D(4, 3), mx.gluon.nn.BatchNorm(), mx.gluon.nn.Activation("relu"))
-        body.add(mx.gluon.nn.Dense(classes), mx.gluon.nn.HybridLambda(lambda F, x: (x,)))
-        super().__init__(body)
-        self.classes = classes
-
-    def trace(self, images: Any) -> Any:
-        return Logits(self(images))
-
-    def objective(self, config: Any) -> Classification:
-        return Classification.from_config(self, config)
-
-
-class Logits(NamedTuple):
-    logits: Any
-
-
-def toy_splits(batch_size: int, part: Tuple[int, int] = (0, 1)) -> Splits:
-    """Forty images of three classes that brightness tells apart."""
-    labels = np.arange(40) % 3
-    noise = np.random.RandomState(0).randint(60, size=(40, 1, 6, 6))
-    images = (noise + 60 * labels[:, None, None, None]).astype("uint8")
-    kind = dict(classes=3, transform=Normalise((0.5,), (0.25,)))
-    train = ArrayBatches(images, labels, batch_size, shuffle=True, part=part, **kind)
-    held = ArrayBatches(images[:15], labels[:15], batch_size, **kind)
-    test = ArrayBatches(images[15:25], labels[15:25], batch_size, **kind)
-    return Splits(train, held, test, ["a", "b", "c"], (0.5,), (0.25,))
-
-
 @pytest.fixture
 def takes_seed_and_part() -> Callable[[Callable[..., Splits]], None]:
     """A check of a function that loads a data set: its order, shard and validation images."""
@@ -184,112 +149,7 @@ def train_toy(tmp_path: Path) -> Callable[..., Dict[str, Any]]:
     return run
 
 
-class Call(NamedTuple):
-    """A call that a pickle asks for."""
-
-    path: Any
-    arguments: Tuple[Any, ...]
-
-
-class Whole(NamedTuple):
-    """An object of a class that only its author has."""
-
-    path: str
-    state: Dict[str, Any]
-
-
-class View(NamedTuple):
-    """A tensor as a file describes it."""
-
-    base: np.ndarray
-    offset: int
-    shape: Tuple[Any, ...]
-    strides: Tuple[int, ...]
-
-
-class TorchFiles:
-    """Writes what torch.save would, opcode by opcode; bytes stand for a pickle as they are."""
-
-    call = staticmethod(lambda path, *arguments: Call(path, arguments))
-    whole, view = Whole, View
-    TYPES = {"f4": "Float", "f8": "Double", "f2": "Half", "u2": "BFloat16", "i8": "Long"}
-
-    def save(self, file: Path, value: Any, old: bool = False, claim: int = 0) -> str:
-        """Write in the zip format, or the one before; `claim` is what storages say they hold."""
-        self.storages: List[np.ndarray] = []
-        self.claim = claim
-        pickled = value if isinstance(value, bytes) else b"\x80\x02" + self.write(value) + b"."
-        raw = [np.ascontiguousarray(base).tobytes() for base in self.storages]
-        if old:
-            keys = b"(" + b"".join(self.write(str(key)) for key in range(len(raw))) + b"l"
-            keys = b"](" + keys[1:-1] + b"e" if raw else b"]"
-            magic = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
-            head = magic + b"\x80\x02M\xe9\x03." + b"\x80\x02}X\x01\0\0\0aK\x01s."
-            body = b"".join(
-                struct.pack("<q", base.size) + data for base, data in zip(self.storages, raw)
-            )
-            file.write_bytes(head + pickled + b"\x80\x02" + keys + b"." + body)
-        else:
-            with zipfile.ZipFile(file, "w") as archive:
-                archive.writestr("net/data.pkl", pickled)
-                for key, data in enumerate(raw):
-                    archive.writestr(f"net/data/{key}", data)
-                archive.writestr("net/version", "3\n")
-        return str(file)
-
-    def write(self, value: Any) -> bytes:
-        """The opcodes that make a value."""
-        if isinstance(value, np.ndarray):
-            base = value if value.base is None else value.base
-            start = value.__array_interface__["data"][0] - base.__array_interface__["data"][0]
-            steps = tuple(step // value.itemsize for step in value.strides)
-            value = View(base, start // value.itemsize, value.shape, steps)
-        if isinstance(value, View):
-            rest = (
-                value.offset,
-                value.shape,
-                value.strides,
-                False,
-                Call("collections.OrderedDict", ()),
-            )
-            arguments = b"(" + self.storage(value.base) + b"".join(map(self.write, rest)) + b"t"
-            return b"ctorch._utils\n_rebuild_tensor_v2\n" + arguments + b"R"
-        if isinstance(value, Call):
-            return self.path(value.path) + self.write(tuple(value.arguments)) + b"R"
-        if isinstance(value, Whole):
-            return self.path(value.path) + b")\x81" + self.write(value.state) + b"b"
-        if isinstance(value, dict):
-            return b"}(" + b"".join(map(self.write, sum(value.items(), ()))) + b"u"
-        if isinstance(value, (tuple, list)):
-            inner = b"".join(map(self.write, value))
-            return b"(" + inner + b"t" if isinstance(value, tuple) else b"](" + inner + b"e"
-        if isinstance(value, str):
-            return b"X" + struct.pack("<I", len(value.encode())) + value.encode()
-        if isinstance(value, float):
-            return b"G" + struct.pack(">d", value)
-        plain = {None: b"N", True: b"\x88", False: b"\x89"}
-        if value is None or isinstance(value, bool):
-            return plain[value]
-        length = value.bit_length() // 8 + 1
-        return b"\x8a" + bytes([length]) + value.to_bytes(length, "little", signed=True)
-
-    def path(self, path: Any) -> bytes:
-        if isinstance(path, Call):
-            return self.write(path)
-        module, _, name = path.rpartition(".")
-        return f"c{module}\n{name}\n".encode()
-
-    def storage(self, base: np.ndarray) -> bytes:
-        known = [number for number, other in enumerate(self.storages) if other is base]
-        key = known[0] if known else len(self.storages)
-        if not known:
-            self.storages.append(base)
-        kind = self.path(f"torch.{self.TYPES[base.dtype.str[1:]]}Storage")
-        about = (str(key), "cuda:0", self.claim or base.size)
-        return b"(" + self.write("storage") + kind + b"".join(map(self.write, about)) + b"tQ"
-
-
 @pytest.fixture
-def torch_files() -> TorchFiles:
+def torch_files() -> TorchWriter:
     """A writer of PyTorch's files that needs no PyTorch."""
-    return TorchFiles()
+    return TorchWriter()

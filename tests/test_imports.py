@@ -12,6 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "gluon_attention"
 SCRIPTS = ("train", "benchmarks", "tests", "data")
+SHARED = ("builders", "torch_writer")  # by all tests
 FILES = sorted(path for room in (PACKAGE, *SCRIPTS) for path in (ROOT / room).rglob("*.py")) + [
     ROOT / "setup.py"
 ]
@@ -85,7 +86,7 @@ def is_standard(top: str) -> bool:
 
 def siblings(tree: ast.AST, path: Path) -> List[str]:
     """Imports of a script from its own folder or another folder of scripts."""
-    near = {p.stem for p in path.parent.glob("*.py")} | set(SCRIPTS)
+    near = {p.stem for p in path.parent.glob("*.py")} - set(SHARED) | set(SCRIPTS)
     found = {name.lstrip(".").split(".")[0] for name in imports(tree, path.stem)}
     return sorted(found & near)
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, Tuple
 
-from gluon_attention import get_model
 from gluon_attention.datasets.detail import detail
 from gluon_attention.explain import painters as explain
 from gluon_attention.ops.attention_crop import crop_box
@@ -16,20 +15,15 @@ from gluon_attention.training.engine import train
 
 import numpy as np
 import pytest
+from builders import small_racnn
 from mxnet import nd
 from PIL import Image
-
-
-def small(**options: Any) -> Any:
-    net = get_model("racnn_mobilenet_v2", **{**dict(backbone="tiny", crops=(16, 16)), **options})
-    net.initialize(net.initializer)
-    return net
 
 
 @pytest.mark.parametrize("crops", [(), (16,), (16, 24)])
 def test_a_tile_for_each_scale(crops: tuple) -> None:
     images = np.random.randint(0, 256, size=(2, 40, 60, 3), dtype=np.uint8)
-    sheet = explain.pictures(small(crops=crops), images, [0] * 3, [1] * 3)["boxes"]
+    sheet = explain.pictures(small_racnn(crops=crops), images, [0] * 3, [1] * 3)["boxes"]
     height, width = 120 + explain.BAND + explain.GAP, 180 + explain.GAP
     assert sheet.shape == (2 * height, (1 + len(crops)) * width, 3)
 
@@ -64,7 +58,7 @@ def test_a_run_goes_through_all_stages_and_animates_its_boxes(tmp_path: Any) -> 
     result = train(
         Settings(log_dir=str(tmp_path)),
         "run",
-        lambda classes: small(classes=classes, shrink=2, crops=(16,), shared=True),
+        lambda classes: small_racnn(classes=classes, shrink=2, crops=(16,), shared=True),
         lambda batch_size, part: detail(
             batch_size, size=64, coarse=32, train=16, validation=8, test=10, part=part
         ),
@@ -86,7 +80,7 @@ def test_a_run_goes_through_all_stages_and_animates_its_boxes(tmp_path: Any) -> 
 
 
 def test_one_scale_is_animated_as_one_frame() -> None:
-    net = small(classes=3, crops=())
+    net = small_racnn(classes=3, crops=())
     image = np.zeros((32, 32, 3), np.uint8)
     (frame,) = explain.animations(net, image, 0, 1)["boxes"]
     np.testing.assert_array_equal(frame, explain.pictures(net, image, 0, 1)["boxes"])

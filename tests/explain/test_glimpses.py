@@ -5,28 +5,20 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from gluon_attention import get_model
 from gluon_attention.explain import painters as explain
 from gluon_attention.explain import tiles
 
 import numpy as np
 import pytest
-from mxnet import init, nd
+from builders import small_ram
+from mxnet import nd
 from PIL import Image
-
-OPTIONS = dict(patch=4, scales=2, glimpses=3, widths=(8, 8, 12, 16, 8))
-
-
-def small(channels: int = 1, **more: Any) -> Any:
-    net = get_model("ram_28", channels=channels, **OPTIONS, **more)
-    net.initialize(init.Xavier())
-    return net
 
 
 @pytest.mark.parametrize(("channels", "given"), [(1, 1), (1, 3), (3, 3)])
 def test_a_row_for_each_image_and_a_tile_for_each_glimpse(channels: int, given: int) -> None:
     images = np.random.randint(0, 256, size=(2, 40, 30, given), dtype=np.uint8)
-    net = small(channels)
+    net = small_ram(channels=channels, scales=2)
     sheet = explain.pictures(net, images, [0] * channels, [1] * channels)["windows"]
     side = 160 + explain.GAP  # a tile is as wide as the image is high, 40 pixels grown by 4
     assert sheet.shape == (2 * (2 * 160 + explain.BAND + explain.GAP), 4 * side, 3)
@@ -37,7 +29,7 @@ def test_a_row_for_each_image_and_a_tile_for_each_glimpse(channels: int, given: 
 def test_what_was_seen_is_shown_where_it_was_seen() -> None:
     image = np.random.randint(100, 256, size=(16, 16, 3), dtype=np.uint8)
     image[..., 1:] = image[..., :1]
-    net = small()
+    net = small_ram(scales=2)
     middle = (7.5 + 0.5, 7.5 + 0.5)  # of the image, in pixels from its edge
     boxes = explain._boxes(np.array(middle), 4, 2)
     np.testing.assert_array_equal(boxes, [[6, 6, 10, 10], [4, 4, 12, 12]])
@@ -52,13 +44,13 @@ def test_what_was_seen_is_shown_where_it_was_seen() -> None:
 
 def test_pixels_are_shown_as_they_were_before_normalisation() -> None:
     images = np.full((1, 16, 16, 1), 100, np.uint8)
-    shown = explain.pictures(small(), images, [0.1307], [0.3081])["windows"]
+    shown = explain.pictures(small_ram(scales=2), images, [0.1307], [0.3081])["windows"]
     view = shown[explain.BAND + 160 : explain.BAND + 320, 164:324]  # what the first glimpse saw
     assert {tuple(pixel) for pixel in view[70:90, 70:90].reshape(-1, 3)} == {(100, 100, 100)}
 
 
 def test_whole_pixels_are_shown_where_they_were_cut() -> None:
-    net = small(retina="pixels", start="center", policy="random")
+    net = small_ram(scales=2, retina="pixels", start="center", policy="random")
     ramp = np.repeat(np.arange(0, 256, 16, dtype=np.uint8)[None], 16, axis=0)  # of each column
     given = nd.array(ramp[None, None] / 255.0)
     trace = net.episode(given, nd.array([[[0, 0], [0.3, 0.1], [-0.36, 0]]]))
@@ -91,7 +83,7 @@ def test_a_path_beyond_the_border_is_cut() -> None:
 
 def test_gif_has_a_frame_for_each_glimpse(tmp_path: Any) -> None:
     image = np.zeros((1, 28, 28, 1), np.uint8)
-    frames = explain.animations(small(), image, [0], [1])["windows"]
+    frames = explain.animations(small_ram(scales=2), image, [0], [1])["windows"]
     explain.save_gif(str(tmp_path / "way.gif"), frames)
     with Image.open(tmp_path / "way.gif") as picture:
         assert picture.n_frames == 3

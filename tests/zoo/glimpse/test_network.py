@@ -5,14 +5,14 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any, Tuple
 
-from gluon_attention import UserError, get_model, list_models
+from gluon_attention import UserError, list_models
 from gluon_attention.zoo.glimpse.controller import Mind
 
 import numpy as np
 import pytest
-from mxnet import gluon, init, nd
+from builders import images_of, small_glimpse
+from mxnet import gluon, nd
 
-SMALL = dict(classes=5, backbone="tiny", patch=16, hidden=8)
 KINDS = (
     dict(),
     dict(location="sampled", dropout=0.5),
@@ -20,21 +20,6 @@ KINDS = (
     dict(policy="center", glimpses=1, frozen=False),
     dict(patches=3, start_size=1, regions=3, glimpses=4, stem_stride=0),
 )
-
-
-def small(**options: Any) -> Any:
-    net = get_model("glimpse_mobilenet_v2", **{**SMALL, **options})
-    net.initialize(init.Xavier(magnitude=6))
-    net.trace(images_of(1))
-    for name in ("first", "weigh"):  # new networks look at the middle
-        if hasattr(net.mind, name):
-            weight = getattr(net.mind, name).weight
-            weight.set_data(nd.random.normal(scale=3, shape=weight.shape))
-    return net
-
-
-def images_of(count: int, side: int = 64) -> nd.NDArray:
-    return nd.array(np.random.randn(count, 3, side, side))
 
 
 def parts_of(trace: Any) -> Any:
@@ -110,7 +95,7 @@ def test_names_are_listed() -> None:
 
 @pytest.mark.parametrize("options", [dict(), dict(patches=3, start_size=1), dict(start_size=1)])
 def test_an_episode_equals_numpy(options: dict) -> None:
-    net, images = small(**options), images_of(2)
+    net, images = small_glimpse(3, **options), images_of(2, 64)
     trace = parts_of(net.trace(images))
     for row, image in enumerate(images.asnumpy()):
         answers, places, shares, patches = reference(net, image)
@@ -127,7 +112,7 @@ def test_an_episode_equals_numpy(options: dict) -> None:
 
 @pytest.mark.parametrize("options", KINDS, ids=str)
 def test_hybridized_equals_imperative(options: dict) -> None:
-    net, images = small(**options), images_of(2)
+    net, images = small_glimpse(3, **options), images_of(2, 64)
     plain, recalled = net.trace(images), net.trace(net.remember(images))
     net.hybridize(static_alloc=True, static_shape=True)
     pairs = ((plain, net.trace(images)), (recalled, net.trace(net.remember(images))))
@@ -139,7 +124,7 @@ def test_hybridized_equals_imperative(options: dict) -> None:
 
 
 def test_shapes_of_a_trace() -> None:
-    net = small(patches=3, start_size=1, regions=3, glimpses=5)
+    net = small_glimpse(3, patches=3, start_size=1, regions=3, glimpses=5)
     trace = net.trace(images_of(2, 96))
     shapes = {name: part.shape for name, part in parts_of(trace).items()}
     assert shapes == dict(
@@ -157,7 +142,7 @@ def test_shapes_of_a_trace() -> None:
 
 
 def test_scores_are_those_of_the_last_answer_and_of_each() -> None:
-    net, steps = small(), np.eye(5)[[[0, 1, 1], [2, 2, 3]]] * 4  # (N, T, classes)
+    net, steps = small_glimpse(3), np.eye(5)[[[0, 1, 1], [2, 2, 3]]] * 4  # (N, T, classes)
     parts = dict(logits=nd.array(steps[:, -1]), step_logits=nd.array(steps))
     net.trace = lambda images: SimpleNamespace(**parts)
     task = net.objective(SimpleNamespace(label_smoothing=0.1))
@@ -170,16 +155,16 @@ def test_scores_are_those_of_the_last_answer_and_of_each() -> None:
 
 
 def test_mirrored_locations_are_squeezed_and_turned_over() -> None:
-    net = small(location="mirrored")
+    net = small_glimpse(3, location="mirrored")
     noise = nd.random.normal(shape=(2, 3, 2))
-    trace = parts_of(net.episode(net.remember(images_of(2)), noise))
+    trace = parts_of(net.episode(net.remember(images_of(2, 64)), noise))
     wanted = np.tanh((trace["means"] + noise.asnumpy()) * [1, -1])
     np.testing.assert_allclose(trace["locations"], wanted, rtol=1e-5)
 
 
 def test_memories_end_where_they_were_taken_last() -> None:
-    net = small(patches=1, policy="random", glimpses=1)
-    features, reach = net.remember(images_of(1)), net.mind.reach
+    net = small_glimpse(3, patches=1, policy="random", glimpses=1)
+    features, reach = net.remember(images_of(1, 64)), net.mind.reach
     beyond, rim = (
         net.episode(features, nd.array([[[by * reach, -by * reach]]])).step_logits.asnumpy()
         for by in (1.5, 1)
@@ -192,7 +177,7 @@ def test_memories_end_where_they_were_taken_last() -> None:
 )
 def test_a_memory_tells_what_its_features_depend_on(option: dict) -> None:
     """Files of features are named by it: those of another network must not be read for its own."""
-    for one, other in zip(*(small(**kind).memories() for kind in ({}, option))):
+    for one, other in zip(*(small_glimpse(3, **kind).memories() for kind in ({}, option))):
         assert {**one, "shape": None} != {**other, "shape": None}
 
 
@@ -220,7 +205,7 @@ def test_up_is_up_and_left_is_left(x: int, y: int) -> None:
 
     mind.unroll(nd, nd.array(context), look, nd.zeros((1, 1, 2)))
     np.testing.assert_allclose(places[0], [[0.5 * x, 0.5 * y]], atol=1e-5)
-    eye = small(patches=1, start_size=1).eye
+    eye = small_glimpse(3, patches=1, start_size=1).eye
     view = eye.window(nd, nd.array(image), nd.array(places[0]), 0.25)
     assert abs(view.asnumpy() - 1).max() < 1e-5
 
@@ -228,7 +213,7 @@ def test_up_is_up_and_left_is_left(x: int, y: int) -> None:
 def test_windows_lie_where_they_say_in_images_that_are_not_square() -> None:
     middles = [(2 * np.arange(length) + 1) / length - 1 for length in (48, 80)]
     down, across = np.meshgrid(*middles, indexing="ij")  # what bilinear sampling is exact on
-    image, eye = nd.array([[across, down, 0 * down]]), small(patches=1, start_size=1).eye
+    image, eye = nd.array([[across, down, 0 * down]]), small_glimpse(3, patches=1, start_size=1).eye
     view = eye.window(nd, image, nd.array([[0.2, -0.4]]), 0.25).asnumpy()[0]
     steps = 0.25 * ((2 * np.arange(16) + 1) / 16 - 1)
     np.testing.assert_allclose(view[0], np.tile(0.2 + steps, (16, 1)), atol=1e-5)
@@ -236,7 +221,7 @@ def test_windows_lie_where_they_say_in_images_that_are_not_square() -> None:
 
 
 def test_what_is_outside_is_black() -> None:
-    eye = small().eye
+    eye = small_glimpse(3).eye
     view = eye.window(nd, nd.ones((1, 3, 64, 64)), nd.array([[-1.0, 0.0]]), 0.25).asnumpy()[0]
     assert abs(view[:, :, :8]).max() < 1e-5 and abs(view[:, :, 8:] - 1).max() < 1e-5
 
@@ -244,7 +229,7 @@ def test_what_is_outside_is_black() -> None:
 @pytest.mark.parametrize("pair", [(3, 2), (2, 4), (4, 1), (1, 3), (0, 1), (1, 8)])
 def test_impossible_patches_are_refused(pair: Tuple[int, int]) -> None:
     with pytest.raises(UserError, match="impossible"):
-        small(patches=pair[0], start_size=pair[1])
+        small_glimpse(3, patches=pair[0], start_size=pair[1])
 
 
 @pytest.mark.parametrize(
@@ -270,12 +255,12 @@ def test_impossible_patches_are_refused(pair: Tuple[int, int]) -> None:
 )
 def test_senseless_options_are_refused(option: dict) -> None:
     with pytest.raises(UserError, match=next(iter(option))):
-        small(**option)
+        small_glimpse(3, **option)
 
 
 @pytest.mark.filterwarnings("ignore:Cannot decide type")  # of the input, until it comes
 def test_export_gives_the_same_numbers(tmp_path: Any) -> None:
-    net, images = small(), images_of(2)
+    net, images = small_glimpse(3), images_of(2, 64)
     net.hybridize()
     wanted = net(images).asnumpy()
     net.export(str(tmp_path / "net"))

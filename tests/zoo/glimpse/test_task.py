@@ -5,33 +5,17 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from gluon_attention import get_model
 from gluon_attention.zoo.glimpse.network import Trace
 from gluon_attention.zoo.glimpse.pretraining import Resolutions
 from gluon_attention.zoo.glimpse.task import StepClassification
 
 import numpy as np
 import pytest
-from mxnet import autograd, init, nd
+from builders import images_of, small_glimpse
+from mxnet import autograd, nd
 
-SMALL = dict(classes=5, backbone="tiny", patch=16, hidden=8)
 CENTER = dict(policy="center", std=0.3)
 DRAWN = [(dict(location=where), 0.2) for where in ("sampled", "mirrored")]
-
-
-def small(**options: Any) -> Any:
-    net = get_model("glimpse_mobilenet_v2", **{**SMALL, **options})
-    net.initialize(init.Xavier(magnitude=6))
-    net.trace(images_of(1))
-    for name in ("first", "weigh"):  # new networks look at the middle
-        if hasattr(net.mind, name):
-            weight = getattr(net.mind, name).weight
-            weight.set_data(nd.random.normal(scale=1, shape=weight.shape))
-    return net
-
-
-def images_of(count: int, side: int = 64) -> nd.NDArray:
-    return nd.array(np.random.randn(count, 3, side, side))
 
 
 def sigmoid(x: float) -> float:
@@ -40,8 +24,8 @@ def sigmoid(x: float) -> float:
 
 def test_gradients_pass_through_locations() -> None:
     """Of all answers in the weights that choose locations, against differences."""
-    net = small(glimpses=2, overlap=8)
-    features, weights = net.remember(images_of(2)) * 5, nd.random.normal(shape=(2, 2, 5))
+    net = small_glimpse(1, glimpses=2, overlap=8)
+    features, weights = net.remember(images_of(2, 64)) * 5, nd.random.normal(shape=(2, 2, 5))
     first = net.mind.first.weight
     way = nd.random.normal(shape=first.shape)
 
@@ -61,9 +45,9 @@ def test_gradients_pass_through_locations() -> None:
 
 
 def test_gradients_reach_locations_through_pixels() -> None:
-    net = small()
+    net = small_glimpse(1)
     with autograd.record():
-        total = net.trace(images_of(2)).logits.square().sum()
+        total = net.trace(images_of(2, 64)).logits.square().sum()
     total.backward()
     for name in ("first", "weigh", "state", "region"):
         assert getattr(net.mind, name).weight.grad().norm().asscalar() > 0, name
@@ -106,8 +90,8 @@ def test_drawn_locations_learn_by_the_probability_of_what_was_drawn() -> None:
     ],
 )
 def test_each_loss_of_drawn_locations_moves_its_own_blocks(part: str, blocks: set) -> None:
-    net, labels = small(location="sampled"), nd.arange(4, dtype="int32")
-    features = net.remember(images_of(4))
+    net, labels = small_glimpse(1, location="sampled"), nd.arange(4, dtype="int32")
+    features = net.remember(images_of(4, 64))
     with autograd.record():
         loss = StepClassification(net).loss(features, labels)[part]
     loss.backward()
@@ -116,7 +100,7 @@ def test_each_loss_of_drawn_locations_moves_its_own_blocks(part: str, blocks: se
 
 
 def test_what_is_earned_by_drawn_locations_moves_nothing_of_what_sees() -> None:
-    net, images = small(location="sampled", frozen=False, glimpses=2), images_of(2)
+    net, images = small_glimpse(1, location="sampled", frozen=False, glimpses=2), images_of(2, 64)
     with autograd.record():
         loss = StepClassification(net).loss(images, nd.array([0, 1], dtype="int32"))["reinforce"]
     loss.backward()
@@ -126,9 +110,9 @@ def test_what_is_earned_by_drawn_locations_moves_nothing_of_what_sees() -> None:
 
 
 def test_a_baseline_knows_what_was_seen_before_its_glimpse() -> None:
-    net = small(location="sampled")
+    net = small_glimpse(1, location="sampled")
     net.mind.baseline.bias.set_data(nd.array([0.25]))
-    baselines = net.trace(net.remember(images_of(3))).baselines.asnumpy()
+    baselines = net.trace(net.remember(images_of(3, 64))).baselines.asnumpy()
     assert (baselines[:, 0] == 0.25).all() and (np.ptp(baselines[:, 1:], axis=0) > 0).all()
 
 
@@ -138,7 +122,7 @@ def test_a_baseline_knows_what_was_seen_before_its_glimpse() -> None:
     ids=str,
 )
 def test_noise_of_locations(options: dict, spread: float) -> None:
-    net = small(**options)
+    net = small_glimpse(1, **options)
     net.episode = lambda images, noise: None
     noise = net.sample(nd.zeros((2000, 128, 1)))[1].asnumpy()
     assert noise.shape == (2000, 3, 2)
@@ -146,7 +130,7 @@ def test_noise_of_locations(options: dict, spread: float) -> None:
 
 
 def test_predict_averages_probabilities_of_episodes() -> None:
-    net, drawn = small(), nd.random.normal(scale=2, shape=(4, 3, 5))
+    net, drawn = small_glimpse(1), nd.random.normal(scale=2, shape=(4, 3, 5))
     left = list(drawn)
     net.sample = lambda images: (SimpleNamespace(logits=left.pop()), None)
     wanted = nd.softmax(drawn).mean(axis=0).asnumpy()
@@ -154,8 +138,8 @@ def test_predict_averages_probabilities_of_episodes() -> None:
 
 
 def test_training_drops_of_what_is_seen_and_of_what_is_answered_from() -> None:
-    net = small(dropout=0.5, glimpses=2)
-    features = net.remember(images_of(2))
+    net = small_glimpse(1, dropout=0.5, glimpses=2)
+    features = net.remember(images_of(2, 64))
 
     def differ() -> dict:
         with autograd.train_mode():
@@ -182,13 +166,13 @@ def test_training_drops_of_what_is_seen_and_of_what_is_answered_from() -> None:
     ids=str,
 )
 def test_what_is_not_frozen_is_trained(options: dict, moving: list) -> None:
-    named = small(**options).eye._collect_params_with_prefix().items()
+    named = small_glimpse(1, **options).eye._collect_params_with_prefix().items()
     assert sorted({name.split(".")[-1] for name, p in named if p.grad_req != "null"}) == moving
 
 
 @pytest.mark.parametrize("kind", [dict(location="sampled"), dict(policy="random")], ids=str)
 def test_drawn_locations_get_no_gradient_of_the_answers(kind: dict) -> None:
-    net, images = small(**kind), images_of(4)
+    net, images = small_glimpse(1, **kind), images_of(4, 64)
     with autograd.record():
         trace, noise = net.sample(images)
         total = trace.step_logits.square().sum()
@@ -202,18 +186,19 @@ def test_drawn_locations_get_no_gradient_of_the_answers(kind: dict) -> None:
 
 
 def test_policies_for_comparison() -> None:
-    assert (small(policy="center").trace(images_of(1)).locations.asnumpy() == 0).all()
-    random = small(policy="random", reach=0.3)
-    places = random.sample(images_of(8))[0].locations.asnumpy()
+    net = small_glimpse(1, policy="center")
+    assert (net.trace(images_of(1, 64)).locations.asnumpy() == 0).all()
+    random = small_glimpse(1, policy="random", reach=0.3)
+    places = random.sample(images_of(8, 64))[0].locations.asnumpy()
     assert 0.1 < abs(places).max() <= 0.3 and places.std() > 0.05
     task = random.objective(SimpleNamespace(label_smoothing=0.0, reward="right"))
-    scores = task.scores(images_of(4), nd.array([0, 1, 2, 3], dtype="int32"))
+    scores = task.scores(images_of(4, 64), nd.array([0, 1, 2, 3], dtype="int32"))
     assert list(scores) == ["accuracy", "accuracy_1", "accuracy_2", "accuracy_3", "cross_entropy"]
     assert all(score.shape == (4,) for score in scores.values())
 
 
 def test_a_frozen_visual_network_stays_in_inference_mode(hybridize: bool) -> None:
-    net, images = small(), images_of(4)
+    net, images = small_glimpse(1), images_of(4, 64)
     net.hybridize(hybridize)
     before = {n: p.data().asnumpy() for n, p in net.eye.collect_params().items()}
     with autograd.record():
@@ -229,7 +214,7 @@ def test_a_frozen_visual_network_stays_in_inference_mode(hybridize: bool) -> Non
 
 
 def test_the_middle_alone_can_be_remembered() -> None:
-    net, images = small(policy="center", overlap=0), images_of(2)
+    net, images = small_glimpse(1, policy="center", overlap=0), images_of(2, 64)
     features = net.remember(images)
     assert features.shape == (2, 128, 4 + 1 + 1)
     one, other = net.trace(images), net.trace(features)
@@ -237,7 +222,7 @@ def test_the_middle_alone_can_be_remembered() -> None:
 
 
 def test_memories_are_exact_at_their_positions_and_bilinear_between() -> None:
-    net, images = small(patches=1, policy="random", glimpses=1), images_of(1)
+    net, images = small_glimpse(1, patches=1, policy="random", glimpses=1), images_of(1, 64)
     features, (_, grid) = net.remember(images), net.memories()
     steps = np.linspace(-grid["reach"], grid["reach"], grid["shape"][1])
 
@@ -255,10 +240,10 @@ def test_memories_are_exact_at_their_positions_and_bilinear_between() -> None:
 
 
 def test_the_first_stage_has_a_head_for_every_combination(hybridize: bool) -> None:
-    glimpses = small(patches=3, start_size=1, frozen=False)
+    glimpses = small_glimpse(1, patches=3, start_size=1, frozen=False)
     net = Resolutions(glimpses.eye, classes=5, reach=0.5, width=8)
     net.body.heads.initialize()
-    images, labels = images_of(4), nd.array([0, 1, 2, 3], dtype="int32")
+    images, labels = images_of(4, 64), nd.array([0, 1, 2, 3], dtype="int32")
     net.trace(images)
     net.hybridize(hybridize)
     assert net.body.sets == [(0, 1, 2), (0, 1), (0, 2), (1, 2)]
@@ -275,11 +260,11 @@ def test_the_first_stage_has_a_head_for_every_combination(hybridize: bool) -> No
 
 
 def test_the_first_stage_learns_everywhere_in_reach_by_all_heads() -> None:
-    net = Resolutions(small(patches=3, start_size=1).eye, classes=5, reach=0.5, width=8)
+    net = Resolutions(small_glimpse(1, patches=3, start_size=1).eye, classes=5, reach=0.5, width=8)
     net.body.heads.initialize()
     places: list = []
     net.body.register_forward_pre_hook(lambda block, given: places.append(given[1].asnumpy()))
-    images, labels = images_of(30), nd.arange(30, dtype="int32") % 5
+    images, labels = images_of(30, 64), nd.arange(30, dtype="int32") % 5
     trace = net.sample(images)
     assert (0.4 < abs(places[0]).max(axis=0)).all() and abs(places[0]).max() <= 0.5
     task = net.objective(SimpleNamespace(label_smoothing=0.2))

@@ -10,21 +10,10 @@ from gluon_attention.zoo.racnn.network import PaperAPN
 
 import numpy as np
 import pytest
+from builders import SMALL_RACNN, images_of, small_racnn
 from mxnet import gluon, nd, sym
 
-SMALL = dict(classes=5, backbone="tiny", crops=(16, 24))
 KINDS = (dict(), dict(shared=True, shrink=2), dict(apn="paper"), dict(crops=()), dict(crops=(16,)))
-
-
-def small(**options: Any) -> Any:
-    net = get_model("racnn_mobilenet_v2", **{**SMALL, **options})
-    net.initialize(net.initializer)
-    net.trace(images_of(1))
-    return net
-
-
-def images_of(count: int, side: int = 32) -> nd.NDArray:
-    return nd.array(np.random.randn(count, 3, side, side))
 
 
 def test_names_are_listed() -> None:
@@ -33,7 +22,7 @@ def test_names_are_listed() -> None:
 
 @pytest.mark.parametrize("options", KINDS, ids=str)
 def test_hybridized_equals_imperative(options: dict) -> None:
-    net, images = small(**options), images_of(2)
+    net, images = small_racnn(**options), images_of(2, 32)
     plain = net.trace(images)
     net.hybridize(static_alloc=True, static_shape=True)
     graph, logits = net.trace(images), net(images)
@@ -49,7 +38,7 @@ def _flat(parts: Any) -> Any:
 
 @pytest.mark.parametrize("batch", [1, 3])
 def test_shapes_of_a_trace(batch: int, hybridize: bool) -> None:
-    net = small()
+    net = small_racnn()
     net.hybridize(hybridize)
     trace = net.trace(images_of(batch, 40))
     assert trace.logits.shape == (batch, 5) and trace.scale_logits.shape == (batch, 3, 5)
@@ -58,7 +47,7 @@ def test_shapes_of_a_trace(batch: int, hybridize: bool) -> None:
 
 
 def test_boxes_are_nested_in_the_image_and_crops_are_what_they_hold() -> None:
-    net, images = small(sides=(0.3, 0.8)), images_of(4) * 3
+    net, images = small_racnn(sides=(0.3, 0.8)), images_of(4, 32) * 3
     for parameter in net.body.apns.collect_params(".*weight").values():
         parameter.set_data(nd.random.normal(scale=3, shape=parameter.shape))
     trace = net.trace(images)
@@ -74,14 +63,14 @@ def test_boxes_are_nested_in_the_image_and_crops_are_what_they_hold() -> None:
 
 
 def test_every_box_can_have_bounds_of_its_own() -> None:
-    net = small(sides=(0.8, 0.2, 0.9))
-    boxes = net.trace(images_of(3)).boxes.asnumpy()
+    net = small_racnn(sides=(0.8, 0.2, 0.9))
+    boxes = net.trace(images_of(3, 32)).boxes.asnumpy()
     inner = boxes[:, 1, 2] / boxes[:, 0, 2]
     assert (boxes[:, 0, 2] > 0.8).all() and (0.2 < inner).all() and (inner < 0.7).all()
 
 
 def test_the_first_scale_sees_the_image_shrunk() -> None:
-    net, images = small(shrink=2, crops=(16,)), images_of(2)
+    net, images = small_racnn(shrink=2, crops=(16,)), images_of(2, 32)
     shrunk = images.reshape((2, 3, 16, 2, 16, 2)).mean(axis=(3, 5))
     _, logits = net.body.heads[0](net.body.features(shrunk, 0))
     found = net.trace(images).scale_logits[:, 0]
@@ -92,7 +81,7 @@ def test_the_first_scale_sees_the_image_shrunk() -> None:
     ("name", "descriptor"), [("racnn_vgg19", "scaled"), ("racnn_mobilenet_v2", "normalised")]
 )
 def test_answers_are_read_from_descriptors(name: str, descriptor: str) -> None:
-    net, images = get_model(name, **SMALL), images_of(2)
+    net, images = get_model(name, **SMALL_RACNN), images_of(2, 32)
     net.initialize(net.initializer)
     trace, found = net.trace(images), []
     for scale, view in enumerate([images, *trace.crops]):
@@ -108,22 +97,22 @@ def test_answers_are_read_from_descriptors(name: str, descriptor: str) -> None:
 
 @pytest.mark.parametrize("frozen", [False, True])
 def test_normalisation_is_frozen_where_that_is_asked_for(frozen: bool) -> None:
-    named = small(frozen_bn=frozen).body.backbones._collect_params_with_prefix().items()
+    named = small_racnn(frozen_bn=frozen).body.backbones._collect_params_with_prefix().items()
     affine = {p.grad_req for name, p in named if name.endswith(("gamma", "beta"))}
     assert affine == {"null" if frozen else "write"}
 
 
 @pytest.mark.parametrize(("free", "half"), [(-30, 1 / 3), (30, 0.9)])
 def test_boxes_are_a_third_of_the_image_at_least(free: float, half: float) -> None:
-    net = small()
+    net = small_racnn()
     for apn in net.body.apns:
         apn.box.bias.set_data(nd.array([0, 0, free]))
-    sides = net.trace(images_of(2)).boxes[:, :, 2].asnumpy()
+    sides = net.trace(images_of(2, 32)).boxes[:, :, 2].asnumpy()
     np.testing.assert_allclose(sides, [[half, half**2]] * 2, rtol=1e-4)
 
 
 def test_patterns_have_places_on_both_axes(hybridize: bool) -> None:
-    apn, features = small().body.apns[0], nd.zeros((1, 128, 4, 6))
+    apn, features = small_racnn().body.apns[0], nd.zeros((1, 128, 4, 6))
     features[0, 0, 1, 4], features[0, 0, 2, 0] = 1, -1
     every = slice(None)
     for layer, ones in (
@@ -173,7 +162,7 @@ def test_sizes_of_the_paper() -> None:
 
 @pytest.mark.filterwarnings("ignore:Cannot decide type")  # of the input, until it comes
 def test_export_gives_the_same_numbers(tmp_path: Any) -> None:
-    net, images = small(), images_of(2)
+    net, images = small_racnn(), images_of(2, 32)
     net.hybridize()
     wanted = net(images).asnumpy()
     net.export(str(tmp_path / "racnn"))

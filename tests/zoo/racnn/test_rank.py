@@ -5,29 +5,18 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from gluon_attention import get_model
 from gluon_attention.ops.attention_crop import bounded_box
 from gluon_attention.zoo.racnn.task import RankedScales
 
 import numpy as np
 import pytest
+from builders import images_of, small_racnn
 from mxnet import autograd, gluon, nd
-
-
-def small() -> Any:
-    net = get_model("racnn_mobilenet_v2", classes=5, backbone="tiny", crops=(16, 24))
-    net.initialize(net.initializer)
-    net.trace(images_of(1))
-    return net
-
-
-def images_of(count: int) -> nd.NDArray:
-    return nd.array(np.random.randn(count, 3, 32, 32))
 
 
 def test_rank_is_the_loss_of_the_paper() -> None:
     """On softmax probabilities of the true class, of each sample by itself."""
-    net, images, labels = small(), images_of(3), nd.array([4, 0, 1], dtype="int32")
+    net, images, labels = small_racnn(), images_of(3, 32), nd.array([4, 0, 1], dtype="int32")
     sure = nd.softmax(net.trace(images).scale_logits).asnumpy()[range(3), :, [4, 0, 1]]
     with autograd.record():
         losses = RankedScales(net).rank(images, labels)
@@ -37,10 +26,10 @@ def test_rank_is_the_loss_of_the_paper() -> None:
 
 
 def test_a_satisfied_rank_pulls_at_nothing() -> None:
-    net = small()
+    net = small_racnn()
     task = RankedScales(net, margin=-1.0)
     with autograd.record():
-        total = sum(loss.sum() for loss in task.rank(images_of(2), nd.zeros((2,))).values())
+        total = sum(loss.sum() for loss in task.rank(images_of(2, 32), nd.zeros((2,))).values())
     total.backward()
     for parameter in net.body.apns.collect_params().values():
         assert not parameter.grad().asnumpy().any()
@@ -95,9 +84,9 @@ def test_the_gradient_of_a_rank_is_the_slope_of_its_value() -> None:
 
 
 def test_a_finer_scale_moves_the_coarser_box_too() -> None:
-    net = small()
+    net = small_racnn()
     with autograd.record():
-        loss = RankedScales(net, margin=1.0).rank(images_of(2), nd.zeros((2,)))["rank3"]
+        loss = RankedScales(net, margin=1.0).rank(images_of(2, 32), nd.zeros((2,)))["rank3"]
     loss.backward()
     for apn in net.body.apns:
         assert apn.box.weight.grad().norm().asscalar() > 0

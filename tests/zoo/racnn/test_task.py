@@ -6,25 +6,13 @@ from functools import partial
 from types import SimpleNamespace
 from typing import Any, Set
 
-from gluon_attention import UserError, get_model
+from gluon_attention import UserError
 from gluon_attention.zoo.racnn.task import RankedScales, Stages, strongest
 
 import numpy as np
 import pytest
+from builders import images_of, small_racnn
 from mxnet import autograd, gluon, nd
-
-SMALL = dict(classes=5, backbone="tiny", crops=(16, 24))
-
-
-def small(**options: Any) -> Any:
-    net = get_model("racnn_mobilenet_v2", **{**SMALL, **options})
-    net.initialize(net.initializer)
-    net.trace(images_of(1))
-    return net
-
-
-def images_of(count: int) -> nd.NDArray:
-    return nd.array(np.random.randn(count, 3, 32, 32))
 
 
 def task_of(net: Any, **options: Any) -> RankedScales:
@@ -38,7 +26,7 @@ def touched(net: Any, task: RankedScales, part: Any) -> Set[str]:
             parameter.grad()[:] = 7
     before = {name: value.asnumpy() for name, value in _statistics(net).items()}
     with autograd.record():
-        losses = part(task, images_of(4), nd.arange(4, dtype="int32"))
+        losses = part(task, images_of(4, 32), nd.arange(4, dtype="int32"))
         total = sum(loss.sum() for loss in losses.values())
     total.backward()
     nd.waitall()
@@ -76,7 +64,7 @@ NESTED = {"backbones.0", "heads.0"}
 )
 @pytest.mark.parametrize("shared", [False, True])
 def test_each_loss_moves_its_own_blocks(part: Any, epoch: int, blocks: set, shared: bool) -> None:
-    net = small(sides=(0.3, 0.9), shared=shared)
+    net = small_racnn(sides=(0.3, 0.9), shared=shared)
     net.hybridize(shared, static_alloc=True, static_shape=True)  # and imperative when it is not
     task = task_of(net, margin=1.0, stages=Stages(1, 1, 1))
     if shared:
@@ -99,17 +87,17 @@ def test_stages_are_a_function_of_the_epoch() -> None:
         task = task_of(net, stages=stages)
         return ["".join(name[0] + name[-1] for name in task.updates(e)[0].groups) for e in count]
 
-    net, answers = small(), "s1s2s3fd"
+    net, answers = small_racnn(), "s1s2s3fd"
     begun = ["s1", "s1", "l2", "s2", "s2", "a2", "a2", "l3", "s3", "s3"]
     turns = ["a2a3", "a2a3", answers, answers, "a2a3", "a2a3", answers]
     assert groups(Stages(2, 1, 2), range(17), net) == begun + turns
     assert len(task_of(net, stages=Stages(0, 0, 0)).updates(0)) == 2  # both for every batch
-    assert groups(Stages(1, 1, 1), range(3), small(crops=())) == ["s1fd"] * 3
+    assert groups(Stages(1, 1, 1), range(3), small_racnn(crops=())) == ["s1fd"] * 3
 
 
 def test_losses_and_scores_are_per_sample() -> None:
-    task = task_of(small())
-    images, labels = images_of(3), nd.arange(3, dtype="int32")
+    task = task_of(small_racnn())
+    images, labels = images_of(3, 32), nd.arange(3, dtype="int32")
     grow, locate = partial(task.grow, scale=1), partial(task.locate, scale=1)
     for part in (grow, locate, task.classify, task.rank):
         with autograd.record():
@@ -126,7 +114,7 @@ def test_scores_are_those_of_all_scales_together_and_of_each() -> None:
     scales = np.eye(5)[[[0, 1, 0], [2, 2, 2]]] * 4  # (N, K, classes)
     logits, labels = np.eye(5)[[1, 3]] * 3, nd.array([1, 2], dtype="int32")
     boxes = np.array([[[0, 0, 0.5], [0, 0, 0.25]], [[0, 0, 0.75], [0, 0, 0.5]]])
-    task = task_of(small())
+    task = task_of(small_racnn())
     parts = dict(logits=logits, scale_logits=scales, boxes=boxes)
     trace = SimpleNamespace(**{name: nd.array(part) for name, part in parts.items()})
     task.net = SimpleNamespace(trace=lambda images: trace)
@@ -144,7 +132,7 @@ def test_scores_are_those_of_all_scales_together_and_of_each() -> None:
 
 
 def test_answers_are_trained_towards_smoothed_targets() -> None:
-    net, images, labels = small(), images_of(3), nd.array([4, 0, 1], dtype="int32")
+    net, images, labels = small_racnn(), images_of(3, 32), nd.array([4, 0, 1], dtype="int32")
     trace, task = net.trace(images), task_of(net, smoothing=0.2)
     targets = np.full((3, 5), 0.04) + 0.8 * np.eye(5)[[4, 0, 1]]
     answers = {"classify_fused": trace.logits}
@@ -158,7 +146,7 @@ def test_answers_are_trained_towards_smoothed_targets() -> None:
 
 @pytest.mark.parametrize("response", ["mean", "energy"])
 def test_boxes_are_led_to_the_response_that_was_asked_for(response: str) -> None:
-    net, images = small(crops=(16,)), images_of(2)
+    net, images = small_racnn(crops=(16,)), images_of(2, 32)
     task = task_of(net, response=response)
     wanted = strongest(net.body.features(images, 0), response)
     boxes = net.trace(images).boxes[:, 0]
@@ -181,7 +169,7 @@ def test_strongest_response() -> None:
 
 @pytest.mark.parametrize("apn", ["light", "paper"])
 def test_locating_learns_where_the_response_is(apn: str) -> None:
-    net = small(crops=(16,), apn=apn)
+    net = small_racnn(crops=(16,), apn=apn)
     task, images = task_of(net), nd.zeros((16, 3, 32, 32))
     for sample in range(16):
         row, column = 4 + 8 * (sample // 4), 4 + 8 * (sample % 4)
@@ -210,16 +198,16 @@ def test_settings_make_the_task() -> None:
         attend_lr=0.5,
         locate_lr=3.0,
     )
-    task = small().objective(config)
+    task = small_racnn().objective(config)
     assert (task.margin, task.stages, task.smoothing) == (0.2, Stages(1, 2, 3), 0.1)
     assert {crop.gradient for crop in task.crops} == {"mask"} and task.response == "energy"
     rates = {group.name: group.lr_scale for group in task.groups()}
     assert (rates["attend3"], rates["locate3"], rates["scale1"]) == (0.5, 3.0, 1.0)
     with pytest.raises(UserError, match="response"):
-        task_of(small(), response="loudest")
+        task_of(small_racnn(), response="loudest")
     with pytest.raises(UserError, match="stages must be whole numbers from 0"):
-        task_of(small(), stages=Stages(1, -1, 1))
+        task_of(small_racnn(), stages=Stages(1, -1, 1))
     with pytest.raises(UserError, match="boxes='pixels' cannot be trained"):
-        task_of(small(boxes="pixels", sides=(2 / 3, 2))).groups()
+        task_of(small_racnn(boxes="pixels", sides=(2 / 3, 2))).groups()
     with pytest.raises(UserError, match="three"):
-        small().objective(SimpleNamespace(label_smoothing=0.0, stages=(1,)))
+        small_racnn().objective(SimpleNamespace(label_smoothing=0.0, stages=(1,)))

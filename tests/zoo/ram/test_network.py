@@ -11,20 +11,10 @@ from gluon_attention.zoo.ram.task import Reinforce
 
 import numpy as np
 import pytest
-from mxnet import autograd, gluon, init, nd
+from builders import SMALL_RAM, images_of, small_ram
+from mxnet import autograd, gluon, nd
 
-SMALL = dict(patch=4, glimpses=3, widths=(8, 8, 12, 16, 8))
 NAMES = ("ram_28", "ram_translated_60", "ram_cluttered_60", "ram_cluttered_100")
-
-
-def small(name: str = "ram_28", **options: Any) -> Any:
-    net = get_model(name, **{**SMALL, **options})
-    net.initialize(init.Xavier())
-    return net
-
-
-def images_of(*shape: int) -> nd.NDArray:
-    return nd.array(np.random.rand(*shape))
 
 
 def test_names_are_listed() -> None:
@@ -46,8 +36,8 @@ def test_parameters(name: str, parameters: int) -> None:
 @pytest.mark.parametrize("core", ["rnn", "lstm"])
 @pytest.mark.parametrize("start", ["uniform", "center", "learned"])
 def test_hybridized_equals_imperative(core: str, start: str) -> None:
-    net = small(core=core, start=start, scales=2, mean="clip")
-    images = images_of(2, 1, 28, 28)
+    net = small_ram(core=core, start=start, scales=2, mean="clip")
+    images = images_of(2, 28, 1)
     noise = net.noise(images)
     plain = [*net.body(images, noise), net(images), *net.trace(images)]
     net.hybridize()
@@ -58,9 +48,9 @@ def test_hybridized_equals_imperative(core: str, start: str) -> None:
 
 @pytest.mark.parametrize("shape", [(1, 1, 28, 28), (2, 3, 40, 40), (3, 1, 28, 36)])
 def test_any_batch_colour_and_size(shape: tuple, hybridize: bool) -> None:
-    net = small("ram_cluttered_60", scales=3, channels=shape[1])
+    net = small_ram("ram_cluttered_60", scales=3, channels=shape[1])
     net.hybridize(active=hybridize)
-    images = images_of(*shape)
+    images = nd.array(np.random.rand(*shape))
     trace = net.trace(images)
     batch = shape[0]
     assert [part.shape for part in trace] == [
@@ -77,11 +67,11 @@ def test_any_batch_colour_and_size(shape: tuple, hybridize: bool) -> None:
 @pytest.mark.parametrize("move", ["relative", "absolute"])
 @pytest.mark.parametrize("start", ["learned", "center"])
 def test_means_are_moves_or_places(start: str, move: str, mean: str) -> None:
-    net = small(start=start, move=move, mean=mean)
+    net = small_ram(start=start, move=move, mean=mean)
     net.body.locator.place.weight.set_data(nd.zeros((2, 8)))
     net.body.locator.place.bias.set_data(nd.array([0.3, -1.2]))
     noise = nd.random.uniform(-0.5, 0.5, shape=(2, 3, 2))
-    trace = net.Trace(*net.body(images_of(2, 1, 28, 28), noise))
+    trace = net.Trace(*net.body(images_of(2, 28, 1), noise))
     step = np.tanh([0.3, -1.2]) if mean == "tanh" else np.array([0.3, -1])
     came = trace.locations.asnumpy()[:, :-1] * (move == "relative")
     np.testing.assert_allclose(trace.means.asnumpy()[:, 1:], came + step, rtol=1e-5, atol=1e-6)
@@ -90,8 +80,8 @@ def test_means_are_moves_or_places(start: str, move: str, mean: str) -> None:
 
 
 def test_an_episode_is_a_function_of_images_and_noise() -> None:
-    net = small()
-    images = images_of(2, 1, 28, 28)
+    net = small_ram()
+    images = images_of(2, 28, 1)
     noise = nd.random.uniform(-3, 3, shape=(2, 3, 2))
     first, again = net.Trace(*net.body(images, noise)), net.Trace(*net.body(images, noise))
     np.testing.assert_array_equal(first.logits.asnumpy(), again.logits.asnumpy())
@@ -101,8 +91,8 @@ def test_an_episode_is_a_function_of_images_and_noise() -> None:
 
 
 def test_predict_averages_probabilities_of_episodes() -> None:
-    net = small()
-    images = images_of(3, 1, 28, 28)
+    net = small_ram()
+    images = images_of(3, 28, 1)
     drawn = [net.noise(images) for _ in range(4)]
     wanted = np.mean([nd.softmax(net.body(images, n)[0]).asnumpy() for n in drawn], axis=0)
     net.noise = lambda many: nd.concat(*drawn, dim=0)
@@ -114,7 +104,7 @@ def test_predict_averages_probabilities_of_episodes() -> None:
 
 @pytest.mark.parametrize("start", ["uniform", "center", "learned"])
 def test_noise(start: str) -> None:
-    net = small(start=start, std=0.2)
+    net = small_ram(start=start, std=0.2)
     noise = net.noise(nd.zeros((4000, 1, 1, 1))).asnumpy()
     spread = {"uniform": 3**-0.5, "center": 0, "learned": 0.2}[start]
     np.testing.assert_allclose(noise.std(axis=0)[0], spread, rtol=0.05)
@@ -123,10 +113,10 @@ def test_noise(start: str) -> None:
 
 
 def test_a_baseline_and_a_guess_know_what_was_seen_before_their_glimpse() -> None:
-    net = small()
+    net = small_ram()
     net.body.baseline.bias.set_data(nd.array([0.25]))
     net.body.guess.bias.set_data(nd.arange(10))
-    trace = net.trace(images_of(3, 1, 28, 28))
+    trace = net.trace(images_of(3, 28, 1))
     assert (trace.baselines[:, 0].asnumpy() == 0.25).all()
     assert (trace.step_logits[:, 0].asnumpy() == np.arange(10)).all()
     for part in (trace.baselines, trace.step_logits):
@@ -136,7 +126,7 @@ def test_a_baseline_and_a_guess_know_what_was_seen_before_their_glimpse() -> Non
 def moved(net: Any, part: str, **options: Any) -> set:
     """Names of the blocks that get a gradient from one part of the loss."""
     task = Reinforce(net, **options)
-    images, labels = images_of(8, 1, 28, 28), nd.arange(8, dtype="int32")
+    images, labels = images_of(8, 28, 1), nd.arange(8, dtype="int32")
     with autograd.record():
         loss = task.loss(images, labels)[part]
     loss.backward()
@@ -155,28 +145,28 @@ def moved(net: Any, part: str, **options: Any) -> set:
     ],
 )
 def test_each_loss_moves_its_own_blocks(part: str, core: bool, blocks: set) -> None:
-    assert moved(small(reinforce_core=core), part) == blocks
+    assert moved(small_ram(reinforce_core=core), part) == blocks
 
 
 def test_random_locations_teach_no_policy() -> None:
-    net = small(policy="random")
+    net = small_ram(policy="random")
     noise = net.noise(nd.zeros((4000, 1, 1, 1))).asnumpy()
     np.testing.assert_allclose(noise.std(axis=0), 3**-0.5, rtol=0.05)
     assert moved(net, "reinforce") == set()
     net.body.locator.place.bias.set_data(nd.array([0.3, -0.2]))
-    assert not net.trace(images_of(2, 1, 28, 28)).means.asnumpy().any()
+    assert not net.trace(images_of(2, 28, 1)).means.asnumpy().any()
 
 
 def test_losses_and_scores_are_per_sample() -> None:
-    task = Reinforce(small(), samples=3)
-    images, labels = images_of(5, 1, 28, 28), nd.arange(5, dtype="int32")
+    task = Reinforce(small_ram(), samples=3)
+    images, labels = images_of(5, 28, 1), nd.arange(5, dtype="int32")
     for parts in (task.loss(images, labels), task.scores(images, labels)):
         assert {part.shape for part in parts.values()} == {(5,)}
     assert next(iter(task.scores(images, labels))) == "accuracy"
 
 
 def test_scores_average_over_episodes_what_the_settings_ask_for() -> None:
-    net = small()
+    net = small_ram()
     config = SimpleNamespace(label_smoothing=0.2, samples=3, reward="right")
     task = Reinforce.from_config(net, config)
     assert (task.samples, task.smoothing, task.episode_loss.reward) == (3, 0.2, "right")
@@ -184,7 +174,7 @@ def test_scores_average_over_episodes_what_the_settings_ask_for() -> None:
     places, baselines = np.random.randn(6, 3, 2), np.random.rand(6, 3)
     parts = (logits, places, places, baselines, np.zeros((6, 4, 10)), np.zeros((6, 3, 1)))
     net.sample = lambda images: (net.Trace(*map(nd.array, parts)), None)
-    found = task.scores(images_of(2, 1, 28, 28), nd.array([1, 0], dtype="int32"))
+    found = task.scores(images_of(2, 28, 1), nd.array([1, 0], dtype="int32"))
     found = {name: part.asnumpy() for name, part in found.items()}
     assert found["accuracy"].tolist() == [1, 1] and found["accuracy_m1"].tolist() == [0, 1]
     assert found["reward"].tolist() == [0, 1]
@@ -195,7 +185,7 @@ def test_scores_average_over_episodes_what_the_settings_ask_for() -> None:
 def test_a_policy_learns_where_to_look() -> None:
     """One bright dot among four places says the class: episodes that look there are rewarded."""
     count = 64
-    net = small(patch=4, glimpses=2, start="center", std=0.3, classes=2)
+    net = small_ram(patch=4, glimpses=2, start="center", std=0.3, classes=2)
     places, labels = nd.zeros((count, 1, 12, 12)), nd.array(np.arange(count) % 2, dtype="int32")
     places[::2, :, 1:3, 1:3] = 1
     places[1::2, :, 9:11, 9:11] = 1
@@ -214,22 +204,22 @@ def test_a_policy_learns_where_to_look() -> None:
 
 
 def test_a_wider_retina_starts_from_a_narrower_one(tmp_path: Any) -> None:
-    narrow, wide = small(scales=2), get_model("ram_28", **SMALL, scales=3)
+    narrow, wide = small_ram(scales=2), get_model("ram_28", **SMALL_RAM, scales=3)
     narrow.save_parameters(str(tmp_path / "narrow.params"))
     load_weights(wide, str(tmp_path / "narrow.params"), new_answers=True)
-    images = images_of(2, 1, 28, 28)
+    images = images_of(2, 28, 1)
     np.testing.assert_allclose(wide(images).asnumpy(), narrow(images).asnumpy(), rtol=1e-4)
     with pytest.raises(UserError, match="what.weight"):
-        load_weights(small(scales=1), str(tmp_path / "narrow.params"), new_answers=True)
+        load_weights(small_ram(scales=1), str(tmp_path / "narrow.params"), new_answers=True)
     with pytest.raises(UserError, match="what.weight"):  # unless it is to be trained on
-        load_weights(small(scales=3), str(tmp_path / "narrow.params"))
+        load_weights(small_ram(scales=3), str(tmp_path / "narrow.params"))
 
 
 @pytest.mark.filterwarnings("ignore:Cannot decide type")  # of the input, until it comes
 def test_export_gives_the_same_numbers(tmp_path: Any) -> None:
-    net = small("ram_cluttered_60", scales=2)
+    net = small_ram("ram_cluttered_60", scales=2)
     net.hybridize()
-    images = images_of(2, 1, 28, 28)
+    images = images_of(2, 28, 1)
     wanted = net(images).asnumpy()
     net.export(str(tmp_path / "ram"))
     again = gluon.SymbolBlock.imports(

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from gluon_attention import get_model
 from gluon_attention.zoo.ram.task import Reinforce, entropy
 
 import numpy as np
 import pytest
-from mxnet import autograd, gluon, init, nd
-
-
-def small(**options: Any) -> Any:
-    kind = dict(patch=4, glimpses=3, widths=(8, 8, 12, 16, 8))
-    net = get_model("ram_28", **{**kind, **options})
-    net.initialize(init.Xavier())
-    return net
+from builders import small_ram
+from mxnet import autograd, gluon, nd
 
 
 @pytest.mark.parametrize("start", ["center", "learned"])
 def test_parts_of_the_loss_are_what_they_are_defined_to_be(start: str) -> None:
-    net = small(std=0.2, start=start)
+    net = small_ram(std=0.2, start=start)
     task = Reinforce(net, smoothing=0.2, reward="right", weight=0.3)
     steps, labels = np.random.randn(4, 4, 10), np.array([0, 9, 3, 3])
     means, noise = np.random.randn(2, 4, 3, 2)
@@ -55,7 +47,7 @@ def test_entropy_is_that_of_a_normal_distribution() -> None:
 def test_a_first_location_has_no_policy_unless_it_is_learned() -> None:
     images, labels = nd.random.uniform(shape=(2, 1, 28, 28)), nd.zeros((2,), dtype="int32")
     for start, terms in (("uniform", 0), ("center", 0), ("learned", 2)):
-        net = small(glimpses=1, start=start)
+        net = small_ram(glimpses=1, start=start)
         loss = Reinforce(net).loss(images, labels)["reinforce"]
         assert (loss != 0).sum().asscalar() == terms
         moving = {p.grad_req for p in net.body.locator.collect_params().values()}
@@ -103,7 +95,7 @@ def test_gradient_of_a_choice_between_two_arms() -> None:
 
 
 def test_gains_are_paid_to_the_glimpse_that_made_them() -> None:
-    net = small()
+    net = small_ram()
     known = np.log([[0.1, 0.2, 0.2, 0.8], [0.5, 0.001, 0.5, 0.5]])  # of the label, after each
     steps = np.stack([known, np.log1p(-np.exp(known))], axis=2)
     empty = nd.zeros((2, 3))

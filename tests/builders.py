@@ -1,0 +1,89 @@
+"""What tests of several rooms build: small networks, random images, a toy network and its data."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Optional, Tuple
+
+from gluon_attention import get_model
+from gluon_attention.datasets.sampling import ArrayBatches, Normalise, Splits
+from gluon_attention.tasks.task import Classification
+from gluon_attention.zoo.attention_net import AttentionNet
+
+import mxnet as mx
+import numpy as np
+from mxnet import init, nd
+
+SMALL_GLIMPSE = dict(classes=5, backbone="tiny", patch=16, hidden=8)
+SMALL_RACNN = dict(classes=5, backbone="tiny", crops=(16, 24))
+SMALL_RAM = dict(patch=4, glimpses=3, widths=(8, 8, 12, 16, 8))
+
+
+def small_glimpse(location_scale: Optional[float] = None, **options: Any) -> Any:
+    """A glimpse network for images of 64 pixels.
+
+    A new one looks at the centre only: `location_scale` is the standard deviation of the weights
+    of the layer that chooses locations, if not those of a new one.
+    """
+    net = get_model("glimpse_mobilenet_v2", **{**SMALL_GLIMPSE, **options})
+    net.initialize(init.Xavier(magnitude=6))
+    net.trace(images_of(1, 64))
+    for name in ("first", "weigh") if location_scale else ():
+        if hasattr(net.mind, name):
+            weight = getattr(net.mind, name).weight
+            weight.set_data(nd.random.normal(scale=location_scale, shape=weight.shape))
+    return net
+
+
+def small_racnn(**options: Any) -> Any:
+    """An RA-CNN for images of 32 pixels."""
+    net = get_model("racnn_mobilenet_v2", **{**SMALL_RACNN, **options})
+    net.initialize(net.initializer)
+    net.trace(images_of(1, 32))
+    return net
+
+
+def small_ram(name: str = "ram_28", **options: Any) -> Any:
+    """A RAM; its first input decides the shapes of its weights."""
+    net = get_model(name, **{**SMALL_RAM, **options})
+    net.initialize(init.Xavier())
+    return net
+
+
+def images_of(count: int, side: int, channels: int = 3) -> nd.NDArray:
+    """Square images (N, C, H, W) of normal noise."""
+    return nd.array(np.random.randn(count, channels, side, side))
+
+
+class Toy(AttentionNet):
+    """A network of a few hundred parameters that shows nothing but logits."""
+
+    def __init__(self, classes: int) -> None:
+        body = mx.gluon.nn.HybridSequential()
+        body.add(mx.gluon.nn.Conv2D(4, 3), mx.gluon.nn.BatchNorm(), mx.gluon.nn.Activation("relu"))
+        body.add(mx.gluon.nn.Dense(classes), mx.gluon.nn.HybridLambda(lambda F, x: (x,)))
+        super().__init__(body)
+        self.classes = classes
+
+    def trace(self, images: Any) -> Any:
+        return Logits(self(images))
+
+    def objective(self, config: Any) -> Classification:
+        return Classification.from_config(self, config)
+
+
+class Logits(NamedTuple):
+    """The trace of the toy."""
+
+    logits: Any
+
+
+def toy_splits(batch_size: int, part: Tuple[int, int] = (0, 1)) -> Splits:
+    """Forty images of three classes that brightness tells apart."""
+    labels = np.arange(40) % 3
+    noise = np.random.RandomState(0).randint(60, size=(40, 1, 6, 6))
+    images = (noise + 60 * labels[:, None, None, None]).astype("uint8")
+    kind = dict(classes=3, transform=Normalise((0.5,), (0.25,)))
+    train = ArrayBatches(images, labels, batch_size, shuffle=True, part=part, **kind)
+    validation = ArrayBatches(images[:15], labels[:15], batch_size, **kind)
+    test = ArrayBatches(images[15:25], labels[15:25], batch_size, **kind)
+    return Splits(train, validation, test, ["a", "b", "c"], (0.5,), (0.25,))
