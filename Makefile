@@ -21,9 +21,9 @@ ifneq ($(EXTRA),$(INSTALLED))
 .PHONY: .venv/.ready  # another build of MXNet is asked for
 endif
 
-.PHONY: help train test test-all lint bench clean
+.PHONY: help train test test-all lint docs bench clean
 help:
-	@echo "make train | test | test-all | lint | bench | clean   (see CONTRIBUTING.md)"
+	@echo "make train | test | test-all | lint | docs | bench | clean   (see CONTRIBUTING.md)"
 
 train: .venv/.ready
 	.venv/bin/python train/cifar10_train.py $(TRAIN_FLAGS)
@@ -45,11 +45,20 @@ lint: .venv/.ready
 	.venv/bin/python -m ruff check .
 	.venv/bin/python -m ruff format --check .
 
+# The site in build/site. API pages are read from the source, so that MXNet is not needed.
+docs: .venv-docs/.ready
+	.venv-docs/bin/python -m mkdocs build --strict --quiet
+
+.venv-docs/.ready: docs/requirements.txt
+	$(PYTHON) -m venv --clear .venv-docs
+	.venv-docs/bin/python -m pip --disable-pip-version-check install -q -r docs/requirements.txt
+	@touch $@
+
 bench: .venv/.ready
 	.venv/bin/python benchmarks/speed.py $(BENCH_FLAGS)
 
 clean:
-	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-docs build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/.ready: setup.py constraints.txt

@@ -98,6 +98,32 @@ def speed_table(rows: Sequence[Row]) -> str:
     return markdown(header, lines)
 
 
+SUMMARY = (  # a case of each family, as a user meets it
+    SpeedCase("cifar_residual_attention92", "train", "32"),
+    SpeedCase("cifar_residual_attention92", "inference", "32"),
+    SpeedCase("residual_attention56", "inference", "8"),
+    SpeedCase("ram_28", "train", "128"),
+    SpeedCase("racnn_mobilenet_v2", "train", "4"),
+    SpeedCase("glimpse_resnet50", "inference", "2"),
+)
+
+
+def speed_summary_table(rows: Sequence[Row]) -> str:
+    """A case of each family, and the ratio to the fastest of its peers."""
+    cases, lines = speeds(rows), []
+    for case in SUMMARY:
+        figures = cases[case]
+        ratio, peer = min(
+            (figures[name], label) for name, label in PEERS.items() if name in figures
+        )
+        speed = figures["images_per_second"]
+        speed = f"{speed:,.0f}" if speed >= 10 else f"{speed:.1f}"
+        lines.append(
+            [f"`{case.network}`", f"{case.work}, batch {case.batch}", speed, f"{ratio:.2f}", peer]
+        )
+    return markdown(["network", "work", "images/s", "ratio", "to the fastest peer"], lines)
+
+
 def eight_bits_table(rows: Sequence[Row]) -> str:
     """Accuracies in both types."""
     runs: Dict[Tuple[str, str], Dict[str, str]] = {}
@@ -187,6 +213,7 @@ def inputs_table(rows: Sequence[Row]) -> str:
 
 TABLES: Dict[str, Callable[[Sequence[Row]], str]] = {
     "speed": speed_table,
+    "speed_summary": speed_summary_table,
     "eight_bits": eight_bits_table,
     "closer_look": closer_look_table,
     "scaling": scaling_table,

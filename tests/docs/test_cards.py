@@ -17,7 +17,7 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 import results  # noqa: E402, F401 - knows all tables
 from figures import cards, rows, tables  # noqa: E402
 
-FAMILIES = {"residual": "residual_attention", "ram": "ram", "racnn": "ra_cnn", "glimpse": "glimpse"}
+FAMILIES = {"residual": "residual_attention", "ram": "ram", "racnn": "racnn", "glimpse": "glimpse"}
 DOCS = (ROOT / "docs").glob("*.md")
 HEADINGS = ("Variants", "Where it differs from the paper", "Figures", "How to reproduce", "Limits")
 REDRAW = "run benchmarks/results.py --readme README.md docs/*.md"

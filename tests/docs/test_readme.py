@@ -1,4 +1,4 @@
-"""What README says, run as it stands there."""
+"""The code and the commands of README and docs/, run as they stand there."""
 
 from __future__ import annotations
 
@@ -16,14 +16,17 @@ import pytest
 from mxnet import nd
 
 ROOT = Path(__file__).parents[2]
+PAGES = ["README.md", "CONTRIBUTING.md", "benchmarks/README.md"]
+PAGES += sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md"))
 WITHOUT = "import sys\nassert 'gluon_attention' not in sys.modules\n"
 
 
-def blocks(heading: str = "Without this package") -> List[str]:
-    """The Python of a section; that of the usual one: the image, MXNet, onnxruntime."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    section = text.split(f"### {heading}\n")[1].split("\n##")[0]
-    return re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+def blocks(page: str, heading: str = "") -> List[str]:
+    """The Python of a page, or of one of its sections."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    if heading:
+        text = text.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    return re.findall(r"```python\n(.*?)```", text, re.DOTALL)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +53,7 @@ def folder(tmp_path_factory: Any) -> Path:
 def test_deployment(folder: Path, place: int) -> None:
     if place == 2:
         pytest.importorskip("onnxruntime")
-    image, *others = blocks()
+    image, *others = blocks("docs/deployment.md")
     script = image + others[place - 1] + WITHOUT
     script += "assert 'mxnet' not in sys.modules\n" if place == 2 else ""
     done = subprocess.run(
@@ -61,14 +64,30 @@ def test_deployment(folder: Path, place: int) -> None:
 
 
 def test_both_are_short() -> None:
-    image, *others = blocks()
+    image, *others = blocks("docs/deployment.md")
     for block in others:
         lines = [line for line in (image + block).splitlines() if line.strip()]
         assert len(lines) <= 22
 
 
+def test_readme_is_one_page() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 180
+
+
+def test_ten_lines() -> None:
+    (block,) = blocks("README.md")
+    exec(block, {})
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_to_files(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", text):
+        assert (ROOT / page).parent.joinpath(link).exists(), link
+
+
 def test_commands_are_those_of_the_command_line(shell: Any) -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    text = "".join((ROOT / page).read_text(encoding="utf-8") for page in PAGES)
     verbs = set(re.findall(r"^    gluon-attention (\w+)", text, re.MULTILINE))
     assert {"predict", "evaluate", "explain", "export", "convert"} <= verbs
     for verb in verbs:
@@ -76,7 +95,7 @@ def test_commands_are_those_of_the_command_line(shell: Any) -> None:
 
 
 def test_data_of_ones_own(tmp_path: Path, monkeypatch: Any) -> None:
-    (block,) = blocks("Your own data")
+    (block,) = blocks("docs/your_data.md", "Your own data")
     rng, known = np.random.RandomState(0), {}
     for name, count in (("", 16), ("v", 8), ("t", 5)):
         known[name + "x"] = rng.randint(256, size=(count, 3, 16, 16)).astype("uint8")
@@ -106,7 +125,7 @@ def test_data_of_ones_own(tmp_path: Path, monkeypatch: Any) -> None:
     ],
 )
 def test_a_loop_of_ones_own(name: str, shape: Any, options: Any) -> None:
-    (block,) = blocks("Your own loop")
+    (block,) = blocks("docs/your_data.md", "Your own loop")
     net = get_model(name, classes=3, **options)
     net.initialize(net.initializer)
     images, labels = nd.random.uniform(shape=(4, *shape)), nd.array([0, 1, 2, 0])
