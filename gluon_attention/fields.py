@@ -61,7 +61,7 @@ class Declared:
 
     def __init__(self, field: dataclasses.Field, annotation: Any) -> None:
         self.name, self.default, self.metadata = field.name, field.default, field.metadata
-        self.optional, self.many = False, False
+        self.annotation, self.optional, self.many = annotation, False, False
         if getattr(annotation, "__origin__", None) is Union:  # Optional[...]
             self.optional = True
             annotation = next(part for part in annotation.__args__ if part is not type(None))

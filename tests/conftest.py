@@ -13,7 +13,7 @@ from gluon_attention import UserError
 from gluon_attention.__main__ import main
 from gluon_attention.datasets.sampling import Splits
 from gluon_attention.training import engine, monitor
-from gluon_attention.training.config import Config
+from gluon_attention.training.config import MixupConfig
 
 import mxnet as mx
 import numpy as np
@@ -144,7 +144,7 @@ def train_toy(tmp_path: Path) -> Callable[..., Dict[str, Any]]:
 
     def run(network: Any = Toy, run: str = "toy", **settings: Any) -> Dict[str, Any]:
         kind = dict(epochs=3, batch_size=8, optimizer="sgd", num_gpus=0, log_dir=str(tmp_path))
-        return engine.train(Config(**{**kind, **settings}), run, network, toy_splits)
+        return engine.train(MixupConfig(**{**kind, **settings}), run, network, toy_splits)
 
     return run
 

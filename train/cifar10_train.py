@@ -12,34 +12,40 @@ from gluon_attention.command_line import command
 from gluon_attention.datasets.cifar import cifar10, cifar100
 from gluon_attention.datasets.sampling import Splits, mislabel
 from gluon_attention.scripts import ZooConfig, with_preset
-from gluon_attention.training.config import setting
+from gluon_attention.training.config import DATA, NETWORK, MixupConfig, setting
 from gluon_attention.training.engine import train
 
 DATASETS = {"cifar10": cifar10, "cifar100": cifar100}
 
 
 @dataclass(frozen=True)
-class Cifar10(ZooConfig):
+class Cifar10(MixupConfig, ZooConfig):
+    data_dir: str = ZooConfig.redefine(
+        "data_dir", "data/cifar10", help="folder of the data set, downloaded if it is not there"
+    )
     dataset: str = setting(
-        "cifar10", "cifar100 lies in data/cifar100 unless --data-dir is given", choices=[*DATASETS]
+        "cifar10",
+        "data set; the default --data-dir of cifar100 is data/cifar100",
+        group=DATA,
+        choices=tuple(DATASETS),
     )
-    data_dir: str = setting(
-        "data/cifar10", "folder that holds the data set, or gets it by download", decides=False
+    label_noise: float = setting(
+        0.0, "share of training images with the label of another class", group=DATA, low=0, high=1
     )
-    num_layers: int = setting(56, "depth of the network", choices=(56, 92, 128, 164, 236, 452))
+    num_layers: int = setting(
+        56, "depth of the network", group=NETWORK, choices=(56, 92, 128, 164, 236, 452)
+    )
     shape: str = setting(
         "wide",
         "wide: 7 to 42 M parameters; deep: deeper masks; slim: the paper's 1 to 10 M",
+        group=NETWORK,
         choices=("wide", "deep", "slim"),
     )
     cutout: int = setting(
-        0, "side of a square that is blanked in each training image", low=0, high=32
+        0, "side of the square that cutout blanks in a training image", low=0, high=32
     )
     crop: int = setting(
-        32, "side of the training images; below 32 they are parts, faster", low=8, high=32
-    )
-    label_noise: float = setting(
-        0.0, "share of training images that get the label of another class", low=0, high=1
+        32, "side of random crops of the training images; smaller ones are faster", low=8, high=32
     )
 
 
@@ -58,8 +64,8 @@ def data(config: Cifar10, batch_size: int, part: Tuple[int, int]) -> Splits:
 
 
 def main() -> None:
-    words = with_preset("--dataset", "cifar100", ["--data-dir=data/cifar100"])
-    config = Cifar10.parse(words, description=__doc__)
+    arguments = with_preset("--dataset", "cifar100", ["--data-dir=data/cifar100"])
+    config = Cifar10.parse(arguments, description=__doc__)
     name = f"cifar_residual_attention{config.num_layers}"
     if config.shape != "wide":
         name += "_" + config.shape

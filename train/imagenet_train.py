@@ -6,41 +6,38 @@ python train/imagenet_train.py --num-layers 56 --data-dir data/imagenet --batch-
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Optional
 
 from gluon_attention.command_line import command
 from gluon_attention.datasets.imagenet import imagenet
 from gluon_attention.scripts import ZooConfig
-from gluon_attention.training.config import setting
+from gluon_attention.training.config import DATA, NETWORK, MixupConfig, setting
 from gluon_attention.training.engine import train
 
 DEPTHS = (56, 92, 128, 164, 200, 236, 452)
 
 
 @dataclass(frozen=True)
-class ImageNet(ZooConfig):
-    num_layers: int = setting(56, "depth of the network", choices=DEPTHS)
-    model: str = setting("", "any other network of the zoo, instead of --num-layers")
-    size: int = setting(224, "height and width of the crops", low=32, high=4096)
-    jitter: float = setting(0.4, "change of brightness, contrast and saturation", low=0, high=1)
-    lighting: float = setting(0.1, "change of the colour of light", low=0, high=10)
-    data_dir: str = setting(
-        "data/imagenet", "folder of train and val, see data/README.md", decides=False
+class ImageNet(MixupConfig, ZooConfig):
+    data_dir: str = ZooConfig.redefine(
+        "data_dir", "data/imagenet", help="folder with train and val, see data/README.md"
     )
-    workers: int = setting(4, "threads that decode", "-j", low=1, high=512, decides=False)
-    validation: int = setting(
-        10000,
-        "training images kept to choose the best epoch (a tenth of them at most)",
-        low=1,
+    validation: int = ZooConfig.redefine("validation", 10000)
+    workers: int = ZooConfig.redefine("workers", 4, low=1)
+    num_layers: int = setting(56, "depth of the network", group=NETWORK, choices=DEPTHS)
+    model: Optional[str] = setting(
+        None, "registered name of a network (default: that of --num-layers)", group=NETWORK
     )
-    epochs: int = setting(120, "passes over the training set", low=1)
-    warmup_epochs: float = setting(5.0, "epochs in which the rate rises linearly from 0", low=0)
-    label_smoothing: float = setting(
-        0.1,
-        "epsilon: every class gets epsilon/K, the true one 1 - epsilon more",
-        "--epsilon",
-        low=0,
-        high=1,
+    epochs: int = ZooConfig.redefine("epochs", 120)
+    warmup_epochs: float = ZooConfig.redefine("warmup_epochs", 5.0)
+    size: int = setting(224, "height and width of the crops", group=DATA, low=32, high=4096)
+    jitter: float = setting(
+        0.4, "largest random change of brightness, contrast and saturation", low=0, high=1
     )
+    lighting: float = setting(
+        0.1, "standard deviation of the random change of the light's colour", low=0, high=10
+    )
+    label_smoothing: float = ZooConfig.redefine("label_smoothing", 0.1)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Train RAM, a network that looks at a few small windows of an image, on MNIST.
+"""Train RAM, a network that sees an image through a few small glimpses, on MNIST.
 
 python train/mnist_train.py --task cluttered60
 """
@@ -6,11 +6,12 @@ python train/mnist_train.py --task cluttered60
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Optional
 
 from gluon_attention.command_line import command
 from gluon_attention.datasets.mnist import TASKS, mnist
 from gluon_attention.scripts import ZooConfig
-from gluon_attention.training.config import setting
+from gluon_attention.training.config import DATA, NETWORK, setting
 from gluon_attention.training.engine import train
 from gluon_attention.zoo.ram.task import REWARDS
 
@@ -24,38 +25,46 @@ MODELS = {
 
 @dataclass(frozen=True)
 class Mnist(ZooConfig):
-    data_dir: str = setting(
-        "data/mnist", "folder that holds the data set, or gets it by download", decides=False
+    data_dir: str = ZooConfig.redefine(
+        "data_dir", "data/mnist", help="folder of the data set, downloaded if it is not there"
     )
-    task: str = setting("28", "what the digits are shown on", choices=tuple(TASKS))
-    glimpses: int = setting(0, "windows looked at; those of the paper if 0", low=0, high=100)
+    task: str = setting(
+        "28", "canvas of the digits, and with it the network", group=DATA, choices=tuple(TASKS)
+    )
+    glimpses: Optional[int] = setting(
+        None,
+        "number of glimpses (default: the network's own)",
+        group=NETWORK,
+        low=1,
+        high=100,
+        of_network=True,
+    )
+    optimizer: str = ZooConfig.redefine("optimizer", "adam")
+    batch_size: int = ZooConfig.redefine("batch_size", 128)
+    weight_decay: float = ZooConfig.redefine("weight_decay", 0.0)
+    epochs: int = ZooConfig.redefine("epochs", 80)
+    lr: float = ZooConfig.redefine("lr", 1e-3)
     samples: int = setting(
-        10, "episodes averaged to validate and test", "-m", low=1, high=1000, decides=False
+        10, "episodes averaged in validation and test", "-m", low=1, high=1000, decides=False
     )
     reward: str = setting(
         "gain",
-        "what a glimpse is paid for: what it adds to the log-probability of the label, or, as in "
-        "the paper, that the last answer is right",
+        "reward of a glimpse: the log-probability of the label it adds, or, as in the paper, 1 if "
+        "the classification is right",
         choices=REWARDS,
     )
     augment: float = setting(
-        1.0, "how far training digits are moved, turned and scaled", low=0, high=10
+        1.0, "strength of random shift, rotation and scaling of training digits", low=0, high=10
     )
-    epochs: int = setting(80, "passes over the training set", low=1)
-    batch_size: int = setting(128, "images a device and step", "-b", low=1)
-    optimizer: str = setting("adam", "optimizer", choices=("sgd", "nag", "adam", "lamb"))
-    lr: float = setting(1e-3, "highest learning rate", "--learning-rate", low=0)
-    weight_decay: float = setting(0.0, "weight decay, none on biases", "--wd", low=0)
-    log_interval: int = setting(100, "steps between log points", low=1, decides=False)
+    log_interval: int = ZooConfig.redefine("log_interval", 100)
 
 
 def main() -> None:
     config = Mnist.parse(description=__doc__)
-    looks = {"glimpses": config.glimpses} if config.glimpses else {}
     train(
         config,
         name="mnist-" + config.task,
-        network=lambda classes: config.network(MODELS[config.task], classes, **looks),
+        network=lambda classes: config.network(MODELS[config.task], classes),
         data=lambda batch_size, part: mnist(
             config.data_dir,
             batch_size,

@@ -17,7 +17,7 @@ class Mixing:
     @classmethod
     def from_config(cls, config: Any) -> Optional[Mixing]:
         """What the settings ask for: None without mixup."""
-        if not config.mix_up:
+        if not getattr(config, "mix_up", False):  # only some scripts have the flag
             return None
         return cls(config.alpha, config.mix_up_each, round(config.epochs * (1 - config.mix_up_off)))
 

@@ -1,4 +1,4 @@
-"""A setting is declared once: a field of a frozen dataclass is flag, default, check and help."""
+"""The settings of a training script: each is declared once, as a field of a frozen dataclass."""
 
 from __future__ import annotations
 
@@ -10,66 +10,126 @@ from typing import Any, Dict, Optional, Sequence, Tuple, TypeVar
 from .. import fields
 from ..command_line import Parser
 
-THREADS = 512  # that one process is let start
+THREADS = 512  # largest number that one process may start
+GROUPS = (  # sections of `--help`, in this order
+    "data",
+    "network",
+    "optimisation",
+    "schedule",
+    "task, augmentation and regularisation",
+    "devices and workers",
+    "output",
+)
+DATA, NETWORK, OPTIMISATION, SCHEDULE, TASK, DEVICES, OUTPUT = GROUPS
 C = TypeVar("C", bound="Config")
 
 
-def setting(default: Any, help: str, *flags: str, decides: bool = True, **bounds: Any) -> Any:
-    """A `fields.field` of a Config.
+def setting(
+    default: Any, help: str, *flags: str, group: str = TASK, decides: bool = True, **bounds: Any
+) -> Any:
+    """A `fields.field` of a `Config`.
 
     Args:
+        group: its section of `--help`, one of `GROUPS`.
         decides: whether trained weights depend on it: a run cannot resume with another value.
         bounds: `choices`, `low` and `high`.
     """
-    return fields.field(default, help, *flags, decides=decides, **bounds)
+    return fields.field(default, help, *flags, group=group, decides=decides, **bounds)
 
 
 @dataclass(frozen=True)
 class Config:
-    """What every training script accepts; a script overrides defaults and adds its own."""
+    """The settings of every training script; a script redefines defaults and adds its own."""
 
-    data_dir: str = setting(
-        "data", "folder that holds the data set, or gets it by download", decides=False
+    data_dir: str = setting("data", "folder of the data set", group=DATA, decides=False)
+    validation: int = setting(
+        5000,
+        "training images held out to choose the best epoch, at most a tenth of them",
+        group=DATA,
+        low=1,
     )
-    log_dir: str = setting("runs", "folder that run folders are made in", decides=False)
-    name: str = setting("", "name of the run folder; made from the model if empty", decides=False)
-    evaluate: bool = setting(
-        False, "evaluate the best checkpoint of the run and stop", decides=False
+    workers: int = setting(
+        2, "threads that decode pictures", "-j", group=DATA, low=0, high=THREADS, decides=False
     )
-    seed: int = setting(0, "seed of weights, order, augmentation and noise", low=0, high=2**31 - 1)
-    epochs: int = setting(200, "passes over the training set", low=1)
-    batch_size: int = setting(64, "images a device and step", "-b", low=1)
+
+    optimizer: str = setting(
+        "nag", "optimizer", group=OPTIMISATION, choices=("sgd", "nag", "adam", "lamb")
+    )
+    batch_size: int = setting(64, "images per device and step", "-b", group=OPTIMISATION, low=1)
     accumulate: int = setting(
         1,
-        "parts that a batch is computed in, one after the other, to save memory; BatchNorm sees "
-        "each by itself",
+        "parts a batch is split into to save memory; BatchNorm normalises each part by itself",
+        group=OPTIMISATION,
         low=1,
         decides=False,
     )
-    workers: int = setting(
-        2,
-        "threads that decode pictures, where there are any",
-        "-j",
+    momentum: float = setting(0.9, "momentum of sgd and nag", group=OPTIMISATION, low=0, high=1)
+    weight_decay: float = setting(
+        1e-4, "weight decay, none on BatchNorm and biases", "--wd", group=OPTIMISATION, low=0
+    )
+    clip: Optional[float] = setting(
+        None, "largest norm of the gradient (default: unlimited)", group=OPTIMISATION, low=1e-9
+    )
+    ema: Optional[float] = setting(
+        None,
+        "decay of the moving average of weights that is evaluated (default: no average)",
+        group=OPTIMISATION,
         low=0,
-        high=THREADS,
+        high=1,
+    )
+    skip_nonfinite: bool = setting(
+        False,
+        "steps whose loss or images are NaN or Inf are skipped; checking it slows every step",
+        group=OPTIMISATION,
         decides=False,
     )
-    validation: int = setting(
-        5000, "training images kept to choose the best epoch, a tenth of a sample at most", low=1
+    seed: int = setting(
+        0,
+        "seed of initial weights, batch order, augmentation and noise",
+        group=OPTIMISATION,
+        low=0,
+        high=2**31 - 1,
     )
-    keep: str = setting(
-        "best",
-        "epoch whose weights are kept and tested: the best on validation images, or the last, "
-        "where those are too few to choose by",
-        choices=("best", "last"),
+
+    epochs: int = setting(200, "passes over the training set", group=SCHEDULE, low=1)
+    lr: float = setting(0.1, "highest learning rate", "--learning-rate", group=SCHEDULE, low=0)
+    lr_steps: Tuple[int, ...] = setting(
+        (),
+        "epochs after which the learning rate is multiplied by --lr-factor (default: a cosine)",
+        group=SCHEDULE,
+        low=1,
+    )
+    lr_factor: float = setting(
+        0.1, "factor of the learning rate at each of --lr-steps", group=SCHEDULE, low=0, high=1
+    )
+    warmup_epochs: float = setting(
+        0.0, "epochs of linear warm-up from learning rate 0", group=SCHEDULE, low=0
+    )
+
+    label_smoothing: float = setting(
+        0.0,
+        "label smoothing epsilon: each of K classes gets epsilon / K, the label 1 - epsilon more",
+        "--epsilon",
+        low=0,
+        high=1,
     )
 
     num_gpus: Optional[int] = setting(
-        None, "GPUs to use, 0 for the CPU; all there are if absent", low=0
+        None, "number of GPUs, 0 for the CPU (default: all)", group=DEVICES, low=0
+    )
+    dtype: str = setting(
+        "float32",
+        "data type of the computation; weights stay float32",
+        group=DEVICES,
+        choices=("float32", "bfloat16", "float16"),
+    )
+    sync_bn: bool = setting(
+        False, "BatchNorm statistics of the batch of all GPUs together", group=DEVICES
     )
     kvstore: str = setting(
         "device",
-        "how gradients of several devices or machines are summed",
+        "summation of gradients over devices or machines",
+        group=DEVICES,
         choices=(
             "local",
             "device",
@@ -80,64 +140,63 @@ class Config:
             "horovod",
         ),
     )
-    compression: str = setting(
-        "none", "what gradients of other machines are sent as", choices=("none", "2bit")
+    compression: Optional[str] = setting(
+        None,
+        "compression of gradients sent to other machines (default: none)",
+        group=DEVICES,
+        choices=("2bit",),
     )
     compression_threshold: float = setting(
-        0.5, "2bit sends -t, 0 or t of a gradient summed over the batch, the rest later", low=1e-9
-    )
-    sync_bn: bool = setting(False, "BatchNorm over the batch of all GPUs, not of each by itself")
-    dtype: str = setting(
-        "float32",
-        "type of the computation; weights stay float32",
-        choices=("float32", "bfloat16", "float16"),
+        0.5,
+        "t of 2bit compression: of each summed gradient -t, 0 or t is sent, the rest later",
+        group=DEVICES,
+        low=1e-9,
     )
 
-    optimizer: str = setting("nag", "optimizer", choices=("sgd", "nag", "adam", "lamb"))
-    lr: float = setting(0.1, "highest learning rate", "--learning-rate", low=0)
-    momentum: float = setting(0.9, "momentum of sgd and nag", low=0, high=1)
-    weight_decay: float = setting(1e-4, "weight decay, none on BatchNorm and biases", "--wd", low=0)
-    lr_steps: Tuple[int, ...] = setting(
-        (), "epochs that multiply the rate by --lr-factor; cosine if empty", low=1
-    )
-    lr_factor: float = setting(0.1, "multiplies the rate at each of --lr-steps", low=0, high=1)
-    warmup_epochs: float = setting(0.0, "epochs in which the rate rises linearly from 0", low=0)
-    clip: float = setting(0.0, "largest norm of the gradient of a step; 0 for any", low=0)
-    skip_nonfinite: bool = setting(
-        False,
-        "leave out steps whose loss or images are NaN or Inf; the host then waits for every pass",
+    name: Optional[str] = setting(
+        None,
+        "name of the run folder (default: data set and network)",
+        group=OUTPUT,
         decides=False,
     )
-    ema: float = setting(
-        0.0, "decay of the moving average of weights that is evaluated; 0 for none", low=0, high=1
+    log_dir: str = setting("runs", "parent folder of run folders", group=OUTPUT, decides=False)
+    evaluate: bool = setting(
+        False, "test of the run's best checkpoint without training", group=OUTPUT, decides=False
+    )
+    keep: str = setting(
+        "best",
+        "epoch whose weights are kept and tested: the best on held-out images, or the last",
+        group=OUTPUT,
+        choices=("best", "last"),
+    )
+    save_period: Optional[int] = setting(
+        None,
+        "epochs between further weights that are kept (default: only the best are)",
+        group=OUTPUT,
+        low=1,
+        decides=False,
+    )
+    log_interval: int = setting(
+        50, "steps between two points of the training curves", group=OUTPUT, low=1, decides=False
     )
 
-    mix_up: bool = setting(False, "mix pairs of images and their labels")
-    alpha: float = setting(
-        1.0, "Beta(alpha, alpha) gives the share of each image of a pair", low=1e-6
-    )
-    mix_up_each: bool = setting(False, "draw a share for each pair instead of one for the batch")
-    mix_up_off: float = setting(0.1, "last part of the epochs that does not mix", low=0, high=1)
-    label_smoothing: float = setting(
-        0.0,
-        "epsilon: every class gets epsilon/K, the true one 1 - epsilon more",
-        "--epsilon",
-        low=0,
-        high=1,
-    )
-
-    log_interval: int = setting(50, "steps between log points", low=1, decides=False)
-    save_period: int = setting(
-        0, "epochs between weights that are kept; 0 keeps best and last", low=0, decides=False
-    )
+    @classmethod
+    def redefine(cls, name: str, default: Any, **changes: Any) -> Any:
+        """The field of a setting for a subclass: another default, and other metadata if needed."""
+        field = cls.__dataclass_fields__[name]
+        return dataclasses.field(default=default, metadata={**field.metadata, **changes})
 
     @classmethod
     def parse(cls: type[C], argv: Optional[Sequence[str]] = None, description: str = "") -> C:
         """Read the command line; a mistake is a `UserError`."""
-        kind = argparse.RawDescriptionHelpFormatter
-        parser = Parser(description=description, allow_abbrev=False, formatter_class=kind)
-        for field in fields.declared(cls):
-            fields.add_flag(parser, field)
+        raw = argparse.RawDescriptionHelpFormatter
+        parser = Parser(description=description, allow_abbrev=False, formatter_class=raw)
+        declared = list(fields.declared(cls))
+        for name in GROUPS:
+            group = parser.add_argument_group(name)
+            for field in declared:
+                if field.metadata["group"] == name:
+                    fields.add_flag(group, field)
         return cls(**vars(parser.parse_args(argv)))
 
     def deciding(self) -> Dict[str, Any]:
@@ -145,3 +204,17 @@ class Config:
         return {
             f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.metadata["decides"]
         }
+
+
+@dataclass(frozen=True)
+class MixupConfig(Config):
+    """Settings of scripts whose networks learn from mixed images."""
+
+    mix_up: bool = setting(False, "mixup of pairs of images and of their labels")
+    alpha: float = setting(
+        1.0, "alpha of the distribution Beta(alpha, alpha) of mixup shares", low=1e-6
+    )
+    mix_up_each: bool = setting(False, "mixup share drawn for each pair instead of each batch")
+    mix_up_off: float = setting(
+        0.1, "share of the epochs, at the end, without mixup", low=0, high=1
+    )

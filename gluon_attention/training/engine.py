@@ -111,7 +111,7 @@ class Run:
         (self.rank, self.workers), self.folder = part, folder
         self.writes = self.rank == 0 and not config.evaluate
         self.task: Task = net.objective(config)
-        if config.mix_up and not self.task.mixes:
+        if getattr(config, "mix_up", False) and not self.task.mixes:
             raise UserError("this network is not trained with --mix-up: leave it out")
         steps = len(splits.train)
         schedule = Schedule(
@@ -249,7 +249,7 @@ class Run:
         images = len(self.splits.train) * self.splits.train.batch_size * self.workers
         record = {"epoch": number + 1, "seconds": seconds, "images_per_second": images / seconds}
         if self.workers > 1:
-            compressed = self.config.compression != "none"
+            compressed = self.config.compression is not None
             moved = [self.optimizers[name] for u in self.task.updates(number) for name in u.groups]
             record["bytes_per_step"] = sum(optimizer.traffic(compressed) for optimizer in moved)
         if self.config.skip_nonfinite:

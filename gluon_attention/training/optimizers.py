@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import Any, Dict, Iterator, List, Sequence
+from typing import Any, Dict, Iterator, List, Optional, Sequence
 
 import mxnet as mx
 import numpy as np
@@ -193,8 +193,8 @@ def _of_all_devices(parameter: gluon.Parameter) -> nd.NDArray:
 class WeightAverage:
     """An exponential moving average of every parameter, statistics of BatchNorm included."""
 
-    def __init__(self, net: gluon.Block, decay: float) -> None:
-        self.decay, self.parameters = decay, named_parameters([net])
+    def __init__(self, net: gluon.Block, decay: Optional[float]) -> None:
+        self.decay, self.parameters = decay or 0.0, named_parameters([net])
         self.statistics = any(p.grad_req == "null" for p in self.parameters.values())
         averaged = self.parameters if decay else {}
         self.values = {name: _of_all_devices(p).copy() for name, p in averaged.items()}

@@ -19,9 +19,9 @@ _JOINED: List[str] = []  # the store of this process
 def connect(config: Any, devices: List[mx.Context]) -> Tuple[Any, int, int]:
     """The place of this process among the workers: `(kvstore, rank, workers)`."""
     kind = config.kvstore
-    if config.compression != "none" and not kind.startswith("dist"):
+    if config.compression and not kind.startswith("dist"):
         raise UserError("--compression needs several machines: --kvstore dist_sync or the like")
-    if config.compression != "none" and config.skip_nonfinite:
+    if config.compression and config.skip_nonfinite:
         raise UserError("--skip-nonfinite asks all workers what --compression cannot send exactly")
     if kind == "nccl" and devices[0].device_type != "gpu":
         raise UserError("--kvstore nccl needs GPUs; use device or local on the CPU")
@@ -46,7 +46,7 @@ def connect(config: Any, devices: List[mx.Context]) -> Tuple[Any, int, int]:
         raise UserError(f"--kvstore {kind} trains one network a start: start again for the next")
     _JOINED.append(kind)
     store = mx.kv.create(kind)
-    if config.compression != "none":
+    if config.compression:
         store.set_gradient_compression(
             {"type": config.compression, "threshold": config.compression_threshold}
         )

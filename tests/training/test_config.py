@@ -7,15 +7,15 @@ from typing import Tuple
 
 from gluon_attention import UserError
 from gluon_attention.command_line import command
-from gluon_attention.training.config import Config, setting
+from gluon_attention.training.config import GROUPS, Config, MixupConfig, setting
 
 import pytest
 
 
 @dataclass(frozen=True)
-class Depth(Config):
+class Depth(MixupConfig):
     num_layers: int = setting(56, "depth", choices=(56, 92))
-    epochs: int = setting(7, "passes", low=1)
+    epochs: int = Config.redefine("epochs", 7)
 
 
 def test_defaults_and_overrides():
@@ -69,6 +69,8 @@ def test_help_names_every_flag_and_default(capsys):
     shown = capsys.readouterr().out
     assert stopped.value.code == 0
     assert "--lr-steps" in shown and "(default: 7)" in shown and "{56,92}" in shown
+    sections = [line[:-1] for line in shown.splitlines() if line.endswith(":")]
+    assert [name for name in sections if name in GROUPS] == [n for n in GROUPS if n != "network"]
 
 
 def test_settings_that_do_not_decide_are_left_out():

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from gluon_attention import UserError
 from gluon_attention.tasks.mixup import Mixing
 from gluon_attention.tasks.task import Classification, Group, cross_entropy, smoothed, top_scores
-from gluon_attention.training.config import Config
+from gluon_attention.training.config import MixupConfig
 from gluon_attention.training.optimizers import GroupOptimizer, WeightAverage, named_parameters
 from gluon_attention.training.schedule import Schedule
 from gluon_attention.training.workers import connect
@@ -97,7 +97,7 @@ def test_settings_smooth_the_targets_of_plain_and_of_mixed_images(monkeypatch, e
     monkeypatch.setattr(np.random, "permutation", lambda count: np.array([1, 0]))
     shares = {(0.3, 0.3, 1): np.array([0.25])}
     monkeypatch.setattr(np.random, "beta", lambda a, b, size: shares[a, b, size])
-    config = Config(label_smoothing=0.2, mix_up=True, alpha=0.3, epochs=2, mix_up_off=0.5)
+    config = MixupConfig(label_smoothing=0.2, mix_up=True, alpha=0.3, epochs=2, mix_up_off=0.5)
     (update,) = Classification.from_config(Given(), config).updates(epoch)
     logits = np.array([[1, 2, 3, 5], [0, 4, 1, 1]], "f4")
     targets = smoothed(nd.array([3, 0]), 4, 0.2).asnumpy()
@@ -216,15 +216,15 @@ def test_average_follows_its_formula_and_gives_the_weights_back():
 )
 def test_what_a_machine_lacks_is_said(kvstore, sentence):
     with pytest.raises(UserError, match=sentence):
-        connect(Config(kvstore=kvstore), [mx.cpu(0)])
+        connect(MixupConfig(kvstore=kvstore), [mx.cpu(0)])
 
 
 def test_a_vote_cannot_be_compressed():
-    config = Config(compression="2bit", kvstore="dist_sync", skip_nonfinite=True)
+    config = MixupConfig(compression="2bit", kvstore="dist_sync", skip_nonfinite=True)
     with pytest.raises(UserError, match="--skip-nonfinite asks all workers"):
         connect(config, [mx.cpu(0)])
 
 
 def test_only_what_is_sent_can_be_compressed():
     with pytest.raises(UserError, match="--kvstore dist_sync"):
-        connect(Config(compression="2bit"), [mx.cpu(0)])
+        connect(MixupConfig(compression="2bit"), [mx.cpu(0)])
