@@ -22,6 +22,8 @@ from builders import Toy, toy_splits
 from hypothesis import HealthCheck, given, settings
 from torch_writer import TorchWriter
 
+pytest_plugins = ["machine"]
+
 settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
 settings.load_profile("repeatable")
 

@@ -45,7 +45,7 @@ def test_a_step_is_divided_whole(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     found = {line.split()[0]: float(line.split()[1]) for line in done.stdout.splitlines()}
     assert sum(found.values()) == pytest.approx(100, abs=0.5)
-    assert found["matrix_products"] > 5 and found["convolutions"] == 0
+    assert found["matrix_products"] > 0 and found["convolutions"] == 0
     assert not list(tmp_path.iterdir())
 
 
