@@ -12,6 +12,7 @@ from typing import Any, Callable, Dict, Iterator, Optional, Sequence
 from gluon_attention import UserError
 from gluon_attention.datasets import cifar10, cub200, imagenet, mnist, stanford_dogs
 from gluon_attention.datasets.mnist import TASKS
+from gluon_attention.datasets.sampling import Batches, Splits
 
 from figures import rows
 from figures.flags import Parser, number
@@ -21,23 +22,20 @@ SAMPLE = os.path.join(ROOT, "data", "sample")
 DECODED = dict(validation=1, workers=1)
 
 
-def loaders(flags: Any) -> Dict[str, Callable[[], Any]]:
+def loaders(flags: Any) -> Dict[str, Callable[[], Splits]]:
     """What makes each training set; nothing is downloaded."""
-    batch = flags.batch
-    made = {"cifar10": lambda: cifar10(flags.cifar10, batch, download=False)}
+    made = {"cifar10": lambda: cifar10(flags.cifar10, download=False)}
     for task in TASKS:
-        made[f"mnist_{task}"] = lambda task=task: mnist(
-            flags.mnist, batch, task=task, download=False
-        )
-    made["imagenet"] = lambda: imagenet(flags.imagenet, min(batch, 8), **DECODED)
+        made[f"mnist_{task}"] = lambda task=task: mnist(flags.mnist, task=task, download=False)
+    made["imagenet"] = lambda: imagenet(flags.imagenet, **DECODED)
     if flags.cub200:
-        made["cub200"] = lambda: cub200(flags.cub200, batch, **DECODED)
+        made["cub200"] = lambda: cub200(flags.cub200, **DECODED)
     if flags.dogs:
-        made["dogs"] = lambda: stanford_dogs(flags.dogs, min(batch, 32), **DECODED)
+        made["dogs"] = lambda: stanford_dogs(flags.dogs, **DECODED)
     return made
 
 
-def endless(batches: Any) -> Iterator[Any]:
+def endless(batches: Batches) -> Iterator[Any]:
     """Batches of epoch after epoch."""
     index = 0
     while True:
@@ -45,7 +43,7 @@ def endless(batches: Any) -> Iterator[Any]:
         index += 1
 
 
-def rate(batches: Any, seconds: float) -> float:
+def rate(batches: Batches, seconds: float) -> float:
     """Images per second over about `seconds`, after a first batch."""
     stream = endless(batches)
     next(stream)
@@ -71,7 +69,9 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     for name, load in loaders(flags).items():
         try:
-            found = rate(load().train, flags.seconds)
+            samples = load().train
+            batches = Batches(samples, min(flags.batch, len(samples)), shuffle=True)
+            found = rate(batches, flags.seconds)
         except UserError as error:
             print(f"{name} is left out: {error}")
             continue

@@ -13,6 +13,7 @@ from gluon_attention.command_line import command
 from gluon_attention.commands.data import Split, add_data, load
 from gluon_attention.commands.export import calibration
 from gluon_attention.commands.open_model import open_model
+from gluon_attention.datasets.sampling import Batches
 from gluon_attention.export.fusion import as_block
 from gluon_attention.export.graph import as_graph
 from gluon_attention.export.int8 import quantize
@@ -39,7 +40,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     flags = parser.parse_args(argv)
     model = open_model(flags.model)
     model.net.trace(nd.zeros((1, *model.shape)))
-    test = load(model, flags, BATCH, "test")
+    test = load(model, flags, "test")
     short = as_block(quantize(as_graph(model.net), calibration(model, flags)))
     model.net.hybridize(static_alloc=True, static_shape=True)
     labels, ours, theirs = answers([model.net, short], test)
@@ -58,7 +59,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
 def answers(blocks: Sequence[Any], split: Split) -> Tuple[np.ndarray, ...]:
     """Labels of the whole split, and the class that each block tells."""
     columns: List[List[np.ndarray]] = [[] for _ in range(1 + len(blocks))]
-    for images, labels in split.batches.epoch(0):
+    for images, labels in Batches(split.samples, BATCH).epoch(0):
         given = nd.array(images)
         columns[0].append(np.asarray(labels))
         for column, block in zip(columns[1:], blocks):

@@ -28,8 +28,8 @@ SCENE = 3
 
 def drawn(name: str, splits: Any, rows: List[int]) -> np.ndarray:
     """What a network that comes trained attends to in some test images."""
-    given = np.concatenate([images for images, _ in splits.test.epoch(0)])[rows]
-    raw = unnormalised(given, splits.mean, splits.std)
+    images = splits.test.load(np.array(rows), np.random.default_rng(0))
+    raw = unnormalised(images, splits.mean, splits.std)
     (picture,) = pictures(get_model(name, pretrained=True), raw, splits.mean, splits.std).values()
     return picture
 
@@ -41,14 +41,14 @@ def scaled(picture: np.ndarray, width: int) -> np.ndarray:
 
 def front(boxes: np.ndarray) -> np.ndarray:
     """Masks beside the boxes of a run, above glimpses."""
-    masks = drawn("cifar_residual_attention56_slim", cifar10(f"{SAMPLE}/cifar10", 100), SEEN)
+    masks = drawn("cifar_residual_attention56_slim", cifar10(f"{SAMPLE}/cifar10"), SEEN)
     boxes = boxes[: boxes.shape[0] // 4 * 3]  # three of four images
     shares = [part.shape[1] / part.shape[0] for part in (masks, boxes)]  # they are equally high
     left = round(WIDTH * shares[0] / sum(shares))
     above = [scaled(masks, left), scaled(boxes, WIDTH - left)]
     height = max(len(part) for part in above)
     above = [np.pad(part, ((0, height - len(part)), (0, 0), (0, 0)), "edge") for part in above]
-    scenes = mnist(f"{SAMPLE}/mnist", 100, task="cluttered60")
+    scenes = mnist(f"{SAMPLE}/mnist", task="cluttered60")
     glimpses = drawn("ram_cluttered_60", scenes, [SCENE])
     first = glimpses[: len(glimpses) // 2]  # of its two rows
     return below([np.concatenate(above, axis=1), scaled(first, WIDTH)])

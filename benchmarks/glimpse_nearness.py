@@ -11,6 +11,7 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence
 
 from gluon_attention import UserError, datasets
 from gluon_attention.commands.open_model import open_model
+from gluon_attention.datasets.sampling import Batches
 from gluon_attention.zoo.glimpse.feature_cache import fast
 
 import mxnet as mx
@@ -28,8 +29,8 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         Parser().error(str(error))
     source = model.source or {}
     options = dict(source.get("options") or {}, augment=False)
-    splits = getattr(datasets, source["name"])(flags.data_dir, flags.batch, **options)
-    for name, value in compare(model.net, splits.test, flags.images).items():
+    splits = getattr(datasets, source["name"])(flags.data_dir, **options)
+    for name, value in compare(model.net, Batches(splits.test, flags.batch), flags.images).items():
         print(f"{name:34}{value:8.4f}")
 
 
@@ -44,7 +45,7 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def compare(net: Any, batches: Any, images: int) -> Dict[str, float]:
+def compare(net: Any, batches: Batches, images: int) -> Dict[str, float]:
     """Means over images: of both accuracies, of agreement, and of what the glimpses saw."""
     see, found = fast(net.eye, mx.cpu()), []
     for pixels, labels in batches.epoch(0):

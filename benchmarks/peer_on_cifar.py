@@ -64,7 +64,7 @@ def main() -> None:
         config,
         name=f"{config.dataset}-{config.peer}",
         network=lambda classes: Peer(config.peer, classes),
-        data=lambda batch_size, part: OURS["data"](config, batch_size, part),
+        data=lambda: OURS["data"](config),
     )
 
 

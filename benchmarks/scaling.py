@@ -54,6 +54,7 @@ def measure(run: Run, network: str, batch: int, steps: int) -> Figures:
     """Run a job."""
     with tempfile.TemporaryDirectory() as folder:
         asked = dict(folder=folder, network=network, batch=batch, steps=steps, epochs=EPOCHS)
+        asked["workers"] = run.workers
         asked["kvstore"] = "device" if run.engine == "alone" else run.engine
         environment = dict(os.environ, OMP_NUM_THREADS="1")
         path = [os.path.dirname(sys.executable), environment["PATH"]]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Optional, Tuple
+from typing import Any, NamedTuple, Optional
 
 from gluon_attention import get_model
-from gluon_attention.datasets.sampling import ArrayBatches, Normalise, Splits
+from gluon_attention.datasets.sampling import Normalise, Splits, array_samples
 from gluon_attention.tasks.task import Classification
 from gluon_attention.zoo.attention_net import AttentionNet
 
@@ -77,13 +77,13 @@ class Logits(NamedTuple):
     logits: Any
 
 
-def toy_splits(batch_size: int, part: Tuple[int, int] = (0, 1)) -> Splits:
+def toy_splits() -> Splits:
     """Forty images of three classes that brightness tells apart."""
     labels = np.arange(40) % 3
     noise = np.random.RandomState(0).randint(60, size=(40, 1, 6, 6))
     images = (noise + 60 * labels[:, None, None, None]).astype("uint8")
     kind = dict(classes=3, transform=Normalise((0.5,), (0.25,)))
-    train = ArrayBatches(images, labels, batch_size, shuffle=True, part=part, **kind)
-    validation = ArrayBatches(images[:15], labels[:15], batch_size, **kind)
-    test = ArrayBatches(images[15:25], labels[15:25], batch_size, **kind)
+    train = array_samples(images, labels, **kind)
+    validation = array_samples(images[:15], labels[:15], **kind)
+    test = array_samples(images[15:25], labels[15:25], **kind)
     return Splits(train, validation, test, ["a", "b", "c"], (0.5,), (0.25,))

@@ -6,7 +6,6 @@ python train/cifar10_train.py --num-layers 92 --epochs 200 --lr-steps 80,120 --m
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Tuple
 
 from gluon_attention.command_line import command
 from gluon_attention.datasets.cifar import cifar10, cifar100
@@ -49,18 +48,15 @@ class Cifar10(MixupConfig, ZooConfig):
     )
 
 
-def data(config: Cifar10, batch_size: int, part: Tuple[int, int]) -> Splits:
+def data(config: Cifar10) -> Splits:
     splits = DATASETS[config.dataset](
         config.data_dir,
-        batch_size,
         seed=config.seed,
         validation=config.validation,
         cutout=config.cutout,
         crop=config.crop,
-        part=part,
     )
-    mislabel(splits.train, config.label_noise, len(splits.classes), config.seed)
-    return splits
+    return splits._replace(train=mislabel(splits.train, config.label_noise, config.seed))
 
 
 def main() -> None:
@@ -73,7 +69,7 @@ def main() -> None:
         config,
         name=f"{config.dataset}-{name}",
         network=lambda classes: config.network(name, classes),
-        data=lambda batch_size, part: data(config, batch_size, part),
+        data=lambda: data(config),
     )
 
 

@@ -13,6 +13,7 @@ from gluon_attention import get_model
 from gluon_attention.command_line import command
 from gluon_attention.datasets.cub import cub200
 from gluon_attention.datasets.detail import detail
+from gluon_attention.datasets.sampling import Splits
 from gluon_attention.interop.load import load_backbone
 from gluon_attention.ops.attention_crop import GRADIENTS
 from gluon_attention.scripts import with_preset
@@ -82,11 +83,11 @@ def network(config: Cub, classes: int) -> Any:
     return net
 
 
-def data(config: Cub, batch_size: int, part: Tuple[int, int]) -> Any:
-    same = dict(size=config.size, seed=config.seed, validation=config.validation, part=part)
+def data(config: Cub) -> Splits:
+    same = dict(size=config.size, seed=config.seed, validation=config.validation)
     if config.dataset == "detail":
-        return detail(batch_size, coarse=config.size // config.shrink, radius=(0.38, 0.5), **same)
-    return cub200(config.data_dir, batch_size, workers=config.workers, **same)
+        return detail(coarse=config.size // config.shrink, radius=(0.38, 0.5), **same)
+    return cub200(config.data_dir, workers=config.workers, **same)
 
 
 def main() -> None:
@@ -96,7 +97,7 @@ def main() -> None:
         config,
         name=f"{config.dataset}-racnn_{config.model}",
         network=lambda classes: network(config, classes),
-        data=lambda batch_size, part: data(config, batch_size, part),
+        data=lambda: data(config),
     )
 
 

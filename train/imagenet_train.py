@@ -47,16 +47,14 @@ def main() -> None:
         config,
         name="imagenet-" + name,
         network=lambda classes: config.network(name, classes),
-        data=lambda batch_size, part: imagenet(
+        data=lambda: imagenet(
             config.data_dir,
-            batch_size,
             size=config.size,
             seed=config.seed,
             validation=config.validation,
             workers=config.workers,
             jitter=config.jitter,
             lighting=config.lighting,
-            part=part,
         ),
     )
 

@@ -65,14 +65,12 @@ def main() -> None:
         config,
         name="mnist-" + config.task,
         network=lambda classes: config.network(MODELS[config.task], classes),
-        data=lambda batch_size, part: mnist(
+        data=lambda: mnist(
             config.data_dir,
-            batch_size,
             task=config.task,
             seed=config.seed,
             validation=config.validation,
             augment=config.augment,
-            part=part,
         ),
     )
 

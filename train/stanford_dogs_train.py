@@ -9,12 +9,13 @@ from __future__ import annotations
 import dataclasses
 import os
 from dataclasses import dataclass
-from typing import Any, Dict, Tuple
+from typing import Any, Dict
 
 from gluon_attention import UserError, get_model
 from gluon_attention.command_line import command
 from gluon_attention.datasets.cub import cub200
 from gluon_attention.datasets.detail import detail
+from gluon_attention.datasets.sampling import Splits
 from gluon_attention.datasets.stanford_dogs import stanford_dogs
 from gluon_attention.explain import painters as explain
 from gluon_attention.interop.load import load_backbone
@@ -139,23 +140,23 @@ def keep_backbone(file: str) -> None:
     write_parameters(file, lambda aside: mx.nd.save(aside, arrays))
 
 
-def data(config: Dogs, batch_size: int, part: Tuple[int, int], augment: bool) -> Any:
+def data(config: Dogs, augment: bool) -> Splits:
     """Images that glimpses are cut from."""
     size = config.size or 4 * config.patch
-    same = dict(size=size, seed=config.seed, validation=config.validation, part=part)
+    same = dict(size=size, seed=config.seed, validation=config.validation)
     if config.dataset == "detail":
-        return detail(batch_size, coarse=size // 4, **same)
+        return detail(coarse=size // 4, **same)
     same.update(augment=augment, workers=config.workers)
     if config.dataset == "cub200":
-        return cub200(config.data_dir, batch_size, short=size, **same)
-    return stanford_dogs(config.data_dir, batch_size, **same)
+        return cub200(config.data_dir, short=size, **same)
+    return stanford_dogs(config.data_dir, **same)
 
 
-def recalled(config: Dogs, batch_size: int, part: Tuple[int, int]) -> Any:
+def recalled(config: Dogs) -> Splits:
     """Data of stage 2: features instead of images where they can be kept."""
     if not (config.frozen and config.features and config.backbone_weights):
-        return data(config, batch_size, part, augment=True)
-    splits = data(config, batch_size, part, augment=False)
+        return data(config, augment=True)
+    splits = data(config, augment=False)
     net = network(config, len(splits.classes))
     device = choose_devices(config.num_gpus)[0]
     net.eye.collect_params().reset_ctx(device)
@@ -167,11 +168,10 @@ def view_glimpses(config: Dogs, folder: str) -> None:
     best = os.path.join(folder, checkpoint.BEST)
     if not os.path.exists(best):
         raise UserError(f"{folder} holds no trained network: run without --task view-glimpses")
-    splits = data(config, 8, (0, 1), augment=False)
+    splits = data(config, augment=False)
     net = network(config, len(splits.classes))
     checkpoint.load_weights(best, net, [mx.cpu()])
-    images, _ = next(iter(splits.test.epoch(0)))
-    raw = explain.unnormalised(images, splits.mean, splits.std)
+    raw = explain.unnormalised(splits.test.first(8), splits.mean, splits.std)
     path = os.path.join(folder, "glimpses")
     explain.save_png(path + ".png", explain.pictures(net, raw, splits.mean, splits.std)["patches"])
     frames = explain.animations(net, raw, splits.mean, splits.std)["patches"]
@@ -202,7 +202,7 @@ def train_visual(config: Dogs, name: str) -> str:
             dataclasses.replace(config, **changed),
             name=name,
             network=lambda classes: visual(config, classes),
-            data=lambda batch_size, part: data(config, batch_size, part, augment=True),
+            data=lambda: data(config, augment=True),
         )
         if found:  # by the first worker, who alone knows when the best weights are written
             keep_backbone(file)
@@ -229,7 +229,7 @@ def main() -> None:
             config,
             name=name,
             network=lambda classes: network(config, classes),
-            data=lambda batch_size, part: recalled(config, batch_size, part),
+            data=lambda: recalled(config),
         )
 
 

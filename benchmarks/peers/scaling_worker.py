@@ -12,11 +12,11 @@ import os
 import statistics
 import sys
 import time
-from typing import Any, Dict, Tuple
+from typing import Any, Dict
 
 from gluon_attention import get_model
 from gluon_attention.command_line import command
-from gluon_attention.datasets.sampling import ArrayBatches, Normalise, Splits
+from gluon_attention.datasets.sampling import Normalise, Splits, array_samples
 from gluon_attention.training import engine
 from gluon_attention.training.config import Config
 from gluon_attention.training.optimizers import trainable_numbers
@@ -44,16 +44,16 @@ def pin(rank: int) -> None:
         os.sched_setaffinity(int(thread), {cores[rank % len(cores)]})
 
 
-def data(asked: Dict[str, Any], batch_size: int, part: Tuple[int, int]) -> Splits:
-    pin(part[0])
+def data(asked: Dict[str, Any]) -> Splits:
     shape = (1, 28, 28) if asked["network"].startswith("ram") else (3, 32, 32)
     rng = np.random.RandomState(0)
-    images = rng.randint(256, size=(batch_size * asked["steps"] * part[1], *shape)).astype("uint8")
+    count = asked["batch"] * asked["steps"] * asked["workers"]
+    images = rng.randint(256, size=(count, *shape)).astype("uint8")
     labels = np.arange(len(images)) % CLASSES
     kind = dict(classes=CLASSES, transform=Normalise((0.5,) * shape[0], (0.25,) * shape[0]))
-    held = ArrayBatches(images[:2], labels[:2], 2, **kind)
+    held = array_samples(images[:2], labels[:2], **kind)
     return Splits(
-        train=ArrayBatches(images, labels, batch_size, shuffle=True, part=part, **kind),
+        train=array_samples(images, labels, **kind),
         validation=held,
         test=held,
         classes=[str(label) for label in range(CLASSES)],
@@ -64,6 +64,7 @@ def data(asked: Dict[str, Any], batch_size: int, part: Tuple[int, int]) -> Split
 
 def complete(run: engine.Run, asked: Dict[str, Any]) -> Dict[str, Any]:
     """In place of training to the end: time some epochs of it."""
+    pin(run.rank)
     times, bytes_before = [], 0
     for epoch in range(asked["epochs"]):
         if epoch == 1:  # the first builds graphs
@@ -105,7 +106,7 @@ def main() -> None:
         config,
         "run",
         lambda classes: get_model(asked["network"], classes=classes),
-        lambda batch_size, part: data(asked, batch_size, part),
+        lambda: data(asked),
     )
 
 

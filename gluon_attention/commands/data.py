@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import inspect
 import os
-import sys
+from dataclasses import replace
 from typing import Any, Dict, NamedTuple, Sequence
 
 import numpy as np
 
 from .. import datasets
 from ..datasets.mnist import TASKS
-from ..datasets.sampling import DATASETS, Batches, Splits
+from ..datasets.sampling import DATASETS, Samples, Splits
 from ..datasets.view import centre_view
 from ..errors import UserError
 from .open_model import Model, takes
@@ -25,7 +24,7 @@ Norm = Sequence[Sequence[float]]  # mean and std of pixel / 255, of each channel
 class Split(NamedTuple):
     """Some images of a data set."""
 
-    batches: Any
+    samples: Samples
     classes: Sequence[str]
     source: Dict[str, Any]  # name and options of the function that made it
 
@@ -39,9 +38,7 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--seed", type=int, help="of validation images and whatever is drawn")
 
 
-def load(
-    model: Model, flags: argparse.Namespace, batch_size: int, part: str, advice: str = ""
-) -> Split:
+def load(model: Model, flags: argparse.Namespace, part: str, advice: str = "") -> Split:
     """The part, `test` or `validation`, of the data set, normalised as the network wants it.
 
     `advice` is what else than --dataset helps where no data set is known.
@@ -71,25 +68,21 @@ def load(
         if not os.path.isdir(root):
             raise UserError(f"--data-dir {root} is no folder; data/README.md says what it holds")
         options["root"] = root
-    with contextlib.redirect_stdout(sys.stderr):  # what a data set says is no part of --json
-        splits = _splits(name, options, part)
+    splits = _splits(name, options, part)
     _check(model, name, splits, getattr(flags, "size", None))
-    batches = getattr(splits, part)
-    batches.batch_size = batch_size
     norms = ((splits.mean, splits.std), (model.view.mean, model.view.std))
-    return Split(renormalised(batches, *norms), splits.classes, splits.source)
+    samples = renormalised(getattr(splits, part), *norms)
+    return Split(samples, splits.classes, splits.source)
 
 
-def renormalised(batches: Batches, made: Norm, wanted: Norm) -> Batches:
-    """The same batches, made with one normalisation, with another; untouched where both agree."""
+def renormalised(samples: Samples, made: Norm, wanted: Norm) -> Samples:
+    """The same samples, made with one normalisation, with another; untouched where both agree."""
     made, wanted = np.asarray(made, np.float64), np.asarray(wanted, np.float64)  # (2, C)
     if np.array_equal(made, wanted):
-        return batches
+        return samples
     scale = (made[1] / wanted[1]).astype(np.float32).reshape(-1, 1, 1)
     shift = ((made[0] - wanted[0]) / wanted[1]).astype(np.float32).reshape(-1, 1, 1)
-    load = batches.load  # whatever uses the images gets them from here
-    batches.load = lambda rows, rng: load(rows, rng) * scale + shift
-    return batches
+    return replace(samples, load=lambda rows, rng: samples.load(rows, rng) * scale + shift)
 
 
 def _size(model: Model, options: Dict[str, Any], asked: Any, pictures: bool) -> None:
@@ -106,14 +99,14 @@ def _size(model: Model, options: Dict[str, Any], asked: Any, pictures: bool) -> 
 
 
 def _splits(name: str, options: Dict[str, Any], part: str) -> Splits:
-    """The data set in batches of one, as the training images need not fill a larger one."""
+    """The data set; of ImageNet only val/ where there are no training pictures."""
     root = options.get("root")
     if name == "imagenet" and part == "test" and not _has_training(root):
         size = options["size"]
-        batches, classes = datasets.imagenet_val(root, 1, size=size)
+        samples, classes = datasets.imagenet_val(root, size=size)
         view = centre_view(size)
-        return Splits(None, None, batches, classes, view.mean, view.std, view, {"name": name})
-    return DATASETS[name](batch_size=1, **options)
+        return Splits(None, None, samples, classes, view.mean, view.std, view, {"name": name})
+    return DATASETS[name](**options)
 
 
 def _check(model: Model, name: str, splits: Splits, size: Any) -> None:

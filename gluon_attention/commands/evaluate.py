@@ -7,6 +7,7 @@ import json
 from types import SimpleNamespace
 from typing import Any, Dict
 
+from ..datasets.sampling import Batches
 from ..errors import UserError
 from ..training.config import Config
 from ..training.devices import choose_devices, lower_precision, prepare
@@ -54,12 +55,13 @@ def run(flags: argparse.Namespace) -> None:
     config = settings(model, flags)
     if config.dtype != "float32":
         lower_precision(config.dtype, devices)
-    split = load(model, flags, config.batch_size * len(devices), flags.split, ADVICE)
-    prepare(model.net, SimpleNamespace(validation=split.batches), devices, sync_bn=False)
+    split = load(model, flags, flags.split, ADVICE)
+    batches = Batches(split.samples, config.batch_size * len(devices))
+    prepare(model.net, split.samples.first(1), devices, sync_bn=False)
     task = model.net.objective(config)
     if flags.samples is not None and not hasattr(task, "samples"):
         raise UserError("this network is measured by what it does without drawing: drop --samples")
-    found = measure(model.net, task, split.batches, devices, config.seed)
+    found = measure(model.net, task, batches, devices, config.seed)
     show({"model": flags.model, "split": flags.split, **found, "data": split.source}, flags.json)
 
 

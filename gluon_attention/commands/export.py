@@ -109,8 +109,7 @@ def calibration(model: Model, flags: argparse.Namespace) -> np.ndarray:
                 break
         return np.stack(found)
     advice = "give pictures by --calibrate, or "
-    batches = load(model, flags, count, "validation", advice).batches
-    return np.asarray(next(iter(batches.epoch(0)))[0])[:count]
+    return load(model, flags, "validation", advice).samples.first(count)
 
 
 def show(told: Dict[str, Any], as_json: bool) -> None:

@@ -1,17 +1,18 @@
-"""One function per data set: batches for training, validation and test."""
+"""One function per data set: its training, validation and test samples."""
 
 from .cifar import cifar10, cifar100
 from .cub import cub200
 from .detail import detail
 from .imagenet import imagenet, imagenet_val
 from .mnist import mnist
-from .sampling import ArrayBatches, Batches, Splits, prefetch
+from .sampling import Batches, Samples, Splits, array_samples, prefetch
 from .stanford_dogs import stanford_dogs
 
 __all__ = [
-    "ArrayBatches",
     "Batches",
+    "Samples",
     "Splits",
+    "array_samples",
     "cifar10",
     "cifar100",
     "cub200",

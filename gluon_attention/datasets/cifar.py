@@ -13,7 +13,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from ..errors import UserError
 from . import published as files
-from .sampling import ArrayBatches, Normalise, Splits, hold_out, recorded
+from .sampling import Normalise, Splits, array_samples, hold_out, register
 from .view import CIFAR
 
 MEAN, STD = CIFAR.mean, CIFAR.std
@@ -65,19 +65,17 @@ CIFAR100 = Archive(
 CIFAR100_COARSE = CIFAR100._replace(names="coarse_label_names.txt", classes=20, label=0)
 
 
-@recorded
+@register
 def cifar10(
     root: str,
-    batch_size: int,
     *,
     seed: int = 0,
     validation: int = 5000,
     cutout: int = 0,
     crop: int = 32,
-    part: Tuple[int, int] = (0, 1),
     download: bool = True,
 ) -> Splits:
-    """Batches of CIFAR-10; training images are padded by 4, cropped and mirrored at random.
+    """CIFAR-10; training images are padded by 4, cropped and mirrored at random.
 
     Args:
         root: folder that has, or gets by download, `cifar-10-batches-bin/`; or that folder itself.
@@ -86,26 +84,24 @@ def cifar10(
         crop: side of the training images; below 32 they are parts, which train faster.
     """
     augment = CropFlip(Normalise(MEAN, STD), crop, cutout)
-    return _splits(CIFAR10, root, batch_size, seed, validation, augment, part, download)
+    return _splits(CIFAR10, root, seed, validation, augment, download)
 
 
-@recorded
+@register
 def cifar100(
     root: str,
-    batch_size: int,
     *,
     coarse: bool = False,
     seed: int = 0,
     validation: int = 5000,
     cutout: int = 0,
     crop: int = 32,
-    part: Tuple[int, int] = (0, 1),
     download: bool = True,
 ) -> Splits:
-    """Batches of CIFAR-100 from `cifar-100-binary/`, as `cifar10`; 20 classes with `coarse`."""
+    """CIFAR-100 from `cifar-100-binary/`, as `cifar10`; 20 classes with `coarse`."""
     archive = CIFAR100_COARSE if coarse else CIFAR100
     augment = CropFlip(Normalise(MEAN, STD), crop, cutout)
-    return _splits(archive, root, batch_size, seed, validation, augment, part, download)
+    return _splits(archive, root, seed, validation, augment, download)
 
 
 class CropFlip:
@@ -183,11 +179,9 @@ def locate(archive: Archive, root: Path) -> Path:
 def _splits(
     archive: Archive,
     root: str,
-    batch_size: int,
     seed: int,
     validation: int,
     augment: CropFlip,
-    part: Tuple[int, int],
     download: bool,
 ) -> Splits:
     folder = locate(archive, Path(root))
@@ -202,18 +196,9 @@ def _splits(
     train, held = hold_out(labels, validation, seed, tenth=sample)
     plain, classes = Normalise(MEAN, STD), archive.classes
     return Splits(
-        ArrayBatches(
-            images[train],
-            labels[train],
-            batch_size,
-            classes,
-            transform=augment,
-            shuffle=True,
-            seed=seed,
-            part=part,
-        ),
-        ArrayBatches(images[held], labels[held], batch_size, classes, transform=plain),
-        ArrayBatches(test_images, test_labels, batch_size, classes, transform=plain),
+        array_samples(images[train], labels[train], classes, transform=augment),
+        array_samples(images[held], labels[held], classes, transform=plain),
+        array_samples(test_images, test_labels, classes, transform=plain),
         classes=_names(folder / archive.names, classes),
         mean=MEAN,
         std=STD,

@@ -6,16 +6,17 @@ Evaluation: its centre. The boxes around the birds are for evaluation only.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Dict, NamedTuple, Tuple
 
 import numpy as np
 
 from ..errors import UserError
-from .image_folder import Files, picture_batches
+from .image_folder import Files, Pictures
 from .pictures import decode
 from .published import missing, text_lines
-from .sampling import Batches, Splits, hold_out, recorded
+from .sampling import Samples, Splits, hold_out, register
 from .view import IMAGENET_MEAN, IMAGENET_STD, View
 
 LISTS = ("images", "image_class_labels", "train_test_split", "bounding_boxes", "classes")
@@ -31,10 +32,9 @@ class Birds(NamedTuple):
     names: Tuple[str, ...]
 
 
-@recorded
+@register
 def cub200(
     root: str,
-    batch_size: int,
     *,
     size: int = 448,
     short: int = 0,
@@ -42,9 +42,8 @@ def cub200(
     validation: int = 600,
     augment: bool = True,
     workers: int = 4,
-    part: Tuple[int, int] = (0, 1),
 ) -> Splits:
-    """Batches of CUB-200-2011; validation and test know the birds: `batches.regions()`.
+    """CUB-200-2011; validation and test samples have `regions`, the boxes of the birds.
 
     Args:
         root: folder of images/ and the five lists, images.txt and so on.
@@ -62,25 +61,15 @@ def cub200(
     fixed = View(size, short=short)
     moving = View(size, short=short, random=True) if augment else fixed
 
-    def of(rows: np.ndarray, view: View, **order: Any) -> Batches:
-        batches = picture_batches(
-            birds.source,
-            birds.labels,
-            rows,
-            batch_size,
-            len(birds.names),
-            view=view,
-            workers=workers,
-            **order,
-        )
-        if not view.random:
-            batches.regions = lambda: regions(birds, rows, view)
-        return batches
+    pictures = Pictures(birds.source, birds.labels, len(birds.names), workers)
+
+    def with_regions(rows: np.ndarray) -> Samples:
+        return replace(pictures.samples(rows, fixed), regions=lambda: regions(birds, rows, fixed))
 
     return Splits(
-        of(rows[kept], moving, shuffle=True, seed=seed, part=part),
-        of(rows[held], fixed),
-        of(np.flatnonzero(~birds.training), fixed),
+        pictures.samples(rows[kept], moving),
+        with_regions(rows[held]),
+        with_regions(np.flatnonzero(~birds.training)),
         classes=birds.names,
         mean=IMAGENET_MEAN,
         std=IMAGENET_STD,

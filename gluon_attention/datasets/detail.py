@@ -8,6 +8,7 @@ the stripes average to the grey of the mark, exactly.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, List, NamedTuple, Tuple
 
@@ -15,7 +16,7 @@ import cv2
 import numpy as np
 
 from ..errors import UserError
-from .sampling import ArrayBatches, Normalise, Splits, recorded
+from .sampling import Normalise, Samples, Splits, array_samples, register
 from .view import View
 
 SHAPES = ("disc", "square", "cross", "triangle")
@@ -36,9 +37,8 @@ class Scenes(NamedTuple):
     marks: np.ndarray  # (N, 4): left, top, right, bottom; corner pixels are at -1 and 1
 
 
-@recorded
+@register
 def detail(
-    batch_size: int,
     *,
     size: int = 192,
     coarse: int = 64,
@@ -47,9 +47,8 @@ def detail(
     validation: int = 320,
     test: int = 320,
     seed: int = 0,
-    part: Tuple[int, int] = (0, 1),
 ) -> Splits:
-    """Batches of generated scenes; validation and test know the marks: `batches.regions()`.
+    """Generated scenes; all samples have `regions`, the boxes of the marks.
 
     Args:
         size: side of the images, a multiple of `coarse`.
@@ -58,23 +57,15 @@ def detail(
         train, validation, test: images.
     """
 
-    def of(stream: int, count: int, **order: Any) -> ArrayBatches:
-        found = scenes(count, size, coarse, [seed, stream], radius)
-        batches = ArrayBatches(
-            found.images,
-            found.labels,
-            batch_size,
-            len(CLASSES),
-            transform=Normalise(MEAN, STD),
-            **order,
-        )
-        batches.regions = lambda: found.marks
-        return batches
+    def samples(stream: int, count: int) -> Samples:
+        images, labels, marks = scenes(count, size, coarse, [seed, stream], radius)
+        plain = array_samples(images, labels, len(CLASSES), transform=Normalise(MEAN, STD))
+        return replace(plain, regions=lambda: marks)
 
     return Splits(
-        of(0, train, shuffle=True, seed=seed, part=part),
-        of(1, validation),
-        of(2, test),
+        samples(0, train),
+        samples(1, validation),
+        samples(2, test),
         classes=CLASSES,
         mean=MEAN,
         std=STD,

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import UserError
 from .pictures import decode
-from .sampling import Batches
+from .sampling import Samples
 from .view import View
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
@@ -61,30 +61,23 @@ class Decoder:
             continue  # raises what a thread raised
         return out
 
-    def identity(self, row: int) -> bytes:
+    def content(self, row: int) -> bytes:
         """The file and how it is seen."""
         return repr(self.view).encode() + self.source.content(self.rows[row])
 
 
-def picture_batches(
-    source: Files,
-    labels: np.ndarray,
-    rows: np.ndarray,
-    batch_size: int,
-    classes: int,
-    *,
-    view: View,
-    workers: int = 4,
-    shuffle: bool = False,
-    seed: int = 0,
-    part: Tuple[int, int] = (0, 1),
-) -> Batches:
-    """Batches of some rows of a source; `labels` are those of all rows."""
-    decoder = Decoder(source, rows, view, workers)
-    order = dict(shuffle=shuffle, seed=seed, part=part)
-    batches = Batches(labels[rows], batch_size, classes, decoder.load, **order)
-    batches.identity = decoder.identity
-    return batches
+class Pictures(NamedTuple):
+    """All pictures of a data set, of which `samples` takes some."""
+
+    source: Files
+    labels: np.ndarray  # (N,)
+    classes: int
+    workers: int  # threads that decode
+
+    def samples(self, rows: np.ndarray, view: View) -> Samples:
+        """The pictures of some rows, seen through a view."""
+        decoder = Decoder(self.source, rows, view, self.workers)
+        return Samples(self.labels[rows], self.classes, decoder.load, decoder.content)
 
 
 def scan(

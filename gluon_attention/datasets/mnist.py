@@ -21,7 +21,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from ..errors import UserError
 from . import published as files
-from .sampling import Batches, Splits, hold_out, recorded
+from .sampling import Samples, Splits, hold_out, register
 from .view import usual_view
 
 TASKS = {  # side of the image, pieces of clutter
@@ -56,20 +56,18 @@ MIRRORS = (
 )
 
 
-@recorded
+@register
 def mnist(
     root: str,
-    batch_size: int,
     *,
     task: str = "28",
     seed: int = 0,
     validation: int = 5000,
     pieces: Optional[int] = None,
     augment: float = 0.0,
-    part: Tuple[int, int] = (0, 1),
     download: bool = True,
 ) -> Splits:
-    """Batches of grey digits, pixel / 255, black stays 0.
+    """Grey digits, pixel / 255, black stays 0.
 
     Args:
         root: folder of the four IDX files, .gz or unpacked; downloaded to it when it lacks them.
@@ -97,9 +95,9 @@ def mnist(
     fixed = Scenes(images[held], side, pieces).freeze(np.random.default_rng([seed, 0, 1]))
     fixed_test = Scenes(test_images, side, pieces).freeze(np.random.default_rng(28))
     return Splits(
-        Batches(labels[train], batch_size, 10, scenes.load, shuffle=True, seed=seed, part=part),
-        Batches(labels[held], batch_size, 10, fixed.load),
-        Batches(test_labels, batch_size, 10, fixed_test.load),
+        Samples(labels[train], 10, scenes.load),
+        Samples(labels[held], 10, fixed.load),
+        Samples(test_labels, 10, fixed_test.load),
         classes=[str(digit) for digit in range(10)],
         mean=[0.0],
         std=[1.0],
@@ -127,7 +125,7 @@ class Draw(NamedTuple):
 
 
 class Scenes:
-    """Renders digits of one split on a canvas; `load` fits `Batches`."""
+    """Renders digits of one split on a canvas; `load` fits `Samples`."""
 
     def __init__(self, digits: np.ndarray, side: int, pieces: int, augment: float = 0.0) -> None:
         if pieces and len(digits) == 1:

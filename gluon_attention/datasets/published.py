@@ -89,7 +89,7 @@ def content_of(path: Path) -> bytes:
 
 
 @contextmanager
-def looked_into() -> Iterator[None]:
+def name_unreadable() -> Iterator[None]:
     """Say which file or folder of a data set the system does not let anybody look at."""
     try:
         yield
@@ -129,7 +129,7 @@ def check_place(folder: Path, names: Iterable[str], layout: str) -> None:
     Args:
         names: how those of the data set begin.
     """
-    with looked_into():
+    with name_unreadable():
         inside = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
     seen = [name for name in inside if not name.startswith(".")]
     if seen and not any(name.startswith(tuple(names)) for name in seen):

@@ -1,4 +1,7 @@
-"""Batches of a data set: the order of an epoch, a worker's shard, a thread that works ahead."""
+"""Samples of a data set, its three splits, and the batches that an epoch reads.
+
+Data sets make `Samples`; whoever trains or evaluates makes `Batches` of them.
+"""
 
 from __future__ import annotations
 
@@ -6,46 +9,94 @@ import functools
 import inspect
 import queue
 import threading
-from typing import Any, Callable, Dict, Iterator, NamedTuple, Optional, Sequence, Tuple, TypeVar
+from dataclasses import dataclass, replace
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterator,
+    List,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+    TypeVar,
+)
 
 import numpy as np
 
 from ..errors import UserError
-from .published import looked_into
+from .published import name_unreadable
 from .view import View
 
 Batch = Tuple[np.ndarray, np.ndarray]
 Load = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 Transform = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 Item = TypeVar("Item")
-# Options of data sets that change nothing of what is in them, and so are not recorded.
-NOT_RECORDED = ("root", "batch_size", "workers", "part", "download")
+# Options of data sets that do not change their images, and so are not recorded with a run.
+NOT_RECORDED = ("root", "workers", "download")
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Labelled images that are loaded by their row numbers.
+
+    Attributes:
+        labels: (N,), from 0 to `classes` - 1.
+        load: `load(rows, rng)` makes the images of some rows, float32 (n, C, H, W), normalised;
+            all randomness, such as augmentation, comes from `rng`.
+        content: bytes that determine the image of a row, if they are cheaper than its pixels.
+        regions: boxes of what matters in each image, (N, 4): left, top, right and bottom, where an
+            image spans -1 to 1. Used for evaluation only.
+        images: the samples that these hold cached features of, if they are features.
+    """
+
+    labels: np.ndarray
+    classes: int
+    load: Load
+    content: Optional[Callable[[int], bytes]] = None
+    regions: Optional[Callable[[], np.ndarray]] = None
+    images: Optional[Samples] = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "labels", _check_labels(self.labels, self.classes))
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def first(self, count: int) -> np.ndarray:
+        """The first images, at most `count` of them."""
+        return self.load(np.arange(min(count, len(self))), np.random.default_rng(0))
+
+    def identity(self, row: int) -> bytes:
+        """Bytes that are equal for equal images only: a key for caches."""
+        if self.content is not None:
+            return self.content(row)
+        return self.load(np.array([row]), np.random.default_rng(0)).tobytes()
+
+
+def array_samples(
+    images: np.ndarray, labels: Sequence[int], classes: int, *, transform: Transform
+) -> Samples:
+    """Samples of images in memory, uint8 (N, C, H, W), made float32 by `transform(images, rng)`."""
+    if len(images) != len(labels):
+        raise UserError(f"{len(images)} images do not go with {len(labels)} labels")
+    return Samples(labels, classes, lambda rows, rng: transform(images[rows], rng))
 
 
 class Batches:
-    """Labelled samples in batches; `load(rows, rng)` makes the images of some rows.
+    """Samples in batches, in the order of an epoch.
 
-    What `load` returns is float32 (N, C, H, W), normalised; all that is random in it comes from
-    `rng`. With `shuffle` this is a training set: another order each epoch, no short last batch,
-    cut into equal shards by `part=(rank, workers)`. Without, the order of the rows is kept, the
-    last batch may be short and every epoch is the same. Both are pure functions of `(seed, epoch)`.
-
-    Attributes:
-        samples: rows in this shard; `len(batches)` is the number of batches an epoch.
-        regions: gives the place that matters in each image, where a data set knows it, (N, 4):
-            left, top, right and bottom; an image spans -1 to 1. Nothing is trained on them.
-        pictures: the batches of images that these hold features of, if they do.
+    With `shuffle`, for training: a new order each epoch, no short last batch, and equal shards,
+    of which `part=(rank, workers)` selects one. Without, for evaluation: all rows in order, every
+    epoch alike, and the last batch may be short. Order and random numbers are pure functions of
+    seed, epoch, batch number and rank.
     """
-
-    regions: Optional[Callable[[], np.ndarray]] = None
-    pictures: Optional[Batches] = None
 
     def __init__(
         self,
-        labels: Sequence[int],
+        samples: Samples,
         batch_size: int,
-        classes: int,
-        load: Load,
         *,
         shuffle: bool = False,
         seed: int = 0,
@@ -58,110 +109,87 @@ class Batches:
             raise UserError(f"seed must be a whole number from 0 up, not {seed}")
         if not 0 <= rank < workers:
             raise UserError(f"part must be (rank, workers) with 0 <= rank < workers, not {part}")
-        self.labels = _checked(labels, classes)
-        self.batch_size, self.load, self.shuffle, self.seed = batch_size, load, shuffle, seed
+        self.samples, self.batch_size, self.shuffle, self.seed = samples, batch_size, shuffle, seed
         self.part = part if shuffle else (0, 1)
-        self.samples = len(self.labels) // self.part[1]
-        if shuffle and self.samples < batch_size:
+        self.shard_size = len(samples) // self.part[1]
+        if shuffle and self.shard_size < batch_size:
             each = f" for each of {workers} workers" if workers > 1 else ""
             raise UserError(
-                f"{self.samples} training images{each} do not fill one batch of {batch_size}; "
+                f"{self.shard_size} training images{each} do not fill one batch of {batch_size}; "
                 "use a smaller batch size or more images"
             )
 
     def __len__(self) -> int:
-        whole, rest = divmod(self.samples, self.batch_size)
-        return whole + (rest > 0 and not self.shuffle)
+        full, rest = divmod(self.shard_size, self.batch_size)
+        return full + (rest > 0 and not self.shuffle)
 
     def epoch(self, index: int) -> Iterator[Batch]:
-        """Batches of (images, labels) of one epoch, made ahead in a thread."""
-        return prefetch(self._make(index))
+        """Batches of (images, labels) of one epoch, loaded ahead in a thread."""
+        return prefetch(self._load(index))
 
     def rows(self, index: int) -> np.ndarray:
         """Rows of this shard in the order of an epoch."""
         if not self.shuffle:
-            return np.arange(self.samples)
+            return np.arange(self.shard_size)
         rank, workers = self.part
-        order = np.random.default_rng([self.seed, index, 0]).permutation(len(self.labels))
-        return order[rank::workers][: self.samples]
+        order = np.random.default_rng([self.seed, index, 0]).permutation(len(self.samples))
+        return order[rank::workers][: self.shard_size]
 
-    def identity(self, row: int) -> bytes:
-        """What an image is made from, to know it again: other bytes, another image."""
-        return self.load(np.array([row]), np.random.default_rng(0)).tobytes()
-
-    def _make(self, index: int) -> Iterator[Batch]:
+    def _load(self, index: int) -> Iterator[Batch]:
         order = self.rows(index)
         rank, workers = self.part
         for number in range(len(self)):
             rows = order[number * self.batch_size : (number + 1) * self.batch_size]
-            # Every shard has its own stream, and 0 is taken by the order of the epoch.
+            # Every shard has its own stream; stream 0 is that of the epoch's order.
             stream = [self.seed, index if self.shuffle else 0, number * workers + rank + 1]
-            yield self.load(rows, np.random.default_rng(stream)), self.labels[rows]
-
-
-class ArrayBatches(Batches):
-    """Images held as uint8 (N, C, H, W), made float32 by `transform(images, rng)`."""
-
-    def __init__(
-        self,
-        images: np.ndarray,
-        labels: Sequence[int],
-        batch_size: int,
-        classes: int,
-        *,
-        transform: Transform,
-        shuffle: bool = False,
-        seed: int = 0,
-        part: Tuple[int, int] = (0, 1),
-    ) -> None:
-        if len(images) != len(labels):
-            raise UserError(f"{len(images)} images do not go with {len(labels)} labels")
-
-        def load(rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-            return transform(images[rows], rng)
-
-        super().__init__(labels, batch_size, classes, load, shuffle=shuffle, seed=seed, part=part)
+            images = self.samples.load(rows, np.random.default_rng(stream))
+            yield images, self.samples.labels[rows]
 
 
 class Splits(NamedTuple):
-    """A data set: three sets of batches and what is needed to show them."""
+    """A data set: samples to train, validate and test on, and what is needed to show them."""
 
-    train: Batches
-    validation: Batches
-    test: Batches
+    train: Samples
+    validation: Samples
+    test: Samples
     classes: Sequence[str]
     mean: Sequence[float]  # of pixel / 255, per channel
     std: Sequence[float]
-    view: Optional[View] = None  # how any other picture becomes an input
-    source: Optional[Dict[str, Any]] = None  # the function that made it, and its options
+    view: Optional[View] = None  # turns any other picture into an input
+    source: Optional[Dict[str, Any]] = None  # name and options of the data set function
 
 
 DATASETS: Dict[str, Callable[..., Splits]] = {}
 
 
-def recorded(load: Callable[..., Splits]) -> Callable[..., Splits]:
-    """List a data set, and let its splits say what made them, so that others can load the same.
+def register(load: Callable[..., Splits]) -> Callable[..., Splits]:
+    """List a data set in `DATASETS`, and record its name and options as `Splits.source`.
 
-    Who asks for more validation images than there are is told so.
+    A number of validation images above what the data set holds out is recorded as what it is.
     """
     signature = inspect.signature(load)
 
     @functools.wraps(load)
-    def loaded(*args: Any, **kwargs: Any) -> Splits:
-        options = signature.bind(*args, **kwargs).arguments
-        kept = {k: v for k, v in options.items() if k not in NOT_RECORDED}
-        with looked_into():
+    def load_recorded(*args: Any, **kwargs: Any) -> Splits:
+        arguments = signature.bind(*args, **kwargs).arguments
+        options = {k: v for k, v in arguments.items() if k not in NOT_RECORDED}
+        with name_unreadable():
             splits = load(*args, **kwargs)
-        asked, held = kept.get("validation", 0), splits.validation.samples
-        if asked > held:
-            kept["validation"] = held
-            if options.get("part", (0, 1))[0] == 0:
-                told = "a tenth of the training images at most"
-                print(f"validation on {held} images, not {asked}: {told}", flush=True)
-        return splits._replace(source={"name": load.__name__, "options": kept})
+        if "validation" in options:
+            options["validation"] = min(options["validation"], len(splits.validation))
+        return splits._replace(source={"name": load.__name__, "options": options})
 
-    DATASETS[load.__name__] = loaded
-    return loaded
+    DATASETS[load.__name__] = load_recorded
+    return load_recorded
+
+
+def smaller_validation(splits: Splits, count: int) -> List[str]:
+    """A note for the user if a data set holds out fewer than `count` validation images."""
+    options = (splits.source or {}).get("options", {})
+    if options.get("validation", count) >= count:
+        return []
+    limit = "a tenth of the training images at most"
+    return [f"validation on {options['validation']} images, not {count}: {limit}"]
 
 
 class Normalise:
@@ -172,7 +200,7 @@ class Normalise:
         self.scale = (1 / (255 * std64)).astype(np.float32).reshape(-1, 1, 1)
         self.shift = (-mean64 / std64).astype(np.float32).reshape(-1, 1, 1)
 
-    def __call__(self, images: np.ndarray, rng: Any = None) -> np.ndarray:
+    def __call__(self, images: np.ndarray, rng: Optional[np.random.Generator] = None) -> np.ndarray:
         out = images * self.scale
         out += self.shift
         return out
@@ -181,9 +209,9 @@ class Normalise:
 def hold_out(
     labels: np.ndarray, count: int, seed: int, tenth: bool = False
 ) -> Tuple[np.ndarray, np.ndarray]:
-    """Rows to train on and `count` rows held out, the same share of every class; both sorted.
+    """Split rows, stratified by class: sorted rows to train on, and `count` sorted rows held out.
 
-    With `tenth`, a tenth of them is held out at most.
+    With `tenth`, at most a tenth of all rows is held out.
     """
     count = min(count, max(len(labels) // 10, 1)) if tenth else count
     if not 0 <= count < len(labels):
@@ -191,58 +219,59 @@ def hold_out(
             f"validation must be a number from 0 to {len(labels) - 1} images, not {count}"
         )
     shuffled = np.random.default_rng([seed, 0, 0]).permutation(len(labels))
-    depth = np.empty(len(labels))  # how far down its class a row is, in (0, 1)
+    quantile = np.empty(len(labels))  # rank of a row within its class, in (0, 1)
     rows = shuffled[np.argsort(labels[shuffled], kind="stable")]  # class by class
     starts, sizes = np.unique(labels[rows], return_index=True, return_counts=True)[1:]
-    depth[rows] = (np.arange(len(rows)) - np.repeat(starts, sizes) + 0.5) / np.repeat(sizes, sizes)
-    order = shuffled[np.argsort(depth[shuffled], kind="stable")]
+    ranks = np.arange(len(rows)) - np.repeat(starts, sizes)
+    quantile[rows] = (ranks + 0.5) / np.repeat(sizes, sizes)
+    order = shuffled[np.argsort(quantile[shuffled], kind="stable")]
     return np.sort(order[count:]), np.sort(order[:count])
 
 
-def mislabel(batches: Batches, share: float, classes: int, seed: int) -> None:
-    """Give every image, with a probability of `share`, the label of another class."""
-    rng, labels = np.random.default_rng([seed, 0, 0, 1]), batches.labels
+def mislabel(samples: Samples, share: float, seed: int) -> Samples:
+    """The same images, each with a probability of `share` labelled as another class."""
+    rng, labels = np.random.default_rng([seed, 0, 0, 1]), samples.labels
     wrong = rng.random(len(labels)) < share
-    others = (labels + rng.integers(1, classes, len(labels))) % classes
-    batches.labels = np.where(wrong, others, labels).astype(labels.dtype)
+    others = (labels + rng.integers(1, samples.classes, len(labels))) % samples.classes
+    return replace(samples, labels=np.where(wrong, others, labels))
 
 
 def prefetch(items: Iterator[Item], depth: int = 2) -> Iterator[Item]:
     """The same items, made up to `depth` ahead in a thread that ends when the consumer does."""
     ready: queue.SimpleQueue[Tuple[Any, Optional[BaseException]]] = queue.SimpleQueue()
-    room = threading.Semaphore(depth)
-    left = threading.Event()
-    finished = StopIteration()
+    free_slots = threading.Semaphore(depth)
+    abandoned = threading.Event()
+    exhausted = StopIteration()
 
-    def work() -> None:
+    def produce() -> None:
         try:
             for item in items:
-                room.acquire()
-                if left.is_set():
+                free_slots.acquire()
+                if abandoned.is_set():
                     return
                 ready.put((item, None))
-            ready.put((None, finished))
-        except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to the consumer
+            ready.put((None, exhausted))
+        except BaseException as error:  # noqa: BLE001 - raised again in the consumer's thread
             ready.put((None, error))
 
-    # Not joined: at interpreter exit a daemon thread may never answer.
-    threading.Thread(target=work, name="prefetch", daemon=True).start()
+    # Not joined: at interpreter exit a daemon thread may be stopped before it can answer.
+    threading.Thread(target=produce, name="prefetch", daemon=True).start()
     try:
         while True:
             item, error = ready.get()
-            if error is finished:
+            if error is exhausted:
                 return
             if error is not None:
                 raise error
-            room.release()
+            free_slots.release()
             yield item
     finally:
-        left.set()
-        room.release()
+        abandoned.set()
+        free_slots.release()
 
 
-def _checked(labels: Sequence[int], classes: int) -> np.ndarray:
-    """Labels as int32, none out of range: MXNet's losses would clip them without a word."""
+def _check_labels(labels: Sequence[int], classes: int) -> np.ndarray:
+    """Labels as int32, all in range: MXNet's losses clip others silently."""
     labels = np.asarray(labels)
     wrong = np.flatnonzero((labels < 0) | (labels >= classes))
     if len(wrong):

@@ -7,32 +7,30 @@ the long side, mirrored or not. Evaluation: its centre.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Dict, List, Tuple
+from typing import Dict, List, Tuple
 
 import numpy as np
 
 from ..errors import UserError
-from .image_folder import Files, picture_batches
+from .image_folder import Files, Pictures
 from .published import missing
-from .sampling import Batches, Splits, hold_out, recorded
+from .sampling import Splits, hold_out, register
 from .view import IMAGENET_MEAN, IMAGENET_STD, View
 
 LISTS = ("train_list.mat", "test_list.mat")
 
 
-@recorded
+@register
 def stanford_dogs(
     root: str,
-    batch_size: int,
     *,
     size: int = 384,
     seed: int = 0,
     validation: int = 1200,
     augment: bool = True,
     workers: int = 4,
-    part: Tuple[int, int] = (0, 1),
 ) -> Splits:
-    """Batches of Stanford Dogs.
+    """Stanford Dogs.
 
     Args:
         root: folder of Images/, train_list.mat and test_list.mat.
@@ -49,19 +47,15 @@ def stanford_dogs(
     if lacking:
         raise missing(folder, f"Images/{lacking}, which its lists name")
     labels = np.array([*training.values(), *test.values()])
-    source, rows = Files([folder / "Images" / name for name in files]), np.arange(len(training))
-    kept, held = hold_out(labels[rows], validation, seed, tenth=True)
+    source = Files([folder / "Images" / name for name in files])
+    kept, held = hold_out(labels[: len(training)], validation, seed, tenth=True)
     fixed = View(size, short=size)
-
-    def of(rows: np.ndarray, view: View, **order: Any) -> Batches:
-        same = dict(view=view, workers=workers, **order)
-        return picture_batches(source, labels, rows, batch_size, len(names), **same)
-
     moving = View(size, short=size, random=True) if augment else fixed
+    pictures = Pictures(source, labels, len(names), workers)
     return Splits(
-        of(kept, moving, shuffle=True, seed=seed, part=part),
-        of(held, fixed),
-        of(np.arange(len(training), len(files)), fixed),
+        pictures.samples(kept, moving),
+        pictures.samples(held, fixed),
+        pictures.samples(np.arange(len(training), len(files)), fixed),
         classes=names,
         mean=IMAGENET_MEAN,
         std=IMAGENET_STD,

@@ -19,6 +19,7 @@ import numpy as np
 from mxnet import gluon, nd
 from mxnet.base import MXNetError
 
+from ..datasets.sampling import Splits
 from ..errors import UserError
 from ..storage.atomic import written_aside
 from ..storage.params import read_parameters, write_parameters
@@ -50,7 +51,7 @@ class Progress(NamedTuple):
         return told
 
 
-def describe_run(net: Any, splits: Any) -> Dict[str, Any]:
+def describe_run(net: Any, splits: Splits) -> Dict[str, Any]:
     """What makes the network and its data again: for the `config.json` of a run folder."""
     data = dict(
         source=splits.source,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Any, List, Optional, Sequence
+from typing import List, Optional, Sequence
 
 import mxnet as mx
+import numpy as np
 from mxnet import gluon, nd
 from mxnet.base import MXNetError
 
@@ -41,9 +42,9 @@ def choose_devices(num_gpus: Optional[int] = None) -> List[mx.Context]:
 
 
 def prepare(
-    net: gluon.HybridBlock, splits: Any, devices: Sequence[mx.Context], sync_bn: bool
+    net: gluon.HybridBlock, image: np.ndarray, devices: Sequence[mx.Context], sync_bn: bool
 ) -> None:
-    """Initialise what has no weights yet, on all devices, with shapes that the data decide."""
+    """Initialise parameters without weights on all devices; `image` (1, C, H, W) sets shapes."""
     several = sync_bn and len(devices) > 1
     if several:
         share_statistics(net, devices)
@@ -51,8 +52,7 @@ def prepare(
     for parameter in fresh:
         parameter.initialize(default_init=net.initializer, ctx=list(devices))
     net.collect_params().reset_ctx(list(devices))
-    images, _ = next(iter(splits.validation.epoch(0)))
-    first = nd.array(images[:1], ctx=devices[0])
+    first = nd.array(image, ctx=devices[0])
     try:
         net.trace(first)
     except MXNetError:

@@ -12,6 +12,7 @@ import mxnet as mx
 import numpy as np
 from mxnet import autograd, gluon
 
+from ..datasets.sampling import Batches, Splits, smaller_validation
 from ..errors import UserError
 from ..tasks.task import Losses, Task, Update
 from . import checkpoint
@@ -30,7 +31,7 @@ def train(
     config: Config,
     name: str,
     network: Callable[[int], gluon.HybridBlock],
-    data: Callable[[int, Tuple[int, int]], Any],
+    data: Callable[[], Splits],
 ) -> Dict[str, Any]:
     """Train, validate every epoch, test once; give what `result.json` holds.
 
@@ -38,7 +39,7 @@ def train(
         config: the settings.
         name: of the run folder, unless the settings have one.
         network: makes the network for a number of classes.
-        data: makes the `Splits` for a batch size and a `(rank, workers)`.
+        data: loads the `Splits`.
     """
     devices = choose_devices(config.num_gpus)
     if config.dtype != "float32":
@@ -67,7 +68,7 @@ def _start(
     config: Config,
     name: str,
     network: Callable[[int], gluon.HybridBlock],
-    data: Callable[[int, Tuple[int, int]], Any],
+    data: Callable[[], Splits],
     devices: Sequence[mx.Context],
     kvstore: Any,
     part: Tuple[int, int],
@@ -79,7 +80,7 @@ def _start(
     check_same_epoch(kvstore, content["progress"].epoch if content else 0)
     if config.evaluate and not content:
         raise UserError(f"{folder} holds no run to evaluate: train first, without --evaluate")
-    splits = data(config.batch_size * len(devices), part)
+    splits = data()
     mx.random.seed(config.seed)
     np.random.seed(config.seed)
     net = network(len(splits.classes))
@@ -87,7 +88,7 @@ def _start(
         raise UserError(
             f"this network trains in {' or '.join(net.dtypes)}, not --dtype {config.dtype}"
         )
-    prepare(net, splits, devices, config.sync_bn)
+    prepare(net, splits.validation.first(1), devices, config.sync_bn)
     return Run(config, settings, net, splits, devices, kvstore, part, folder, content)
 
 
@@ -99,7 +100,7 @@ class Run:
         config: Config,
         settings: Dict[str, Any],
         net: gluon.HybridBlock,
-        splits: Any,
+        splits: Splits,
         devices: Sequence[mx.Context],
         kvstore: Any,
         part: Tuple[int, int],
@@ -113,7 +114,12 @@ class Run:
         self.task: Task = net.objective(config)
         if getattr(config, "mix_up", False) and not self.task.mixes:
             raise UserError("this network is not trained with --mix-up: leave it out")
-        steps = len(splits.train)
+        size = config.batch_size * len(devices)
+        self.batches = Batches(splits.train, size, shuffle=True, seed=config.seed, part=part)
+        self.validation, self.test_batches = (
+            Batches(samples, size) for samples in (splits.validation, splits.test)
+        )
+        steps = len(self.batches)
         schedule = Schedule(
             config.lr, config.epochs, steps, config.warmup_epochs, config.lr_steps, config.lr_factor
         )
@@ -136,8 +142,9 @@ class Run:
                 return found
             self.monitor.open(checkpoint.describe_run(self.net, self.splits))
             devices = len(self.devices) * self.workers
-            for told in [*self.progress.begun(epochs, devices), *unreached(self.config)]:
-                print(told, flush=True)
+            notes = smaller_validation(self.splits, self.config.validation)
+            for note in [*notes, *self.progress.begun(epochs, devices), *unreached(self.config)]:
+                print(note, flush=True)
             self.progress = self.progress._replace(devices=devices)
         if done:  # the process before may have been killed between its two files
             self._keep_weights()
@@ -154,7 +161,7 @@ class Run:
         self.monitor.begin(number)
         losses, seconds = self._train(number)
         with self.average.in_place():
-            scores = evaluate(self.task, self.splits.validation, self.devices, self._check)
+            scores = evaluate(self.task, self.validation, self.devices, self._check)
             self._record(number, scores, losses, seconds)
             self.monitor.pictures(self.net, self.splits, self._steps_done(), number + 1)
         if self.writes:
@@ -163,14 +170,14 @@ class Run:
         self.monitor.end(self.progress.history, scores, self._steps_done())
 
     def _steps_done(self) -> int:
-        return self.progress.epoch * len(self.splits.train)
+        return self.progress.epoch * len(self.batches)
 
     def _train(self, number: int) -> Tuple[Means, float]:
         """Move through the training set once; mean losses and seconds."""
         updates, recent, total = self.task.updates(number), Sums(), Sums()
-        first, last = number * len(self.splits.train), (number + 1) * len(self.splits.train) - 1
+        first, last = number * len(self.batches), (number + 1) * len(self.batches) - 1
         started = time.time()
-        for step, (images, labels) in enumerate(self.splits.train.epoch(number), first):
+        for step, (images, labels) in enumerate(self.batches.epoch(number), first):
             self._check()
             shards = split(images, labels, self.devices)
             for update in updates:
@@ -246,7 +253,7 @@ class Run:
 
     def _record(self, number: int, scores: Means, losses: Means, seconds: float) -> None:
         """Take an epoch into the history."""
-        images = len(self.splits.train) * self.splits.train.batch_size * self.workers
+        images = len(self.batches) * self.batches.batch_size * self.workers
         record = {"epoch": number + 1, "seconds": seconds, "images_per_second": images / seconds}
         if self.workers > 1:
             compressed = self.config.compression is not None
@@ -285,7 +292,7 @@ class Run:
         for optimizer in self.optimizers.values():
             optimizer.detach_trainer()
         checkpoint.load_weights(best, self.net, self.devices)
-        seed, test = self.config.seed, self.splits.test
+        seed, test = self.config.seed, self.test_batches
         found = measure(self.net, self.task, test, self.devices, seed, self._check)
         history = self.progress.history
         speed = np.median([record["images_per_second"] for record in history])

@@ -8,6 +8,7 @@ import mxnet as mx
 import numpy as np
 from mxnet import gluon, nd
 
+from ..datasets.sampling import Batches
 from ..tasks.task import Losses, Task
 
 Shards = List[Tuple[nd.NDArray, nd.NDArray]]
@@ -52,7 +53,7 @@ class Sums:
 
 def evaluate(
     task: Task,
-    batches: Any,
+    batches: Batches,
     devices: Sequence[mx.Context],
     check: Callable[[], None] = lambda: None,
 ) -> Means:
@@ -67,7 +68,7 @@ def evaluate(
 def measure(
     net: Any,
     task: Task,
-    batches: Any,
+    batches: Batches,
     devices: Sequence[mx.Context],
     seed: int,
     check: Callable[[], None] = lambda: None,
@@ -77,19 +78,18 @@ def measure(
     scores = evaluate(task, batches, devices, check)
     scores.update(box_scores(net, batches, devices[0]))
     error = 100 * (1 - next(iter(scores.values())))
-    return dict(test_error=error, test=scores, test_images=batches.samples)
+    return dict(test_error=error, test=scores, test_images=len(batches.samples))
 
 
-def box_scores(net: Any, batches: Any, device: mx.Context) -> Means:
+def box_scores(net: Any, batches: Batches, device: mx.Context) -> Means:
     """Shares of images whose box holds the region that matters, and whose middle lies in it.
 
     Of every box from the second scale on, and of the last without a number; empty for a network
-    without boxes, and for a split that does not know its regions.
+    without boxes, and for a data set without regions.
     """
-    known = getattr(batches, "regions", None)
-    if known is None or "boxes" not in getattr(net.Trace, "_fields", ()):
+    if batches.samples.regions is None or "boxes" not in getattr(net.Trace, "_fields", ()):
         return {}
-    regions, found = known(), []  # (N, 4)
+    regions, found = batches.samples.regions(), []  # (N, 4)
     for images, _ in batches.epoch(0):
         boxes = net.trace(nd.array(images, ctx=device)).boxes
         if isinstance(boxes, list):  # of one scale: there are none

@@ -16,6 +16,7 @@ from typing import Any, Dict, List, Optional, Sequence
 import numpy as np
 from tqdm import tqdm
 
+from ..datasets.sampling import Splits
 from ..errors import UserError
 from ..explain import painters as explain
 from ..storage.atomic import claim, write_text, written_aside
@@ -85,7 +86,7 @@ class Monitor:
         self._flush()
 
     def pictures(
-        self, net: Any, splits: Any, step: int, epoch: int = 0, count: int = 4
+        self, net: Any, splits: Splits, step: int, epoch: int = 0, count: int = 4
     ) -> List[str]:
         """Draw what the network attends to on the first validation images, as PNG files and events.
 
@@ -100,7 +101,7 @@ class Monitor:
         if not self.folder:
             return []
         paths, painted = [], {}
-        remembered = getattr(splits.validation, "pictures", None) is not None
+        remembered = splits.validation.images is not None
         if not (epoch and remembered):  # then images are slow
             raw = _raw(splits, count)
             painted = explain.pictures(net, raw, splits.mean, splits.std)
@@ -116,7 +117,7 @@ class Monitor:
         return paths
 
     def finish(
-        self, net: Any, splits: Any, result: Dict[str, Any], history: Sequence[Record]
+        self, net: Any, splits: Splits, result: Dict[str, Any], history: Sequence[Record]
     ) -> None:
         """The run is done: result, curves, pictures of the best weights, and where they lie."""
         print(f"test error {result['test_error']:.2f} % on {result['test_images']} images")
@@ -182,13 +183,10 @@ def total_seconds(history: Sequence[Record]) -> float:
     return sum(record["seconds"] for record in history)
 
 
-def _raw(splits: Any, count: int) -> np.ndarray:
+def _raw(splits: Splits, count: int) -> np.ndarray:
     """The first validation images as they were before normalisation, (N, H, W, C) uint8."""
-    batches = getattr(splits.validation, "pictures", None)
-    batches = splits.validation if batches is None else batches
-    images, _ = next(iter(batches.epoch(0)))
-    images = images.asnumpy() if hasattr(images, "asnumpy") else np.asarray(images)
-    return explain.unnormalised(images[:count], splits.mean, splits.std)
+    samples = splits.validation.images or splits.validation
+    return explain.unnormalised(samples.first(count), splits.mean, splits.std)
 
 
 def _writer(folder: str) -> Any:

@@ -26,8 +26,8 @@ SLIM = "cifar_residual_attention56_slim"
 def digits(tmp_path_factory: Any) -> Path:
     """A folder of the first test digits as pictures, named by their labels."""
     folder = tmp_path_factory.mktemp("digits")
-    images, labels = next(iter(mnist(SAMPLE / "mnist", 6, download=False).test.epoch(0)))
-    for number, (image, label) in enumerate(zip(images, labels)):
+    test = mnist(SAMPLE / "mnist", download=False).test
+    for number, (image, label) in enumerate(zip(test.first(6), test.labels)):
         cv2.imwrite(str(folder / f"{number}_{label}.png"), np.rint(image[0] * 255).astype("uint8"))
     return folder
 
@@ -46,7 +46,7 @@ def run(tmp_path_factory: Any) -> Path:
         Settings(log_dir=str(folder), data_dir=str(SAMPLE / "mnist"), **common),
         "short",
         lambda classes: get_model("ram_translated_60", classes, **options),
-        lambda batch, part: mnist(SAMPLE / "mnist", batch, task="translated60", seed=5),
+        lambda: mnist(SAMPLE / "mnist", task="translated60", seed=5),
     )
     return folder / "short"
 
@@ -60,7 +60,7 @@ def masks(tmp_path_factory: Any) -> Path:
     net.initialize(net.initializer)
     net(mx.nd.zeros((1, 3, 32, 32)))
     net.save_parameters(str(file))
-    data = dict(classes=cifar10(SAMPLE / "cifar10", 4).classes)
+    data = dict(classes=cifar10(SAMPLE / "cifar10").classes)
     file.with_suffix(".json").write_text(json.dumps(dict(network=net.recipe, data=data)))
     return file
 

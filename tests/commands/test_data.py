@@ -55,18 +55,18 @@ def test_images_are_normalised_as_the_network_wants_them(shell: Any, tmp_path: P
 
 def test_what_agrees_is_not_touched() -> None:
     flags = Namespace(dataset=None, data_dir=str(SAMPLE / "cifar10"), seed=None, size=None)
-    found = load(open_model(SLIM), flags, 7, "test").batches
-    plain = cifar10(SAMPLE / "cifar10", 7).test
-    assert len(found) == len(plain)
-    np.testing.assert_array_equal(next(found.epoch(0))[0], next(plain.epoch(0))[0])
+    samples = load(open_model(SLIM), flags, "test").samples
+    plain = cifar10(SAMPLE / "cifar10").test
+    assert len(samples) == len(plain)
+    np.testing.assert_array_equal(samples.first(7), plain.first(7))
 
 
 @pytest.mark.parametrize("seed", [None, 3])
 def test_the_seed_of_a_flag_is_that_of_the_validation_images(seed: Any) -> None:
     flags = Namespace(dataset=None, data_dir=str(SAMPLE / "mnist"), seed=seed, size=None)
-    found = load(open_model("ram_28"), flags, 7, "validation").batches
-    plain = mnist(str(SAMPLE / "mnist"), 7, seed=seed or 0, download=False).validation
-    np.testing.assert_array_equal(next(found.epoch(0))[0], next(plain.epoch(0))[0])
+    samples = load(open_model("ram_28"), flags, "validation").samples
+    plain = mnist(str(SAMPLE / "mnist"), seed=seed or 0, download=False).validation
+    np.testing.assert_array_equal(samples.first(7), plain.first(7))
 
 
 @pytest.mark.parametrize("own", [True, False])
@@ -78,7 +78,7 @@ def test_calibration_sees_what_the_network_is_given(tmp_path: Path, own: bool) -
     for number, picture in enumerate(pictures):
         Image.fromarray(picture).save(tmp_path / f"{number}.png")
     found = calibration(model, Namespace(**flags, calibrate=[str(tmp_path)] if own else None))
-    plain = (next(mnist(SAMPLE / "mnist", 2).validation.epoch(0))[0] - 0.5) / 0.25
+    plain = (mnist(SAMPLE / "mnist").validation.first(2) - 0.5) / 0.25
     wanted = np.stack([model.view(picture) for picture in pictures[:2]]) if own else plain
     np.testing.assert_allclose(found, wanted, atol=1e-6)
 
@@ -104,11 +104,10 @@ def test_regions_stay_with_what_is_normalised_anew(tmp_path: Path) -> None:
         std=(1.0,) * 3,
     )
     flags = Namespace(dataset=None, data_dir=None, seed=None, size=None)
-    found = load(open_model(str(file)), flags, 4, "validation").batches
-    plain = detail(1, **made).validation
-    images, wanted = (next(b.epoch(0))[0][0] for b in (found, plain))
-    np.testing.assert_allclose(images, wanted * 0.25 + 0.5, atol=1e-6)
-    assert len(found.regions()) == found.samples == 6
+    samples = load(open_model(str(file)), flags, "validation").samples
+    plain = detail(**made).validation
+    np.testing.assert_allclose(samples.first(4), plain.first(4) * 0.25 + 0.5, atol=1e-6)
+    assert len(samples.regions()) == len(samples) == 6
 
 
 def test_what_is_never_trained_can_be_measured(shell: Any, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from gluon_attention import UserError
 from gluon_attention.datasets import cifar, cifar10, cifar100
 from gluon_attention.datasets import published as files
-from gluon_attention.datasets.sampling import Normalise
+from gluon_attention.datasets.sampling import Batches, Normalise
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ STD = np.reshape([0.2471, 0.2435, 0.2616], (3, 1, 1))
 
 @pytest.fixture(scope="module")
 def splits():
-    return cifar10(str(SAMPLE), 50, download=False)
+    return cifar10(str(SAMPLE), download=False)
 
 
 @pytest.fixture(scope="module")
@@ -36,19 +36,20 @@ def records():
     return {row[1:]: row[0] for row in rows}
 
 
+def epoch(splits, index):
+    return Batches(splits.train, 50, shuffle=True).epoch(index)
+
+
 def pixels_of(images):
     return np.rint((images * STD + MEAN) * 255).astype(np.uint8)
 
 
 def test_splits_of_the_sample(splits, records):
-    assert [part.samples for part in splits[:3]] == [2250, 250, 500]
+    assert [len(part) for part in splits[:3]] == [2250, 250, 500]
     assert splits.classes[0] == "airplane" and splits.classes[9] == "truck"
-    held = set()
-    for images, labels in splits.validation.epoch(0):
-        keys = [image.tobytes() for image in pixels_of(images)]
-        assert [records[key] for key in keys] == list(labels)
-        held.update(keys)
-    assert len(held) == 250
+    images, labels = splits.validation.first(250), splits.validation.labels
+    keys = [image.tobytes() for image in pixels_of(images)]
+    assert [records[key] for key in keys] == list(labels) and len(set(keys)) == 250
     np.testing.assert_array_equal(np.bincount(splits.validation.labels), [25] * 10)
     np.testing.assert_array_equal(np.bincount(splits.test.labels), [50] * 10)
 
@@ -59,8 +60,8 @@ def test_validation_pictures_are_not_trained_on(splits, records):
     for key in records:
         image = np.frombuffer(key, np.uint8).reshape(3, 32, 32)
         middles[image[:, 8:24, 8:24].tobytes()] = key
-    held = {im.tobytes() for batch, _ in splits.validation.epoch(0) for im in pixels_of(batch)}
-    images, labels = next(splits.train.epoch(0))
+    held = {image.tobytes() for image in pixels_of(splits.validation.first(250))}
+    images, labels = next(epoch(splits, 0))
     for image, label in zip(pixels_of(images), labels):
         spots = [(y, x) for y in range(4, 13) for x in range(4, 13)]
         views = [v[:, y : y + 16, x : x + 16] for v in (image, image[:, :, ::-1]) for y, x in spots]
@@ -71,7 +72,7 @@ def test_validation_pictures_are_not_trained_on(splits, records):
 def test_normalisation_is_exact(splits):
     content = np.frombuffer(files.read(SAMPLE / FOLDER, "test_batch.bin", ""), np.uint8)
     raw = content.reshape(-1, 3073)[:, 1:].reshape(-1, 3, 32, 32)
-    images, _ = next(splits.test.epoch(0))
+    images = splits.test.first(50)
     assert images.dtype == np.float32
     np.testing.assert_allclose(images, (raw[:50] / 255 - MEAN) / STD, atol=2e-6)
 
@@ -139,17 +140,15 @@ def test_cutout_blanks_one_square_of_the_mean_colour():
 
 
 def test_epochs_repeat_and_differ(splits):
-    again = cifar10(str(SAMPLE), 50, download=False)
+    again = cifar10(str(SAMPLE), download=False)
     for index in (0, 1):
-        np.testing.assert_array_equal(
-            next(splits.train.epoch(index))[0], next(again.train.epoch(index))[0]
-        )
-    first, second = (next(splits.train.epoch(index))[0] for index in (0, 1))
+        np.testing.assert_array_equal(next(epoch(splits, index))[0], next(epoch(again, index))[0])
+    first, second = (next(epoch(splits, index))[0] for index in (0, 1))
     assert not np.array_equal(first, second)
 
 
-def test_the_seed_decides_order_and_validation_the_part_a_shard(takes_seed_and_part):
-    takes_seed_and_part(functools.partial(cifar10, str(SAMPLE), 50))
+def test_the_seed_decides_the_validation_images(seed_decides_validation):
+    seed_decides_validation(functools.partial(cifar10, str(SAMPLE)))
 
 
 def write_sample(folder, contents):
@@ -167,7 +166,7 @@ def test_cifar100(tmp_path, coarse):
     fine, rough = np.arange(100, dtype=np.uint8), np.arange(100, dtype=np.uint8) // 5
     records = np.column_stack([rough, fine, np.zeros((100, 3072), np.uint8)]).tobytes()
     write_sample(tmp_path / "cifar-100-binary", {"train.bin": records, "test.bin": records})
-    splits = cifar100(str(tmp_path), 10, coarse=coarse)
+    splits = cifar100(str(tmp_path), coarse=coarse)
     np.testing.assert_array_equal(splits.test.labels, rough if coarse else fine)
     assert len(splits.classes) == (20 if coarse else 100)
 
@@ -178,8 +177,8 @@ def test_only_training_images_are_cut_and_blanked_as_asked(tmp_path, load):
     records = bytes(archive.header + cifar.PIXELS) * 20
     names = (next(iter(archive.train)), *archive.test)
     write_sample(tmp_path / archive.folder, dict.fromkeys(names, records))
-    splits = load(str(tmp_path), 10, crop=24, cutout=8)
-    parts = [next(part.epoch(0))[0] for part in (splits.train, splits.test)]
+    splits = load(str(tmp_path), crop=24, cutout=8)
+    parts = [part.first(10) for part in (splits.train, splits.test)]
     assert [part.shape for part in parts] == [(10, 3, 24, 24), (10, 3, 32, 32)]
     assert [(part == 0).any() for part in parts] == [True, False]  # black is not the mean colour
 
@@ -190,15 +189,15 @@ def test_wrong_files(tmp_path):
         tmp_path / "short", {"data_batch_1.bin": record * 20, "test_batch.bin": record[1:]}
     )
     with pytest.raises(UserError, match="test_batch.bin has 3072 bytes"):
-        cifar10(str(tmp_path / "short"), 2)
+        cifar10(str(tmp_path / "short"))
     write_sample(tmp_path / "wild", {"data_batch_1.bin": b"\x0b" * 61460, "test_batch.bin": record})
     with pytest.raises(UserError, match="label 11 of image 0"):
-        cifar10(str(tmp_path / "wild"), 2)
+        cifar10(str(tmp_path / "wild"))
     shutil.copytree(SAMPLE, tmp_path / "foreign")
     folder = tmp_path / "foreign" / FOLDER
     (folder / "test_batch.bin.xz").write_bytes(b"\0" * 30)
     with pytest.raises(UserError, match="test_batch.bin.xz is not the file that"):
-        cifar10(str(tmp_path / "foreign"), 10)
+        cifar10(str(tmp_path / "foreign"))
     (folder / files.MANIFEST).unlink()
     with pytest.raises(UserError, match="test_batch.bin.xz is damaged"):
         files.read(folder, "test_batch.bin", "")
@@ -213,7 +212,7 @@ def test_without_files_or_network(tmp_path, monkeypatch):
     monkeypatch.setattr("urllib.request.urlopen", offline)
     for options in ({"download": False}, {}):
         with pytest.raises(UserError, match="lacks cifar-10-batches-bin/.*--data-dir") as error:
-            cifar10(str(tmp_path), 10, **options)
+            cifar10(str(tmp_path), **options)
         assert "\n" not in str(error.value)
     assert "no route" in str(error.value) and not list(tmp_path.iterdir())
 
@@ -247,10 +246,10 @@ def test_a_folder_of_something_else_is_not_filled(tmp_path, monkeypatch):
     monkeypatch.setattr("urllib.request.urlopen", lambda *words, **named: pytest.fail("asked"))
     (tmp_path / "cifar-100-binary").mkdir()
     with pytest.raises(UserError, match="lacks cifar-10.*such as 'cifar-100-binary'; give --data"):
-        cifar10(str(tmp_path), 10)
+        cifar10(str(tmp_path))
     reached = []
     monkeypatch.setattr(files, "download", lambda *words: reached.append(words) or b"")
     (tmp_path / "cifar-10-binary.tar.gz").touch()
     with pytest.raises(UserError, match="download it again"):
-        cifar10(str(tmp_path), 10)
+        cifar10(str(tmp_path))
     assert reached

@@ -9,6 +9,7 @@ from typing import Any
 from gluon_attention import UserError
 from gluon_attention.datasets.cub import cub200, read_birds, regions
 from gluon_attention.datasets.detail import CLASSES, scenes, write_cub
+from gluon_attention.datasets.sampling import smaller_validation
 from gluon_attention.datasets.view import View
 
 import cv2
@@ -26,51 +27,49 @@ def folder(tmp_path_factory: Any) -> Path:
 
 
 def test_splits_are_those_of_the_lists(folder: Path) -> None:
-    splits = cub200(str(folder), 4, size=48, short=56, validation=100)
-    assert splits.train.samples + splits.validation.samples == 36
-    assert (splits.validation.samples, splits.test.samples) == (3, 24)
+    splits = cub200(str(folder), size=48, short=56, validation=100)
+    assert len(splits.train) + len(splits.validation) == 36
+    assert (len(splits.validation), len(splits.test)) == (3, 24)
     assert list(splits.classes) == list(CLASSES)
-    images, labels = next(iter(splits.train.epoch(0)))
+    images = splits.train.first(4)
     assert images.shape == (4, 3, 48, 48) and images.dtype == np.float32
-    seen = np.concatenate([labels for _, labels in splits.test.epoch(0)])
-    np.testing.assert_array_equal(seen, scenes(COUNT, SIZE, 32, 1).labels[36:])
+    np.testing.assert_array_equal(splits.test.labels, scenes(COUNT, SIZE, 32, 1).labels[36:])
 
 
-def test_who_asks_for_more_validation_images_is_told(folder: Path, capsys: Any) -> None:
-    found = {asked: cub200(str(folder), 4, validation=asked).source for asked in (2, 3, 100)}
-    assert [source["options"]["validation"] for source in found.values()] == [2, 3, 3]
-    cub200(str(folder), 4, validation=100, part=(1, 2))
-    assert cub200(str(folder), 4).source["options"] == {}
-    told = "validation on 3 images, not 100: a tenth of the training images at most"
-    assert capsys.readouterr().out.splitlines() == [told]
+def test_a_smaller_validation_set_is_recorded_and_noted(folder: Path, capsys: Any) -> None:
+    splits = {count: cub200(str(folder), validation=count) for count in (2, 3, 100)}
+    recorded = [part.source["options"]["validation"] for part in splits.values()]
+    notes = [smaller_validation(part, count) for count, part in splits.items()]
+    assert recorded == [2, 3, 3] and notes[:2] == [[], []]
+    assert "on 3 images, not 100: a tenth" in notes[2][0]
+    assert cub200(str(folder)).source["options"] == {}
+    assert not capsys.readouterr().out
 
 
 def test_evaluation_sees_the_middle_of_the_normalised_picture(folder: Path) -> None:
-    splits = cub200(str(folder), 4, size=48, short=SIZE)
-    images, _ = next(iter(splits.test.epoch(0)))
+    splits = cub200(str(folder), size=48, short=SIZE)
+    images = splits.test.first(1)
     wanted = scenes(COUNT, SIZE, 32, 1).images[36, :, 8:56, 8:56].transpose(1, 2, 0) / 255
     wanted = (wanted - splits.mean) / splits.std
     np.testing.assert_allclose(images[0], wanted.transpose(2, 0, 1), atol=1e-4)
 
 
-def test_the_seed_decides_order_and_validation_the_part_a_shard(
-    folder: Path, takes_seed_and_part: Any
-) -> None:
-    takes_seed_and_part(partial(cub200, str(folder), 4))
+def test_the_seed_decides_the_validation_images(folder: Path, seed_decides_validation: Any) -> None:
+    seed_decides_validation(partial(cub200, str(folder)))
 
 
 @pytest.mark.parametrize("augment", [True, False])
 def test_only_training_pictures_move(folder: Path, moves_in_training: Any, augment: bool) -> None:
-    splits = cub200(str(folder), 4, size=448, augment=augment)
+    splits = cub200(str(folder), size=448, augment=augment)
     assert splits.view == View(448, short=512)
     moves_in_training(splits, augment)
 
 
 def test_regions_follow_the_view(folder: Path) -> None:
     marks = scenes(COUNT, SIZE, 32, 1).marks[36:]
-    whole = cub200(str(folder), 4, size=SIZE, short=SIZE).test.regions()
+    whole = cub200(str(folder), size=SIZE, short=SIZE).test.regions()
     np.testing.assert_allclose(whole, marks, atol=0.0035)  # files have tenths of a pixel
-    part = cub200(str(folder), 4, size=48, short=SIZE).test.regions()
+    part = cub200(str(folder), size=48, short=SIZE).test.regions()
     wanted = np.clip(((whole + 1) / 2 * 63 - 8) / 47 * 2 - 1, -1, 1)
     np.testing.assert_allclose(part, wanted, atol=1e-6)
 
@@ -98,8 +97,8 @@ def test_regions_of_a_picture_that_is_not_square(folder: Path, tmp_path: Path) -
         left, top, width, height = np.rint(birds.boxes[row]).astype(int)
         picture[top : top + height, left : left + width] = 255
         cv2.imwrite(str(there / path.name), picture)
-    test = cub200(str(tmp_path), 4, size=40, short=40).test
-    images = np.concatenate([images for images, _ in test.epoch(0)])
+    test = cub200(str(tmp_path), size=40, short=40).test
+    images = test.first(len(test))
     bright = images[:, 0] > images[:, 0].min() + 2
     places = np.linspace(-1, 1, 40)
     for mask, (left, top, right, bottom) in zip(bright, test.regions()):
@@ -131,4 +130,4 @@ def test_broken_lists_are_named(
     else:
         (tmp_path / f"{name}.txt").write_text(text)
     with pytest.raises(UserError, match=said):
-        cub200(str(tmp_path), 4)
+        cub200(str(tmp_path))

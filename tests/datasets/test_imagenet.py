@@ -9,6 +9,7 @@ from gluon_attention import UserError
 from gluon_attention.datasets import imagenet, imagenet_val
 from gluon_attention.datasets.pictures import decode
 from gluon_attention.datasets.records import MAGIC, Records
+from gluon_attention.datasets.sampling import Batches
 from gluon_attention.datasets.view import COLOUR_AXES, View, centre_view
 
 import cv2
@@ -49,53 +50,57 @@ def colours_of(images):
     return np.argmin(distance, axis=0)
 
 
-def every(batches, epoch=0):
-    images, labels = zip(*batches.epoch(epoch))
+def every(samples):
+    return samples.first(len(samples)), samples.labels
+
+
+def epoch(samples, index):
+    images, labels = zip(*Batches(samples, 4, shuffle=True).epoch(index))
     return np.concatenate(images), np.concatenate(labels)
 
 
 def test_labels_are_sorted_folders_or_lines_of_synsets(coloured):
-    plain = imagenet(str(coloured), 4, size=32, workers=2, jitter=0, lighting=0)
+    plain = imagenet(str(coloured), size=32, workers=2, jitter=0, lighting=0)
     assert plain.classes == ["n01", "n02", "n03", "n04"]
     order = [3, 1, 2, 0]  # colours in the order of the sorted folders
     for part in plain[:3]:
         images, labels = every(part)
         np.testing.assert_array_equal(np.array(order)[labels], colours_of(images))
     (coloured / "synsets.txt").write_text("n04 red\nn02 green\nn03 blue\nn01 light grey\n")
-    named = imagenet(str(coloured), 4, size=32, jitter=0, lighting=0)
+    named = imagenet(str(coloured), size=32, jitter=0, lighting=0)
     assert named.classes == ["red", "green", "blue", "light grey"]
     for part in named[:3]:
         images, labels = every(part)
         np.testing.assert_array_equal(labels, colours_of(images))
-    assert [part.samples for part in named[:3]] == [22, 2, 8]
+    assert [len(part) for part in named[:3]] == [22, 2, 8]
 
 
 def test_val_alone(coloured):
     shutil.rmtree(coloured / "train")
     (coloured / "synsets.txt").write_text("n00 none\nn04 red\nn02 green\nn03 blue\nn01 grey\n")
-    batches, names = imagenet_val(str(coloured), 3, size=32)
-    images, labels = every(batches)
+    samples, names = imagenet_val(str(coloured), size=32)
+    images, labels = every(samples)
     np.testing.assert_array_equal(labels - 1, colours_of(images))
-    assert names[0] == "none" and len(batches) == 3
+    assert names[0] == "none" and len(samples) == 8
     with pytest.raises(UserError, match="no train/ folder; --data-dir must have train/<wnid>"):
-        imagenet(str(coloured), 4)
+        imagenet(str(coloured))
 
 
 def test_only_training_pictures_move():
-    splits = imagenet(str(SAMPLE), 4)
+    splits = imagenet(str(SAMPLE))
     views = [part.load.__self__.view for part in splits[:3]]
     moving = View(224, random=True, area=(0.08, 1), jitter=0.4, lighting=0.1)
     assert views == [moving, centre_view(224), centre_view(224)] and splits.view == views[2]
-    assert imagenet_val(str(SAMPLE), 4)[0].load.__self__.view == views[2]
+    assert imagenet_val(str(SAMPLE))[0].load.__self__.view == views[2]
 
 
 def test_epochs_repeat_whatever_the_workers():
-    runs = [imagenet(str(SAMPLE), 5, size=64, workers=workers).train for workers in (1, 3)]
+    runs = [imagenet(str(SAMPLE), size=64, workers=workers).train for workers in (1, 3)]
     for index in (0, 1):
-        one, other = (every(run, index) for run in runs)
+        one, other = (epoch(run, index) for run in runs)
         np.testing.assert_array_equal(one[0], other[0])
         np.testing.assert_array_equal(one[1], other[1])
-    assert not np.array_equal(every(runs[0], 0)[0], every(runs[0], 1)[0])
+    assert not np.array_equal(epoch(runs[0], 0)[0], epoch(runs[0], 1)[0])
 
 
 def test_every_picture_is_seen_in_its_own_way(tmp_path):
@@ -103,21 +108,18 @@ def test_every_picture_is_seen_in_its_own_way(tmp_path):
     for part in ("train", "val"):
         for number in range(6):
             write_picture(tmp_path / part / "n01" / f"{number}.png", noise, (40, 40))
-    batches = imagenet(str(tmp_path), 5, size=16).train
-    views = [image.tobytes() for epoch in (0, 1) for image in every(batches, epoch)[0]]
-    assert len(set(views)) == 10
+    samples = imagenet(str(tmp_path), size=16).train
+    views = [image.tobytes() for index in (0, 1) for image in epoch(samples, index)[0]]
+    assert len(set(views)) == 8
 
 
-def test_the_seed_decides_order_and_validation_the_part_a_shard(coloured, takes_seed_and_part):
-    takes_seed_and_part(functools.partial(imagenet, str(coloured), 2, size=32))
+def test_the_seed_decides_the_validation_images(coloured, seed_decides_validation):
+    seed_decides_validation(functools.partial(imagenet, str(coloured), size=32))
 
 
-def test_shards_and_validation_are_disjoint(coloured):
-    whole = imagenet(str(coloured), 2, size=32)
-    parts = [imagenet(str(coloured), 2, size=32, part=(rank, 2)).train for rank in (0, 1)]
-    rows = [set(part.rows(1)) for part in parts]
-    assert not rows[0] & rows[1] and rows[0] | rows[1] == set(range(22))
-    train, held = (set(part.load.__self__.rows) for part in whole[:2])
+def test_training_and_validation_are_disjoint(coloured):
+    splits = imagenet(str(coloured), size=32)
+    train, held = (set(part.load.__self__.rows) for part in splits[:2])
     assert not train & held and train | held == set(range(24))
 
 
@@ -201,7 +203,7 @@ def test_broken_pictures_are_named(coloured, content):
     noise = np.random.default_rng(0).integers(256, size=(60, 60, 3)).astype(np.uint8)
     whole = cv2.imencode(".jpg", noise)[1].tobytes()
     path.write_bytes(whole[: len(whole) // 2] if content is None else content)
-    splits = imagenet(str(coloured), 4, size=32)
+    splits = imagenet(str(coloured), size=32)
     with pytest.raises(UserError, match=r"n02_1\.JPEG is broken"):
         every(splits.test)
 
@@ -209,14 +211,14 @@ def test_broken_pictures_are_named(coloured, content):
 def test_senseless_folders(coloured, tmp_path):
     write_picture(coloured / "val" / "n99" / "a.png", (0, 0, 0))
     with pytest.raises(UserError, match="n99 is not one of the 4 classes"):
-        imagenet(str(coloured), 4)
+        imagenet(str(coloured))
     (tmp_path / "empty" / "train").mkdir(parents=True)
     with pytest.raises(UserError, match="has no <class>/<picture>"):
-        imagenet(str(tmp_path / "empty"), 4)
+        imagenet(str(tmp_path / "empty"))
     for options in ({"size": 0}, {"workers": 0}):
         shutil.rmtree(coloured / "val" / "n99", ignore_errors=True)
         with pytest.raises(UserError):
-            imagenet(str(coloured), 4, **options)
+            imagenet(str(coloured), **options)
     with pytest.raises(UserError, match="short side"):
         View(448, short=400)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from gluon_attention import UserError
 from gluon_attention.datasets import published as files
 from gluon_attention.datasets.mnist import TASKS, Draw, Scenes, fetch, mnist, read_split, warp
+from gluon_attention.datasets.sampling import Batches
 
 import numpy as np
 import pytest
@@ -18,8 +19,8 @@ import pytest
 SAMPLE = Path(__file__).parents[2] / "data" / "sample" / "mnist"
 
 
-def sample(batch_size=50, **options):
-    return mnist(str(SAMPLE), batch_size, download=False, **options)
+def sample(**options):
+    return mnist(str(SAMPLE), download=False, **options)
 
 
 @pytest.fixture(scope="module")
@@ -27,14 +28,17 @@ def digits():
     return read_split(SAMPLE, "train")
 
 
-def every(batches, epoch=0):
-    images, labels = zip(*batches.epoch(epoch))
-    return np.concatenate(images), np.concatenate(labels)
+def every(samples):
+    return samples.first(len(samples)), samples.labels
+
+
+def epoch(splits, index):
+    return Batches(splits.train, 50, shuffle=True).epoch(index)
 
 
 def test_splits_of_the_sample(digits):
     splits = sample()
-    assert [part.samples for part in splits[:3]] == [2700, 300, 1000]
+    assert [len(part) for part in splits[:3]] == [2700, 300, 1000]
     assert list(splits.classes) == list("0123456789")
     images, labels = digits
     known = {image.tobytes(): label for image, label in zip(images, labels)}
@@ -59,32 +63,34 @@ def test_pixels_are_exact_and_black_is_zero():
 def test_tasks(task):
     side, pieces = TASKS[task]
     splits = sample(task=task, augment=1.0)
-    images, labels = next(splits.train.epoch(0))
+    images, labels = next(epoch(splits, 0))
     assert images.shape == (50, 1, side, side) and labels.shape == (50,)
     assert images.min() == 0 and images.max() == 1
-    again, _ = next(sample(task=task, augment=1.0).train.epoch(0))
+    again, _ = next(epoch(sample(task=task, augment=1.0), 0))
     np.testing.assert_array_equal(images, again)
-    other, _ = next(splits.train.epoch(1))
+    other, _ = next(epoch(splits, 1))
     assert not np.array_equal(images, other)
 
 
-def test_evaluation_scenes_do_not_depend_on_batches_epochs_or_seeds():
-    small, large = sample(50, task="cluttered60"), sample(300, task="cluttered60", seed=5)
-    np.testing.assert_array_equal(every(small.test)[0], every(large.test, 4)[0])
-    first = every(sample(50, task="cluttered60").validation)[0]
-    np.testing.assert_array_equal(first, every(small.validation, 3)[0])
+def test_evaluation_scenes_do_not_depend_on_batches_or_seeds():
+    splits, other = (sample(task="cluttered60", seed=seed) for seed in (0, 5))
+    np.testing.assert_array_equal(every(splits.test)[0], every(other.test)[0])
+    for samples in (splits.validation, sample(task="cluttered60").validation):
+        batches = Batches(samples, 50, seed=7).epoch(3)
+        images = np.concatenate([images for images, _ in batches])
+        np.testing.assert_array_equal(images, every(splits.validation)[0])
 
 
-def test_the_seed_decides_order_and_validation_the_part_a_shard(takes_seed_and_part):
-    takes_seed_and_part(sample)
+def test_the_seed_decides_the_validation_images(seed_decides_validation):
+    seed_decides_validation(sample)
     scenes = [sample(task="translated60", seed=s).validation.load.__self__ for s in (0, 1)]
     assert (scenes[0].fixed.digit != scenes[1].fixed.digit).any()
 
 
 @pytest.mark.parametrize("task", ["28", "cluttered60"])
 def test_only_training_digits_are_augmented(task):
-    plain, moved = sample(300, task=task), sample(300, task=task, augment=2.0)
-    same = [np.array_equal(*(next(p.epoch(0))[0] for p in pair)) for pair in zip(plain, moved[:3])]
+    plain, moved = sample(task=task), sample(task=task, augment=2.0)
+    same = [np.array_equal(*(p.first(300) for p in pair)) for pair in zip(plain, moved[:3])]
     assert same == [False, True, True]
 
 
@@ -134,7 +140,7 @@ def test_pieces_come_from_digits_of_their_own_split(digits):
     sizes = [part.load.__self__.digits.shape[0] for part in splits[:3]]
     assert sizes == [2700, 300, 1000]
     for part, heavy in zip(splits[:3], sample(task="cluttered60", pieces=40)):
-        assert next(heavy.epoch(0))[0].mean() > 2 * next(part.epoch(0))[0].mean()
+        assert heavy.first(50).mean() > 2 * part.first(50).mean()
 
 
 class Fixed:
@@ -209,10 +215,10 @@ def test_foreign_and_damaged_files(tmp_path):
     good = labels.read_bytes()
     labels.write_bytes(good[:-9])
     with pytest.raises(UserError, match="train-labels-idx1-ubyte.gz is not the file that"):
-        mnist(str(folder), 10)
+        mnist(str(folder))
     (folder / files.MANIFEST).unlink()
     with pytest.raises(UserError, match="not the published file"):
-        mnist(str(folder), 10)
+        mnist(str(folder))
     with pytest.raises(UserError, match="train-labels-idx1-ubyte.gz is damaged"):
         files.read(folder, "train-labels-idx1-ubyte", "")
 
@@ -232,14 +238,14 @@ def test_a_file_that_is_no_idx(tmp_path):
 
 def test_without_files_or_network(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="lacks train-images.*--data-dir"):
-        mnist(str(tmp_path), 10, download=False)
+        mnist(str(tmp_path), download=False)
 
     def offline(*args, **kwargs):
         raise urllib.error.URLError("no route")
 
     monkeypatch.setattr("urllib.request.urlopen", offline)
     with pytest.raises(UserError, match="t10k-labels.*no route.*--data-dir") as error:
-        mnist(str(tmp_path / "new"), 10)
+        mnist(str(tmp_path / "new"))
     assert "\n" not in str(error.value) and not list(tmp_path.iterdir())
 
 

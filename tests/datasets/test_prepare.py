@@ -34,9 +34,8 @@ def run(monkeypatch, capsys):
     return call
 
 
-def every(batches):
-    images, labels = zip(*batches.epoch(0))
-    return np.concatenate(images), np.concatenate(labels)
+def every(samples):
+    return samples.first(len(samples)), samples.labels
 
 
 def test_packed_imagenet_equals_its_folder(run, tmp_path):
@@ -50,7 +49,7 @@ def test_packed_imagenet_equals_its_folder(run, tmp_path):
     np.testing.assert_array_equal(records.labels, listed.labels)
     found = {records.content(row): label for row, label in enumerate(records.labels)}
     assert found == {path.read_bytes(): label for path, label in zip(paths, labels)}
-    packed, folder = (imagenet(str(root), 4, size=64) for root in (tmp_path, source))
+    packed, folder = (imagenet(str(root), size=64) for root in (tmp_path, source))
     assert packed.classes == folder.classes
     images, labels = every(packed.test)
     np.testing.assert_array_equal(images[np.argsort(labels)], every(folder.test)[0])
@@ -77,8 +76,8 @@ def test_samples_are_cut_from_whole_sets(run, tmp_path, monkeypatch):
     code, _, error = run("make_sample.py", "--mnist", SAMPLE / "mnist", "--output", tmp_path)
     assert code == 0, error
     monkeypatch.undo()
-    splits = mnist(str(tmp_path / "mnist"), 10, download=False)
-    assert [part.samples for part in splits[:3]] == [45, 5, 50]
+    splits = mnist(str(tmp_path / "mnist"), download=False)
+    assert [len(part) for part in splits[:3]] == [45, 5, 50]
 
 
 def test_cifar10_is_copied_once_it_is_verified(run, tmp_path, monkeypatch):
@@ -93,8 +92,8 @@ def test_cifar10_is_copied_once_it_is_verified(run, tmp_path, monkeypatch):
         for name in digests:
             monkeypatch.setitem(digests, name, hashlib.sha1(bytes(3073)).hexdigest())
     assert run("prepare_cifar10.py", *arguments)[0] == 0
-    splits = cifar10(str(tmp_path / "copy"), 1, validation=1, download=False)
-    assert [part.samples for part in splits[:3]] == [4, 1, 1]
+    splits = cifar10(str(tmp_path / "copy"), validation=1, download=False)
+    assert [len(part) for part in splits[:3]] == [4, 1, 1]
 
 
 @pytest.mark.parametrize(

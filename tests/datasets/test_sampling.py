@@ -4,7 +4,14 @@ import threading
 import time
 
 from gluon_attention import UserError
-from gluon_attention.datasets.sampling import ArrayBatches, Normalise, hold_out, mislabel, prefetch
+from gluon_attention.datasets.sampling import (
+    Batches,
+    Normalise,
+    array_samples,
+    hold_out,
+    mislabel,
+    prefetch,
+)
 
 import numpy as np
 import pytest
@@ -19,7 +26,8 @@ def numbered(count, batch_size, classes=10, **options):
         return np.concatenate([pixels.astype(np.float32), noise], axis=2)
 
     labels = np.arange(count) % classes
-    return ArrayBatches(images, labels, batch_size, classes, transform=noisy, **options)
+    samples = array_samples(images, labels, classes, transform=noisy)
+    return Batches(samples, batch_size, **options)
 
 
 def seen(batches, epoch):
@@ -47,7 +55,7 @@ def prefetching():
 def test_training_shuffles_and_drops_the_short_batch():
     batches = numbered(50, 8, shuffle=True)
     first, second = seen(batches, 0), seen(batches, 1)
-    assert len(batches) == 6 and batches.samples == 50
+    assert len(batches) == 6 and batches.shard_size == 50
     assert len(first) == len(set(first)) == 48
     assert first != second and first != sorted(first)
 
@@ -127,9 +135,9 @@ def test_senseless_arguments(make, words):
 def test_labels_out_of_range(bad):
     images = np.zeros((3, 1, 2, 2), np.uint8)
     with pytest.raises(UserError, match=f"label {bad} of image 1 .* 0 to 9"):
-        ArrayBatches(images, [0, bad, 1], 1, 10, transform=lambda x, rng: x)
+        array_samples(images, [0, bad, 1], 10, transform=lambda x, rng: x)
     with pytest.raises(UserError, match="3 images"):
-        ArrayBatches(images, [0, 1], 1, 10, transform=lambda x, rng: x)
+        array_samples(images, [0, 1], 10, transform=lambda x, rng: x)
 
 
 def test_prefetch_keeps_items_and_works_ahead():
@@ -194,11 +202,11 @@ def test_mislabelled_images_have_any_other_label():
     images = np.zeros((len(truth), 1, 1, 1), "uint8")
 
     def noisy(share, seed=0):
-        batches = ArrayBatches(images, truth, 10, 5, transform=Normalise((0.5,), (0.5,)))
-        kind = batches.labels.dtype
-        mislabel(batches, share, 5, seed)
-        assert batches.labels.dtype == kind
-        return batches.labels
+        samples = array_samples(images, truth, 5, transform=Normalise((0.5,), (0.5,)))
+        noisy_samples = mislabel(samples, share, seed)
+        assert noisy_samples.labels.dtype == samples.labels.dtype
+        np.testing.assert_array_equal(samples.labels, truth)
+        return noisy_samples.labels
 
     np.testing.assert_array_equal(noisy(0.0), truth)
     assert (noisy(1.0) != truth).all()

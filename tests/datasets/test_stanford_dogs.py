@@ -51,26 +51,23 @@ def dogs(tmp_path_factory: Any) -> Path:
 
 
 def test_lists_and_labels(dogs: Path) -> None:
-    splits = stanford_dogs(str(dogs), 4, size=64, seed=1)
+    splits = stanford_dogs(str(dogs), size=64, seed=1)
     assert splits.classes == ["Chihuahua", "cocker_spaniel"]
-    assert [part.samples for part in splits[:3]] == [13, 1, 6]
+    assert [len(part) for part in splits[:3]] == [13, 1, 6]
     for part in splits[:3]:
-        for images, labels in part.epoch(0):
-            assert images.shape[1:] == (3, 64, 64)
-            np.testing.assert_array_equal(images.mean(axis=(1, 2, 3)) > 0, labels)
+        images = part.first(len(part))
+        assert images.shape[1:] == (3, 64, 64)
+        np.testing.assert_array_equal(images.mean(axis=(1, 2, 3)) > 0, part.labels)
     assert splits.test.labels.tolist() == [0, 1] * 3
 
 
-def test_the_seed_decides_order_and_validation_the_part_a_shard(
-    dogs: Path, takes_seed_and_part: Any
-) -> None:
-    takes_seed_and_part(partial(stanford_dogs, str(dogs), 4))
+def test_the_seed_decides_the_validation_images(dogs: Path, seed_decides_validation: Any) -> None:
+    seed_decides_validation(partial(stanford_dogs, str(dogs)))
 
 
 def test_a_picture_is_another_where_other_parts_of_it_are_seen(dogs: Path) -> None:
     one, same, other = (
-        stanford_dogs(str(dogs), 4, size=size, seed=3).validation.identity(0)
-        for size in (64, 64, 48)
+        stanford_dogs(str(dogs), size=size, seed=3).validation.identity(0) for size in (64, 64, 48)
     )
     assert one == same != other
 
@@ -79,7 +76,7 @@ def test_a_picture_is_another_where_other_parts_of_it_are_seen(dogs: Path) -> No
 def test_only_training_pictures_move_along_their_long_side(
     dogs: Path, moves_in_training: Any, augment: bool
 ) -> None:
-    splits = stanford_dogs(str(dogs), 4, size=64, augment=augment)
+    splits = stanford_dogs(str(dogs), size=64, augment=augment)
     assert splits.view == View(64, short=64)
     moves_in_training(splits, augment)
 
@@ -107,7 +104,7 @@ def test_bad_folders(change: str, sentence: str, dogs: Path, tmp_path: Path) -> 
     elif change != "list":
         write_list(tmp_path / "test_list.mat", [file], labels)
     with pytest.raises(UserError, match=sentence):
-        stanford_dogs(str(tmp_path), 1)
+        stanford_dogs(str(tmp_path))
 
 
 def flags(folder: Path, *more: str) -> Any:

@@ -39,8 +39,8 @@ def folder(tmp_path_factory: Any) -> Path:
     import numpy as np
 
     folder = tmp_path_factory.mktemp("deployed")
-    digits = mnist(str(ROOT / "data" / "sample" / "mnist"), 4, download=False).test
-    images, labels = next(iter(digits.epoch(0)))
+    digits = mnist(str(ROOT / "data" / "sample" / "mnist"), download=False).test
+    images, labels = digits.first(1), digits.labels
     cv2.imwrite(str(folder / "digit.png"), np.rint(images[0, 0] * 255).astype("uint8"))
     (folder / "label").write_text(str(labels[0]))
     with pytest.raises(SystemExit) as stopped:

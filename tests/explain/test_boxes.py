@@ -59,9 +59,7 @@ def test_a_run_goes_through_all_stages_and_animates_its_boxes(tmp_path: Any) -> 
         Settings(log_dir=str(tmp_path)),
         "run",
         lambda classes: small_racnn(classes=classes, shrink=2, crops=(16,), shared=True),
-        lambda batch_size, part: detail(
-            batch_size, size=64, coarse=32, train=16, validation=8, test=10, part=part
-        ),
+        lambda: detail(size=64, coarse=32, train=16, validation=8, test=10),
     )
     assert result["test_images"] == 10
     for name in ("box_holds_region", "box_centre_in_region"):

@@ -41,8 +41,8 @@ def test_locations_are_read_in_32_bits(tmp_path: Path) -> None:
     graph = as_graph(net)
     (read,) = narrow(graph)
     assert read.endswith("glimpse_where_fwd")
-    splits = mnist(str(SAMPLE / "mnist"), 64, download=False)
-    images, labels = next(iter(splits.test.epoch(0)))
+    splits = mnist(str(SAMPLE / "mnist"), download=False)
+    images = splits.test.first(64)
     made = quantize(graph, images)
     parts = (read.replace("fwd", "weight"), read.replace("glimpse_where_fwd", "answer_weight"))
     kept = [name in made.parameters for name in parts]

@@ -11,6 +11,7 @@ from pathlib import Path
 from gluon_attention import UserError
 from gluon_attention.datasets import cifar10, cub200, imagenet, imagenet_val, mnist, stanford_dogs
 from gluon_attention.datasets.detail import write_cub
+from gluon_attention.datasets.sampling import Batches
 
 import cv2
 import mxnet as mx
@@ -76,11 +77,11 @@ def make_birds(folder):
 
 
 SETS = {  # name: what makes a tree, what reads it
-    "cifar": (make_cifar, lambda root: cifar10(root, 4, download=False)),
-    "mnist": (make_mnist, lambda root: mnist(root, 4, task="cluttered60", download=False)),
-    "folders": (make_folders, lambda root: imagenet(root, 4, size=16, workers=1)),
-    "records": (make_records, lambda root: imagenet(root, 4, size=16, workers=1)),
-    "birds": (make_birds, lambda root: cub200(root, 4, size=16, workers=1)),
+    "cifar": (make_cifar, lambda root: cifar10(root, download=False)),
+    "mnist": (make_mnist, lambda root: mnist(root, task="cluttered60", download=False)),
+    "folders": (make_folders, lambda root: imagenet(root, size=16, workers=1)),
+    "records": (make_records, lambda root: imagenet(root, size=16, workers=1)),
+    "birds": (make_birds, lambda root: cub200(root, size=16, workers=1)),
 }
 
 
@@ -99,7 +100,7 @@ def used(name, root):
     """Read a tree and go through every batch of it once."""
     splits = SETS[name][1](str(root))
     for part in (splits.train, splits.validation, splits.test):
-        for images, labels in part.epoch(0):
+        for images, labels in Batches(part, 4).epoch(0):
             assert np.isfinite(images).all() and images.dtype == np.float32
             assert labels.min() >= 0 and labels.max() < len(splits.classes)
     for part in (splits.validation, splits.test):
@@ -246,4 +247,4 @@ def test_folders_that_may_not_be_looked_into(tmp_path, monkeypatch, load):
 
     monkeypatch.setattr(Path, "stat", locked)
     with pytest.raises(UserError, match=f"cannot read {tmp_path}.*: Permission denied; give --dat"):
-        load(str(tmp_path), 1)
+        load(str(tmp_path))

@@ -129,7 +129,7 @@ def begun(words, monkeypatch, name):
 
     def first(run):
         run.monitor.begin(0)
-        images, labels = next(iter(run.splits.train.epoch(0)))
+        images, labels = next(iter(run.batches.epoch(0)))
         shards = engine.split(images, labels, run.devices)
         for update in run.task.updates(0):
             run.move(update, shards, 0)

@@ -14,10 +14,10 @@ import sys
 from typing import Any, NamedTuple
 
 from gluon_attention.command_line import command
-from gluon_attention.datasets.sampling import ArrayBatches, Normalise, Splits
+from gluon_attention.datasets.sampling import Batches, Normalise, Splits, array_samples
 from gluon_attention.tasks.task import Classification, Group, Update
+from gluon_attention.training import engine
 from gluon_attention.training.config import Config
-from gluon_attention.training.engine import train
 from gluon_attention.zoo.attention_net import AttentionNet
 
 import numpy as np
@@ -55,37 +55,37 @@ class Net(AttentionNet):
         return self.task.from_config(self, config)
 
 
-class Poisoned:
-    """Normalises, but for the third batch."""
+class PoisonedBatches(Batches):
+    """The third training batch of one rank is NaN."""
 
-    def __init__(self, normalise):
-        self.normalise, self.calls = normalise, 0
+    def epoch(self, index):
+        for number, (images, labels) in enumerate(super().epoch(index)):
+            poisoned = self.shuffle and str(self.part[0]) == os.environ["POISON"]
+            yield (
+                images * np.float32(np.nan if poisoned and (index, number) == (0, 2) else 1),
+                labels,
+            )
 
-    def __call__(self, images, rng):
-        self.calls += 1
-        return self.normalise(images, rng) * np.float32(np.nan if self.calls == 3 else 1)
 
-
-def data(batch_size, part):
+def data():
     rng = np.random.RandomState(0)
     labels = np.arange(1280) % 3
     images = (rng.randint(60, size=(1280, 1, 6, 6)) + 60 * labels[:, None, None, None]).astype(
         "uint8"
     )
     kind = dict(classes=3, transform=Normalise((0.5,), (0.25,)))
-    if os.environ.get("POISON") == str(part[0]):
-        kind["transform"] = Poisoned(kind["transform"])
-    train_set = ArrayBatches(images, labels, batch_size, shuffle=True, part=part, **kind)
-    kind["transform"] = Normalise((0.5,), (0.25,))
-    held = ArrayBatches(images[:100], labels[:100], batch_size, **kind)
+    train_set = array_samples(images, labels, **kind)
+    held = array_samples(images[:100], labels[:100], **kind)
     return Splits(train_set, held, held, ["a", "b", "c"], (0.5,), (0.25,))
 
 
 def main():
     folder, groups, *flags = sys.argv[1:]
     config = Config.parse([*flags, "--log-dir", folder, "--num-gpus", "0"])
+    if "POISON" in os.environ:
+        engine.Batches = PoisonedBatches
     task, wide = Two if groups == "2" else Classification, groups == "3"
-    train(config, "run", lambda classes: Net(task, wide), data)
+    engine.train(config, "run", lambda classes: Net(task, wide), data)
 
 
 if __name__ == "__main__":

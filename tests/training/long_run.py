@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Tuple
 
 from gluon_attention import get_model
-from gluon_attention.datasets.sampling import ArrayBatches, Normalise, Splits
+from gluon_attention.datasets.sampling import Normalise, Splits, array_samples
 from gluon_attention.training.config import Config, setting
 from gluon_attention.training.engine import train
 from gluon_attention.training.monitor import Monitor
@@ -39,14 +39,14 @@ class Both(Config):
     samples: int = setting(1, "episodes")
 
 
-def data(shape, steps, batch_size, part):
+def data(shape, steps):
     rng = np.random.RandomState(0)
     images = rng.randint(256, size=(steps * BATCH, *shape)).astype("uint8")
     labels = np.arange(len(images)) % CLASSES
     kind = dict(classes=CLASSES, transform=Normalise((0.5,) * shape[0], (0.25,) * shape[0]))
-    held = ArrayBatches(images[:8], labels[:8], batch_size, **kind)
+    held = array_samples(images[:8], labels[:8], **kind)
     return Splits(
-        train=ArrayBatches(images, labels, batch_size, shuffle=True, **kind),
+        train=array_samples(images, labels, **kind),
         validation=held,
         test=held,
         classes=["a", "b", "c"],
@@ -78,7 +78,7 @@ def main():
         config,
         "run",
         lambda classes: get_model(name, classes=classes, **options),
-        lambda batch_size, part: data(shape, steps // epochs, batch_size, part),
+        lambda: data(shape, steps // epochs),
     )
     # The most, as the allocator gives memory back now and then.
     print(json.dumps([max(memory[: epochs // 10]), max(memory[epochs // 10 :])]))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 
 from gluon_attention import UserError
-from gluon_attention.datasets.sampling import ArrayBatches, Normalise, Splits
+from gluon_attention.datasets.sampling import Normalise, Splits, array_samples
 from gluon_attention.tasks.task import Group, Task, Update, cross_entropy
 from gluon_attention.training import checkpoint, engine
 from gluon_attention.training.config import Config, setting
@@ -63,7 +63,7 @@ class Alternate(Task):
         return {"accuracy": self.net(images).argmax(axis=1) == labels}
 
 
-def splits(batch_size, part=(0, 1), samples=40):
+def splits(samples=40):
     rng = np.random.RandomState(0)
     labels = rng.randint(3, size=samples)
     images = (rng.randint(60, size=(samples, 1, 6, 6)) + 60 * labels[:, None, None, None]).astype(
@@ -71,8 +71,8 @@ def splits(batch_size, part=(0, 1), samples=40):
     )
     plain = Normalise((0.5,), (0.25,))
     kinds = dict(classes=3, transform=plain)
-    train = ArrayBatches(images, labels, batch_size, shuffle=True, seed=1, part=part, **kinds)
-    held = ArrayBatches(images[:15], labels[:15], batch_size, **kinds)
+    train = array_samples(images, labels, **kinds)
+    held = array_samples(images[:15], labels[:15], **kinds)
     return Splits(train, held, held, ["a", "b", "c"], (0.5,), (0.25,))
 
 

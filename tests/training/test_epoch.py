@@ -36,12 +36,12 @@ def test_the_weights_that_were_judged_best_first_or_last_are_kept_and_tested(
     judged: List[np.ndarray] = []
 
     def evaluate(task: Any, batches: Any, *_: Any) -> Dict[str, float]:
-        assert batches.samples == 15  # of the validation set
+        assert len(batches.samples) == 15  # of the validation set
         judged.append(dense(task.net))
         return {"accuracy": [0.9, 0.9, 0.5, 0.7][len(judged) - 1], "cross_entropy": len(judged)}
 
     def measure(net: Any, task: Any, batches: Any, *_: Any) -> Dict[str, Any]:
-        assert batches.samples == 10
+        assert len(batches.samples) == 10
         tested.append(dense(net))
         return dict(test_error=0.0, test={}, test_images=10)
 

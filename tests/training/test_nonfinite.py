@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gluon_attention import UserError
-from gluon_attention.datasets.sampling import ArrayBatches
+from gluon_attention.datasets.sampling import Batches
 from gluon_attention.tasks import task
 
 import numpy as np
@@ -34,7 +34,7 @@ def test_a_step_is_left_out_whole(train_toy, tmp_path, monkeypatch, value):
     history = (tmp_path / "five" / "toy" / "history.csv").read_text().splitlines()
     assert dict(zip(history[0].split(","), history[1].split(",")))["left_out"] == "1"
 
-    monkeypatch.setattr(ArrayBatches, "__len__", lambda self: 4 if self.shuffle else 2)
+    monkeypatch.setattr(Batches, "__len__", lambda self: 4 if self.shuffle else 2)
     train_toy(epochs=1, log_dir=str(tmp_path / "four"), lr_steps=(9,))
     one, other = weights(tmp_path / "five"), weights(tmp_path / "four")
     assert one.keys() == other.keys()
@@ -55,14 +55,14 @@ def test_an_interval_without_a_step_does_not(train_toy, monkeypatch):
 
 def spoil(monkeypatch, batch):
     """Make one batch of images no numbers, whose loss is one, as relu makes NaN 0."""
-    whole = ArrayBatches.epoch
+    whole = Batches.epoch
 
     def spoiled(self, number):
         for place, (images, labels) in enumerate(whole(self, number)):
             bad = self.shuffle and place == batch
             yield images * np.float32(np.nan if bad else 1), labels
 
-    monkeypatch.setattr(ArrayBatches, "epoch", spoiled)
+    monkeypatch.setattr(Batches, "epoch", spoiled)
 
 
 def test_images_that_are_no_numbers_are_left_out(train_toy, tmp_path, monkeypatch):

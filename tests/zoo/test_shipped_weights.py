@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from gluon_attention import get_model
-from gluon_attention.datasets import cifar10, mnist
+from gluon_attention.datasets import Batches, cifar10, mnist
 from gluon_attention.zoo.pretrained import all_weights
 
 import mxnet as mx
@@ -38,8 +38,8 @@ def test_shipped_weights(name: str) -> None:
     net.hybridize()
     source, wrong, count = all_weights()[name]["source"], 0, 0
     data = {"cifar10": cifar10, "mnist": mnist}[source["name"]]
-    splits = data(str(SAMPLE / source["name"]), 50, download=False, **source["options"])
-    for images, labels in splits.test.epoch(0):
+    splits = data(str(SAMPLE / source["name"]), download=False, **source["options"])
+    for images, labels in Batches(splits.test, 50).epoch(0):
         found = answers(net, nd.array(images[:25])).argmax(axis=1).asnumpy()
         wrong, count = wrong + (found != labels[:25]).sum(), count + len(found)
     assert 100 * wrong <= MOST[name] * count

@@ -13,13 +13,14 @@ import hashlib
 import json
 import os
 import time
+from dataclasses import replace
 from typing import Any, Callable, Dict, List, Optional, Sequence
 
 import mxnet as mx
 import numpy as np
 from mxnet import gluon, nd
 
-from ...datasets.sampling import Batches, Splits
+from ...datasets.sampling import Samples, Splits
 from ...storage.atomic import remove_leftovers, written_aside
 
 BATCH, DIGEST = 16, 16  # images computed at once; bytes
@@ -38,9 +39,8 @@ def remembered(
     """
     memory, changed = Memory(net, folder, device), {}
     for name in ("train", "validation", "test")[: 3 if test else 2]:
-        batches = getattr(splits, name)
-        changed[name] = copy.copy(batches)
-        changed[name].load, changed[name].pictures = memory.of(batches, name), batches
+        samples = getattr(splits, name)
+        changed[name] = replace(samples, load=memory.of(samples, name), images=samples)
     return splits._replace(**changed)
 
 
@@ -65,32 +65,32 @@ class Memory:
             os.makedirs(place, exist_ok=True)
             remove_leftovers(place, age=3600)  # another run may be filling it
 
-    def of(self, batches: Batches, name: str) -> Callable[..., np.ndarray]:
+    def of(self, samples: Samples, name: str) -> Callable[..., np.ndarray]:
         """A function that loads features (n, C, cells) of rows; all are there when it is given."""
-        identities = (batches.identity(row) for row in range(len(batches.labels)))
+        identities = (samples.identity(row) for row in range(len(samples)))
         files = [hashlib.sha256(identity).hexdigest()[:32] for identity in identities]
         for kind in range(len(self.kinds)):
             lacking = [row for row, file in enumerate(files) if self._read(kind, file) is None]
             started = time.time()
             for first in range(0, len(lacking), BATCH):
                 rows = lacking[first : first + BATCH]
-                self._compute(kind, batches, files, rows)
+                self._compute(kind, samples, files, rows)
                 if first // BATCH % 8 == 7 or first + BATCH >= len(lacking):
                     done, seconds = first + len(rows), time.time() - started
                     told = f"{name}, {kind + 1} of {len(self.kinds)}: features of {done}"
                     print(f"{told}/{len(lacking)} in {seconds:.0f} s", flush=True)
 
         def load(rows: np.ndarray, rng: Any = None) -> np.ndarray:
-            found = [self._load(kind, batches, files, rows) for kind in range(len(self.kinds))]
+            found = [self._load(kind, samples, files, rows) for kind in range(len(self.kinds))]
             return np.concatenate(found, axis=2).astype(np.float32)
 
         return load
 
-    def _load(self, kind: int, batches: Batches, files: List[str], rows: np.ndarray) -> np.ndarray:
+    def _load(self, kind: int, samples: Samples, files: List[str], rows: np.ndarray) -> np.ndarray:
         found = {row: self._read(kind, files[row]) for row in rows}
         lost = [row for row, features in found.items() if features is None]
         if lost:
-            self._compute(kind, batches, files, lost)
+            self._compute(kind, samples, files, lost)
             found.update({row: self._read(kind, files[row]) for row in lost})
         return np.stack([found[row] for row in rows])
 
@@ -109,8 +109,8 @@ class Memory:
         shape = self.kinds[kind]["shape"]
         return np.frombuffer(content, np.float16, offset=DIGEST).reshape(shape[0], -1)
 
-    def _compute(self, kind: int, batches: Batches, files: List[str], rows: Sequence[int]) -> None:
-        images = batches.load(np.asarray(rows), np.random.default_rng(0))
+    def _compute(self, kind: int, samples: Samples, files: List[str], rows: Sequence[int]) -> None:
+        images = samples.load(np.asarray(rows), np.random.default_rng(0))
         images = nd.array(images, ctx=self.device)
         found = self.net.remember(images, self.kinds[kind], self.see).asnumpy()
         for row, features in zip(rows, found.astype(np.float16)):

@@ -7,7 +7,7 @@ from typing import Any, List
 
 from gluon_attention import get_model
 from gluon_attention.datasets.detail import detail
-from gluon_attention.datasets.sampling import Splits
+from gluon_attention.datasets.sampling import Batches, Samples, Splits
 from gluon_attention.zoo.glimpse.feature_cache import Memory, remembered
 
 import mxnet as mx
@@ -25,7 +25,11 @@ def small(**options: Any) -> Any:
 
 
 def scenes(seed: int = 0) -> Splits:
-    return detail(8, size=64, coarse=32, train=16, validation=8, test=8, seed=seed)
+    return detail(size=64, coarse=32, train=16, validation=8, test=8, seed=seed)
+
+
+def batches(samples: Samples) -> Any:
+    return Batches(samples, 8, shuffle=True).epoch(3)
 
 
 @pytest.fixture
@@ -34,9 +38,9 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> List[int]:
     counts: List[int] = []
     plain = Memory._compute
 
-    def counting(self: Memory, kind: int, batches: Any, files: Any, rows: Any) -> None:
+    def counting(self: Memory, kind: int, samples: Any, files: Any, rows: Any) -> None:
         counts.append(len(rows))
-        plain(self, kind, batches, files, rows)
+        plain(self, kind, samples, files, rows)
 
     monkeypatch.setattr(Memory, "_compute", counting)
     return counts
@@ -45,15 +49,15 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> List[int]:
 def test_they_are_what_the_network_gives(tmp_path: Path) -> None:
     net, splits = small(), scenes()
     kept = remembered(net, splits, str(tmp_path), CPU)
-    images, labels = next(splits.train.epoch(3))
-    features, same = next(kept.train.epoch(3))
+    images, labels = next(batches(splits.train))
+    features, same = next(batches(kept.train))
     np.testing.assert_array_equal(labels, same)
     wanted = net.remember(mx.nd.array(images)).asnumpy()
     np.testing.assert_allclose(features, wanted, rtol=2e-3, atol=2e-3)  # float16 on disk
     assert features.dtype == np.float32 and features.shape[1:] == (128, 4 + 25 + 9)
     one, other = net.trace(mx.nd.array(features)), net.trace(mx.nd.array(wanted))
     np.testing.assert_allclose(one.logits.asnumpy(), other.logits.asnumpy(), atol=2e-3)
-    assert kept.test is splits.test and kept.validation.pictures is splits.validation
+    assert kept.test is splits.test and kept.validation.images is splits.validation
 
 
 def test_they_are_computed_once(tmp_path: Path, computed: List[int]) -> None:
@@ -62,8 +66,7 @@ def test_they_are_computed_once(tmp_path: Path, computed: List[int]) -> None:
     assert sum(computed) == 3 * (16 + 8 + 8)  # the context, and a grid for each of two sides
     computed.clear()
     again = remembered(net, splits, str(tmp_path), CPU, test=True)
-    for one, other in zip(first.test.epoch(0), again.test.epoch(0)):
-        np.testing.assert_array_equal(one[0], other[0])
+    np.testing.assert_array_equal(first.test.first(8), again.test.first(8))
     remembered(small_like(net, patches=1), splits, str(tmp_path), CPU)
     assert computed == []
 
@@ -98,15 +101,15 @@ def test_damaged_files_are_named_and_mended(
 ) -> None:
     net, splits = small(), scenes()
     kept = remembered(net, splits, str(tmp_path), CPU)
-    wanted = kept.train.load(np.arange(16))
+    wanted = kept.train.first(16)
     victim = sorted(path for path in tmp_path.rglob("*") if path.is_file())[3]
     content = victim.read_bytes()
     victim.write_bytes({"cut": content[:-5], "empty": b"", "foreign": b"not features"}[damage])
     computed.clear()
     if when == "before":
         kept = remembered(net, splits, str(tmp_path), CPU)
-    for batches in (kept.train, kept.validation):
-        batches.load(np.arange(len(batches.labels)))
+    for samples in (kept.train, kept.validation):
+        samples.first(len(samples))
     assert str(victim) in capsys.readouterr().out
     assert computed == [1] and victim.read_bytes() == content
-    np.testing.assert_array_equal(kept.train.load(np.arange(16)), wanted)
+    np.testing.assert_array_equal(kept.train.first(16), wanted)

@@ -36,7 +36,7 @@ def run(folder: Path) -> None:
         lambda classes: get_model(
             "racnn_mobilenet_v2", classes=classes, backbone="tiny", crops=(16,), shrink=2
         ),
-        lambda batch, part: detail(batch, size=32, coarse=16, train=16, validation=8, test=8),
+        lambda: detail(size=32, coarse=16, train=16, validation=8, test=8),
     )
 
 
