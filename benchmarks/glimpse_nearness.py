@@ -47,11 +47,11 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
 
 def compare(net: Any, batches: Batches, images: int) -> Dict[str, float]:
     """Means over images: of both accuracies, of agreement, and of what the glimpses saw."""
-    see, found = fast(net.eye, mx.cpu()), []
+    see, found = fast(net.encoder, mx.cpu()), []
     for pixels, labels in batches.epoch(0):
         pixels = nd.array(pixels)
         exact, cut = episode(net, pixels, see)
-        near, read = episode(net, net.remember(pixels, see=see), see)
+        near, read = episode(net, net.encode(pixels, see=see), see)
         same = (cut * read).sum(axis=2) / (norm(cut) * norm(read))  # (N, T)
         found.append(
             [
@@ -72,7 +72,7 @@ def compare(net: Any, batches: Batches, images: int) -> Dict[str, float]:
 def episode(net: Any, images: nd.NDArray, see: Any) -> Any:
     """Logits (N, classes) and what every glimpse saw (N, T, features)."""
     seen = []
-    with watched(net.mind.core, seen):
+    with watched(net.controller.core, seen):
         if images.ndim == 3:
             logits = net.trace(images).logits
         else:
@@ -82,16 +82,18 @@ def episode(net: Any, images: nd.NDArray, see: Any) -> Any:
 
 def through(net: Any, images: nd.NDArray, see: Any) -> nd.NDArray:
     """What the network answers, its visual network replaced by a faster copy."""
-    eye = net.eye
+    encoder = net.encoder
     middle = nd.zeros((len(images), 2))
-    levels = [eye.level(nd, images, side) for side in eye.sides]
+    levels = [encoder.downscaled(nd, images, side) for side in encoder.sides]
 
     def look(where: nd.NDArray) -> nd.NDArray:
-        views = [eye.window(nd, level, where, side) for level, side in zip(levels, eye.sides)]
+        views = [
+            encoder.crop_patch(nd, level, where, side) for level, side in zip(levels, encoder.sides)
+        ]
         return nd.concat(*(see(view).mean(axis=(2, 3)) for view in views), dim=1)
 
-    context = see(eye.window(nd, eye.level(nd, images, 1.0), middle, 1.0))
-    return net.mind.unroll(nd, context, look, *net.zero_noise(nd))[0]
+    context = see(encoder.crop_patch(nd, encoder.downscaled(nd, images, 1.0), middle, 1.0))
+    return net.controller.unroll(nd, context, look, *net.zero_noise(nd))[0]
 
 
 @contextmanager

@@ -27,9 +27,9 @@ def small_glimpse(location_scale: Optional[float] = None, **options: Any) -> Any
     net = get_model("glimpse_mobilenet_v2", **{**SMALL_GLIMPSE, **options})
     net.initialize(init.Xavier(magnitude=6))
     net.trace(images_of(1, 64))
-    for name in ("first", "weigh") if location_scale else ():
-        if hasattr(net.mind, name):
-            weight = getattr(net.mind, name).weight
+    for name in ("first_score", "score") if location_scale else ():
+        if hasattr(net.controller, name):
+            weight = getattr(net.controller, name).weight
             weight.set_data(nd.random.normal(scale=location_scale, shape=weight.shape))
     return net
 

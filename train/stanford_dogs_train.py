@@ -25,9 +25,9 @@ from gluon_attention.training import checkpoint
 from gluon_attention.training.config import Config, setting
 from gluon_attention.training.devices import choose_devices
 from gluon_attention.training.engine import train
-from gluon_attention.zoo.glimpse.feature_cache import remembered
+from gluon_attention.zoo.glimpse.feature_cache import with_cached_features
 from gluon_attention.zoo.glimpse.network import LOCATIONS, POLICIES
-from gluon_attention.zoo.glimpse.pretraining import Resolutions
+from gluon_attention.zoo.glimpse.pretraining import PatchClassifier
 from gluon_attention.zoo.glimpse.task import REWARDS
 
 import mxnet as mx
@@ -121,21 +121,21 @@ def network(config: Dogs, classes: int, **more: Any) -> Any:
     options.update(reach=config.reach or None, std=None if config.std < 0 else config.std)
     net = get_model(f"glimpse_{config.model}", classes=classes, **options, **more)
     if config.backbone_weights:
-        load_backbone(net.eye.backbone, config.backbone_weights)
+        load_backbone(net.encoder.backbone, config.backbone_weights)
     return net
 
 
-def visual(config: Dogs, classes: int) -> Resolutions:
+def visual(config: Dogs, classes: int) -> PatchClassifier:
     """The network of stage 1: all of its backbone learns, but for BatchNorm that was loaded."""
     loaded = bool(config.backbone_weights)
     net = network(dataclasses.replace(config, frozen=False), classes, frozen_bn=loaded)
-    return Resolutions(net.eye, classes, net.mind.reach)
+    return PatchClassifier(net.encoder, classes, net.controller.reach)
 
 
 def keep_backbone(file: str) -> None:
     """Save the best visual network of stage 1 without its heads, as --backbone-weights reads it."""
     best = os.path.join(os.path.dirname(file), checkpoint.BEST)
-    arrays, prefix = read_parameters(best), "body.eye.backbone.layers."
+    arrays, prefix = read_parameters(best), "body.encoder.backbone.layers."
     arrays = {n[len(prefix) :]: a for n, a in arrays.items() if n.startswith(prefix)}
     write_parameters(file, lambda aside: mx.nd.save(aside, arrays))
 
@@ -159,8 +159,8 @@ def recalled(config: Dogs) -> Splits:
     splits = data(config, augment=False)
     net = network(config, len(splits.classes))
     device = choose_devices(config.num_gpus)[0]
-    net.eye.collect_params().reset_ctx(device)
-    return remembered(net, splits, config.features, device, test=config.test_features)
+    net.encoder.collect_params().reset_ctx(device)
+    return with_cached_features(net, splits, config.features, device, test=config.test_features)
 
 
 def view_glimpses(config: Dogs, folder: str) -> None:

@@ -186,15 +186,17 @@ def patch_tiles(
     the attention that chose the place. A tile says which glimpse it is and the answer after it.
     """
     base, (height, width) = resize(image), image.shape[:2]
-    side, looks = trace.patches.shape[-1], trace.looks[index].asnumpy()  # (T, K, 3)
+    side = trace.patches.shape[-1]
+    squares = trace.glimpse_boxes[index].asnumpy()  # (T, K, 3)
     shares = trace.attention[index].asnumpy()  # (T, R, R)
     answers = nd.softmax(trace.step_logits[index]).asnumpy()
     gray = np.repeat(cv2.cvtColor(base, cv2.COLOR_RGB2GRAY)[..., None], 3, axis=2)
     grow = base.shape[1] / width
-    blank, cell = np.full_like(base, 70), base.shape[1] // looks.shape[1]
+    blank, cell = np.full_like(base, 70), base.shape[1] // squares.shape[1]
     strip = np.full((cell, *base.shape[1:]), 70, np.uint8)
     tiles = [tile(np.concatenate([base, strip, blank]), f"image {width}x{height}")]
-    corners = np.concatenate([looks[..., :2] - looks[..., 2:], looks[..., :2] + looks[..., 2:]], 2)
+    centers, half = squares[..., :2], squares[..., 2:]
+    corners = np.concatenate([centers - half, centers + half], axis=2)
     corners = (corners + 1) / 2 * ([width, height] * 2)  # pixels
     way = (corners[:, 0, :2] + corners[:, 0, 2:]) / 2
     for step, boxes in enumerate(corners):

@@ -10,7 +10,9 @@ from mxnet import gluon, nd
 
 from ..errors import UserError
 from ..storage.params import read_parameters
-from ..zoo.backbones import Backbone, within
+from ..zoo.attention_net import AttentionNet
+from ..zoo.backbones import Backbone
+from ..zoo.freezing import walk_blocks
 from ..zoo.residual_attention.network import ResidualAttention
 from .checkpoints import from_layout, layout_of
 from .tensor_table import Arrays, TensorTable, fitting
@@ -52,6 +54,8 @@ def fill(net: gluon.Block, file: str, ctx: Any = None, new_answers: bool = False
         origin, arrays, unused = _from_torch(net, file, saved)
     elif is_gluoncv_attention(arrays):
         origin, arrays = "GluonCV", _from_gluoncv_attention(net, arrays)
+    elif isinstance(net, AttentionNet):
+        arrays = {net.current_name(name): array for name, array in arrays.items()}
     parameters = net._collect_params_with_prefix()
     anew: List[str] = []
     if new_answers:
@@ -70,7 +74,7 @@ def fill(net: gluon.Block, file: str, ctx: Any = None, new_answers: bool = False
 
 def _refuse_backbone(net: gluon.Block, file: str, arrays: Arrays) -> None:
     """Say where a file belongs that holds what a net begins with, and nothing of the rest."""
-    inside = [block for block in within(net) if isinstance(block, Backbone)]
+    inside = [block for block in walk_blocks(net) if isinstance(block, Backbone)]
     if not inside or layout_of(arrays):
         return
     numbered = any(re.match(r"(features\.)?\d+\.", name) for name in arrays)

@@ -207,8 +207,8 @@ def scales_arrays(net: RACNN, supply: TensorTable, wanted: Dict[str, Any]) -> Ar
         weight = supply.array(f"classifier{scale + 1}.weight", net.classes, channels)
         bias = supply.array(f"classifier{scale + 1}.bias", net.classes)
         answers.append((weight * 10, bias))  # a scaled descriptor is a tenth of theirs
-        arrays[f"body.heads.{scale}.answer.weight"] = weight * 10
-        arrays[f"body.heads.{scale}.answer.bias"] = bias
+        arrays[f"body.heads.{scale}.classifier.weight"] = weight * 10
+        arrays[f"body.heads.{scale}.classifier.bias"] = bias
     # Theirs has no answer of all scales together: the mean of their logits.
     arrays["body.fused.weight"] = np.concatenate([weight for weight, _ in answers], axis=1) / 3
     arrays["body.fused.bias"] = sum(bias for _, bias in answers) / 3
@@ -241,13 +241,13 @@ def glimpse_options(tensors: Arrays) -> Dict[str, Any]:
 
 
 def glimpse_arrays(net: GlimpseNet, supply: TensorTable, wanted: Dict[str, Any]) -> Arrays:
-    mind = net.mind
-    have = dict(location="mirrored" if mind.mirrored else "other", reach=mind.reach)
+    controller = net.controller
+    have = dict(location="mirrored" if controller.mirrored else "other", reach=controller.reach)
     shown = {name: value for name, value in wanted.items() if name != "classes"}
     check_options("PyTorch's Recurrent_Attention", have, shown)
-    found = backbone_arrays(net.eye.backbone, supply, "glimpse.resnet.")
-    arrays = {f"body.eye.backbone.layers.{name}": array for name, array in found.items()}
-    hidden = mind.core.width
+    found = backbone_arrays(net.encoder.backbone, supply, "glimpse.resnet.")
+    arrays = {f"body.encoder.backbone.layers.{name}": array for name, array in found.items()}
+    hidden = controller.core.width
     weight, bias = [], np.zeros(4 * hidden, "float32")
     for kind in ("ih", "hh"):
         weight.append(supply.array(f"core.weight_{kind}", 4 * hidden, None))
@@ -255,17 +255,18 @@ def glimpse_arrays(net: GlimpseNet, supply: TensorTable, wanted: Dict[str, Any])
     enter, keep, fresh, leave = np.arange(4 * hidden).reshape(4, hidden)
     order = np.concatenate([enter, keep, leave, fresh])
     bias[keep] -= 1  # which a core adds
-    arrays["body.mind.core.step.weight"] = np.concatenate(weight, axis=1)[order]
-    arrays["body.mind.core.step.bias"] = bias[order]
-    names = {"fc1": "first"}
-    if mind.glimpses > 1:
-        names.update(W_v="region", W_g="state", W_h="weigh")
+    arrays["body.controller.core.step.weight"] = np.concatenate(weight, axis=1)[order]
+    arrays["body.controller.core.step.bias"] = bias[order]
+    names = {"fc1": "first_score"}
+    if controller.glimpses > 1:
+        names.update(W_v="key", W_g="query", W_h="score")
     for theirs, ours in names.items():
         name = f"location.{theirs}.weight"
         array = supply.take(name).array()
         flat = array.reshape(len(array), -1)
-        arrays[f"body.mind.{ours}.weight"] = flat if ours == "state" else flat[:, :, None, None]
-    for theirs, ours in (("action", "answer"), ("baseline", "baseline")):
+        weight = flat if ours == "query" else flat[:, :, None, None]
+        arrays[f"body.controller.{ours}.weight"] = weight
+    for theirs, ours in (("action", "head"), ("baseline", "baseline")):
         for kind in ("weight", "bias"):
-            arrays[f"body.mind.{ours}.{kind}"] = supply.take(f"{theirs}.fc.{kind}")
+            arrays[f"body.controller.{ours}.{kind}"] = supply.take(f"{theirs}.fc.{kind}")
     return arrays

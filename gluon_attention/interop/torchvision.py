@@ -8,7 +8,8 @@ from typing import Any, Dict, Optional
 import numpy as np
 
 from ..errors import UserError
-from ..zoo.backbones import Backbone, freeze_bn
+from ..zoo.backbones import Backbone
+from ..zoo.freezing import freeze_bn
 
 _KINDS = {"gamma": "weight", "beta": "bias"}
 _BOTTLENECK = ("conv1", "bn1", "", "conv2", "bn2", "", "conv3", "bn3")  # by index in Gluon's body

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from contextlib import ExitStack
 from typing import Any, Callable, Dict, NamedTuple, Tuple
@@ -32,6 +33,7 @@ class AttentionNet(gluon.HybridBlock):
     Trace: Callable[..., NamedTuple]  # of what `body` returns
     classes: int  # length of the logits
     recipe: Dict[str, Any]  # arguments of `get_model` that made it, if that did
+    renamed: Tuple[Tuple[str, str], ...] = ()  # (pattern, replacement) of parameters' old names
     initializer = init.MSRAPrelu()  # of what has no weights yet when training starts
     dtypes: Tuple[str, ...] = ("float32",)  # that it trains in, with weights in float32
 
@@ -111,6 +113,13 @@ class AttentionNet(gluon.HybridBlock):
         if self._backend and autograd.is_training():
             raise UserError("a fused network cannot be trained: train one that is not")
         return super().forward(*args)
+
+    @classmethod
+    def current_name(cls, name: str) -> str:
+        """The name of a parameter as this version calls it, whatever version saved it."""
+        for pattern, replacement in cls.renamed:
+            name = re.sub(pattern, replacement, name)
+        return name
 
     def grown(self, arrays: Dict[str, Any]) -> Dict[str, Any]:
         """Weights of a smaller network of this kind as this one has them, to be trained on."""

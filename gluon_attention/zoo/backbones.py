@@ -9,16 +9,15 @@ in the 3x3 convolutions; `resnet50_v1.5_5x5` has a smaller first convolution, wh
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from copy import copy
-from typing import Any, Dict, Iterator
+from typing import Any, Dict
 
 from mxnet import gluon, sym
 from mxnet.gluon import nn
 from mxnet.gluon.model_zoo import vision
 
 from ..errors import UserError
-from ..ops.onednn import blocked, for_onednn, relu6
+from .fast_relu6 import replace_relu6
+from .freezing import freeze_bn, walk_blocks
 
 VARIANTS = {  # names of this package: the networks of Gluon or GluonCV that they change
     "resnet50_v1.5": "resnet50_v1",
@@ -52,50 +51,6 @@ class Backbone(gluon.HybridBlock):
         return self.layers(images)
 
 
-class ReflectedNorm(nn.BatchNorm):
-    """A BatchNorm that gives 6 - y in graphs for oneDNN, for the `ReLU6` behind it."""
-
-    channels = 0
-    blocks_input = False  # whether its input is put into blocks of 16 first
-
-    def hybrid_forward(self, F: Any, x: Any, gamma: Any, beta: Any, **rest: Any) -> Any:
-        if for_onednn(F):
-            gamma, beta = -gamma, 6 - beta
-            x = blocked(F, x, self.channels) if self.blocks_input else x
-        return super().hybrid_forward(F, x, gamma, beta, **rest)
-
-
-class ReLU6(gluon.HybridBlock):
-    """In place of those of Gluon and GluonCV, which are slow on a CPU."""
-
-    def __init__(self, channels: int, norm: nn.BatchNorm, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.channels = channels
-        vars(self)["_norm"] = norm  # not a child
-
-    def hybrid_forward(self, F: Any, x: Any) -> Any:
-        return relu6(F, x, self.channels, reflected=type(self._norm) is ReflectedNorm)
-
-
-def _quicken(layers: nn.HybridSequential) -> None:
-    """Put our ReLU6 where a sequence has another one behind a convolution and a BatchNorm."""
-    made = layers(sym.var("images"))
-    shapes = dict(zip(made.list_arguments(), made.infer_shape(images=_IMAGE)[0]))
-    for block in within(layers):
-        children = list(block._children.items())
-        for (_, first), (_, norm), (name, last) in zip(children, children[1:], children[2:]):
-            if type(last).__name__.lower() != "relu6" or type(norm) is not nn.BatchNorm:
-                continue
-            channels, inputs = shapes[first.weight.name][:2]
-            if channels % 16 or norm._kwargs["fix_gamma"]:
-                continue
-            norm.__class__, norm.channels = ReflectedNorm, channels
-            # Images come in plain memory; but for 24 channels, say, oneDNN takes blocks of 8, and
-            # where they meet blocks of 16, it differentiates BatchNorm fifty times slower.
-            norm.blocks_input = first._kwargs["num_group"] == 1 and inputs > 4 and inputs % 16 > 0
-            block._children[name] = ReLU6(channels, norm)
-
-
 def backbone(name: str, frozen_bn: bool = False, stem_stride: int = 0) -> Backbone:
     """A backbone by name, without weights.
 
@@ -106,57 +61,13 @@ def backbone(name: str, frozen_bn: bool = False, stem_stride: int = 0) -> Backbo
             they are: batches of a few images have none worth learning from.
         stem_stride: of the first convolution, whose weights fit any; 0 for what it has.
     """
-    made = Backbone(_tiny()) if name == "tiny" else _cut(name)
+    made = Backbone(_tiny()) if name == "tiny" else _features_of(name)
     if stem_stride:
-        stem = next(block for block in within(made) if isinstance(block, nn.Conv2D))
+        stem = next(block for block in walk_blocks(made) if isinstance(block, nn.Conv2D))
         stem._kwargs["stride"] = (stem_stride, stem_stride)
     if frozen_bn:
         freeze_bn(made)
     return made
-
-
-def within(block: gluon.Block) -> Iterator[gluon.Block]:
-    """A block and all in it, in the order in which they are called."""
-    yield block
-    for child in block._children.values():
-        yield from within(child)
-
-
-def freeze(block: gluon.Block) -> None:
-    """Leave everything in a block as it was loaded, and out of checkpoints."""
-    freeze_bn(block)
-    for parameter in block.collect_params().values():
-        parameter.grad_req = "null"
-        parameter.constant = True  # a checkpoint need not keep it
-
-
-def freeze_bn(block: gluon.Block) -> None:
-    """Make every BatchNorm in a block a fixed affine map."""
-    if isinstance(block, nn.BatchNorm):
-        block._kwargs["use_global_stats"] = True
-        for parameter in block.params.values():
-            parameter.grad_req = "null"
-    for child in block._children.values():
-        freeze_bn(child)
-
-
-def steady(block: gluon.Block) -> gluon.Block:
-    """The same layers over the same parameters, that never move the statistics of BatchNorm.
-
-    What they give while training is what the block gives otherwise. It is for gradients through a
-    network that stands still: outside of training MXNet's BatchNorm is slow to differentiate.
-    """
-    twin = copy(block)
-    known = vars(twin)
-    known["_children"] = OrderedDict()
-    if isinstance(block, gluon.HybridBlock):
-        known.update(_cached_graph=(), _cached_op=None)
-    if isinstance(block, nn.BatchNorm):
-        known["_kwargs"] = dict(block._kwargs, use_global_stats=True)
-    for name, child in block._children.items():
-        other = known["_children"][name] = steady(child)
-        known.update({key: other for key, value in vars(block).items() if value is child})
-    return twin
 
 
 def _tiny() -> nn.HybridSequential:
@@ -169,9 +80,9 @@ def _tiny() -> nn.HybridSequential:
     return layers
 
 
-def _cut(name: str) -> Backbone:
+def _features_of(name: str) -> Backbone:
     """A network of Gluon's zoo or GluonCV's without its head, changed as its name says."""
-    whole = _whole(VARIANTS.get(name, name))
+    whole = _full_network(VARIANTS.get(name, name))
     layers = getattr(whole, "features", None)
     if not isinstance(layers, nn.HybridSequential):
         raise UserError(
@@ -190,14 +101,14 @@ def _cut(name: str) -> Backbone:
             entry, middle = stage[0].body[0], stage[0].body[3]
             entry._kwargs["stride"], middle._kwargs["stride"] = (1, 1), (2, 2)
     layers = layers[: len(kept)]
-    _quicken(layers)
+    replace_relu6(layers)
     if name == "resnet50_v1.5_5x5":
         layers = nn.HybridSequential()
         layers.add(nn.Conv2D(64, 5, 1, 2, use_bias=False), *kept[1:])
     return Backbone(layers, whole.prefix)
 
 
-def _whole(name: str) -> gluon.HybridBlock:
+def _full_network(name: str) -> gluon.HybridBlock:
     """A network of Gluon's zoo, or of GluonCV's if that is installed, without weights."""
     try:
         return vision.get_model(name)

@@ -13,10 +13,10 @@ import pytest
 from mxnet import nd
 
 
-def traced(attention: Any, looks: Any) -> Any:
+def traced(attention: Any, squares: Any) -> Any:
     steps = len(attention[0])
-    logits, patches = nd.zeros((1, steps, 4)), nd.zeros((1, steps, len(looks[0][0]), 3, 16, 16))
-    arrays = dict(attention=nd.array(attention), looks=nd.array(looks))
+    logits, patches = nd.zeros((1, steps, 4)), nd.zeros((1, steps, len(squares[0][0]), 3, 16, 16))
+    arrays = dict(attention=nd.array(attention), glimpse_boxes=nd.array(squares))
     return SimpleNamespace(step_logits=logits, patches=patches, **arrays)
 
 
@@ -35,8 +35,8 @@ def test_a_tile_for_each_glimpse(patches: int, start_size: int) -> None:
 
 def test_tiles_show_where_what_and_why() -> None:
     ramp = np.add.outer(np.arange(64) * 3, np.arange(64))[..., None].repeat(3, axis=2)
-    looks = [[[[0.5, -0.5, 0.25], [0.5, -0.5, 0.5]]]]
-    trace = traced([[[[0.1, 0.7], [0.1, 0.1]]]], looks)
+    squares = [[[[0.5, -0.5, 0.25], [0.5, -0.5, 0.5]]]]
+    trace = traced([[[[0.1, 0.7], [0.1, 0.1]]]], squares)
     _, shown = explain.patch_tiles(ramp.astype(np.uint8), trace, 0)
     side, shown = 192, shown[explain.BAND :].astype(int)
     drawn = np.ptp(shown[:side], axis=2) > 60  # the ramp is grey

@@ -9,7 +9,8 @@ from typing import Any
 
 from gluon_attention import UserError, get_model, load_weights
 from gluon_attention.zoo import pretrained
-from gluon_attention.zoo.backbones import Backbone, within
+from gluon_attention.zoo.backbones import Backbone
+from gluon_attention.zoo.freezing import walk_blocks
 
 import mxnet as mx
 import numpy as np
@@ -209,7 +210,7 @@ def test_damaged_shelf(shelf: Path) -> None:
 @pytest.mark.parametrize("name", ["racnn_vgg19", "glimpse_mobilenet_v2"])
 def test_where_a_backbone_alone_belongs(torch_files: Any, tmp_path: Path, name: str) -> None:
     net, one = get_model(name, backbone="tiny"), nd.ones((1,))
-    inside = next(block for block in within(net) if isinstance(block, Backbone))
+    inside = next(block for block in walk_blocks(net) if isinstance(block, Backbone))
     of_old_gluon = dict.fromkeys(inside.legacy.values(), one)
     for number, arrays in enumerate(({"features.0.weight": one}, {"0.weight": one}, of_old_gluon)):
         nd.save(str(tmp_path / str(number)), arrays)

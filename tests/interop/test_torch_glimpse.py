@@ -57,9 +57,9 @@ def test_glimpse_network() -> None:
     arrays, unused = from_layout(layout, net, tensors)
     assert set(arrays) == set(net._collect_params_with_prefix())
     assert all("num_batches_tracked" in n or n.startswith("context.") for n in unused)
-    core = net.mind.core
-    core.step.weight._load_init(nd.array(arrays["body.mind.core.step.weight"]), mx.cpu())
-    core.step.bias._load_init(nd.array(arrays["body.mind.core.step.bias"]), mx.cpu())
+    core = net.controller.core
+    core.step.weight._load_init(nd.array(arrays["body.controller.core.step.weight"]), mx.cpu())
+    core.step.bias._load_init(nd.array(arrays["body.controller.core.step.bias"]), mx.cpu())
     seen, state = np.random.randn(3, 4096).astype("f4"), np.random.randn(3, 2 * hidden).astype("f4")
     given = {name: tensors[f"core.{name}"].values for name in ("weight_ih", "weight_hh")}
     gates = seen @ given["weight_ih"].T + state[:, :hidden] @ given["weight_hh"].T

@@ -8,7 +8,7 @@ from typing import Any, List
 
 from gluon_attention import get_model
 from gluon_attention.ops.onednn import blocked, for_onednn, portable, relu6
-from gluon_attention.zoo.backbones import ReflectedNorm, _quicken
+from gluon_attention.zoo.fast_relu6 import ReflectedNorm, replace_relu6
 from gluon_attention.zoo.residual_attention.module import (
     UNITS,
     AttentionModule,
@@ -116,7 +116,7 @@ def bottlenecks(plain: bool, untouched: bool = False) -> List[np.ndarray]:
         layers.add(gluon.nn.Conv2D(channels, kernel, **same))
         layers.add(gluon.nn.BatchNorm(beta_initializer=mx.init.Uniform(3), scale=channels != 16))
         layers.add(vision.mobilenet.RELU6())
-    _quicken(layers)
+    replace_relu6(layers)
     assert [type(norm) for norm in list(layers)[1::3]] == [
         *[ReflectedNorm] * 2, gluon.nn.BatchNorm, ReflectedNorm, gluon.nn.BatchNorm
     ]  # fmt: skip

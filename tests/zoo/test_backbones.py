@@ -6,7 +6,8 @@ from typing import Any
 
 from gluon_attention import UserError
 from gluon_attention.interop.load import load_backbone
-from gluon_attention.zoo.backbones import backbone, steady
+from gluon_attention.zoo.backbones import backbone
+from gluon_attention.zoo.freezing import frozen_stats_twin
 
 import numpy as np
 import pytest
@@ -120,7 +121,7 @@ def test_unknown_backbones_are_refused(name: str) -> None:
 def test_a_steady_twin_trains_as_the_network_predicts(name: str, hybridize: bool) -> None:
     net, images = settled(backbone(name)), images_of(count=2)
     net.hybridize(hybridize)
-    twin, gradients = steady(net), []
+    twin, gradients = frozen_stats_twin(net), []
     before = {key: p.data().asnumpy() for key, p in net.collect_params().items()}
     for block, training in ((net, False), (twin, True)):
         images.attach_grad()

@@ -11,7 +11,7 @@ from ...ops.safe import concat, detach
 from ..recurrent_core import Core
 
 
-class Mind(gluon.HybridBlock):
+class GlimpseController(gluon.HybridBlock):
     """An LSTM over glimpses, with attention over R x R regions of the context.
 
     Args:
@@ -53,12 +53,12 @@ class Mind(gluon.HybridBlock):
             self.core = Core("lstm", hidden, in_units=patches * channels, prefix="core_")
             # A new one looks at the middle: a place that has nothing to see teaches nothing.
             even = dict(weight_initializer=init.Zero(), **plain)
-            self.first = nn.Conv2D(1, 1, in_channels=channels, prefix="first_", **even)
+            self.first_score = nn.Conv2D(1, 1, in_channels=channels, prefix="first_score_", **even)
             if glimpses > 1:
-                self.region = nn.Conv2D(width, 1, in_channels=channels, prefix="region_", **plain)
-                self.state = nn.Dense(width, in_units=hidden, prefix="state_", **plain)
-                self.weigh = nn.Conv2D(1, 1, in_channels=width, prefix="weigh_", **even)
-            self.answer = nn.Dense(classes, in_units=hidden, flatten=False, prefix="answer_")
+                self.key = nn.Conv2D(width, 1, in_channels=channels, prefix="key_", **plain)
+                self.query = nn.Dense(width, in_units=hidden, prefix="query_", **plain)
+                self.score = nn.Conv2D(1, 1, in_channels=width, prefix="score_", **even)
+            self.head = nn.Dense(classes, in_units=hidden, flatten=False, prefix="head_")
             self.baseline = nn.Dense(1, in_units=hidden, flatten=False, prefix="baseline_")
             self.drop = nn.Dropout(dropout)
 
@@ -74,7 +74,7 @@ class Mind(gluon.HybridBlock):
         """
         areas = F.contrib.AdaptiveAvgPooling2D(context, output_size=(self.regions,) * 2)
         areas = detach(F, areas) if self.drawn else areas
-        known = self.region(areas) if self.glimpses > 1 else None  # (N, width, R, R)
+        known = self.key(areas) if self.glimpses > 1 else None  # (N, width, R, R)
         state = F.slice_axis(F.zeros_like(F.flatten(context)), axis=1, begin=0, end=1)
         state = F.broadcast_axis(state, axis=1, size=self.core.state_width)
         hiddens, means, locations, shares = [self.core.hidden(F, state)], [], [], []
@@ -93,7 +93,7 @@ class Mind(gluon.HybridBlock):
             hiddens.append(self.core.hidden(F, state))
             means.append(mean)
             shares.append(share)
-        answers = self.answer(self.drop(F.stack(*hiddens[1:], axis=1)))  # (N, T, classes)
+        answers = self.head(self.drop(F.stack(*hiddens[1:], axis=1)))  # (N, T, classes)
         expected = self.baseline(detach(F, F.stack(*hiddens[:-1], axis=1)))
         last = F.slice_axis(answers, axis=1, begin=-1, end=None)
         return (
@@ -115,10 +115,10 @@ class Mind(gluon.HybridBlock):
         """
         if step:
             hidden = detach(F, hidden) if self.drawn else hidden
-            asked = F.reshape(self.state(hidden), shape=(0, 0, 1, 1))
-            scores = self.weigh(F.tanh(F.broadcast_add(known, asked)))
+            asked = F.reshape(self.query(hidden), shape=(0, 0, 1, 1))
+            scores = self.score(F.tanh(F.broadcast_add(known, asked)))
         else:
-            scores = self.first(areas)  # (N, 1, R, R)
+            scores = self.first_score(areas)  # (N, 1, R, R)
         share = F.softmax(F.reshape(scores, shape=(0, -1)), axis=1)
         share = F.reshape(share, shape=(0, self.regions, self.regions))
         middles = []

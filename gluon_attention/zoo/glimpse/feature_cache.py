@@ -26,18 +26,18 @@ from ...storage.atomic import remove_leftovers, written_aside
 BATCH, DIGEST = 16, 16  # images computed at once; bytes
 
 
-def remembered(
+def with_cached_features(
     net: Any, splits: Splits, folder: str, device: mx.Context, test: bool = False
 ) -> Splits:
     """The splits with features in place of the images of the training and validation sets.
 
     Args:
-        net: has weights and is not going to change what `net.remember` gives.
+        net: has weights and is not going to change what `net.encode` gives.
         splits: of images that are not augmented: each is seen once.
         folder: where features of all networks and data sets are kept.
         test: read features of the test set too; otherwise its images stay.
     """
-    memory, changed = Memory(net, folder, device), {}
+    memory, changed = FeatureCache(net, folder, device), {}
     for name in ("train", "validation", "test")[: 3 if test else 2]:
         samples = getattr(splits, name)
         changed[name] = replace(samples, load=memory.of(samples, name), images=samples)
@@ -53,13 +53,13 @@ def fast(block: gluon.HybridBlock, device: mx.Context) -> Callable[[nd.NDArray],
     return twin
 
 
-class Memory:
+class FeatureCache:
     """Features of pictures that one network computes, in a folder."""
 
     def __init__(self, net: Any, folder: str, device: mx.Context) -> None:
-        self.net, self.device, self.see = net, device, fast(net.eye, device)
-        weights = _weights(net.eye)
-        self.kinds = net.memories()
+        self.net, self.device, self.see = net, device, fast(net.encoder, device)
+        weights = _weights(net.encoder)
+        self.kinds = net.feature_specs()
         self.folders = [os.path.join(folder, _key(kind, weights)) for kind in self.kinds]
         for place in self.folders:
             os.makedirs(place, exist_ok=True)
@@ -112,7 +112,7 @@ class Memory:
     def _compute(self, kind: int, samples: Samples, files: List[str], rows: Sequence[int]) -> None:
         images = samples.load(np.asarray(rows), np.random.default_rng(0))
         images = nd.array(images, ctx=self.device)
-        found = self.net.remember(images, self.kinds[kind], self.see).asnumpy()
+        found = self.net.encode(images, self.kinds[kind], self.see).asnumpy()
         for row, features in zip(rows, found.astype(np.float16)):
             content = features.tobytes()
             path = os.path.join(self.folders[kind], files[row])

@@ -35,11 +35,11 @@ from mxnet import autograd, init, nd
 
 from ...errors import UserError, check_choice
 from ..attention_net import AttentionNet, check_samples
-from ..backbones import freeze, freeze_bn
+from ..freezing import freeze, freeze_bn
 from ..registry import register
-from .controller import Mind
-from .episode import Glimpses, Recalled
-from .patch_encoder import Eye
+from .controller import GlimpseController
+from .episode import Episode, EpisodeFromFeatures
+from .patch_encoder import PatchEncoder
 from .task import StepClassification
 
 # Section 4 of the paper: patches of 96 pixels a side. Both were trained on ImageNet.
@@ -57,12 +57,23 @@ class Trace(NamedTuple):
     means: Any  # (N, T, 2), of what they were drawn from; where nothing is drawn, the same
     baselines: Any  # (N, T), the reward expected before each glimpse
     attention: Any  # (N, T, R, R), over the regions of the context, row by row
-    looks: Any  # (N, T, K, 3): x and y of the middle of each patch, half its side
+    glimpse_boxes: Any  # (N, T, K, 3): x and y of the middle of each patch, half its side
     patches: Any  # (N, T, K, 3, patch, patch); empty where features were remembered
 
 
+RENAMED = (  # parameters of files that older versions saved: (pattern, replacement)
+    (r"^body\.eye\.", "body.encoder."),
+    (r"^body\.mind\.first\.", "body.controller.first_score."),
+    (r"^body\.mind\.region\.", "body.controller.key."),
+    (r"^body\.mind\.state\.", "body.controller.query."),
+    (r"^body\.mind\.weigh\.", "body.controller.score."),
+    (r"^body\.mind\.answer\.", "body.controller.head."),
+    (r"^body\.mind\.", "body.controller."),
+)
+
+
 class GlimpseNet(AttentionNet):
-    """The network; takes images (N, 3, H, W), or (N, C, cells) as `remember` gave them.
+    """The network; takes images (N, 3, H, W), or (N, C, cells) as `encode` gave them.
 
     `net(images)` draws nothing: a policy that is random then looks at the middle.
 
@@ -74,26 +85,29 @@ class GlimpseNet(AttentionNet):
 
     Trace = Trace
     initializer = init.Xavier()
+    renamed = RENAMED
 
-    def __init__(self, body: Glimpses, classes: int, std: float, overlap: int, **kw: Any) -> None:
+    def __init__(self, body: Episode, classes: int, std: float, overlap: int, **kw: Any) -> None:
         super().__init__(body, **kw)
         self.classes, self.std = classes, std
         # Positions a side that features are remembered at, for each side of windows.
-        steps = (max(1, round(overlap / (4 * side))) if overlap else 0 for side in self.eye.sides)
+        steps = (
+            max(1, round(overlap / (4 * side))) if overlap else 0 for side in self.encoder.sides
+        )
         self.grids = tuple(2 * count + 1 for count in steps)
         # Not a child: its parameters are those of the body already.
-        vars(self)["_recall"] = Recalled(self.mind, self.eye, self.grids)
+        vars(self)["_recall"] = EpisodeFromFeatures(self.controller, self.encoder, self.grids)
 
     @property
-    def eye(self) -> Eye:
-        return self.body.eye
+    def encoder(self) -> PatchEncoder:
+        return self.body.encoder
 
     @property
-    def mind(self) -> Mind:
-        return self.body.mind
+    def controller(self) -> GlimpseController:
+        return self.body.controller
 
     def zero_noise(self, F: Any) -> Tuple[Any, ...]:
-        return (F.zeros((1, self.mind.glimpses, 2)),)
+        return (F.zeros((1, self.controller.glimpses, 2)),)
 
     def hybridize(self, active: bool = True, *args: Any, **kwargs: Any) -> None:
         super().hybridize(active, *args, **kwargs)
@@ -107,12 +121,12 @@ class GlimpseNet(AttentionNet):
 
     def sample(self, images: nd.NDArray) -> Tuple[Trace, nd.NDArray]:
         """An episode with drawn locations, and the noise they were drawn with: (N, T, 2)."""
-        shape, ctx = (images.shape[0], self.mind.glimpses, 2), images.context
+        shape, ctx = (images.shape[0], self.controller.glimpses, 2), images.context
         with autograd.pause():
-            if self.mind.policy == "random":
-                reach = self.mind.reach
+            if self.controller.policy == "random":
+                reach = self.controller.reach
                 noise = nd.random.uniform(-reach, reach, shape=shape, ctx=ctx)
-            elif self.mind.policy == "learned" and self.std:
+            elif self.controller.policy == "learned" and self.std:
                 noise = nd.random.normal(scale=self.std, shape=shape, ctx=ctx)
             else:
                 noise = nd.zeros(shape, ctx=ctx)
@@ -124,22 +138,24 @@ class GlimpseNet(AttentionNet):
         found = [nd.softmax(self.sample(images)[0].logits) for _ in range(samples)]
         return nd.stack(*found).mean(axis=0)
 
-    def memories(self) -> List[Dict[str, Any]]:
-        """What `remember` takes one by one: the context, and the windows of each side on a grid.
+    def feature_specs(self) -> List[Dict[str, Any]]:
+        """What `encode` takes one by one: the context, and the windows of each side on a grid.
 
         A memory says all that features depend on but the picture and the weights, because the
         files of features that are kept are named by it. That of the context has no `reach`.
         """
-        eye, reach = self.eye, self.mind.reach
-        same = dict(backbone=eye.kind, patch=eye.patch, stem=eye.stem, size=eye.size)
-        context = dict(same, side=1.0, shape=(eye.channels, *eye.cells))
+        encoder, reach = self.encoder, self.controller.reach
+        same = dict(
+            backbone=encoder.kind, patch=encoder.patch, stem=encoder.stem, size=encoder.size
+        )
+        context = dict(same, side=1.0, shape=(encoder.channels, *encoder.cells))
         grids = [
-            dict(same, side=side, reach=reach, shape=(eye.channels, grid, grid))
-            for side, grid in zip(eye.sides, self.grids)
+            dict(same, side=side, reach=reach, shape=(encoder.channels, grid, grid))
+            for side, grid in zip(encoder.sides, self.grids)
         ]
         return [context, *grids]
 
-    def remember(
+    def encode(
         self,
         images: nd.NDArray,
         memory: Optional[Dict[str, Any]] = None,
@@ -151,21 +167,21 @@ class GlimpseNet(AttentionNet):
         there would give.
 
         Args:
-            memory: one of `memories()`; all of them, side by side, if it is None.
+            memory: one of `feature_specs()`; all of them, side by side, if it is None.
             see: a faster copy of the visual network.
         """
         if memory is None:
-            return nd.concat(*(self.remember(images, m, see) for m in self.memories()), dim=2)
-        side, see, found = memory["side"], see or self.eye, []
-        level = self.eye.level(nd, images, side)
+            return nd.concat(*(self.encode(images, m, see) for m in self.feature_specs()), dim=2)
+        side, see, found = memory["side"], see or self.encoder, []
+        level = self.encoder.downscaled(nd, images, side)
         if "reach" not in memory:
             middle = nd.zeros((len(images), 2), ctx=images.context)
-            return see(self.eye.window(nd, level, middle, side)).reshape((0, 0, -1))
+            return see(self.encoder.crop_patch(nd, level, middle, side)).reshape((0, 0, -1))
         cells = memory["shape"][1]
         steps = memory["reach"] * np.linspace(-1, 1, cells) if cells > 1 else [0.0]
         for place in ((x, y) for y in steps for x in steps):
             where = nd.tile(nd.array([place], ctx=images.context), (len(images), 1))
-            seen = see(self.eye.window(nd, level, where, side))
+            seen = see(self.encoder.crop_patch(nd, level, where, side))
             found.append(seen.mean(axis=(2, 3)))
         return nd.stack(*found, axis=2)
 
@@ -227,14 +243,14 @@ def _builder(name: str) -> Any:
         _check(**{k: v for k, v in locals().items() if k != "classes"})
         sides = _sides(patches, start_size)
         drawn = location != "differentiable" and policy == "learned"
-        eye = Eye(backbone, patch, sides, stem_stride, size or 4 * patch)
+        encoder = PatchEncoder(backbone, patch, sides, stem_stride, size or 4 * patch)
         if frozen:
-            freeze(eye)
+            freeze(encoder)
         elif frozen_bn:  # batches of contexts and of patches differ too much for common statistics
-            freeze_bn(eye)
-        mind = Mind(
+            freeze_bn(encoder)
+        controller = GlimpseController(
             classes,
-            eye.channels,
+            encoder.channels,
             patches,
             glimpses,
             regions,
@@ -246,7 +262,7 @@ def _builder(name: str) -> Any:
             mirrored=location == "mirrored",
         )
         spread = (0.2 if drawn else 0.0) if std is None else std
-        return GlimpseNet(Glimpses(eye, mind), classes, spread, overlap)
+        return GlimpseNet(Episode(encoder, controller), classes, spread, overlap)
 
     return build
 

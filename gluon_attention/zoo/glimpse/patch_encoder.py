@@ -10,11 +10,11 @@ from ...ops.crop import crop
 from ..backbones import backbone as build_backbone
 
 
-class Eye(gluon.HybridBlock):
+class PatchEncoder(gluon.HybridBlock):
     """A backbone over windows: (N, 3, patch, patch) to (N, channels, *cells).
 
-    `window(F, level(F, images, side), location, side)` cuts windows. A `level` is made once for all
-    glimpses: images whose pixels are as large as those of a window, so that none is skipped.
+    `crop_patch(F, downscaled(F, images, side), location, side)` crops patches. Images are
+    downscaled once for all glimpses, to pixels as large as those of a patch: none is skipped.
 
     Args:
         backbone: name of the network.
@@ -44,14 +44,14 @@ class Eye(gluon.HybridBlock):
         found = self.backbone(sym.var("window")).infer_shape(window=window.shape)[1][0]
         self.cells = found[2:]  # height and width of the features of a window
 
-    def level(self, F: Any, images: Any, side: float) -> Any:
+    def downscaled(self, F: Any, images: Any, side: float) -> Any:
         """Images averaged until their pixels are as large as those of a window of that side."""
         pitch = (max(1, round(side * self.size / self.patch)),) * 2
         if pitch == (1, 1):
             return images
         return F.Pooling(images, kernel=pitch, stride=pitch, pool_type="avg")
 
-    def window(self, F: Any, level: Any, location: Any, side: float) -> Any:
+    def crop_patch(self, F: Any, level: Any, location: Any, side: float) -> Any:
         """Squares of a side around locations (N, 2), zero outside: (N, 3, patch, patch).
 
         In coordinates of locations the image spans -1 to 1, so that its share of the image's side

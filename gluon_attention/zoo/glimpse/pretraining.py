@@ -28,45 +28,51 @@ class Trace(NamedTuple):
 class Heads(gluon.HybridBlock):
     """(images, places) to the parts of a `Trace`."""
 
-    def __init__(self, eye: gluon.HybridBlock, classes: int, width: int, **kwargs: Any) -> None:
+    def __init__(self, encoder: gluon.HybridBlock, classes: int, width: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        every = tuple(range(len(eye.sides)))
+        every = tuple(range(len(encoder.sides)))
         # All together, then any that are at least two: high and medium, high and low, ...
         self.sets = [every] + [s for n in every[2:] for s in combinations(every, n)]
         with self.name_scope():
-            self.eye, self.heads = eye, nn.HybridSequential()
+            self.encoder, self.heads = encoder, nn.HybridSequential()
             for chosen in self.sets:
                 head = nn.HybridSequential()
-                head.add(nn.Dense(width, in_units=len(chosen) * eye.channels), nn.BatchNorm())
+                head.add(nn.Dense(width, in_units=len(chosen) * encoder.channels), nn.BatchNorm())
                 head.add(nn.Activation("relu"), nn.Dense(classes, in_units=width))
                 self.heads.add(head)
 
     def hybrid_forward(self, F: Any, images: Any, places: Any) -> Tuple[Any, ...]:
-        eye, views = self.eye, []
+        encoder, views = self.encoder, []
         where = F.mean(images, axis=(2, 3))  # (N, 3), for its shape
         where = F.broadcast_add(F.slice_axis(where, axis=1, begin=0, end=2) * 0, places)
-        for side in eye.sides:
-            views.append(eye.window(F, eye.level(F, images, side), where, side))
+        for side in encoder.sides:
+            views.append(encoder.crop_patch(F, encoder.downscaled(F, images, side), where, side))
         # In one batch, so that all resolutions have the same statistics.
-        seen = F.mean(eye(F.concat(*views, dim=0)), axis=(2, 3))
+        seen = F.mean(encoder(F.concat(*views, dim=0)), axis=(2, 3))
         seen = F.split(seen, num_outputs=len(views), axis=0) if len(views) > 1 else [seen]
         answers = [
-            head(concat(F, *(seen[index] for index in chosen), run=eye.channels))
+            head(concat(F, *(seen[index] for index in chosen), run=encoder.channels))
             for head, chosen in zip(self.heads, self.sets)
         ]
         return answers[0], F.stack(*answers, axis=1)
 
 
-class Resolutions(AttentionNet):
+class PatchClassifier(AttentionNet):
     """`net(images)` is what all resolutions answer about the middle."""
 
     Trace = Trace
     initializer = init.Xavier()
+    renamed = ((r"^body\.eye\.", "body.encoder."),)
 
     def __init__(
-        self, eye: gluon.HybridBlock, classes: int, reach: float, width: int = 1024, **kwargs: Any
+        self,
+        encoder: gluon.HybridBlock,
+        classes: int,
+        reach: float,
+        width: int = 1024,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(Heads(eye, classes, width), **kwargs)
+        super().__init__(Heads(encoder, classes, width), **kwargs)
         self.classes, self.reach = classes, reach
 
     def zero_noise(self, F: Any) -> Tuple[Any, ...]:
@@ -80,13 +86,13 @@ class Resolutions(AttentionNet):
         return Trace(*self.body(images, places))
 
     def objective(self, config: Any) -> Task:
-        return EveryHead(self, config.label_smoothing)
+        return HeadsClassification(self, config.label_smoothing)
 
 
-class EveryHead(OneLoss):
+class HeadsClassification(OneLoss):
     """Mean cross entropy of all heads."""
 
-    def __init__(self, net: Resolutions, smoothing: float) -> None:
+    def __init__(self, net: PatchClassifier, smoothing: float) -> None:
         self.net, self.smoothing = net, smoothing
 
     def loss(self, images: nd.NDArray, labels: nd.NDArray) -> Losses:

@@ -37,7 +37,7 @@ class StepClassification(OneLoss):
         return cls(net, config.label_smoothing, **settings_of(config, "reward"))
 
     def groups(self) -> List[Group]:
-        if self.net.mind.mirrored:
+        if self.net.controller.mirrored:
             raise UserError("location='mirrored' is for weights from elsewhere, not for training")
         return super().groups()
 
@@ -45,7 +45,7 @@ class StepClassification(OneLoss):
         trace, noise = self.net.sample(images)
         targets = smoothed(labels, self.net.classes, self.smoothing)
         losses = {"classify": mean_cross_entropy(trace.step_logits, targets)}
-        if self.net.mind.drawn:
+        if self.net.controller.drawn:
             advantage = self.rewards(trace, labels) - trace.baselines  # (N, T)
             drawn = (trace.means + noise).detach()  # before they were clipped to the image
             # -log p of each location, but for a constant
@@ -64,7 +64,7 @@ class StepClassification(OneLoss):
         return nd.broadcast_axis(earned, axis=1, size=steps)
 
     def scores(self, images: nd.NDArray, labels: nd.NDArray) -> Losses:
-        random = self.net.mind.policy == "random"
+        random = self.net.controller.policy == "random"
         trace = self.net.sample(images)[0] if random else self.net.trace(images)
         labels = labels.astype("float32")
         scores = {"accuracy": right(trace.logits, labels)}

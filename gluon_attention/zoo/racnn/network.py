@@ -66,7 +66,9 @@ class Head(gluon.HybridBlock):
         super().__init__(**kwargs)
         self.descriptor, self.channels = descriptor, channels
         with self.name_scope():
-            self.answer = nn.Dense(classes, in_units=channels, weight_initializer=init.Normal(0.01))
+            self.classifier = nn.Dense(
+                classes, in_units=channels, weight_initializer=init.Normal(0.01)
+            )
 
     def hybrid_forward(self, F: Any, features: Any) -> Tuple[Any, Any]:
         pooled = F.mean(features, axis=(2, 3))  # (N, C)
@@ -74,7 +76,7 @@ class Head(gluon.HybridBlock):
             pooled = pooled * 0.1
         else:
             pooled = F.L2Normalization(pooled) * self.channels**0.5
-        return pooled, self.answer(pooled)
+        return pooled, self.classifier(pooled)
 
 
 class PaperAPN(gluon.HybridBlock):
@@ -101,13 +103,13 @@ class LightAPN(gluon.HybridBlock):
         super().__init__(**kwargs)
         self.place = place  # (F, three numbers) to a box
         with self.name_scope():
-            self.look = nn.Conv2D(hidden, 3, padding=1, activation="relu")
-            self.heat = nn.Conv2D(maps, 1)
+            self.conv = nn.Conv2D(hidden, 3, padding=1, activation="relu")
+            self.heatmaps = nn.Conv2D(maps, 1)
             self.box = nn.Dense(3, weight_initializer=init.Normal(0.01))
 
     def hybrid_forward(self, F: Any, features: Any) -> Any:
-        seen = self.look(features)
-        heat = self.heat(seen)  # (N, maps, h, w)
+        seen = self.conv(features)
+        heat = self.heatmaps(seen)  # (N, maps, h, w)
         shares = F.reshape_like(F.softmax(F.reshape(heat, shape=(0, 0, -3)), axis=2), heat)
         places = [_mean_place(F, F.sum(shares, axis=a), heat, b) for a, b in ((2, 3), (3, 2))]
         found = concat(F, *places, F.mean(seen, axis=(2, 3)))
@@ -210,6 +212,11 @@ class RACNN(AttentionNet):
     """RA-CNN; `net(images)` is the answer of all scales together."""
 
     Trace = Trace
+    renamed = (  # parameters of files that older versions saved: (pattern, replacement)
+        (r"^(body\.heads\.\d+)\.answer\.", r"\1.classifier."),
+        (r"^(body\.apns\.\d+)\.look\.", r"\1.conv."),
+        (r"^(body\.apns\.\d+)\.heat\.", r"\1.heatmaps."),
+    )
 
     def __init__(self, body: Scales, classes: int, **kwargs: Any) -> None:
         super().__init__(body, **kwargs)

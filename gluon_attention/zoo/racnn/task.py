@@ -18,7 +18,7 @@ from ...errors import UserError, check_choice
 from ...ops.attention_crop import AttentionCrop
 from ...ops.safe import concat
 from ...tasks.task import Group, Losses, Task, Update, cross_entropy, right, settings_of, smoothed
-from ..backbones import steady
+from ..freezing import frozen_stats_twin
 
 RESPONSES = ("mean", "energy")  # over channels: of features, or of their squares
 
@@ -51,7 +51,7 @@ class RankedScales(Task):
         check_choice("response", response, RESPONSES)
         self.attend_lr, self.locate_lr, self.response = attend_lr, locate_lr, response
         self.smoothing = smoothing
-        self.steady = [steady(backbone) for backbone in net.body.backbones]
+        self.steady = [frozen_stats_twin(backbone) for backbone in net.body.backbones]
         for backbone in self.steady:  # memory of its own it would keep while answers are trained
             backbone.hybridize(static_alloc=False, static_shape=False)
         self.crops = [AttentionCrop(size, gradient) for size in net.body.crops]

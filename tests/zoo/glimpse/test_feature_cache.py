@@ -8,7 +8,7 @@ from typing import Any, List
 from gluon_attention import get_model
 from gluon_attention.datasets.detail import detail
 from gluon_attention.datasets.sampling import Batches, Samples, Splits
-from gluon_attention.zoo.glimpse.feature_cache import Memory, remembered
+from gluon_attention.zoo.glimpse.feature_cache import FeatureCache, with_cached_features
 
 import mxnet as mx
 import numpy as np
@@ -36,23 +36,23 @@ def batches(samples: Samples) -> Any:
 def computed(monkeypatch: pytest.MonkeyPatch) -> List[int]:
     """Images that features were computed of, a number for each call."""
     counts: List[int] = []
-    plain = Memory._compute
+    plain = FeatureCache._compute
 
-    def counting(self: Memory, kind: int, samples: Any, files: Any, rows: Any) -> None:
+    def counting(self: FeatureCache, kind: int, samples: Any, files: Any, rows: Any) -> None:
         counts.append(len(rows))
         plain(self, kind, samples, files, rows)
 
-    monkeypatch.setattr(Memory, "_compute", counting)
+    monkeypatch.setattr(FeatureCache, "_compute", counting)
     return counts
 
 
 def test_they_are_what_the_network_gives(tmp_path: Path) -> None:
     net, splits = small(), scenes()
-    kept = remembered(net, splits, str(tmp_path), CPU)
+    kept = with_cached_features(net, splits, str(tmp_path), CPU)
     images, labels = next(batches(splits.train))
     features, same = next(batches(kept.train))
     np.testing.assert_array_equal(labels, same)
-    wanted = net.remember(mx.nd.array(images)).asnumpy()
+    wanted = net.encode(mx.nd.array(images)).asnumpy()
     np.testing.assert_allclose(features, wanted, rtol=2e-3, atol=2e-3)  # float16 on disk
     assert features.dtype == np.float32 and features.shape[1:] == (128, 4 + 25 + 9)
     one, other = net.trace(mx.nd.array(features)), net.trace(mx.nd.array(wanted))
@@ -62,19 +62,19 @@ def test_they_are_what_the_network_gives(tmp_path: Path) -> None:
 
 def test_they_are_computed_once(tmp_path: Path, computed: List[int]) -> None:
     net, splits = small(), scenes()
-    first = remembered(net, splits, str(tmp_path), CPU, test=True)
+    first = with_cached_features(net, splits, str(tmp_path), CPU, test=True)
     assert sum(computed) == 3 * (16 + 8 + 8)  # the context, and a grid for each of two sides
     computed.clear()
-    again = remembered(net, splits, str(tmp_path), CPU, test=True)
+    again = with_cached_features(net, splits, str(tmp_path), CPU, test=True)
     np.testing.assert_array_equal(first.test.first(8), again.test.first(8))
-    remembered(small_like(net, patches=1), splits, str(tmp_path), CPU)
+    with_cached_features(small_like(net, patches=1), splits, str(tmp_path), CPU)
     assert computed == []
 
 
 def small_like(net: Any, **options: Any) -> Any:
     """Another network with the same visual network."""
     other = small(**options)
-    pairs = zip(net.eye.collect_params().values(), other.eye.collect_params().values())
+    pairs = zip(net.encoder.collect_params().values(), other.encoder.collect_params().values())
     for one, same in pairs:
         same.set_data(one.data())
     return other
@@ -83,14 +83,14 @@ def small_like(net: Any, **options: Any) -> Any:
 @pytest.mark.parametrize("change", ["weights", "reach", "images", "strides"])
 def test_others_are_never_read(change: str, tmp_path: Path, computed: List[int]) -> None:
     net = small()
-    remembered(net, scenes(), str(tmp_path), CPU)
+    with_cached_features(net, scenes(), str(tmp_path), CPU)
     computed.clear()
     other = small() if change == "weights" else small_like(net)
     if change == "reach":
         other = small_like(net, reach=0.3)
     if change == "strides":  # as of resnet50_v1.5, which takes the weights of resnet50_v1
-        other.eye.kind = "tiny too"
-    remembered(other, scenes(seed=int(change == "images")), str(tmp_path), CPU)
+        other.encoder.kind = "tiny too"
+    with_cached_features(other, scenes(seed=int(change == "images")), str(tmp_path), CPU)
     assert sum(computed) == {"reach": 48}.get(change, 72)
 
 
@@ -100,14 +100,14 @@ def test_damaged_files_are_named_and_mended(
     damage: str, when: str, tmp_path: Path, computed: List[int], capsys: Any
 ) -> None:
     net, splits = small(), scenes()
-    kept = remembered(net, splits, str(tmp_path), CPU)
+    kept = with_cached_features(net, splits, str(tmp_path), CPU)
     wanted = kept.train.first(16)
     victim = sorted(path for path in tmp_path.rglob("*") if path.is_file())[3]
     content = victim.read_bytes()
     victim.write_bytes({"cut": content[:-5], "empty": b"", "foreign": b"not features"}[damage])
     computed.clear()
     if when == "before":
-        kept = remembered(net, splits, str(tmp_path), CPU)
+        kept = with_cached_features(net, splits, str(tmp_path), CPU)
     for samples in (kept.train, kept.validation):
         samples.first(len(samples))
     assert str(victim) in capsys.readouterr().out

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any, Tuple
 
 from gluon_attention import UserError, list_models
-from gluon_attention.zoo.glimpse.controller import Mind
+from gluon_attention.zoo.glimpse.controller import GlimpseController
 
 import numpy as np
 import pytest
@@ -55,11 +55,11 @@ def patch_of(image: np.ndarray, pitch: int, middle: np.ndarray, side: int) -> np
 
 def reference(net: Any, image: np.ndarray) -> Tuple[Any, ...]:
     """Answers, locations, attention and patches of one image, step by step."""
-    p = {n: v.data().asnumpy() for n, v in net.mind._collect_params_with_prefix().items()}
-    size, regions = net.mind.core.width, net.mind.regions
+    p = {n: v.data().asnumpy() for n, v in net.controller._collect_params_with_prefix().items()}
+    size, regions = net.controller.core.width, net.controller.regions
 
     def see(view: np.ndarray) -> np.ndarray:
-        return net.eye(nd.array(view[None])).asnumpy()[0]
+        return net.encoder(nd.array(view[None])).asnumpy()[0]
 
     cells = see(patch_of(image, 4, np.zeros(2), 16))
     part = cells.shape[1] // regions
@@ -68,21 +68,21 @@ def reference(net: Any, image: np.ndarray) -> Tuple[Any, ...]:
     middles = (2 * np.arange(regions) + 1) / regions - 1
     hidden, memory, answers, places, shares = np.zeros(size), np.zeros(size), [], [], []
     patches = []
-    for step in range(net.mind.glimpses):
-        scores = p["first.weight"][0, :, 0, 0] @ flat
+    for step in range(net.controller.glimpses):
+        scores = p["first_score.weight"][0, :, 0, 0] @ flat
         if step:
-            asked = p["state.weight"] @ hidden
-            known = p["region.weight"][:, :, 0, 0] @ flat
-            scores = p["weigh.weight"][0, :, 0, 0] @ np.tanh(known + asked[:, None])
+            asked = p["query.weight"] @ hidden
+            known = p["key.weight"][:, :, 0, 0] @ flat
+            scores = p["score.weight"][0, :, 0, 0] @ np.tanh(known + asked[:, None])
         share = softmax(scores).reshape(regions, regions)
         place = np.array([share.sum(axis=0) @ middles, share.sum(axis=1) @ middles])
-        views = [patch_of(image, round(4 * s), place, 16) for s in net.eye.sides]
+        views = [patch_of(image, round(4 * s), place, 16) for s in net.encoder.sides]
         seen = np.concatenate([see(view).mean(axis=(1, 2)) for view in views])
         gates = p["core.step.weight"] @ np.concatenate([seen, hidden]) + p["core.step.bias"]
         enter, keep, leave, fresh = np.split(gates, 4)
         memory = sigmoid(keep + 1) * memory + sigmoid(enter) * np.tanh(fresh)
         hidden = sigmoid(leave) * np.tanh(memory)
-        answers.append(p["answer.weight"] @ hidden + p["answer.bias"])
+        answers.append(p["head.weight"] @ hidden + p["head.bias"])
         places.append(place)
         shares.append(share)
         patches.append(views)
@@ -103,9 +103,9 @@ def test_an_episode_equals_numpy(options: dict) -> None:
         np.testing.assert_allclose(trace["attention"][row], shares, atol=1e-4)
         np.testing.assert_allclose(trace["step_logits"][row], answers, atol=1e-3)
         np.testing.assert_allclose(trace["patches"][row], patches, atol=1e-3)
-        for number, side in enumerate(net.eye.sides):
+        for number, side in enumerate(net.encoder.sides):
             look = np.column_stack([places, np.full(len(places), side)])
-            np.testing.assert_allclose(trace["looks"][row, :, number], look, atol=1e-4)
+            np.testing.assert_allclose(trace["glimpse_boxes"][row, :, number], look, atol=1e-4)
     assert np.ptp(trace["locations"]) > 0.05
     np.testing.assert_array_equal(trace["logits"], trace["step_logits"][:, -1])
 
@@ -113,9 +113,9 @@ def test_an_episode_equals_numpy(options: dict) -> None:
 @pytest.mark.parametrize("options", KINDS, ids=str)
 def test_hybridized_equals_imperative(options: dict) -> None:
     net, images = small_glimpse(3, **options), images_of(2, 64)
-    plain, recalled = net.trace(images), net.trace(net.remember(images))
+    plain, recalled = net.trace(images), net.trace(net.encode(images))
     net.hybridize(static_alloc=True, static_shape=True)
-    pairs = ((plain, net.trace(images)), (recalled, net.trace(net.remember(images))))
+    pairs = ((plain, net.trace(images)), (recalled, net.trace(net.encode(images))))
     for one, other in pairs:
         one, other = parts_of(one), parts_of(other)
         for name in one:
@@ -134,11 +134,13 @@ def test_shapes_of_a_trace() -> None:
         means=(2, 5, 2),
         baselines=(2, 5),
         attention=(2, 5, 3, 3),
-        looks=(2, 5, 3, 3),
+        glimpse_boxes=(2, 5, 3, 3),
         patches=(2, 5, 3, 3, 16, 16),
     )
-    assert trace.looks[0, 0, :, 2].asnumpy().tolist() == [0.25, 0.5, 1.0]
-    assert net.mind.reach == pytest.approx(2 / 3)  # where the middles of the outer regions are
+    assert trace.glimpse_boxes[0, 0, :, 2].asnumpy().tolist() == [0.25, 0.5, 1.0]
+    assert net.controller.reach == pytest.approx(
+        2 / 3
+    )  # where the middles of the outer regions are
 
 
 def test_scores_are_those_of_the_last_answer_and_of_each() -> None:
@@ -157,14 +159,14 @@ def test_scores_are_those_of_the_last_answer_and_of_each() -> None:
 def test_mirrored_locations_are_squeezed_and_turned_over() -> None:
     net = small_glimpse(3, location="mirrored")
     noise = nd.random.normal(shape=(2, 3, 2))
-    trace = parts_of(net.episode(net.remember(images_of(2, 64)), noise))
+    trace = parts_of(net.episode(net.encode(images_of(2, 64)), noise))
     wanted = np.tanh((trace["means"] + noise.asnumpy()) * [1, -1])
     np.testing.assert_allclose(trace["locations"], wanted, rtol=1e-5)
 
 
 def test_memories_end_where_they_were_taken_last() -> None:
     net = small_glimpse(3, patches=1, policy="random", glimpses=1)
-    features, reach = net.remember(images_of(1, 64)), net.mind.reach
+    features, reach = net.encode(images_of(1, 64)), net.controller.reach
     beyond, rim = (
         net.episode(features, nd.array([[[by * reach, -by * reach]]])).step_logits.asnumpy()
         for by in (1.5, 1)
@@ -177,14 +179,14 @@ def test_memories_end_where_they_were_taken_last() -> None:
 )
 def test_a_memory_tells_what_its_features_depend_on(option: dict) -> None:
     """Files of features are named by it: those of another network must not be read for its own."""
-    for one, other in zip(*(small_glimpse(3, **kind).memories() for kind in ({}, option))):
+    for one, other in zip(*(small_glimpse(3, **kind).feature_specs() for kind in ({}, option))):
         assert {**one, "shape": None} != {**other, "shape": None}
 
 
-def mind_of(**options: Any) -> Mind:
+def controller_of(**options: Any) -> GlimpseController:
     kind = dict(classes=3, channels=2, patches=1, glimpses=1, regions=2, reach=0.5, hidden=4)
     kind.update(dropout=0.0, policy="learned", drawn=False)
-    made = Mind(**{**kind, **options})
+    made = GlimpseController(**{**kind, **options})
     made.initialize()
     return made
 
@@ -196,33 +198,38 @@ def test_up_is_up_and_left_is_left(x: int, y: int) -> None:
     rows, columns = (slice(2, 4) if side > 0 else slice(0, 2) for side in (y, x))
     context[0, 0, rows, columns] = 1
     image[0, :, 32 * (y > 0) : 32 * (y > 0) + 32, 32 * (x > 0) : 32 * (x > 0) + 32] = 1
-    mind, places = mind_of(), []
-    mind.first.weight.set_data(nd.array([[[[50]], [[0]]]]))
+    controller, places = controller_of(), []
+    controller.first_score.weight.set_data(nd.array([[[[50]], [[0]]]]))
 
     def look(location: nd.NDArray) -> nd.NDArray:
         places.append(location.asnumpy())
         return nd.zeros((1, 2))
 
-    mind.unroll(nd, nd.array(context), look, nd.zeros((1, 1, 2)))
+    controller.unroll(nd, nd.array(context), look, nd.zeros((1, 1, 2)))
     np.testing.assert_allclose(places[0], [[0.5 * x, 0.5 * y]], atol=1e-5)
-    eye = small_glimpse(3, patches=1, start_size=1).eye
-    view = eye.window(nd, nd.array(image), nd.array(places[0]), 0.25)
+    encoder = small_glimpse(3, patches=1, start_size=1).encoder
+    view = encoder.crop_patch(nd, nd.array(image), nd.array(places[0]), 0.25)
     assert abs(view.asnumpy() - 1).max() < 1e-5
 
 
 def test_windows_lie_where_they_say_in_images_that_are_not_square() -> None:
     middles = [(2 * np.arange(length) + 1) / length - 1 for length in (48, 80)]
     down, across = np.meshgrid(*middles, indexing="ij")  # what bilinear sampling is exact on
-    image, eye = nd.array([[across, down, 0 * down]]), small_glimpse(3, patches=1, start_size=1).eye
-    view = eye.window(nd, image, nd.array([[0.2, -0.4]]), 0.25).asnumpy()[0]
+    image, encoder = (
+        nd.array([[across, down, 0 * down]]),
+        small_glimpse(3, patches=1, start_size=1).encoder,
+    )
+    view = encoder.crop_patch(nd, image, nd.array([[0.2, -0.4]]), 0.25).asnumpy()[0]
     steps = 0.25 * ((2 * np.arange(16) + 1) / 16 - 1)
     np.testing.assert_allclose(view[0], np.tile(0.2 + steps, (16, 1)), atol=1e-5)
     np.testing.assert_allclose(view[1].T, np.tile(steps - 0.4, (16, 1)), atol=1e-5)
 
 
 def test_what_is_outside_is_black() -> None:
-    eye = small_glimpse(3).eye
-    view = eye.window(nd, nd.ones((1, 3, 64, 64)), nd.array([[-1.0, 0.0]]), 0.25).asnumpy()[0]
+    encoder = small_glimpse(3).encoder
+    view = encoder.crop_patch(nd, nd.ones((1, 3, 64, 64)), nd.array([[-1.0, 0.0]]), 0.25).asnumpy()[
+        0
+    ]
     assert abs(view[:, :, :8]).max() < 1e-5 and abs(view[:, :, 8:] - 1).max() < 1e-5
 
 

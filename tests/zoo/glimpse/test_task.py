@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from gluon_attention.zoo.glimpse.network import Trace
-from gluon_attention.zoo.glimpse.pretraining import Resolutions
+from gluon_attention.zoo.glimpse.pretraining import PatchClassifier
 from gluon_attention.zoo.glimpse.task import StepClassification
 
 import numpy as np
@@ -25,8 +25,8 @@ def sigmoid(x: float) -> float:
 def test_gradients_pass_through_locations() -> None:
     """Of all answers in the weights that choose locations, against differences."""
     net = small_glimpse(1, glimpses=2, overlap=8)
-    features, weights = net.remember(images_of(2, 64)) * 5, nd.random.normal(shape=(2, 2, 5))
-    first = net.mind.first.weight
+    features, weights = net.encode(images_of(2, 64)) * 5, nd.random.normal(shape=(2, 2, 5))
+    first = net.controller.first_score.weight
     way = nd.random.normal(shape=first.shape)
 
     def value() -> nd.NDArray:
@@ -49,13 +49,13 @@ def test_gradients_reach_locations_through_pixels() -> None:
     with autograd.record():
         total = net.trace(images_of(2, 64)).logits.square().sum()
     total.backward()
-    for name in ("first", "weigh", "state", "region"):
-        assert getattr(net.mind, name).weight.grad().norm().asscalar() > 0, name
+    for name in ("first_score", "score", "query", "key"):
+        assert getattr(net.controller, name).weight.grad().norm().asscalar() > 0, name
 
 
 def test_drawn_locations_learn_by_the_probability_of_what_was_drawn() -> None:
     """Also where what was drawn lies outside of the image and was clipped."""
-    net = SimpleNamespace(classes=2, std=0.5, mind=SimpleNamespace(drawn=True))
+    net = SimpleNamespace(classes=2, std=0.5, controller=SimpleNamespace(drawn=True))
     means, noise = nd.array([[[0.2, 0.9], [0.0, 0.0]]]), nd.array([[[0.1, 0.8], [-0.3, 0.0]]])
     means.attach_grad()
     logits = nd.array([[[0.0, 2.0], [1.0, 0.0]]])
@@ -84,18 +84,18 @@ def test_drawn_locations_learn_by_the_probability_of_what_was_drawn() -> None:
 @pytest.mark.parametrize(
     ("part", "blocks"),
     [
-        ("classify", {"core", "answer"}),
+        ("classify", {"core", "head"}),
         ("baseline", {"baseline"}),
-        ("reinforce", {"first", "region", "state", "weigh"}),
+        ("reinforce", {"first_score", "key", "query", "score"}),
     ],
 )
 def test_each_loss_of_drawn_locations_moves_its_own_blocks(part: str, blocks: set) -> None:
     net, labels = small_glimpse(1, location="sampled"), nd.arange(4, dtype="int32")
-    features = net.remember(images_of(4, 64))
+    features = net.encode(images_of(4, 64))
     with autograd.record():
         loss = StepClassification(net).loss(features, labels)[part]
     loss.backward()
-    named = net.mind._collect_params_with_prefix().items()
+    named = net.controller._collect_params_with_prefix().items()
     assert {name.split(".")[0] for name, p in named if p.grad().norm().asscalar() > 0} == blocks
 
 
@@ -104,15 +104,15 @@ def test_what_is_earned_by_drawn_locations_moves_nothing_of_what_sees() -> None:
     with autograd.record():
         loss = StepClassification(net).loss(images, nd.array([0, 1], dtype="int32"))["reinforce"]
     loss.backward()
-    weights = [p for p in net.eye.collect_params().values() if p.grad_req != "null"]
+    weights = [p for p in net.encoder.collect_params().values() if p.grad_req != "null"]
     assert weights and not any(p.grad().norm().asscalar() for p in weights)
-    assert net.mind.first.weight.grad().norm().asscalar() > 0
+    assert net.controller.first_score.weight.grad().norm().asscalar() > 0
 
 
 def test_a_baseline_knows_what_was_seen_before_its_glimpse() -> None:
     net = small_glimpse(1, location="sampled")
-    net.mind.baseline.bias.set_data(nd.array([0.25]))
-    baselines = net.trace(net.remember(images_of(3, 64))).baselines.asnumpy()
+    net.controller.baseline.bias.set_data(nd.array([0.25]))
+    baselines = net.trace(net.encode(images_of(3, 64))).baselines.asnumpy()
     assert (baselines[:, 0] == 0.25).all() and (np.ptp(baselines[:, 1:], axis=0) > 0).all()
 
 
@@ -139,7 +139,7 @@ def test_predict_averages_probabilities_of_episodes() -> None:
 
 def test_training_drops_of_what_is_seen_and_of_what_is_answered_from() -> None:
     net = small_glimpse(1, dropout=0.5, glimpses=2)
-    features = net.remember(images_of(2, 64))
+    features = net.encode(images_of(2, 64))
 
     def differ() -> dict:
         with autograd.train_mode():
@@ -150,7 +150,7 @@ def test_training_drops_of_what_is_seen_and_of_what_is_answered_from() -> None:
     assert differ() == dict(seen=True, answers=True)
     one, other = net.trace(features), net.trace(features)
     np.testing.assert_array_equal(one.logits.asnumpy(), other.logits.asnumpy())
-    step = net.mind.core.step  # that sees nothing and still has something to answer from
+    step = net.controller.core.step  # that sees nothing and still has something to answer from
     step.weight.set_data(nd.zeros(step.weight.shape))
     step.bias.set_data(nd.ones(step.bias.shape))
     assert differ() == dict(seen=False, answers=True)
@@ -166,7 +166,7 @@ def test_training_drops_of_what_is_seen_and_of_what_is_answered_from() -> None:
     ids=str,
 )
 def test_what_is_not_frozen_is_trained(options: dict, moving: list) -> None:
-    named = small_glimpse(1, **options).eye._collect_params_with_prefix().items()
+    named = small_glimpse(1, **options).encoder._collect_params_with_prefix().items()
     assert sorted({name.split(".")[-1] for name, p in named if p.grad_req != "null"}) == moving
 
 
@@ -177,7 +177,7 @@ def test_drawn_locations_get_no_gradient_of_the_answers(kind: dict) -> None:
         trace, noise = net.sample(images)
         total = trace.step_logits.square().sum()
     total.backward()
-    assert net.mind.first.weight.grad().norm().asscalar() == 0
+    assert net.controller.first_score.weight.grad().norm().asscalar() == 0
     wanted = (trace.means + noise).clip(-1, 1).asnumpy()
     np.testing.assert_allclose(trace.locations.asnumpy(), wanted, atol=1e-6)
     assert np.ptp(trace.locations.asnumpy()) > 0.1
@@ -200,7 +200,7 @@ def test_policies_for_comparison() -> None:
 def test_a_frozen_visual_network_stays_in_inference_mode(hybridize: bool) -> None:
     net, images = small_glimpse(1), images_of(4, 64)
     net.hybridize(hybridize)
-    before = {n: p.data().asnumpy() for n, p in net.eye.collect_params().items()}
+    before = {n: p.data().asnumpy() for n, p in net.encoder.collect_params().items()}
     with autograd.record():
         training = net.trace(images)
         total = training.logits.sum()
@@ -208,14 +208,14 @@ def test_a_frozen_visual_network_stays_in_inference_mode(hybridize: bool) -> Non
     nd.waitall()
     trace = net.trace(images)
     np.testing.assert_allclose(training.logits.asnumpy(), trace.logits.asnumpy(), atol=1e-5)
-    for name, parameter in net.eye.collect_params().items():
+    for name, parameter in net.encoder.collect_params().items():
         assert parameter.grad_req == "null"
         np.testing.assert_array_equal(parameter.data().asnumpy(), before[name])
 
 
 def test_the_middle_alone_can_be_remembered() -> None:
     net, images = small_glimpse(1, policy="center", overlap=0), images_of(2, 64)
-    features = net.remember(images)
+    features = net.encode(images)
     assert features.shape == (2, 128, 4 + 1 + 1)
     one, other = net.trace(images), net.trace(features)
     np.testing.assert_allclose(one.logits.asnumpy(), other.logits.asnumpy(), atol=1e-4)
@@ -223,7 +223,7 @@ def test_the_middle_alone_can_be_remembered() -> None:
 
 def test_memories_are_exact_at_their_positions_and_bilinear_between() -> None:
     net, images = small_glimpse(1, patches=1, policy="random", glimpses=1), images_of(1, 64)
-    features, (_, grid) = net.remember(images), net.memories()
+    features, (_, grid) = net.encode(images), net.feature_specs()
     steps = np.linspace(-grid["reach"], grid["reach"], grid["shape"][1])
 
     def seen(noise: Any, at: nd.NDArray) -> np.ndarray:
@@ -241,7 +241,7 @@ def test_memories_are_exact_at_their_positions_and_bilinear_between() -> None:
 
 def test_the_first_stage_has_a_head_for_every_combination(hybridize: bool) -> None:
     glimpses = small_glimpse(1, patches=3, start_size=1, frozen=False)
-    net = Resolutions(glimpses.eye, classes=5, reach=0.5, width=8)
+    net = PatchClassifier(glimpses.encoder, classes=5, reach=0.5, width=8)
     net.body.heads.initialize()
     images, labels = images_of(4, 64), nd.array([0, 1, 2, 3], dtype="int32")
     net.trace(images)
@@ -254,13 +254,15 @@ def test_the_first_stage_has_a_head_for_every_combination(hybridize: bool) -> No
     with autograd.record():
         total = task.loss(images, labels)["classify"].sum()
     total.backward()
-    assert glimpses.eye.backbone.layers[0].weight.grad().norm().asscalar() > 0
+    assert glimpses.encoder.backbone.layers[0].weight.grad().norm().asscalar() > 0
     names = ["accuracy", "accuracy_123", "accuracy_12", "accuracy_13", "accuracy_23"]
     assert list(task.scores(images, labels)) == names
 
 
 def test_the_first_stage_learns_everywhere_in_reach_by_all_heads() -> None:
-    net = Resolutions(small_glimpse(1, patches=3, start_size=1).eye, classes=5, reach=0.5, width=8)
+    net = PatchClassifier(
+        small_glimpse(1, patches=3, start_size=1).encoder, classes=5, reach=0.5, width=8
+    )
     net.body.heads.initialize()
     places: list = []
     net.body.register_forward_pre_hook(lambda block, given: places.append(given[1].asnumpy()))

@@ -88,7 +88,7 @@ def test_answers_are_read_from_descriptors(name: str, descriptor: str) -> None:
         pooled = net.body.features(view, scale).asnumpy().mean(axis=(2, 3))
         rms = np.sqrt((pooled**2).mean(axis=1, keepdims=True))
         found.append(pooled * 0.1 if descriptor == "scaled" else pooled / rms)
-        answer = net.body.heads[scale].answer
+        answer = net.body.heads[scale].classifier
         wanted = found[-1] @ answer.weight.data().asnumpy().T
         np.testing.assert_allclose(trace.scale_logits[:, scale].asnumpy(), wanted, 1e-3, 1e-5)
     wanted = np.concatenate(found, axis=1) @ net.body.fused.weight.data().asnumpy().T
@@ -116,8 +116,8 @@ def test_patterns_have_places_on_both_axes(hybridize: bool) -> None:
     features[0, 0, 1, 4], features[0, 0, 2, 0] = 1, -1
     every = slice(None)
     for layer, ones in (
-        (apn.look, [(0, 0, 1, 1)]),
-        (apn.heat, [(every, 0, 0, 0)]),
+        (apn.conv, [(0, 0, 1, 1)]),
+        (apn.heatmaps, [(every, 0, 0, 0)]),
         (apn.box, [(0, 0), (1, 8), (2, 16)]),  # x of eight patterns, y, how much was seen
     ):
         weight = nd.zeros(layer.weight.shape)
