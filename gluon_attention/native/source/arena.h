@@ -1,0 +1,30 @@
+// Memory of one run of a plan, kept for the next one.
+#pragma once
+
+#include <cstddef>
+
+namespace native {
+
+// Aligned memory for features, gradients and temporaries; given back when it goes out of scope.
+class Arena {
+ public:
+  Arena() = default;
+  explicit Arena(std::size_t bytes);
+  Arena(Arena&& other) noexcept;
+  Arena& operator=(Arena&& other) noexcept;
+  Arena(const Arena&) = delete;
+  Arena& operator=(const Arena&) = delete;
+  ~Arena();
+
+  char* base() const { return base_; }
+  explicit operator bool() const { return base_ != nullptr; }
+
+ private:
+  char* base_ = nullptr;
+  std::size_t bytes_ = 0;
+};
+
+// Bytes that all arenas hold, those in use and those kept.
+std::size_t arena_bytes();
+
+}  // namespace native

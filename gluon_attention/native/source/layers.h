@@ -1,0 +1,23 @@
+// What each instruction of a program does, forward and backward.
+#pragma once
+
+#include <memory>
+
+#include "plan.h"
+
+namespace native {
+
+std::unique_ptr<Layer> make_layer(Plan& plan, const Instruction& instruction);
+
+using Maker = std::unique_ptr<Layer> (*)(Plan&, const Instruction&);
+std::unique_ptr<Layer> make_convolution(Plan&, const Instruction&);
+std::unique_ptr<Layer> make_norm(Plan&, const Instruction&);
+std::unique_ptr<Layer> make_gate(Plan&, const Instruction&);
+std::unique_ptr<Layer> make_resize(Plan&, const Instruction&);
+
+// gradient = value, or gradient + value where `adds`
+inline void give_gradient(float* gradient, const float* value, std::int64_t count, bool adds) {
+  for (std::int64_t i = 0; i < count; ++i) gradient[i] = adds ? gradient[i] + value[i] : value[i];
+}
+
+}  // namespace native

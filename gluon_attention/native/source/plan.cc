@@ -1,0 +1,283 @@
+#include "plan.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <list>
+#include <mutex>
+#include <sstream>
+
+#include "layers.h"
+
+namespace native {
+
+using memory = dnnl::memory;
+
+const dnnl::engine& cpu() {
+  static dnnl::engine engine(dnnl::engine::kind::cpu, 0);
+  return engine;
+}
+
+void* Run::at(const Place& place) const {
+  switch (place.kind) {
+    case Place::kArena: return arena + (*offsets)[place.index];
+    case Place::kInput: return inputs[place.index];
+    case Place::kOutput: return outputs[place.index];
+    case Place::kHeadGradient: return head_gradients[place.index];
+    case Place::kGradient: return gradients[place.index];
+    default: return nullptr;
+  }
+}
+
+Plan::Plan(std::shared_ptr<const Program> program, const std::vector<Dims>& shapes)
+    : program_(std::move(program)), shapes_(shapes), output_shapes_(program_->outputs) {
+  if (static_cast<int>(shapes.size()) != program_->inputs)
+    throw Error("the program takes " + std::to_string(program_->inputs) + " arrays, not " +
+                std::to_string(shapes.size()));
+  for (const Instruction& instruction : program_->instructions) {
+    layers_.push_back(make_layer(*this, instruction));
+    layers_.back()->forward(*this);
+  }
+  going_back_ = true;
+  for (auto layer = layers_.rbegin(); layer != layers_.rend(); ++layer) {
+    (*layer)->backward(*this);
+    for (int tensor : (*layer)->made) {  // its gradient has served
+      for (const Place& place : tensors_.at(tensor).pending) --holders_[place];
+      tensors_.at(tensor).pending.clear();
+    }
+  }
+  place_parts();
+}
+
+memory::data_type Plan::type() const {
+  return bfloat16() ? memory::data_type::bf16 : memory::data_type::f32;
+}
+
+std::size_t Plan::feature_bytes(const Shape& shape) const {
+  return static_cast<std::size_t>(shape.size()) * (bfloat16() ? 2 : 4);
+}
+
+memory::desc Plan::features(const Shape& shape) const {
+  return memory::desc({shape.n, shape.c, shape.h, shape.w}, type(), memory::format_tag::nhwc);
+}
+
+void Plan::expect(int input, const Dims& dims) const {
+  if (shapes_.at(input) != dims)
+    throw Error("array " + std::to_string(input) + " of a native program has another shape");
+}
+
+void Plan::define(int tensor, const Shape& shape) {
+  if (shape.size() < 1) throw Error("images are too small for this network");
+  Tensor made;
+  made.shape = shape;
+  made.data = temporary(feature_bytes(shape));
+  if (!tensors_.emplace(tensor, made).second)
+    throw Error("features " + std::to_string(tensor) + " are computed twice");
+}
+
+Place Plan::temporary(std::size_t bytes) {
+  parts_.push_back({bytes, -1, -1});
+  return {Place::kArena, static_cast<int>(parts_.size()) - 1};
+}
+
+void Plan::step(const std::string& name, const std::vector<Place>& places, Work work) {
+  for (const Place& place : places) {
+    if (place.kind != Place::kArena) continue;
+    Part& part = parts_[place.index];
+    if (part.first < 0) part.first = now_;
+    part.last = now_;
+  }
+  ++now_;
+  (going_back_ ? backward_ : forward_).push_back({name, std::move(work)});
+}
+
+void Plan::primitive(const std::string& name, const dnnl::primitive& primitive,
+                     const memory::desc& scratchpad,
+                     const std::map<int, std::pair<memory::desc, Place>>& arguments) {
+  auto all = arguments;
+  if (scratchpad.get_size() > 0)
+    all[DNNL_ARG_SCRATCHPAD] = {scratchpad, temporary(scratchpad.get_size())};
+  std::vector<Place> places;
+  for (const auto& argument : all) places.push_back(argument.second.second);
+  step(name, places, [primitive, all](Run& run) {
+    std::unordered_map<int, memory> bound;
+    for (const auto& argument : all)
+      bound.emplace(argument.first, memory(argument.second.first, cpu(),
+                                           run.at(argument.second.second)));
+    primitive.execute(run.stream, bound);
+  });
+}
+
+void Plan::reorder(const std::string& name, const memory::desc& from, Place source,
+                   const memory::desc& to, Place target, bool add) {
+  dnnl::primitive_attr attributes;
+  attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+  if (add) {
+    dnnl::post_ops sum;
+    sum.append_sum(1.f);
+    attributes.set_post_ops(sum);
+  }
+  dnnl::reorder::primitive_desc description(cpu(), from, cpu(), to, attributes);
+  primitive(name, dnnl::reorder(description), description.scratchpad_desc(),
+            {{DNNL_ARG_FROM, {from, source}}, {DNNL_ARG_TO, {to, target}}});
+}
+
+void Plan::add_gradient(int tensor, Place place) {
+  Tensor& of = tensors_.at(tensor);
+  if (!of.wanted) return;
+  ++holders_[place];
+  of.pending.push_back(place);
+}
+
+bool Plan::alone(const Place& place) const {
+  auto holders = holders_.find(place);
+  return place.kind == Place::kArena && (holders == holders_.end() || holders->second == 0);
+}
+
+// The caller gives a gradient that holds them all.
+std::vector<Place> Plan::take_gradients(int tensor, std::size_t most) {
+  Tensor& of = tensors_.at(tensor);
+  while (of.pending.size() > most) {
+    if (most == 0) throw Error("gradients cannot be dropped");
+    Place first = of.pending[of.pending.size() - 2], second = of.pending.back();
+    of.pending.resize(of.pending.size() - 2);
+    --holders_[first], --holders_[second];
+    Place sum = alone(first) ? first : alone(second) ? second : temporary(feature_bytes(of.shape));
+    std::int64_t size = of.shape.size();
+    const Kernels* loops = &this->loops();
+    std::size_t wide = bfloat16() ? 2 : 4;
+    step("add gradients", {first, second, sum}, [=](Run& run) {
+      char *a = static_cast<char*>(run.at(first)), *b = static_cast<char*>(run.at(second));
+      char* y = static_cast<char*>(run.at(sum));
+      pieces(size, 16384, [&](std::int64_t i, std::int64_t end) {
+        loops->add(a + i * wide, b + i * wide, y + i * wide, end - i, kLinear);
+      });
+    });
+    add_gradient(tensor, sum);
+  }
+  std::vector<Place> taken;
+  taken.swap(of.pending);
+  for (const Place& place : taken) --holders_[place];
+  return taken;
+}
+
+Place Plan::gradient(int tensor) {
+  std::vector<Place> sum = take_gradients(tensor, 1);
+  if (sum.empty()) throw Error("features without a gradient");
+  add_gradient(tensor, sum[0]);
+  return sum[0];
+}
+
+bool Plan::adds_to(int input) {
+  bool before = written_[input];
+  written_[input] = true;
+  return before || program_->adds;
+}
+
+namespace {
+
+// Gaps between those that are in use at the same time, the smallest that is wide enough.
+std::size_t gap_for(std::size_t bytes, std::vector<std::pair<std::size_t, std::size_t>> taken) {
+  std::sort(taken.begin(), taken.end());
+  std::size_t at = 0, best = 0, width = SIZE_MAX;
+  for (const auto& range : taken) {
+    if (range.first > at && range.first - at >= bytes && range.first - at < width)
+      best = at, width = range.first - at;
+    at = std::max(at, range.second);
+  }
+  return width == SIZE_MAX ? at : best;
+}
+
+}  // namespace
+
+// Largest first, each as low as what is in use at the same time lets it.
+void Plan::place_parts() {
+  offsets_.assign(parts_.size(), 0);
+  std::vector<int> order;
+  for (int i = 0; i < static_cast<int>(parts_.size()); ++i)
+    if (parts_[i].first >= 0) order.push_back(i);
+  std::stable_sort(order.begin(), order.end(),
+                   [this](int a, int b) { return parts_[a].bytes > parts_[b].bytes; });
+  std::vector<int> placed;
+  for (int i : order) {
+    const Part& part = parts_[i];
+    std::size_t bytes = (part.bytes + 63) / 64 * 64;
+    std::vector<std::pair<std::size_t, std::size_t>> taken;
+    for (int j : placed) {
+      const Part& other = parts_[j];
+      if (other.first <= part.last && part.first <= other.last)
+        taken.emplace_back(offsets_[j], offsets_[j] + (other.bytes + 63) / 64 * 64);
+    }
+    offsets_[i] = gap_for(bytes, std::move(taken));
+    placed.push_back(i);
+    bytes_ = std::max(bytes_, offsets_[i] + bytes);
+  }
+}
+
+namespace {
+
+struct Profile {
+  std::mutex mutex;
+  bool on = false;
+  std::map<std::string, double> seconds;
+};
+Profile& times() {
+  static auto* all = new Profile;
+  return *all;
+}
+
+template <class Steps>
+void take(const Steps& steps, Run& run) {
+  using clock = std::chrono::steady_clock;
+  bool timed = times().on;
+  for (const auto& step : steps) {
+    auto start = timed ? clock::now() : clock::time_point();
+    step.work(run);
+    if (!timed) continue;
+    run.stream.wait();
+    std::lock_guard<std::mutex> lock(times().mutex);
+    times().seconds[step.name] += std::chrono::duration<double>(clock::now() - start).count();
+  }
+  run.stream.wait();
+}
+
+}  // namespace
+
+void Plan::forward(Run& run) const { take(forward_, run); }
+void Plan::backward(Run& run) const { take(backward_, run); }
+
+void profile(bool on) {
+  std::lock_guard<std::mutex> lock(times().mutex);
+  times().on = on;
+  times().seconds.clear();
+}
+
+std::string profiled() {
+  std::lock_guard<std::mutex> lock(times().mutex);
+  std::ostringstream text;
+  for (const auto& step : times().seconds) text << step.second << ' ' << step.first << '\n';
+  return text.str();
+}
+
+std::shared_ptr<const Plan> plan(int number, const std::vector<Dims>& shapes) {
+  struct Entry {
+    int number;
+    std::vector<Dims> shapes;
+    std::shared_ptr<const Plan> plan;
+  };
+  static std::mutex mutex;
+  static auto* recent = new std::list<Entry>;
+  constexpr std::size_t kept = 16;
+  std::lock_guard<std::mutex> lock(mutex);
+  for (auto entry = recent->begin(); entry != recent->end(); ++entry)
+    if (entry->number == number && entry->shapes == shapes) {
+      recent->splice(recent->begin(), *recent, entry);
+      return recent->front().plan;
+    }
+  auto made = std::make_shared<const Plan>(program(number), shapes);
+  recent->push_front({number, shapes, made});
+  if (recent->size() > kept) recent->pop_back();
+  return made;
+}
+
+}  // namespace native

@@ -1,0 +1,55 @@
+#include "processor.h"
+
+#include <dnnl.hpp>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "kernels.h"
+
+namespace native {
+
+const Kernels* kernels_base();
+const Kernels* kernels_avx2();
+const Kernels* kernels_avx512();
+
+namespace {
+
+bool has(dnnl_cpu_isa_t wanted) {
+  int all = static_cast<int>(dnnl_get_effective_cpu_isa());
+  return (all & static_cast<int>(wanted)) == static_cast<int>(wanted);
+}
+
+}  // namespace
+
+const Kernels& kernels(bool bfloat16) {
+  static const Kernels* best = has(dnnl_cpu_isa_avx512_core) ? kernels_avx512()
+                               : has(dnnl_cpu_isa_avx2)      ? kernels_avx2()
+                                                             : kernels_base();
+  return best[bfloat16 ? 1 : 0];
+}
+
+void allow_amx() {
+#if defined(__linux__) && defined(SYS_arch_prctl)
+  constexpr int request = 0x1023, tile_data = 18;  // ARCH_REQ_XCOMP_PERM; refused without AMX
+  syscall(SYS_arch_prctl, request, tile_data);
+#endif
+}
+
+bool bfloat16_pays() { return has(dnnl_cpu_isa_avx512_core_amx); }
+
+std::string instruction_set() {
+  const std::pair<dnnl_cpu_isa_t, const char*> sets[] = {
+      {dnnl_cpu_isa_avx512_core_amx_fp16, "AVX512_CORE_AMX_FP16"},
+      {dnnl_cpu_isa_avx512_core_amx, "AVX512_CORE_AMX"},
+      {dnnl_cpu_isa_avx512_core_fp16, "AVX512_CORE_FP16"},
+      {dnnl_cpu_isa_avx512_core_bf16, "AVX512_CORE_BF16"},
+      {dnnl_cpu_isa_avx512_core_vnni, "AVX512_CORE_VNNI"},
+      {dnnl_cpu_isa_avx512_core, "AVX512_CORE"},
+      {dnnl_cpu_isa_avx2, "AVX2"},
+      {dnnl_cpu_isa_avx, "AVX"}};
+  for (const auto& set : sets)
+    if (has(set.first)) return set.second;
+  return "SSE41";
+}
+
+}  // namespace native

@@ -1,0 +1,17 @@
+// What this processor can do, as far as oneDNN may use it.
+#pragma once
+
+#include <string>
+
+namespace native {
+
+// Asks Linux for the tile registers of AMX, before oneDNN looks for them.
+void allow_amx();
+
+// Whether bfloat16 is faster than float32 here: it is where AMX multiplies matrices.
+bool bfloat16_pays();
+
+// "AVX2", "AVX512_CORE", "AVX512_CORE_BF16", "AVX512_CORE_AMX" ...
+std::string instruction_set();
+
+}  // namespace native

@@ -1,0 +1,48 @@
+// What a network computes, as text that Python writes: an instruction a line.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+namespace native {
+
+// A mistake of the caller, told in one line.
+struct Error : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+// `convolution x=1 y=2 weight=4 stride=2`: an operator and its arguments.
+class Instruction {
+ public:
+  explicit Instruction(const std::string& line);
+  const std::string& name() const { return name_; }
+  bool has(const std::string& key) const { return arguments_.count(key) > 0; }
+  int number(const std::string& key) const;
+  int number(const std::string& key, int otherwise) const;
+  float real(const std::string& key, float otherwise) const;
+  std::string word(const std::string& key, const std::string& otherwise) const;
+
+ private:
+  std::string name_;
+  std::map<std::string, std::string> arguments_;
+};
+
+struct Program {
+  int inputs = 0;   // arrays that the operator takes: images first, then parameters
+  int outputs = 0;  // arrays that it gives
+  bool bfloat16 = false;
+  bool adds = false;         // whether gradients are added to what is there (grad_req="add")
+  bool input_gradient = false;  // whether images get a gradient
+  std::vector<Instruction> instructions;
+
+  explicit Program(const std::string& text);
+};
+
+// Programs by number, for the lifetime of the process.
+int add_program(const std::string& text);
+std::shared_ptr<const Program> program(int number);
+
+}  // namespace native
