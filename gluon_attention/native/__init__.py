@@ -1,0 +1,9 @@
+"""Training on a modern oneDNN, optional: see docs/native.md."""
+
+from __future__ import annotations
+
+from .library import library
+from .program import Program, Unsupported
+from .twin import Lowered, Twin, twin
+
+__all__ = ["Lowered", "Program", "Twin", "Unsupported", "library", "twin"]

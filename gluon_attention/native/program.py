@@ -1,0 +1,181 @@
+"""What a network computes, written down for the native library: an instruction a line.
+
+A block of the zoo writes its part of a program in a `lower` method or function; layers of Gluon are
+written here. Features are numbers that stand for arrays (n, h, w, c) in the library's memory.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Optional, Sequence
+
+from mxnet import gluon
+from mxnet.gluon import nn
+from mxnet.gluon.model_zoo.vision.resnet import BottleneckV2
+
+
+class Unsupported(Exception):
+    """The library does not know a part of a network; MXNet does."""
+
+
+class Program:
+    """Instructions, and the parameters of the network that they use, without repetition."""
+
+    def __init__(self) -> None:
+        self.parameters: List[gluon.Parameter] = []
+        self.statistics: List[int] = []  # places of running means and variances among them
+        self.lines: List[str] = []
+        self.outputs = 0
+        self._features = 0
+        self._places: Dict[int, int] = {}
+
+    def text(self, **options: Any) -> str:
+        """As the library reads it."""
+        head = _line("program", inputs=1 + len(self.parameters), outputs=self.outputs, **options)
+        return "\n".join([head, *self.lines])
+
+    def images(self) -> int:
+        """The features that an image is."""
+        return self._instruction("images")
+
+    def convolution(self, x: int, layer: nn.Conv2D, add: Optional[int] = None) -> int:
+        """A convolution; `add`: other features that its result is added to."""
+        options = _square(layer)
+        if layer.bias is not None:
+            options["bias"] = self._parameter(layer.bias)
+        if add is not None:
+            options["add"] = add
+        weight = self._parameter(layer.weight)
+        return self._instruction("convolution", x=x, weight=weight, **options)
+
+    def norm(self, x: int, layer: nn.BatchNorm, act: str = "none") -> int:
+        """BatchNorm and the activation after it."""
+        options = layer._kwargs
+        if type(layer) is not nn.BatchNorm:
+            raise Unsupported(f"normalization by {type(layer).__name__}")
+        if options["axis"] != 1 or options["fix_gamma"] or options["use_global_stats"]:
+            raise Unsupported(f"BatchNorm with {options}")
+        places = {
+            "gamma": self._parameter(layer.gamma),
+            "beta": self._parameter(layer.beta),
+            "mean": self._parameter(layer.running_mean),
+            "variance": self._parameter(layer.running_var),
+        }
+        for place in (places["mean"], places["variance"]):
+            if place - 1 not in self.statistics:
+                self.statistics.append(place - 1)
+        numbers = dict(eps=options["eps"], momentum=options["momentum"])
+        return self._instruction("norm", x=x, act=act, **places, **numbers)
+
+    def pool(self, x: int, kernel: int = 3, stride: int = 2, pad: int = 1) -> int:
+        """Max pooling."""
+        return self._instruction("pool", x=x, kernel=kernel, stride=stride, pad=pad)
+
+    def resize(self, x: int, like: int) -> int:
+        """Bilinear, corners aligned, to the height and width of other features."""
+        return self._instruction("resize", x=x, like=like)
+
+    def add(self, a: int, b: int, act: str = "none") -> int:
+        """The sum of two, and the activation after it."""
+        return self._instruction("add", a=a, b=b, act=act)
+
+    def gate(self, z: int, trunk: int, kind: str, residual: bool) -> Sequence[int]:
+        """What an attention module ends with: weighted features, and the mask."""
+        mask = self._feature()
+        options = dict(z=z, trunk=trunk, mask=mask, kind=kind, residual=int(residual))
+        return self._instruction("gate", **options), mask
+
+    def give_mean(self, x: int) -> None:
+        """The mean of each channel is the next output: (N, C)."""
+        self._output("mean", x)
+
+    def give(self, x: int) -> None:
+        """Features are the next output: (N, C, H, W)."""
+        self._output("features", x)
+
+    def layers(self, x: int, block: gluon.Block) -> int:
+        """Layers of Gluon one after the other."""
+        pending = list(_flat(block))
+        while pending:
+            layer = pending.pop(0)
+            if isinstance(layer, nn.BatchNorm):
+                act = pending.pop(0)._act_type if _activates(pending) else "none"
+                if act not in ("none", "relu"):
+                    raise Unsupported(f"the activation {act}")
+                x = self.norm(x, layer, act)
+            elif type(layer) is nn.Conv2D:
+                x = self.convolution(x, layer)
+            elif type(layer) is nn.MaxPool2D:
+                x = self.pool(x, *_window(layer))
+            elif type(layer) is BottleneckV2:
+                x = self.bottleneck(x, layer)
+            else:
+                raise Unsupported(f"the layer {type(layer).__name__}")
+        return x
+
+    def bottleneck(self, x: int, unit: BottleneckV2) -> int:
+        """A pre-activation unit; its last convolution takes the shortcut in."""
+        y = self.norm(x, unit.bn1, "relu")
+        shortcut = x if unit.downsample is None else self.convolution(y, unit.downsample)
+        y = self.norm(self.convolution(y, unit.conv1), unit.bn2, "relu")
+        y = self.norm(self.convolution(y, unit.conv2), unit.bn3, "relu")
+        return self.convolution(y, unit.conv3, add=shortcut)
+
+    def _feature(self) -> int:
+        self._features += 1
+        return self._features - 1
+
+    def _instruction(self, operator: str, **arguments: Any) -> int:
+        y = self._feature()
+        self.lines.append(_line(operator, y=y, **arguments))
+        return y
+
+    def _output(self, operator: str, x: int) -> None:
+        self.lines.append(_line(operator, x=x, output=self.outputs))
+        self.outputs += 1
+
+    def _parameter(self, parameter: gluon.Parameter) -> int:
+        """The place of a parameter among the arrays; images come first."""
+        if id(parameter) not in self._places:
+            self.parameters.append(parameter)
+            self._places[id(parameter)] = len(self.parameters)
+        return self._places[id(parameter)]
+
+
+def _line(operator: str, **arguments: Any) -> str:
+    return " ".join([operator, *(f"{name}={value}" for name, value in arguments.items())])
+
+
+def _flat(block: gluon.Block) -> Sequence[gluon.Block]:
+    if isinstance(block, nn.HybridSequential):
+        return [layer for child in block for layer in _flat(child)]
+    return [block]
+
+
+def _activates(layers: Sequence[gluon.Block]) -> bool:
+    return bool(layers) and type(layers[0]) is nn.Activation
+
+
+def _square(layer: nn.Conv2D) -> Dict[str, int]:
+    """Options of a convolution whose two axes are alike."""
+    options = layer._kwargs
+    for name in ("kernel", "stride", "pad", "dilate"):
+        if len(set(options[name])) != 1:
+            raise Unsupported(f"a convolution with {name} {options[name]}")
+    if options["dilate"][0] != 1 or options["layout"] != "NCHW" or layer.act is not None:
+        raise Unsupported(f"a convolution with {options}")
+    return dict(
+        channels=options["num_filter"],
+        kernel=options["kernel"][0],
+        stride=options["stride"][0],
+        pad=options["pad"][0],
+        groups=options["num_group"],
+    )
+
+
+def _window(layer: nn.MaxPool2D) -> Sequence[int]:
+    """Kernel, stride and padding of a pooling whose two axes are alike."""
+    options = layer._kwargs
+    sizes = [options[name] for name in ("kernel", "stride", "pad")]
+    if any(len(set(size)) != 1 for size in sizes) or options["pooling_convention"] != "valid":
+        raise Unsupported(f"pooling with {options}")
+    return [size[0] for size in sizes]

@@ -1,0 +1,121 @@
+"""A network whose training pass is computed by the native library, with the parameters it has."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+import mxnet as mx
+from mxnet import autograd, gluon, nd
+
+from ..errors import UserError
+from .library import library
+from .program import Program, Unsupported
+
+DTYPES = ("float32", "bfloat16")
+
+
+class Lowered(NamedTuple):
+    """What a network's `lower` gives back."""
+
+    head: gluon.Block  # from the first output to logits, computed by MXNet
+    masks: Sequence[int] = ()  # features that a trace shows
+
+
+class Twin:
+    """Computes logits of a network for training, on a CPU.
+
+    It has no parameters of its own: it reads those of the network, and autograd writes their
+    gradients and running statistics. So everything else - files, validation, export - is the
+    network's. It normalizes by the statistics of the batch, always: outside `autograd.record` it
+    refuses to work.
+    """
+
+    def __init__(self, net: gluon.Block, dtype: str = "float32", image_gradient: bool = False):
+        """`image_gradient`: images are computed from parameters, and their gradient is wanted."""
+        found = library()
+        if found is None:
+            raise UserError("the native library is not built: run make native")
+        if dtype not in DTYPES:
+            raise UserError(f"dtype must be one of {', '.join(map(repr, DTYPES))}, not {dtype!r}")
+        self.net, self.dtype, self.image_gradient = net, dtype, image_gradient
+        self._library = found
+        self._programs: Dict[bool, Tuple[Program, gluon.Block]] = {}
+        self._numbers: Dict[Tuple[bool, bool], int] = {}
+        self._statistics: Dict[Any, Tuple[List[nd.NDArray], List[nd.NDArray]]] = {}
+        self._program(False)  # what cannot be lowered is refused here
+
+    def __call__(self, images: nd.NDArray) -> nd.NDArray:
+        """Logits (N, classes)."""
+        return self._run(images, False)[0]
+
+    def trace(self, images: nd.NDArray) -> Tuple[nd.NDArray, List[nd.NDArray]]:
+        """Logits, and the masks of all attention modules (N, C, H, W)."""
+        logits, *masks = self._run(images, True)
+        return logits, masks
+
+    def _run(self, images: nd.NDArray, masks: bool) -> List[nd.NDArray]:
+        self._check(images)
+        program, head = self._program(masks)
+        device = images.context
+        arrays = [parameter.data(device) for parameter in program.parameters]
+        self._share_statistics(program, arrays, device)
+        number = self._number(program, masks)
+        pooled, *others = self._library.run(number, [images, *arrays])
+        return [head(pooled), *others]
+
+    def _check(self, images: nd.NDArray) -> None:
+        if images.context.device_type not in ("cpu", "cpu_pinned", "cpu_shared"):
+            raise UserError(f"the native library computes on a CPU, not on {images.context}")
+        if not (autograd.is_recording() and autograd.is_training()):
+            raise UserError("a native twin only trains: call it inside autograd.record()")
+        if images.grad is not None and not self.image_gradient:
+            raise UserError("this twin gives images no gradient: make it with image_gradient=True")
+
+    def _program(self, masks: bool) -> Tuple[Program, gluon.Block]:
+        if masks not in self._programs:
+            program = Program()
+            lowered = self.net.lower(program)
+            for mask in lowered.masks if masks else ():
+                program.give(mask)
+            self._programs[masks] = program, lowered.head
+        return self._programs[masks]
+
+    def _number(self, program: Program, masks: bool) -> int:
+        """Of the program at work, for the way gradients are asked for now."""
+        requests = {parameter.grad_req for parameter in program.parameters} - {"null"}
+        if requests == {"add", "write"}:
+            raise UserError('gradients of a native twin have grad_req "write" or "add", not both')
+        adds = "add" in requests
+        if (masks, adds) not in self._numbers:
+            options = dict(bfloat16=int(self.dtype == "bfloat16"), adds=int(adds))
+            text = program.text(input_gradient=int(self.image_gradient), **options)
+            self._numbers[masks, adds] = self._library.program(text)
+        return self._numbers[masks, adds]
+
+    def _share_statistics(
+        self, program: Program, arrays: List[nd.NDArray], device: mx.Context
+    ) -> None:
+        """Put in for running statistics what backward writes into them.
+
+        MXNet lets a backward pass write nothing but gradients. So each is replaced by a second
+        handle of the same memory, whose gradient is to be written to that memory: the engine of
+        MXNet then knows who reads and writes it.
+        """
+        originals = [arrays[place] for place in program.statistics]
+        before, handles = self._statistics.get(device, ([], []))
+        if len(before) != len(originals) or any(a is not b for a, b in zip(before, originals)):
+            handles = [array.detach() for array in originals]
+            autograd.mark_variables(handles, originals, "write")
+            self._statistics[device] = originals, handles
+        for place, handle in zip(program.statistics, handles):
+            arrays[place] = handle
+
+
+def twin(net: gluon.Block, dtype: str = "float32", image_gradient: bool = False) -> Optional[Twin]:
+    """The native twin of a network; None where there is no library, or it does not know a part."""
+    if library() is None or not hasattr(net, "lower"):
+        return None
+    try:
+        return Twin(net, dtype, image_gradient)
+    except Unsupported:
+        return None
