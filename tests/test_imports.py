@@ -24,7 +24,11 @@ MAY_IMPORT = {
     "tasks": ("tasks", "errors"),
     "datasets": ("datasets", "errors", "storage.atomic"),
     "explain": ("explain", "ops", "errors", "storage.atomic"),
-    "zoo": ("zoo", "ops", "tasks", "fields", "errors", "storage", "datasets", "interop.load"),
+    "native": ("native", "errors"),
+    "zoo": (
+        *("zoo", "ops", "tasks", "fields", "errors", "storage", "datasets", "interop.load"),
+        "native",
+    ),
     "training": (
         *("training", "tasks", "datasets.sampling", "explain", "storage"),
         *("command_line", "fields", "runtime", "errors", "__version__"),

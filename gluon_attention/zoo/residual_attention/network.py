@@ -31,6 +31,7 @@ from mxnet.gluon import nn
 
 from ..attention_net import AttentionNet
 from ..registry import register
+from .lowering import Lowered, Program, lower
 from .module import UNITS, AttentionModule, Options, Size, Stage, activate
 
 
@@ -122,6 +123,10 @@ class ResidualAttention(AttentionNet):
     def __init__(self, layout: Layout, size: Size, classes: int, options: Options) -> None:
         super().__init__(ResidualAttentionBody(layout, size, classes, options))
         self.classes, self.options = classes, options
+
+    def lower(self, program: Program) -> Lowered:
+        """Write the network down for the native library."""
+        return lower(program, self.body)
 
 
 def _builder(layout: Layout, size: Size, fusion: str) -> Callable[..., ResidualAttention]:
