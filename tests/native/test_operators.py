@@ -1,0 +1,245 @@
+"""Each instruction of the native library: against MXNet, and against differences of its values."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Dict, List
+
+from gluon_attention.native import Lowered, Program, Twin
+from gluon_attention.ops.resize import resize_like
+
+import mxnet as mx
+import numpy as np
+import pytest
+from mxnet import autograd, gluon, nd
+from mxnet.gluon import nn
+from mxnet.gluon.model_zoo.vision.resnet import BottleneckV2
+
+
+class Probe(gluon.HybridBlock):
+    """A network of a few instructions: in MXNet, and as a program."""
+
+    def __init__(self, layers: List[gluon.Block], plain: Callable, native: Callable) -> None:
+        super().__init__()
+        with self.name_scope():
+            self.layers = nn.HybridSequential()
+            self.layers.add(*layers)
+        self.plain, self.native = plain, native
+
+    def forward(self, x: nd.NDArray) -> nd.NDArray:
+        return self.plain(x, *self.layers)
+
+    def lower(self, program: Program) -> Lowered:
+        program.give(self.native(program, program.images(), *self.layers))
+        return Lowered(nn.HybridSequential())
+
+
+def mxnet_gate(z: nd.NDArray, trunk: nd.NDArray, kind: str, residual: bool) -> nd.NDArray:
+    """Section 3.3 of the paper, in float32."""
+    if kind == "channel":
+        mask = nd.L2Normalization(z, mode="channel")
+    else:
+        if kind == "spatial":
+            z = z - z.mean(axis=(2, 3), keepdims=True)
+            z = z / nd.sqrt((z * z).mean(axis=(2, 3), keepdims=True) + 1e-5)
+        mask = nd.sigmoid(z)
+    return trunk * (mask + residual)
+
+
+def one(layer: gluon.Block, act: bool = False) -> Probe:
+    """A probe of a layer of Gluon."""
+    after = [nn.Activation("relu")] if act else []
+    both = [layer, *after]
+
+    def native(program: Program, x: int, *layers: gluon.Block) -> int:
+        chain = nn.HybridSequential()
+        chain.add(*layers)
+        return program.layers(x, chain)
+
+    def plain(x: nd.NDArray, *layers: gluon.Block) -> nd.NDArray:
+        for block in layers:
+            x = block(x)
+        return x
+
+    return Probe(both, plain, native)
+
+
+def resizing(to: int) -> Probe:
+    """Convolved images, resized to a square of padded ones."""
+    grow = nn.Conv2D(6, 1, padding=(to - 5) // 2, use_bias=False)
+
+    def native(program: Program, x: int, conv: gluon.Block, other: gluon.Block) -> int:
+        return program.resize(program.convolution(x, conv), program.convolution(x, other))
+
+    def plain(x: nd.NDArray, conv: gluon.Block, other: gluon.Block) -> nd.NDArray:
+        return resize_like(nd, conv(x), other(x))
+
+    return Probe([nn.Conv2D(6, 1, use_bias=False), grow], plain, native)
+
+
+def gated(kind: str, residual: bool) -> Probe:
+    def native(program: Program, x: int, conv: gluon.Block, other: gluon.Block) -> int:
+        z, trunk = program.convolution(x, conv), program.convolution(x, other)
+        return program.gate(z, trunk, kind, residual)[0]
+
+    def plain(x: nd.NDArray, conv: gluon.Block, other: gluon.Block) -> nd.NDArray:
+        return mxnet_gate(conv(x), other(x), kind, residual)
+
+    return Probe([nn.Conv2D(20, 1, use_bias=False) for _ in range(2)], plain, native)
+
+
+def shown_mask() -> Probe:
+    """A mask that the loss sees, beside what it weighs."""
+
+    def native(program: Program, x: int, conv: gluon.Block) -> int:
+        z = program.convolution(x, conv)
+        y, mask = program.gate(z, x, "mixed", True)
+        return program.add(y, mask)
+
+    def plain(x: nd.NDArray, conv: gluon.Block) -> nd.NDArray:
+        mask = nd.sigmoid(conv(x))
+        return x * (mask + 1) + mask
+
+    return Probe([nn.Conv2D(4, 3, padding=1)], plain, native)
+
+
+def shared() -> Probe:
+    """One convolution and one normalization at two places, and a sum of a thing with itself."""
+
+    def native(program: Program, x: int, conv: gluon.Block, norm: gluon.Block) -> int:
+        for _ in range(2):
+            x = program.norm(program.convolution(x, conv), norm, "relu")
+        return program.add(program.add(x, x), x, act="relu")
+
+    def plain(x: nd.NDArray, conv: gluon.Block, norm: gluon.Block) -> nd.NDArray:
+        for _ in range(2):
+            x = nd.relu(norm(conv(x)))
+        return x + x + x
+
+    return Probe([nn.Conv2D(4, 3, padding=1, use_bias=False), nn.BatchNorm()], plain, native)
+
+
+PROBES: Dict[str, Callable[[], Probe]] = {
+    "conv1": lambda: one(nn.Conv2D(8, 1, use_bias=False)),
+    "conv3": lambda: one(nn.Conv2D(16, 3, padding=1)),
+    "conv3_strided": lambda: one(nn.Conv2D(16, 3, 2, padding=1, use_bias=False)),
+    "conv7_strided": lambda: one(nn.Conv2D(8, 7, 2, padding=3, use_bias=False)),
+    "conv_groups": lambda: one(nn.Conv2D(8, 3, 2, padding=1, groups=2, use_bias=False)),
+    "conv_depthwise": lambda: one(nn.Conv2D(4, 3, padding=1, groups=4, use_bias=False)),
+    "norm": lambda: one(nn.BatchNorm()),
+    "norm_relu": lambda: one(nn.BatchNorm(momentum=0.7, epsilon=1e-3), act=True),
+    "pool": lambda: one(nn.MaxPool2D(3, 2, padding=1)),
+    "pool2": lambda: one(nn.MaxPool2D(2, 2)),
+    "unit": lambda: one(BottleneckV2(4, 1, downsample=False)),
+    "unit_projected": lambda: one(BottleneckV2(32, 1, downsample=True)),
+    "unit_strided": lambda: one(BottleneckV2(32, 2, downsample=True)),
+    "resize_double": lambda: resizing(10),
+    "resize_odd": lambda: resizing(13),
+    "gate_mixed": lambda: gated("mixed", True),
+    "gate_channel": lambda: gated("channel", True),
+    "gate_spatial": lambda: gated("spatial", True),
+    "gate_naive": lambda: gated("mixed", False),
+    "gate_spatial_naive": lambda: gated("spatial", False),
+    "mask_shown": shown_mask,
+    "shared": shared,
+}
+
+
+def ready(probe: Probe, images: nd.NDArray) -> Probe:
+    probe.initialize(mx.init.Normal(0.4))
+    with autograd.record():
+        probe(images)
+    for parameter in probe.collect_params().values():
+        if "gamma" in parameter.name or "beta" in parameter.name:
+            parameter.set_data(nd.random.uniform(0.5, 1.5, parameter.shape))
+    return probe
+
+
+def gradients(probe: Probe, forward: Callable, images: nd.NDArray, weight: Any) -> Dict[str, Any]:
+    """The output, gradients of a weighted sum of it, and statistics afterwards."""
+    images = images.copy()
+    images.attach_grad()
+    with autograd.record():
+        output = forward(images)
+        loss = (output * weight(output)).sum()
+    loss.backward()
+    parameters = probe.collect_params().values()
+    arrays = {"output": output, "images": images.grad}
+    arrays.update((p.name, p.data() if p.grad_req == "null" else p.grad()) for p in parameters)
+    return {name: array.asnumpy().copy() for name, array in arrays.items()}
+
+
+class Weight:
+    """Random weights of an output, the same for every call."""
+
+    array: nd.NDArray = None
+
+    def __call__(self, output: nd.NDArray) -> nd.NDArray:
+        if self.array is None:
+            self.array = nd.random.normal(shape=output.shape)
+        return self.array
+
+
+@pytest.fixture(params=sorted(PROBES))
+def probe(request: Any) -> Probe:
+    return PROBES[request.param]()
+
+
+def snapshot(probe: Probe) -> Dict[str, nd.NDArray]:
+    return {n: p.data().copy() for n, p in probe.collect_params().items() if p.grad_req == "null"}
+
+
+def put_back(probe: Probe, arrays: Dict[str, nd.NDArray]) -> None:
+    for name, array in arrays.items():
+        probe.collect_params()[name].set_data(array)
+
+
+def test_equals_mxnet(probe: Probe) -> None:
+    images = nd.random.normal(shape=(3, 4, 5, 5))
+    ready(probe, images)
+    weight, before = Weight(), snapshot(probe)
+    expected = gradients(probe, probe, images, weight)
+    put_back(probe, before)
+    got = gradients(probe, Twin(probe, image_gradient=True), images, weight)
+    for name, array in expected.items():
+        scale = max(np.abs(array).max(), 1e-3)
+        np.testing.assert_allclose(got[name] / scale, array / scale, atol=1e-4, err_msg=name)
+
+
+def test_gradient_is_that_of_its_values(probe: Probe) -> None:
+    """Along a random direction in all parameters and the images."""
+    images = nd.random.normal(shape=(2, 4, 5, 5))
+    ready(probe, images)
+    twin, weight = Twin(probe, image_gradient=True), Weight()
+    along = gradients(probe, twin, images, weight)
+    trained = {n: p for n, p in probe.collect_params().items() if p.grad_req != "null"}
+    ways = {n: np.random.randn(*p.shape).astype("float32") for n, p in trained.items()}
+    ways["images"] = np.random.randn(*images.shape).astype("float32")
+    start = {n: p.data().asnumpy().copy() for n, p in trained.items()}
+
+    def value(step: float) -> float:
+        for name, parameter in trained.items():
+            parameter.set_data(nd.array(start[name] + step * ways[name]))
+        moved = images + step * nd.array(ways["images"])
+        moved.attach_grad()
+        with autograd.record():
+            output = twin(moved)
+        return float((output.asnumpy().astype("float64") * weight(output).asnumpy()).sum())
+
+    step = 2e-4
+    slope = (value(step) - value(-step)) / (2 * step)
+    told = sum(float((along[name] * way).sum()) for name, way in ways.items())
+    size = np.sqrt(sum(float((along[name] ** 2).sum()) for name in ways))
+    assert abs(slope - told) < 0.05 * size
+
+
+@pytest.mark.parametrize("name", sorted(set(PROBES) - {"shared"}))  # which is far from linear
+def test_bfloat16_is_near_float32(name: str) -> None:
+    probe, images = PROBES[name](), nd.random.normal(shape=(3, 4, 5, 5))
+    ready(probe, images)
+    weight, before = Weight(), snapshot(probe)
+    expected = gradients(probe, Twin(probe, image_gradient=True), images, weight)
+    put_back(probe, before)
+    got = gradients(probe, Twin(probe, "bfloat16", image_gradient=True), images, weight)
+    for name, array in expected.items():
+        distance = np.linalg.norm(got[name] - array)
+        assert distance < 0.35 * np.linalg.norm(array) + 0.05, name

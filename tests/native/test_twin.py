@@ -1,0 +1,286 @@
+"""The native twin of a network trains as the network does, whatever it is asked."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, Callable, Dict, Tuple
+
+from gluon_attention import UserError, get_model
+from gluon_attention.native import Twin, library, twin
+
+import mxnet as mx
+import numpy as np
+import pytest
+from mxnet import autograd, gluon, nd
+from mxnet.base import MXNetError
+
+SLIM = "cifar_residual_attention56_slim"
+OPTIONS = [
+    dict(),
+    dict(mask_fusion="gluoncv", attention="naive"),
+    dict(mask_activation="channel"),
+    dict(mask_activation="spatial", mask="local"),
+    dict(unit="next"),
+]
+LARGE = [
+    ("cifar_residual_attention92", 32),
+    ("cifar_residual_attention56_deep", 32),
+    ("residual_attention56", 96),
+    ("residual_attention56_448", 128),
+    ("residualattentionnet92", 64),
+]
+
+
+def network(name: str = SLIM, devices: Any = None, **options: Any) -> gluon.Block:
+    net = get_model(name, classes=10, **options)
+    net.initialize(mx.init.MSRAPrelu(), ctx=devices)
+    return net
+
+
+def images(count: int = 4, size: int = 16, device: Any = None) -> nd.NDArray:
+    return nd.random.normal(shape=(count, 3, size, size), ctx=device)
+
+
+def step(forward: Callable, x: nd.NDArray) -> nd.NDArray:
+    """One forward and backward pass; logits."""
+    labels = nd.arange(len(x), ctx=x.context) % 10
+    with autograd.record():
+        logits = forward(x)
+        loss = -nd.log_softmax(logits).pick(labels).sum()
+    loss.backward()
+    return logits
+
+
+def state(net: gluon.Block) -> Dict[str, np.ndarray]:
+    """Parameters and gradients."""
+    arrays = {n: p.data() for n, p in net.collect_params().items()}
+    arrays.update(
+        (f"{n}.g", p.grad()) for n, p in net.collect_params().items() if p.grad_req != "null"
+    )
+    return {name: array.asnumpy().copy() for name, array in arrays.items()}
+
+
+def restore(net: gluon.Block, arrays: Dict[str, np.ndarray]) -> None:
+    for name, parameter in net.collect_params().items():
+        parameter.set_data(nd.array(arrays[name]))
+        if parameter.grad_req != "null":
+            parameter.zero_grad()
+
+
+def equal(one: Dict[str, np.ndarray], other: Dict[str, np.ndarray]) -> bool:
+    return all((array == other[name]).all() for name, array in one.items())
+
+
+def check_parity(net: gluon.Block, x: nd.NDArray, close: float) -> None:
+    """Logits, masks and statistics; gradients as far as a random network lets them be equal."""
+    net.trace(x)
+    start = state(net)
+    expected = step(net, x).asnumpy()
+    theirs = state(net)
+    restore(net, start)
+    made = Twin(net)
+    np.testing.assert_allclose(step(made, x).asnumpy(), expected, atol=close)
+    mine = state(net)
+    for name, array in theirs.items():
+        if "running" in name:
+            np.testing.assert_allclose(mine[name], array, rtol=1e-3, atol=1e-4, err_msg=name)
+    one, two = (
+        np.concatenate([a.ravel() for n, a in s.items() if n.endswith(".g")])
+        for s in (theirs, mine)
+    )
+    assert one @ two > 0.99 * np.linalg.norm(one) * np.linalg.norm(two)
+    with autograd.record():
+        logits, masks = made.trace(x)
+        trace = net.trace(x)
+    np.testing.assert_allclose(logits.asnumpy(), trace.logits.asnumpy(), atol=close)
+    for mask, wanted in zip(masks, trace.masks):
+        np.testing.assert_allclose(mask.asnumpy(), wanted.asnumpy(), atol=1e-2)
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_equals_its_network(options: Dict[str, Any]) -> None:
+    check_parity(network(**options), images(8), 3e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "size"), LARGE)
+def test_equals_large_networks(name: str, size: int) -> None:
+    check_parity(network(name), images(8, size), 2e-3)
+
+
+@pytest.fixture(scope="module")
+def pair() -> Tuple[gluon.Block, Twin]:
+    """A network and its twin, whose programs are made once."""
+    net = network()
+    net.trace(images())
+    return net, Twin(net)
+
+
+def test_repeats_bit_for_bit(pair: Tuple[gluon.Block, Twin]) -> None:
+    net, made = pair
+    x, start = images(), state(net)
+    step(made, x)
+    first = state(net)
+    restore(net, start)
+    step(made, x)
+    assert equal(first, state(net))
+
+
+def test_is_not_asked_to_infer(pair: Tuple[gluon.Block, Twin], refused: Callable) -> None:
+    assert refused(lambda: pair[1](images()))
+
+
+def test_two_forwards_before_a_backward(pair: Tuple[gluon.Block, Twin]) -> None:
+    net, made = pair
+    x, other, start = images(), images(), state(net)
+    step(made, x)
+    alone = state(net)
+    restore(net, start)
+    with autograd.record():
+        loss = -nd.log_softmax(made(x)).pick(nd.arange(4)).sum()
+        ignored = made(other)
+    loss.backward()
+    assert equal({n: a for n, a in alone.items() if n.endswith(".g")}, state(net))
+    ignored.wait_to_read()
+
+
+def test_backward_twice_is_refused(pair: Tuple[gluon.Block, Twin]) -> None:
+    with autograd.record():
+        loss = pair[1](images()).sum()
+    loss.backward(retain_graph=True)
+    with pytest.raises(MXNetError, match="backward twice"):
+        loss.backward()
+        nd.waitall()
+
+
+def test_other_batches_between(pair: Tuple[gluon.Block, Twin]) -> None:
+    net, made = pair
+    x, start = images(), state(net)
+    step(made, x)
+    first = state(net)
+    for count in (3, 8, 1):
+        step(made, images(count))
+    restore(net, start)
+    step(made, x)
+    assert equal(first, state(net))
+
+
+def test_gradients_are_added_where_asked(pair: Tuple[gluon.Block, Twin], refused: Callable) -> None:
+    """`--accumulate` asks for that."""
+    net, made = pair
+    x, start = images(), state(net)
+    step(made, x)
+    once = state(net)
+    restore(net, start)
+    trained = [p for p in net.collect_params().values() if p.grad_req != "null"]
+    try:
+        trained[0].grad_req = "add"
+        assert refused(lambda: step(made, x))
+        for parameter in trained:
+            parameter.grad_req = "add"
+        restore(net, start)
+        for _ in range(2):
+            step(made, x)
+        twice = state(net)
+    finally:
+        for parameter in trained:
+            parameter.grad_req = "write"
+    for name in once:
+        if name.endswith(".g"):
+            np.testing.assert_allclose(twice[name], 2 * once[name], rtol=1e-4, atol=1e-5)
+
+
+def test_frozen_parameters_stay_without_gradients(pair: Tuple[gluon.Block, Twin]) -> None:
+    net, made = pair
+    x, start = images(), state(net)
+    step(made, x)
+    free = state(net)
+    restore(net, start)
+    frozen = [p for n, p in net.collect_params().items() if "attentionmodule0" in n]
+    frozen = [p for p in frozen if p.grad_req != "null"]
+    try:
+        for parameter in frozen:
+            parameter.grad_req = "null"
+        step(made, x)
+        rest = state(net)
+    finally:
+        for parameter in frozen:
+            parameter.grad_req = "write"
+    assert frozen and equal(rest, free)
+
+
+def test_two_threads(pair: Tuple[gluon.Block, Twin]) -> None:
+    """Two networks at once give what each gives alone."""
+    nets = [network(), network()]
+    batches = [images(), images()]
+    for net, x in zip(nets, batches):
+        net.trace(x)
+    starts = [state(net) for net in nets]
+    twins = [Twin(net) for net in nets]
+    for made, x in zip(twins, batches):
+        step(made, x)
+    alone = [state(net) for net in nets]
+    for net, start in zip(nets, starts):
+        restore(net, start)
+    threads = [threading.Thread(target=step, args=both) for both in zip(twins, batches)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(equal(before, state(net)) for before, net in zip(alone, nets))
+
+
+def test_two_devices() -> None:
+    """Gradients and statistics of each device are those of its share of the batch."""
+    devices = [mx.cpu(0), mx.cpu(1)]
+    net = network(devices=devices)
+    shares = [images(4, device=device) for device in devices]
+    net(shares[0])
+    made = Twin(net)
+    with autograd.record():
+        losses = [made(share).sum() for share in shares]
+    autograd.backward(losses)
+    conv = net.body.stem[0].weight
+    both = [conv.grad(device).asnumpy() for device in devices]
+    with autograd.record():
+        loss = made(shares[1].as_in_context(devices[0])).sum()
+    loss.backward()
+    assert (conv.grad(devices[0]).asnumpy() == both[1]).all()
+    assert (both[0] != both[1]).any()
+
+
+def test_images_of_another_size_need_no_other_twin(pair: Tuple[gluon.Block, Twin]) -> None:
+    assert step(pair[1], images(2, 24)).shape == (2, 10)
+
+
+def test_wrong_arrays_are_refused(pair: Tuple[gluon.Block, Twin]) -> None:
+    """What MXNet raises has one line of the library's own."""
+    with pytest.raises(MXNetError, match="another shape"), autograd.record():
+        pair[1](nd.zeros((2, 4, 16, 16)))
+
+
+def test_unknown_parts_are_left_to_mxnet() -> None:
+    net = network()
+    net.body.stem[1].__class__ = gluon.contrib.nn.SyncBatchNorm
+    assert twin(net) is None
+    assert twin(gluon.nn.Dense(3)) is None
+    with pytest.raises(UserError):
+        Twin(network(), dtype="float16")
+
+
+def test_not_a_number_is_seen(pair: Tuple[gluon.Block, Twin]) -> None:
+    x = images()
+    x[0, 0, 0, 0] = np.nan
+    with autograd.record():
+        logits = pair[1](x)
+    assert np.isnan(logits.asnumpy()).any()
+
+
+@pytest.mark.parametrize("steps", [20, pytest.param(5000, marks=pytest.mark.slow)])
+def test_memory_is_flat(pair: Tuple[gluon.Block, Twin], steps: int) -> None:
+    made, sizes = pair[1], []
+    for number in range(steps):
+        step(made, images(2 + number % 3, 8))
+        if number >= 9:
+            sizes.append(library().memory())
+    assert len(set(sizes)) == 1
