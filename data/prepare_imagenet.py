@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import os
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Dict
 
@@ -21,13 +22,14 @@ from gluon_attention.datasets import published as files
 from gluon_attention.datasets.image_folder import scan
 from gluon_attention.datasets.imagenet import read_synsets
 from gluon_attention.datasets.pictures import decode
+from gluon_attention.storage.atomic import written_aside
 
 import cv2
 import mxnet as mx
 import numpy as np
 
 CHUNK = 1024  # pictures in memory
-ENDS = (".idx", ".lst", ".rec")  # the .rec last: a set is there once it is
+ENDS = (".rec", ".idx", ".lst")  # replaced from the last on: a set is there once its .rec is
 
 
 def shrunk(path: Path, side: int, quality: int) -> bytes:
@@ -46,27 +48,19 @@ def pack(source: Path, target: Path, index: Dict[str, int], args: argparse.Names
     """Pack one folder of classes into `target`.rec, .idx and .lst; returns how many pictures."""
     paths, labels, _ = scan(source, index)
     order = np.random.default_rng(0).permutation(len(paths))
-    aside = {end: target.with_name(f".{target.name}.{os.getpid()}{end}") for end in ENDS}
-    writer = mx.recordio.MXIndexedRecordIO(str(aside[".idx"]), str(aside[".rec"]), "w")
-    try:
-        with ThreadPoolExecutor(args.workers) as pool, open(aside[".lst"], "w") as listing:
-            for start in range(0, len(order), CHUNK):
-                rows = order[start : start + CHUNK]
-                packed = pool.map(lambda row: shrunk(paths[row], args.resize, args.quality), rows)
-                for key, (row, content) in enumerate(zip(rows, packed), start):
-                    header = mx.recordio.IRHeader(0, float(labels[row]), key, 0)
-                    writer.write_idx(key, mx.recordio.pack(header, content))
-                    name = paths[row].relative_to(source)
-                    listing.write(f"{key}\t{labels[row]}\t{name}\n")
-        writer.close()
-        for end in ENDS:
-            with open(aside[end], "rb") as file:
-                os.fsync(file.fileno())
-            os.replace(aside[end], target.with_name(target.name + end))
-    finally:
-        writer.close()
-        for path in aside.values():
-            path.unlink(missing_ok=True)
+    with ExitStack() as stack:
+        aside = {end: stack.enter_context(written_aside(f"{target}{end}")) for end in ENDS}
+        writer = mx.recordio.MXIndexedRecordIO(aside[".idx"], aside[".rec"], "w")
+        stack.callback(writer.close)
+        listing = stack.enter_context(open(aside[".lst"], "w"))
+        pool = stack.enter_context(ThreadPoolExecutor(args.workers))
+        for start in range(0, len(order), CHUNK):
+            rows = order[start : start + CHUNK]
+            packed = pool.map(lambda row: shrunk(paths[row], args.resize, args.quality), rows)
+            for key, (row, content) in enumerate(zip(rows, packed), start):
+                header = mx.recordio.IRHeader(0, float(labels[row]), key, 0)
+                writer.write_idx(key, mx.recordio.pack(header, content))
+                listing.write(f"{key}\t{labels[row]}\t{paths[row].relative_to(source)}\n")
     return len(paths)
 
 

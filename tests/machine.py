@@ -149,39 +149,49 @@ def listening_ports() -> Dict[str, str]:
     return ports
 
 
+def surroundings(folder: Path) -> Dict[str, str]:
+    """Variables of processes that have an empty home and temporary folder below `folder`."""
+    folders = dict(HOME="home", TMPDIR="tmp", MPLCONFIGDIR="matplotlib")
+    for name in folders.values():
+        (folder / name).mkdir()
+    places = {variable: str(folder / name) for variable, name in folders.items()}
+    return {**places, TOKEN: uuid.uuid4().hex}
+
+
+def state(root: Path, variables: Mapping[str, str]) -> State:
+    """What the machine is like for those who have these surroundings and work in `root`."""
+    entries: Dict[str, str] = {}
+    for folder in (root, Path(variables["HOME"]), Path(variables["TMPDIR"])):
+        entries.update(files(folder))
+    return State(devices(), entries, shared_memory(), processes(variables[TOKEN]))
+
+
+def wait_for_processes(token: str) -> None:
+    """Give processes that are about to end the time to do so."""
+    deadline = time.monotonic() + PATIENCE
+    while processes(token) and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
 class Session:
     """Compares the machine before and after a session of pytest."""
 
     def __init__(self, root: Path) -> None:
-        self.root, self.token = root, uuid.uuid4().hex
-        self.environment = dict(os.environ)
+        self.root, self.environment = root, dict(os.environ)
         self.changes: List[str] = []
         self.folder = Path(tempfile.mkdtemp(prefix="gluon-attention-tests-"))
-        folders = {name: str(self.folder / name) for name in ("home", "tmp", "matplotlib")}
-        for path in folders.values():
-            os.mkdir(path)
+        self.variables = surroundings(self.folder)
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
-        os.environ.update(HOME=folders["home"], TMPDIR=folders["tmp"])
-        os.environ.update({"MPLCONFIGDIR": folders["matplotlib"], TOKEN: self.token})
+        os.environ.update(self.variables)
         tempfile.tempdir = None  # Python has read TMPDIR already
-        self.before = self.state()
+        self.before = state(root, self.variables)
 
-    def state(self) -> State:
-        """What the machine is like now."""
-        folders = (self.root, self.folder / "home", self.folder / "tmp")
-        found = [files(folder) for folder in folders]
-        entries = {path: text for part in found for path, text in part.items()}
-        return State(devices(), entries, shared_memory(), processes(self.token))
-
+    @pytest.hookimpl(trylast=True)  # the workers of pytest-xdist have ended
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        deadline = time.monotonic() + PATIENCE
-        while processes(self.token) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        self.changes = self.before.changes(self.state())
+        wait_for_processes(self.variables[TOKEN])
+        self.changes = self.before.changes(state(self.root, self.variables))
         if self.changes and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
-
-    pytest_sessionfinish = pytest.hookimpl(trylast=True)(pytest_sessionfinish)  # workers are gone
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         if self.changes:
