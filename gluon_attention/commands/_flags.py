@@ -6,7 +6,7 @@ import argparse
 import textwrap
 from typing import Any, Callable, List, Tuple
 
-from ..datasets.pictures import SIDE
+from ..datasets.pictures import MAX_SIDE
 from ..errors import UserError
 from ..training.devices import choose_devices
 from ..zoo.registry import read_options
@@ -74,8 +74,8 @@ def add_verb(
 
 def opened(flags: argparse.Namespace, untrained: bool = False) -> Model:
     """The model that the flags of `add_verb` name."""
-    if flags.size is not None and not 1 <= flags.size <= SIDE:
-        raise UserError(f"--size must be a whole number from 1 to {SIDE}, not {flags.size}")
+    if flags.size is not None and not 1 <= flags.size <= MAX_SIDE:
+        raise UserError(f"--size must be a whole number from 1 to {MAX_SIDE}, not {flags.size}")
     names = _lines(flags.class_names) if flags.class_names else None
     options = None if flags.options is None else read_options(flags.options)
     told = Overrides(

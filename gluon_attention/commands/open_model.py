@@ -16,7 +16,7 @@ from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple
 import mxnet as mx
 from mxnet.base import MXNetError
 
-from ..datasets.view import View, usual_view
+from ..datasets.view import View, default_view
 from ..errors import UserError
 from ..interop.load import load_weights
 from ..zoo.attention_net import AttentionNet
@@ -194,7 +194,7 @@ def takes(net: AttentionNet, shape: Tuple[int, int, int]) -> bool:
 
 
 def _view(name: str, told: Overrides, data: Dict[str, Any]) -> View:
-    view = View(**_tuples(data["view"])) if data.get("view") else usual_view(entry(name).shape)
+    view = View(**_tuples(data["view"])) if data.get("view") else default_view(entry(name).shape)
     mean, std = told.mean or data.get("mean") or view.mean, told.std or data.get("std") or view.std
     if not (_are_numbers(mean) and _are_numbers(std) and len(mean) == len(std)):
         raise UserError(

@@ -14,9 +14,9 @@ from numpy.lib.stride_tricks import sliding_window_view
 from ..errors import UserError
 from . import published as files
 from .sampling import Normalise, Splits, array_samples, hold_out, register
-from .view import CIFAR
+from .view import CIFAR_VIEW
 
-MEAN, STD = CIFAR.mean, CIFAR.std
+MEAN, STD = CIFAR_VIEW.mean, CIFAR_VIEW.std
 PIXELS = 3 * 32 * 32
 
 
@@ -202,7 +202,7 @@ def _splits(
         classes=_names(folder / archive.names, classes),
         mean=MEAN,
         std=STD,
-        view=CIFAR,
+        view=CIFAR_VIEW,
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any, Dict, NamedTuple, Tuple
 import numpy as np
 
 from ..errors import UserError
-from .image_folder import Files, Pictures
+from .image_folder import PictureFiles, Pictures
 from .pictures import decode
 from .published import missing, text_lines
 from .sampling import Samples, Splits, hold_out, register
@@ -25,7 +25,7 @@ LISTS = ("images", "image_class_labels", "train_test_split", "bounding_boxes", "
 class Birds(NamedTuple):
     """All that the lists say, in the order of images.txt."""
 
-    source: Files
+    source: PictureFiles
     labels: np.ndarray  # (N,)
     training: np.ndarray  # (N,) bool
     boxes: np.ndarray  # (N, 4): left, top, width, height in pixels, from edge to edge
@@ -103,7 +103,7 @@ def read_birds(folder: Path) -> Birds:
         if any(len(box) != 4 or not np.isfinite(box).all() for box in boxes):
             raise ValueError("a box is not four numbers")
         return Birds(
-            Files([folder / "images" / file for file in images.values()]),
+            PictureFiles([folder / "images" / file for file in images.values()]),
             np.array([place[number] for number in column("image_class_labels")]),
             np.array([("0", "1").index(value) == 1 for value in column("train_test_split")]),
             np.array(boxes),

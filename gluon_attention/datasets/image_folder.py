@@ -17,7 +17,7 @@ from .view import View
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
 
-class Files(NamedTuple):
+class PictureFiles(NamedTuple):
     """Pictures that are files; whatever else has `name` and `content` will do as well."""
 
     paths: Sequence[Path]
@@ -38,7 +38,7 @@ class Files(NamedTuple):
 class Decoder:
     """Loads pictures in threads; every picture has its own random stream, whatever the threads."""
 
-    def __init__(self, source: Files, rows: np.ndarray, view: View, workers: int) -> None:
+    def __init__(self, source: PictureFiles, rows: np.ndarray, view: View, workers: int) -> None:
         if workers < 1:
             raise UserError(f"workers must be a number of threads above 0, not {workers}")
         self.source, self.rows, self.view, self.workers = source, rows, view, workers
@@ -69,7 +69,7 @@ class Decoder:
 class Pictures(NamedTuple):
     """All pictures of a data set, of which `samples` takes some."""
 
-    source: Files
+    source: PictureFiles
     labels: np.ndarray  # (N,)
     classes: int
     workers: int  # threads that decode
@@ -83,7 +83,7 @@ class Pictures(NamedTuple):
 def scan(
     folder: Path, index: Optional[Dict[str, int]] = None
 ) -> Tuple[List[Path], np.ndarray, List[str]]:
-    """Files, labels and class names of `folder/<class>/<picture>`, all sorted.
+    """PictureFiles, labels and class names of `folder/<class>/<picture>`, all sorted.
 
     Args:
         index: label of each class folder; their sorted order when it is None.

@@ -13,7 +13,7 @@ from typing import Dict, List, Sequence, Tuple
 import numpy as np
 
 from ..errors import UserError
-from .image_folder import Files, Pictures, scan
+from .image_folder import PictureFiles, Pictures, scan
 from .published import name_unreadable, text_lines
 from .records import Records
 from .sampling import Samples, Splits, hold_out, register
@@ -96,4 +96,4 @@ def _pictures(
     index = {wnid: label for label, wnid in enumerate(synsets)}
     paths, labels, names = scan(folder / name, index or None)
     names = list(synsets.values()) or names
-    return Pictures(Files(paths), labels, len(wnids or names), workers), names
+    return Pictures(PictureFiles(paths), labels, len(wnids or names), workers), names

@@ -22,7 +22,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from ..errors import UserError
 from . import published as files
 from .sampling import Samples, Splits, hold_out, register
-from .view import usual_view
+from .view import default_view
 
 TASKS = {  # side of the image, pieces of clutter
     "28": (28, 0),
@@ -101,7 +101,7 @@ def mnist(
         classes=[str(digit) for digit in range(10)],
         mean=[0.0],
         std=[1.0],
-        view=usual_view((1, side, side)),
+        view=default_view((1, side, side)),
     )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import UserError
 
-SIDE, AREA = 16_384, 100_000_000  # pixels that are decoded at most
+MAX_SIDE, MAX_PIXELS = 16_384, 100_000_000  # pixels that are decoded at most
 PNG = b"\x89PNG\r\n\x1a\n"
 RIFF = b"RIFF"  # begins a WebP
 
@@ -30,10 +30,10 @@ def decode(content: bytes, name: str, upright: bool = False) -> np.ndarray:
         size = _size(content)
     except (struct.error, IndexError):
         size = None
-    if size is not None and (max(size) > SIDE or size[0] * size[1] > AREA):
+    if size is not None and (max(size) > MAX_SIDE or size[0] * size[1] > MAX_PIXELS):
         raise UserError(
-            f"{name} is {size[0]}x{size[1]} pixels large; pictures may have {AREA:,}, and "
-            f"{SIDE:,} a side: make it smaller"
+            f"{name} is {size[0]}x{size[1]} pixels large; pictures may have {MAX_PIXELS:,}, and "
+            f"{MAX_SIDE:,} a side: make it smaller"
         )
     picture = None
     if size is not None and min(size) > 0:

@@ -12,7 +12,7 @@ from typing import Dict, List, Tuple
 import numpy as np
 
 from ..errors import UserError
-from .image_folder import Files, Pictures
+from .image_folder import PictureFiles, Pictures
 from .published import missing
 from .sampling import Splits, hold_out, register
 from .view import IMAGENET_MEAN, IMAGENET_STD, View
@@ -47,7 +47,7 @@ def stanford_dogs(
     if lacking:
         raise missing(folder, f"Images/{lacking}, which its lists name")
     labels = np.array([*training.values(), *test.values()])
-    source = Files([folder / "Images" / name for name in files])
+    source = PictureFiles([folder / "Images" / name for name in files])
     kept, held = hold_out(labels[: len(training)], validation, seed, tenth=True)
     fixed = View(size, short=size)
     moving = View(size, short=size, random=True) if augment else fixed

@@ -85,8 +85,8 @@ class View:
         return both / np.asarray(self.std)[:, None]
 
 
-CIFAR = View(32, 32, mean=(0.4914, 0.4824, 0.4467), std=(0.2471, 0.2435, 0.2616))
-DIGITS = View(28, 28, mean=(0.0,), std=(1.0,))
+CIFAR_VIEW = View(32, 32, mean=(0.4914, 0.4824, 0.4467), std=(0.2471, 0.2435, 0.2616))
+MNIST_VIEW = View(28, 28, mean=(0.0,), std=(1.0,))
 
 
 def centre_view(size: int) -> View:
@@ -94,12 +94,12 @@ def centre_view(size: int) -> View:
     return View(size, short=round(size * 256 / 224))
 
 
-def usual_view(shape: Tuple[int, int, int]) -> View:
+def default_view(shape: Tuple[int, int, int]) -> View:
     """The view that networks for images of such a shape (C, H, W) are evaluated with."""
     channels, size, _ = shape
     if channels == 1:
-        return replace(DIGITS, size=size, short=size)
-    return replace(CIFAR, size=size, short=size) if size < 64 else centre_view(size)
+        return replace(MNIST_VIEW, size=size, short=size)
+    return replace(CIFAR_VIEW, size=size, short=size) if size < 64 else centre_view(size)
 
 
 def _short_side(picture: np.ndarray, view: View, rng: np.random.Generator) -> np.ndarray:

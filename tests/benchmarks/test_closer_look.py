@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from gluon_attention.datasets.cub import read_birds
-from gluon_attention.datasets.detail import write_cub
 from gluon_attention.zoo.backbones import backbone
 
 import mxnet as mx
 import numpy as np
 import pytest
+from cub_writer import write_cub
 from mxnet import nd
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"

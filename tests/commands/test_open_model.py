@@ -8,7 +8,7 @@ from typing import Any
 
 from gluon_attention import UserError, get_model
 from gluon_attention.commands.open_model import Overrides, open_model
-from gluon_attention.datasets.view import CIFAR, View, usual_view
+from gluon_attention.datasets.view import CIFAR_VIEW, View, default_view
 
 import mxnet as mx
 import pytest
@@ -44,7 +44,7 @@ def test_a_name_with_weights() -> None:
 def test_a_name_without_weights_has_random_ones_if_asked() -> None:
     with pytest.raises(UserError, match=f"{BARE} comes without trained weights .*ram_28"):
         open_model(BARE)
-    assert open_model(BARE, untrained=True).view == CIFAR
+    assert open_model(BARE, untrained=True).view == CIFAR_VIEW
     images = mx.nd.random.uniform(shape=(2, 1, 28, 28))
     random, trained = open_model("ram_28", untrained=True), open_model("ram_28")
     assert random.source == trained.source
@@ -86,7 +86,7 @@ def test_a_file_that_is_told_what_it_is(weights: str) -> None:
         open_model(weights)
     told = Overrides("racnn_mobilenet_v2", 4, TINY, ["w", "x", "y", "z"], size=64)
     model = open_model(weights, told)
-    assert list(model.classes) == ["w", "x", "y", "z"] and model.view == usual_view((3, 64, 64))
+    assert list(model.classes) == ["w", "x", "y", "z"] and model.view == default_view((3, 64, 64))
     with pytest.raises(UserError, match="build the net with the name, classes and options"):
         open_model(weights, told._replace(classes=5))
     with pytest.raises(UserError, match="1 class names do not fit the 4"):

@@ -8,13 +8,14 @@ from typing import Any
 
 from gluon_attention import UserError
 from gluon_attention.datasets.cub import cub200, read_birds, regions
-from gluon_attention.datasets.detail import CLASSES, scenes, write_cub
+from gluon_attention.datasets.detail import CLASSES, scenes
 from gluon_attention.datasets.sampling import smaller_validation
 from gluon_attention.datasets.view import View
 
 import cv2
 import numpy as np
 import pytest
+from cub_writer import write_cub
 
 COUNT, SIZE = 60, 64
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from gluon_attention import UserError
-from gluon_attention.datasets.detail import CLASSES, detail, scenes, write_cub
+from gluon_attention.datasets.detail import CLASSES, detail, scenes
 
 import cv2
 import numpy as np
 import pytest
+from cub_writer import write_cub
 
 
 def test_scenes_are_balanced_seeded_and_different() -> None:

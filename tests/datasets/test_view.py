@@ -8,7 +8,7 @@ from typing import Any, Tuple
 from gluon_attention.datasets import cifar10, detail, mnist
 from gluon_attention.datasets import view as view_module
 from gluon_attention.datasets.pictures import decode
-from gluon_attention.datasets.view import CIFAR, DIGITS, View, centre_view, usual_view
+from gluon_attention.datasets.view import CIFAR_VIEW, MNIST_VIEW, View, centre_view, default_view
 
 import cv2
 import numpy as np
@@ -42,8 +42,8 @@ def test_sets_say_how_to_load_them_again() -> None:
 
 
 def test_the_usual_view_follows_the_shape() -> None:
-    assert usual_view((3, 32, 32)) == CIFAR and usual_view((1, 28, 28)) == DIGITS
-    assert usual_view((3, 448, 448)) == centre_view(448) == View(448, short=512)
+    assert default_view((3, 32, 32)) == CIFAR_VIEW and default_view((1, 28, 28)) == MNIST_VIEW
+    assert default_view((3, 448, 448)) == centre_view(448) == View(448, short=512)
 
 
 def test_pictures_are_averaged_where_they_shrink() -> None:

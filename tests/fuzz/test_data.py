@@ -10,13 +10,13 @@ from pathlib import Path
 
 from gluon_attention import UserError
 from gluon_attention.datasets import cifar10, cub200, imagenet, imagenet_val, mnist, stanford_dogs
-from gluon_attention.datasets.detail import write_cub
 from gluon_attention.datasets.sampling import Batches
 
 import cv2
 import mxnet as mx
 import numpy as np
 import pytest
+from cub_writer import write_cub
 from hypothesis import strategies as st
 
 

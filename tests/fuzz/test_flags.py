@@ -10,11 +10,11 @@ from pathlib import Path
 
 from gluon_attention import __main__ as command_line
 from gluon_attention.command_line import command
-from gluon_attention.datasets.detail import write_cub
 from gluon_attention.training import engine
 from gluon_attention.training.config import Config
 
 import pytest
+from cub_writer import write_cub
 from hypothesis import strategies as st
 
 ROOT = Path(__file__).resolve().parents[2]

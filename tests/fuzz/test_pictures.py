@@ -8,8 +8,8 @@ import zlib
 from pathlib import Path
 
 from gluon_attention import UserError
-from gluon_attention.datasets.image_folder import Files
-from gluon_attention.datasets.pictures import AREA, PNG, SIDE, decode
+from gluon_attention.datasets.image_folder import PictureFiles
+from gluon_attention.datasets.pictures import MAX_PIXELS, MAX_SIDE, PNG, decode
 
 import numpy as np
 import pytest
@@ -165,8 +165,8 @@ def test_size_is_read_from_the_header(name, monkeypatch):
 def test_large_pictures_are_read_and_larger_ones_are_not():
     with pytest.raises(UserError, match="20000x2 pixels"):
         decode(encoded(Image.new("RGB", (20_000, 2)), "PNG"), "wide")
-    assert decode(encoded(Image.new("L", (SIDE, 2)), "PNG"), "wide").shape == (2, SIDE, 3)
-    assert SIDE**2 > AREA
+    assert decode(encoded(Image.new("L", (MAX_SIDE, 2)), "PNG"), "wide").shape == (2, MAX_SIDE, 3)
+    assert MAX_SIDE**2 > MAX_PIXELS
 
 
 DAMAGE = st.tuples(
@@ -192,7 +192,7 @@ def test_damaged_pictures_are_pixels_or_a_sentence(fuzz, refused):
         def read():
             picture = decode(damaged(drawn), "broken.jpg")
             assert picture.ndim == 3 and picture.shape[2] == 3 and picture.dtype == np.uint8
-            assert max(picture.shape) <= SIDE
+            assert max(picture.shape) <= MAX_SIDE
 
         refused(read)
 
@@ -210,4 +210,4 @@ def test_headers_that_say_anything(fuzz, refused):
 def test_a_file_that_cannot_be_read_is_named(tmp_path):
     for path in (tmp_path / "none.jpg", tmp_path):
         with pytest.raises(UserError, match=f"cannot read {path}: .*take it out"):
-            Files([Path(path)]).content(0)
+            PictureFiles([Path(path)]).content(0)

@@ -13,12 +13,12 @@ import sys
 import time
 from pathlib import Path
 
-from gluon_attention.datasets.detail import write_cub
 from gluon_attention.training import devices as prepare
 from gluon_attention.training.devices import has_bfloat16
 
 import numpy as np
 import pytest
+from cub_writer import write_cub
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = ROOT / "data" / "sample"

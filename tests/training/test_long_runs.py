@@ -11,7 +11,7 @@ import threading
 import time
 from pathlib import Path
 
-from gluon_attention.datasets.image_folder import Files, Pictures
+from gluon_attention.datasets.image_folder import PictureFiles, Pictures
 from gluon_attention.datasets.sampling import Batches, array_samples
 from gluon_attention.datasets.view import View
 from gluon_attention.training import monitor
@@ -70,8 +70,8 @@ def test_a_worker_that_dies_is_reported_and_not_waited_for(tmp_path, monkeypatch
         kind = dict(classes=2, transform=broken)
         samples = array_samples(np.zeros((4, 1, 2, 2), np.uint8), [0, 1, 0, 1], **kind)
     else:
-        files = Files([tmp_path / "a.png"] * 4)
-        monkeypatch.setattr(Files, "content", lambda self, row: sys.exit("worker died"))
+        files = PictureFiles([tmp_path / "a.png"] * 4)
+        monkeypatch.setattr(PictureFiles, "content", lambda self, row: sys.exit("worker died"))
         labels = np.zeros(4, int)
         samples = Pictures(files, labels, 1, 4).samples(np.arange(4), View(8, short=8))
     batches = Batches(samples, 2)
