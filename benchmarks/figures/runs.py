@@ -25,13 +25,13 @@ def finished(folder: Path) -> Run:
     result = json.loads((folder / "result.json").read_text())
     config = json.loads((folder / "config.json").read_text())
     known = {name: config["settings"][name] for name in ("seed", "epochs")}
-    known.update(parameters=result["parameters"], command=command(result["command"]))
+    known.update(parameters=result["parameters"], command=portable_command(result["command"]))
     if config["commit"]:
         known["commit"] = config["commit"]
     return Run(result, config, known)
 
 
-def command(line: str) -> str:
+def portable_command(line: str) -> str:
     """The command of a run without what differs from machine to machine."""
     words, kept = shlex.split(line), ["python"]
     while words:

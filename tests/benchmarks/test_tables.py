@@ -223,7 +223,7 @@ def test_scales_of_every_seed_are_shown() -> None:
 
 
 def test_a_command_is_told_without_places() -> None:
-    told = runs.command("train/a.py --log-dir=/x -j 2 --backbone-weights /w --lr 1 --b=c")
+    told = runs.portable_command("train/a.py --log-dir=/x -j 2 --backbone-weights /w --lr 1 --b=c")
     assert told == "python train/a.py --backbone-weights=FILE --lr 1 --b=c"
 
 

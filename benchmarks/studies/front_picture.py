@@ -1,33 +1,34 @@
 """Draw the picture at the head of README from the weights that ship and the data in the repository.
 
 python train/cub200_train.py --dataset detail --name detail-0
-python benchmarks/front_picture.py runs/detail-0/boxes.png
+python benchmarks/studies/front_picture.py runs/detail-0/boxes.png
 """
 
 from __future__ import annotations
 
-import os
-from typing import Any, List
+from pathlib import Path
+from typing import List
 
 from gluon_attention import get_model
+from gluon_attention.command_line import Parser, command
 from gluon_attention.datasets import cifar10, mnist
+from gluon_attention.datasets.sampling import Splits
 from gluon_attention.explain.painters import load_png, pictures, unnormalised
 from gluon_attention.explain.tiles import below
 from gluon_attention.storage.atomic import written_aside
 
 import numpy as np
-from figures.flags import Parser
 from PIL import Image
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-SAMPLE = os.path.join(ROOT, "data", "sample")
+ROOT = Path(__file__).resolve().parents[2]
+SAMPLE = ROOT / "data" / "sample"
 WIDTH = 930
-SEEN = [20, 8, 34]  # of the test images of the sample
-SCENE = 3
+CIFAR_ROWS = [20, 8, 34]  # of the test images of the sample
+DIGIT_ROWS = [3]
 
 
-def drawn(name: str, splits: Any, rows: List[int]) -> np.ndarray:
-    """What a network that comes trained attends to in some test images."""
+def attention_of(name: str, splits: Splits, rows: List[int]) -> np.ndarray:
+    """Picture of what a pretrained network attends to in some test images."""
     images = splits.test.load(np.array(rows), np.random.default_rng(0))
     raw = unnormalised(images, splits.mean, splits.std)
     (picture,) = pictures(get_model(name, pretrained=True), raw, splits.mean, splits.std).values()
@@ -35,29 +36,37 @@ def drawn(name: str, splits: Any, rows: List[int]) -> np.ndarray:
 
 
 def scaled(picture: np.ndarray, width: int) -> np.ndarray:
+    """The picture with another width and the same proportions."""
     height = round(picture.shape[0] * width / picture.shape[1])
     return np.asarray(Image.fromarray(picture).resize((width, height), Image.LANCZOS))
 
 
 def front(boxes: np.ndarray) -> np.ndarray:
-    """Masks beside the boxes of a run, above glimpses."""
-    masks = drawn("cifar_residual_attention56_slim", cifar10(f"{SAMPLE}/cifar10"), SEEN)
+    """Masks beside the boxes of a run, and glimpses below them."""
+    cifar = cifar10(f"{SAMPLE}/cifar10")
+    masks = attention_of("cifar_residual_attention56_slim", cifar, CIFAR_ROWS)
     boxes = boxes[: boxes.shape[0] // 4 * 3]  # three of four images
-    shares = [part.shape[1] / part.shape[0] for part in (masks, boxes)]  # they are equally high
-    left = round(WIDTH * shares[0] / sum(shares))
+    ratios = [part.shape[1] / part.shape[0] for part in (masks, boxes)]  # width to height
+    left = round(WIDTH * ratios[0] / sum(ratios))
     above = [scaled(masks, left), scaled(boxes, WIDTH - left)]
     height = max(len(part) for part in above)
     above = [np.pad(part, ((0, height - len(part)), (0, 0), (0, 0)), "edge") for part in above]
-    scenes = mnist(f"{SAMPLE}/mnist", task="cluttered60")
-    glimpses = drawn("ram_cluttered_60", scenes, [SCENE])
+    digits = mnist(f"{SAMPLE}/mnist", task="cluttered60")
+    glimpses = attention_of("ram_cluttered_60", digits, DIGIT_ROWS)
     first = glimpses[: len(glimpses) // 2]  # of its two rows
     return below([np.concatenate(above, axis=1), scaled(first, WIDTH)])
 
 
 def main() -> None:
+    """Draw the picture."""
     parser = Parser(description=__doc__.splitlines()[0], allow_abbrev=False)
-    parser.add_argument("boxes", help="boxes.png of a run of train/cub200_train.py")
-    parser.add_argument("-o", "--output", default=os.path.join(ROOT, "docs", "attention.png"))
+    parser.add_argument(
+        "boxes", metavar="BOXES", help="boxes.png of a run of train/cub200_train.py"
+    )
+    target = ROOT / "docs" / "attention.png"
+    parser.add_argument(
+        "-o", "--output", default=target, metavar="PNG", help="default: docs/attention.png"
+    )
     flags = parser.parse_args()
     picture = Image.fromarray(front(load_png(flags.boxes)))
     with written_aside(flags.output) as aside:  # 256 colours are a third of the size
@@ -65,4 +74,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command(main)

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import runpy
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from studies import front_picture
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "front_picture.py"
 
-
+@pytest.mark.slow
 def test_masks_boxes_and_glimpses_fill_the_picture(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     boxes, target = tmp_path / "boxes.png", tmp_path / "front.png"
     Image.new("RGB", (588, 864), "red").save(boxes)
-    monkeypatch.syspath_prepend(str(SCRIPT.parent))
-    monkeypatch.setattr(sys, "argv", [str(SCRIPT), str(boxes), "-o", str(target)])
-    runpy.run_path(str(SCRIPT), run_name="__main__")
+    monkeypatch.setattr(sys, "argv", [front_picture.__file__, str(boxes), "-o", str(target)])
+    front_picture.main()
     picture = np.asarray(Image.open(target).convert("RGB"))
     height, width = picture.shape[:2]
     assert width == 930 and 600 < height < 750

@@ -1,15 +1,15 @@
-"""Train a network of GluonCV on CIFAR-10 by our loop, for rows beside those of ours.
+"""Train a network of GluonCV on CIFAR-10 with our training loop, to compare with our networks.
 
-python benchmarks/peer_on_cifar.py --peer cifar_resnet56_v2 --label-noise 0.3
+python benchmarks/studies/peer_on_cifar.py --peer cifar_resnet56_v2 --label-noise 0.3
 
-The other flags are those of train/cifar10_train.py, but for those of the network.
+The other flags are those of train/cifar10_train.py, without those of our networks.
 """
 
 from __future__ import annotations
 
-import os
 import runpy
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from gluon_attention import UserError
@@ -21,23 +21,25 @@ from gluon_attention.zoo.attention_net import AttentionNet
 import mxnet as mx
 from gluoncv import model_zoo
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-OURS = runpy.run_path(os.path.join(ROOT, "train", "cifar10_train.py"))
+ROOT = Path(__file__).resolve().parents[2]
+OURS = runpy.run_path(str(ROOT / "train" / "cifar10_train.py"))
 
 
 @dataclass(frozen=True)
 class PeerOnCifar(OURS["Cifar10"]):  # type: ignore[misc]
+    """Settings of the script."""
+
     peer: str = setting("cifar_resnet56_v2", "name in GluonCV's model zoo")
 
 
 class Logits(NamedTuple):
-    """All that such a network can show."""
+    """The trace of such a network."""
 
     logits: mx.nd.NDArray
 
 
 class Peer(AttentionNet):
-    """A network of logits only, as the loop wants it."""
+    """A network of GluonCV as an AttentionNet without attention."""
 
     Trace = Logits
     dtypes = ("float32", "bfloat16")
@@ -56,6 +58,7 @@ class Peer(AttentionNet):
 
 
 def main() -> None:
+    """Train the network."""
     config = PeerOnCifar.parse(description=__doc__)
     for flag in ("num_layers", "shape", "options", "start_from"):
         if getattr(config, flag) != getattr(PeerOnCifar, flag):
