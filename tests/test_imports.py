@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "gluon_attention"
 SCRIPTS = ("train", "benchmarks", "tests", "data")
-SHARED = ("builders", "machine", "torch_writer")  # by all tests
+SHARED = ("cub_writer", "builders", "machine", "torch_writer")  # by all tests
 FILES = sorted(path for room in (PACKAGE, *SCRIPTS) for path in (ROOT / room).rglob("*.py")) + [
     ROOT / "setup.py"
 ]

@@ -8,11 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from gluon_attention.errors import UserError
-
-import numpy as np
 import pytest
-from mxnet import nd
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
@@ -61,30 +57,6 @@ def test_ablations_stand_beside_the_paper(tmp_path: Path) -> None:
     known.append(rows.measured("ram_28", "mnist", "test_error", 1, "%"))
     lines = ablations.ablations_table(known).splitlines()
     assert lines[2:] == [f"| {NAIVE} | cifar10 | 2 | 1,000 | 30.0, 31.0 | 30.5 % | 5.89 % |"]
-
-
-def test_a_network_of_gluoncv_is_trained_as_it_is() -> None:
-    pytest.importorskip("gluoncv")
-    peer = import_module("peer_on_cifar").Peer("cifar_resnet20_v2", classes=10)
-    peer.initialize()
-    images = nd.random.uniform(shape=(2, 3, 32, 32))
-    wanted = peer.body(images).asnumpy()
-    peer.hybridize()
-    np.testing.assert_allclose(peer(images).asnumpy(), wanted, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(peer.trace(images).logits.asnumpy(), wanted, rtol=1e-4, atol=1e-5)
-
-
-def test_a_network_that_gluoncv_has_not_is_refused() -> None:
-    pytest.importorskip("gluoncv")
-    with pytest.raises(UserError, match="--peer resnet_of_mine: no network of GluonCV"):
-        import_module("peer_on_cifar").Peer("resnet_of_mine", classes=10)
-
-
-def test_flags_of_our_networks_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("gluoncv")
-    monkeypatch.setattr(sys, "argv", ["peer_on_cifar.py", "--shape", "slim"])
-    with pytest.raises(UserError, match="--shape is for our networks, not for --peer"):
-        import_module("peer_on_cifar").main()
 
 
 def test_ours_stand_beside_what_others_published() -> None:
