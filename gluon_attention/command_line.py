@@ -12,6 +12,11 @@ from typing import Any, Callable, NoReturn
 from .errors import UserError
 
 
+def printable(text: str) -> str:
+    """Text of strangers, such as a file name, for a terminal: control characters are escaped."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
 def command(main: Callable[[], None]) -> NoReturn:
     """Run a program: a mistake of the user is one line and status 2, a signal is 130 or 143."""
     if getattr(sys.stdout, "errors", None) == "strict":  # file names may not be valid text
@@ -38,7 +43,7 @@ def command(main: Callable[[], None]) -> NoReturn:
 def _end(error: BaseException) -> NoReturn:
     """Print a mistake of the user, or a signal, and exit."""
     if isinstance(error, UserError):
-        message = " ".join(str(error).encode("utf-8", "backslashreplace").decode().split())
+        message = printable(" ".join(str(error).split()))
         print(f"error: {message}", file=sys.stderr)
         sys.exit(2)
     print(str(error) or "interrupted", file=sys.stderr)

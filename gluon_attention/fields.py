@@ -82,7 +82,8 @@ class Declared:
         low, high = metadata["low"], metadata["high"]
         if self.kind in (bool, str) or (low, high) == (-math.inf, math.inf):
             return noun
-        return f"{noun} from {max(low, -LARGEST):g} to {min(high, LARGEST):g}"
+        text = "{} from {:d} to {:d}" if self.kind is int else "{} from {:g} to {:g}"
+        return text.format(noun, max(low, -LARGEST), min(high, LARGEST))
 
     def parse(self, text: str) -> Any:
         """The value of some text; an `ArgumentTypeError` says what is accepted."""

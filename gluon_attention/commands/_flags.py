@@ -1,22 +1,25 @@
-"""Flags that verbs share: the network that a verb works on, and the layout of its `--help`."""
+"""Flags that verbs share: the network that a verb works on, and the layout of `--help`."""
 
 from __future__ import annotations
 
 import argparse
 import textwrap
-from typing import Any, Callable, List, Tuple
+from typing import Any, Callable, List, Optional, Tuple
 
 from ..datasets.pictures import MAX_SIDE
 from ..errors import UserError
+from ..fields import number
 from ..training.devices import choose_devices
 from ..zoo.registry import read_options
-from .open_model import Model, Overrides, open_model
+from .open_model import LARGEST_MEAN, SMALLEST_STD, Model, Overrides, open_model
 
-SAMPLES = 1000  # largest number of episodes averaged
-WIDTH = 79  # of the text of --help
+MOST_SAMPLES = 1000  # episodes averaged
+MOST_NAMES = 1 << 20  # bytes of a file of class names
+LARGEST_BATCH = 10**6
+WIDTH = 79  # of a description in --help
 
 
-def new_verb(
+def add_verb(
     verbs: Any,
     verb: str,
     help: str,
@@ -24,19 +27,19 @@ def new_verb(
     *examples: str,
     description: str = "",
 ) -> argparse.ArgumentParser:
-    """A verb that says what it does, and shows examples that can be copied whole.
+    """Add a verb whose `--help` describes it and shows examples that can be copied whole.
 
     Args:
         help: one line for the list of all verbs, without a full stop.
         examples: the words after the verb.
         description: sentences, where `help` does not say enough.
     """
-    head = "examples:" if len(examples) > 1 else "example:"
+    heading = "examples:" if len(examples) > 1 else "example:"
     parser = verbs.add_parser(
         verb,
         help=help,
         description=textwrap.fill(description or help[0].upper() + help[1:] + ".", WIDTH),
-        epilog="\n".join((head, *(f"  gluon-attention {verb} {e}" for e in examples))),
+        epilog="\n".join((heading, *(f"  gluon-attention {verb} {e}" for e in examples))),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -44,62 +47,99 @@ def new_verb(
     return parser
 
 
-def add_verb(
-    verbs: Any, verb: str, help: str, run: Callable[..., None], *examples: str
-) -> argparse.ArgumentParser:
-    """A verb that works on a network, with the flags that all of them have."""
-    parser = new_verb(verbs, verb, help, run, *examples)
+def add_json(parser: Any) -> None:
+    parser.add_argument("--json", action="store_true", help="output as JSON, for scripts")
+
+
+def add_network(parser: argparse.ArgumentParser) -> None:
+    """The flags that `model_of` reads."""
     parser.add_argument(
         "model",
         metavar="NAME|FILE|RUN",
-        help="a name that has weights, a .params file, or the folder of a training run",
+        help="name of a network with weights, .params file, or folder of a training run",
     )
-    parser.add_argument("--json", action="store_true", help="for scripts")
-    told = parser.add_argument_group("what a FILE is, where nothing beside it says so")
-    told.add_argument(
-        "--model",
-        dest="network",
-        metavar="NAME",
-        help="registered name of its network, see gluon-attention list",
+    group = parser.add_argument_group("network of a FILE, where no .json beside it says so")
+    group.add_argument(
+        "--model", dest="network", metavar="NAME", help="registered name (gluon-attention list)"
     )
-    told.add_argument("--classes", type=int, metavar="N", help="length of its logits")
-    told.add_argument("--options", metavar="TEXT", help="of the network, such as core=lstm,std=0.2")
-    told.add_argument("--class-names", metavar="TXT", help="a file with one name a line")
-    told.add_argument("--size", type=int, metavar="N", help="side of the inputs")
-    for flag in ("--mean", "--std"):
-        told.add_argument(flag, type=_numbers, metavar="N,N,N", help="of pixel / 255, per channel")
-    parser.add_argument("--num-gpus", type=int, default=None, help="0 for the CPU")
-    return parser
-
-
-def opened(flags: argparse.Namespace, untrained: bool = False) -> Model:
-    """The model that the flags of `add_verb` name."""
-    if flags.size is not None and not 1 <= flags.size <= MAX_SIDE:
-        raise UserError(f"--size must be a whole number from 1 to {MAX_SIDE}, not {flags.size}")
-    names = _lines(flags.class_names) if flags.class_names else None
-    options = None if flags.options is None else read_options(flags.options)
-    told = Overrides(
-        flags.network, flags.classes, options, names, flags.size, flags.mean, flags.std
+    group.add_argument("--classes", type=number(int, 1), metavar="N", help="number of classes")
+    group.add_argument(
+        "--options",
+        metavar="TEXT",
+        help="options of the network (gluon-attention info), such as core=lstm,std=0.2",
     )
-    return open_model(flags.model, told, choose_devices(flags.num_gpus)[0], untrained)
+    group.add_argument("--class-names", metavar="TXT", help="text file with one class name a line")
+    group.add_argument(
+        "--size", type=number(int, 1, MAX_SIDE), metavar="N", help="side of the inputs"
+    )
+    for flag, noun, low in (
+        ("--mean", "mean", -LARGEST_MEAN),
+        ("--std", "standard deviation", SMALLEST_STD),
+    ):
+        group.add_argument(
+            flag,
+            type=number(Tuple[float, ...], low, LARGEST_MEAN),
+            metavar="X,...",
+            help=f"{noun} of each channel, in units of pixel / 255",
+        )
 
 
-def check_draws(net: Any) -> None:
-    """Refuse to average over episodes of a network that draws none."""
+def add_devices(parser: Any) -> None:
+    parser.add_argument(
+        "--num-gpus",
+        type=number(int, 0),
+        metavar="N",
+        help="number of GPUs; 0 is the CPU (default: all GPUs, or else the CPU)",
+    )
+
+
+def add_batch_size(parser: Any, default: Optional[int], noun: str, shown: str = "") -> None:
+    parser.add_argument(
+        "-b",
+        "--batch-size",
+        type=number(int, 1, LARGEST_BATCH),
+        default=default,
+        metavar="N",
+        help=f"{noun} (default: {shown or default})",
+    )
+
+
+def add_samples(parser: Any, shown: str) -> None:
+    parser.add_argument(
+        "-m",
+        "--samples",
+        type=number(int, 1, MOST_SAMPLES),
+        metavar="N",
+        help=f"episodes averaged, for networks that sample glimpses (default: {shown})",
+    )
+
+
+def model_of(flags: argparse.Namespace, untrained: bool = False) -> Model:
+    """The network of the flags of `add_network`, on the first device of `add_devices`."""
+    overrides = Overrides(
+        name=flags.network,
+        classes=flags.classes,
+        options=None if flags.options is None else read_options(flags.options),
+        class_names=_lines(flags.class_names) if flags.class_names else None,
+        size=flags.size,
+        mean=flags.mean,
+        std=flags.std,
+    )
+    return open_model(flags.model, overrides, choose_devices(flags.num_gpus)[0], untrained)
+
+
+def require_sampling(net: Any) -> None:
+    """Refuse `--samples` for a network that samples nothing."""
     if not hasattr(net, "predict"):
-        raise UserError("--samples is for networks that draw where they look; leave it out")
+        raise UserError("--samples is for networks that sample glimpses; leave it out")
 
 
 def _lines(path: str) -> List[str]:
     try:
         with open(path, encoding="utf-8") as file:
-            return [line.strip() for line in file if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
+            text = file.read(MOST_NAMES + 1)
+    except (OSError, ValueError) as error:
         raise UserError(f"--class-names {path} is no text file of names: {error}") from None
-
-
-def _numbers(text: str) -> Tuple[float, ...]:
-    try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"'{text}' is not numbers such as 0.5,0.5,0.5") from None
+    if len(text) > MOST_NAMES:
+        raise UserError(f"--class-names {path} is larger than {MOST_NAMES:,} letters")
+    return [line.strip() for line in text.splitlines() if line.strip()]

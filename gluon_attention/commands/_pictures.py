@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Iterator, List, Sequence, Tuple
+from typing import Any, Iterator, List, Sequence, TypeVar
 
 import numpy as np
 
@@ -13,32 +14,37 @@ from ..datasets.image_folder import SUFFIXES
 from ..datasets.pictures import decode
 from ..errors import UserError
 
-Picture = Tuple[str, np.ndarray]  # path, pixels (H, W, 3) uint8
+LARGEST = 1 << 29  # bytes of an encoded picture; 100 million pixels of BMP have less
+Item = TypeVar("Item")
 
 
-def pictures(words: Sequence[str]) -> Iterator[Picture]:
-    """Pictures of files and folders; `-` is one picture, or a list of paths, on standard input."""
-    return ((name, read(name)) for name in named(words))
+def add_pictures(parser: Any) -> None:
+    parser.add_argument(
+        "images",
+        nargs="+",
+        metavar="IMAGE",
+        help="picture file, folder of pictures, or - for a picture or paths on standard input",
+    )
 
 
-def named(words: Sequence[str]) -> Iterator[str]:
-    """Where those pictures lie; `-` is the one that is piped."""
+def picture_paths(words: Sequence[str]) -> Iterator[str]:
+    """Paths of the pictures that words stand for; `-` is a picture on standard input."""
     for word in words:
         if word == "-":
-            yield from _piped()
+            yield from _paths_on_stdin()
         elif os.path.isdir(word):
-            inside = (p for p in Path(word).rglob("*") if p.suffix.lower() in SUFFIXES)
-            found = sorted(p for p in inside if not p.is_dir())
-            if not found:
+            inside = (path for path in Path(word).rglob("*") if path.suffix.lower() in SUFFIXES)
+            paths = sorted(path for path in inside if path.is_file())  # no pipe, no device
+            if not paths:
                 raise UserError(f"{word} has no pictures: files that end in {', '.join(SUFFIXES)}")
-            yield from map(str, found)
+            yield from map(str, paths)
         else:
             yield word
 
 
-def batches(items: Iterator[Picture], size: int) -> Iterator[List[Picture]]:
-    """The same pictures, up to `size` at a time."""
-    batch: List[Picture] = []
+def in_batches(items: Iterator[Item], size: int) -> Iterator[List[Item]]:
+    """Lists of up to `size` items."""
+    batch: List[Item] = []
     for item in items:
         batch.append(item)
         if len(batch) == size:
@@ -48,7 +54,20 @@ def batches(items: Iterator[Picture], size: int) -> Iterator[List[Picture]]:
         yield batch
 
 
-def _piped() -> Iterator[str]:
+def read_picture(path: str) -> np.ndarray:
+    """The pixels (H, W, 3) uint8 of a picture, rotated as its EXIF says."""
+    name = "standard input" if path == "-" else path
+    try:
+        with nullcontext(sys.stdin.buffer) if path == "-" else open(path, "rb") as file:
+            content = file.read(LARGEST + 1)
+    except (OSError, ValueError) as error:  # a path must not hold a NUL
+        raise UserError(f"cannot read {name}: {getattr(error, 'strerror', error)}") from None
+    if len(content) > LARGEST:  # a device has no end
+        raise UserError(f"{name} is larger than {LARGEST >> 20} MB; give a smaller picture")
+    return decode(content, name, upright=True)
+
+
+def _paths_on_stdin() -> Iterator[str]:
     if sys.stdin is None:
         raise UserError("standard input is closed; pipe a picture into it, or name one")
     if _is_picture(sys.stdin.buffer.peek(16)[:16]):
@@ -70,21 +89,9 @@ def _piped() -> Iterator[str]:
 
 
 def _is_picture(head: bytes) -> bool:
-    """Whether bytes begin a picture: a path can begin as some do, BMW.png as a BMP."""
+    """Whether bytes begin a picture; a path may begin like one: BMW.png like a BMP."""
     return (
         head.startswith((b"\xff\xd8", b"\x89PNG"))
         or (head.startswith(b"BM") and head[6:10] == bytes(4))
         or (head.startswith(b"RIFF") and head[8:12] == b"WEBP")
     )
-
-
-def read(path: str) -> np.ndarray:
-    """The pixels of a picture, turned as it says."""
-    if path == "-":
-        return decode(sys.stdin.buffer.read(), "standard input", upright=True)
-    try:
-        with open(path, "rb") as file:
-            content = file.read()
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from None
-    return decode(content, path, upright=True)

@@ -1,4 +1,4 @@
-"""`convert`: weights from elsewhere."""
+"""`convert`: weights of other frameworks as files of this package."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import argparse
 import json
 from typing import Any
 
+from ..command_line import printable
+from ..fields import number
 from ..interop.convert import INTERPRETER, convert, difference
 from ..zoo.registry import read_options
-from ._flags import new_verb
+from ._flags import add_json, add_verb
 
 
 def add_parser(verbs: Any) -> None:
-    parser = new_verb(
+    parser = add_verb(
         verbs,
         "convert",
         "weights of PyTorch or GluonCV as a .params file",
@@ -25,39 +27,49 @@ def add_parser(verbs: Any) -> None:
         ),
     )
     parser.add_argument("source", metavar="SOURCE", help="file of PyTorch or GluonCV")
-    parser.add_argument("name", metavar="NAME", help="of a network, see gluon-attention list")
-    parser.add_argument("-o", "--output", required=True, metavar="FILE", help="file to write")
-    parser.add_argument("--classes", type=int, metavar="N", help="if the file does not tell")
+    parser.add_argument("name", metavar="NAME", help="registered name (gluon-attention list)")
     parser.add_argument(
-        "--options", default="", metavar="TEXT", help="of the network, such as glimpses=7,patch=12"
+        "-o", "--output", required=True, metavar="FILE", help=".params file to write"
+    )
+    parser.add_argument(
+        "--classes",
+        type=number(int, 1),
+        metavar="N",
+        help="number of classes, if the file does not tell",
+    )
+    parser.add_argument(
+        "--options",
+        default="",
+        metavar="TEXT",
+        help="options of the network (gluon-attention info), such as glimpses=7,patch=12",
     )
     parser.add_argument(
         "--compare",
         metavar="MODULE:CALLABLE",
-        help="run this PyTorch module of yours with the same weights and print the largest "
-        f"difference; {INTERPRETER} names the Python that does, if it is another",
+        help="PyTorch module of yours to run with the same weights, to print the largest "
+        f"difference; {INTERPRETER} names the Python that has PyTorch",
     )
-    parser.add_argument("--json", action="store_true", help="for scripts")
+    add_json(parser)
 
 
 def run(flags: argparse.Namespace) -> None:
     options = read_options(flags.options)
-    made = convert(flags.source, flags.name, flags.output, flags.classes, options)
-    filled, net = made.filled, made.net
-    numbers = sum(parameter.data().size for parameter in net.collect_params().values())
-    found = difference(made, flags.source, flags.compare) if flags.compare else {}
+    converted = convert(flags.source, flags.name, flags.output, flags.classes, options)
+    filled, parameters = converted.filled, converted.net.collect_params().values()
+    numbers = sum(parameter.data().size for parameter in parameters)
+    apart = difference(converted, flags.source, flags.compare) if flags.compare else {}
     if flags.json:
-        told = dict(origin=filled.origin, tensors=filled.tensors, unused=filled.unused)
-        told.update(parameters=filled.parameters, numbers=numbers, network=made.call, **found)
-        print(json.dumps(told))
+        report = dict(origin=filled.origin, tensors=filled.tensors, unused=filled.unused)
+        report.update(parameters=filled.parameters, numbers=numbers, network=converted.call)
+        print(json.dumps({**report, **apart}))
         return
     used = filled.tensors - len(filled.unused)
-    print(f"{flags.source}: {filled.origin}, {filled.tensors} tensors")
-    print(f"  {used} fill all {filled.parameters} parameters ({numbers:,} numbers)")
+    print(printable(f"{flags.source}: {filled.origin}, {filled.tensors} tensors"))
+    print(f"  all {filled.parameters} parameters ({numbers:,} numbers) come from {used} of them")
     if filled.unused:
-        print(f"  {len(filled.unused)} have no use there either, such as {filled.unused[0]}")
-    words = [repr(made.call["name"])]
-    words += [f"{key}={value!r}" for key, value in made.call.items() if key != "name"]
-    print(f"{flags.output}: get_model({', '.join(words)})")
-    if found:
-        print(f"  outputs differ by {found['difference']:.2g} at most, of {found['largest']:.2g}")
+        print(printable(f"  {len(filled.unused)} are of no use there, such as {filled.unused[0]}"))
+    name, *others = converted.call.items()
+    arguments = [repr(name[1]), *(f"{key}={value!r}" for key, value in others)]
+    print(printable(f"{flags.output}: get_model({', '.join(arguments)})"))
+    if apart:
+        print(f"  outputs differ by up to {apart['difference']:.2g}, of {apart['largest']:.2g}")

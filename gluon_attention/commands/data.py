@@ -15,9 +15,9 @@ from ..datasets.mnist import TASKS
 from ..datasets.sampling import DATASETS, Samples, Splits
 from ..datasets.view import centre_view
 from ..errors import UserError
+from ..fields import number
 from .open_model import Model, takes
 
-LAST_SEED = 2**31 - 1  # of those that `--seed` of a training script takes
 Norm = Sequence[Sequence[float]]  # mean and std of pixel / 255, of each channel
 
 
@@ -35,7 +35,9 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("images of a data set")
     group.add_argument("--dataset", choices=names, help="that of the training, if it is known")
     group.add_argument("--data-dir", help="folder of the data set; that of the run, if it is one")
-    group.add_argument("--seed", type=int, help="of validation images and whatever is drawn")
+    group.add_argument(
+        "--seed", type=number(int, 0), metavar="N", help="seed of validation images and noise"
+    )
 
 
 def load(model: Model, flags: argparse.Namespace, part: str, advice: str = "") -> Split:
@@ -53,10 +55,6 @@ def load(model: Model, flags: argparse.Namespace, part: str, advice: str = "") -
     if name not in DATASETS:
         raise UserError(f"its data are of no data set known here: {advice}add --dataset")
     if flags.seed is not None:
-        if not 0 <= flags.seed <= LAST_SEED:
-            raise UserError(
-                f"--seed must be a whole number from 0 to {LAST_SEED}, not {flags.seed}"
-            )
         options["seed"] = flags.seed
     accepted = inspect.signature(DATASETS[name]).parameters
     root = flags.data_dir or model.settings.get("data_dir")

@@ -5,15 +5,17 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, List, Optional, Sequence
 
 import numpy as np
 
+from ..command_line import printable
 from ..errors import UserError
 from ..explain import painters as explain
 from ..explain.tiles import below
-from ._flags import add_verb, opened
-from ._pictures import named, read
+from ..fields import number
+from ._flags import add_devices, add_json, add_network, add_verb, model_of
+from ._pictures import add_pictures, picture_paths, read_picture
 from .open_model import Model
 
 BATCH = 16  # pictures that a network is traced over at once
@@ -29,68 +31,78 @@ def add_parser(verbs: Any) -> None:
         "ram_28 digit.png -o look.gif",
         "runs/cifar10-cifar_residual_attention92 cat.png dog.png -o masks.png --channel 3",
     )
-    parser.add_argument("images", nargs="+", metavar="IMAGE", help="files, folders, or - (a pipe)")
+    add_network(parser)
+    add_pictures(parser)
     parser.add_argument(
         "-o",
         "--output",
         required=True,
         metavar="OUT",
-        help="a .png or .gif of all images, or a folder that gets a file for each",
+        help=".png or .gif of all images, or folder that gets a file for each",
     )
-    parser.add_argument("--gif", action="store_true", help="animations in the folder, not pictures")
-    parser.add_argument("--channel", type=int, help="of every mask, instead of the mean of all")
+    parser.add_argument(
+        "--gif", action="store_true", help="animations instead of pictures in the folder"
+    )
+    parser.add_argument(
+        "--channel",
+        type=number(int, 0),
+        metavar="N",
+        help="channel of every mask that is drawn (default: the mean of all)",
+    )
+    add_devices(parser)
+    add_json(parser)
 
 
 def run(flags: argparse.Namespace) -> None:
-    ending = ending_of(flags.output, flags.gif)
-    model = opened(flags)
+    suffix = output_suffix(flags.output, flags.gif)
+    model = model_of(flags)
     kinds = [kind for kind in explain.PAINTERS if kind in model.net.Trace._fields]
     if not kinds:
-        raise UserError(f"{model.name} shows nothing of what it attends to")
+        raise UserError(f"{model.name} has no attention that can be drawn")
     if flags.channel is not None and "masks" not in kinds:
         raise UserError(f"--channel is for networks with masks, and {model.name} has none")
-    moving, names = flags.gif or ending == ".gif", list(named(flags.images))
-    if ending:
-        jobs = [(flags.output, names)]
+    animated, paths = flags.gif or suffix == ".gif", list(picture_paths(flags.images))
+    if suffix:
+        jobs = [(flags.output, paths)]
     else:
-        files = (stem + (".gif" if moving else ".png") for stem in stems(names))
-        jobs = [(os.path.join(flags.output, file), [name]) for file, name in zip(files, names)]
-    refuse_inputs([target for target, _ in jobs], names, kinds)
-    made = []
-    for target, some in jobs:
-        made += draw(model, some, target, moving, flags.channel)
-    for record in made:
-        print(json.dumps(record) if flags.json else record["file"])
+        names = (stem + (".gif" if animated else ".png") for stem in unique_stems(paths))
+        jobs = [(os.path.join(flags.output, name), [path]) for name, path in zip(names, paths)]
+    refuse_overwriting([target for target, _ in jobs], paths, kinds)
+    records: List[Dict[str, Any]] = []
+    for target, group in jobs:
+        records += draw(model, group, target, animated, flags.channel)
+    for record in records:
+        print(json.dumps(record) if flags.json else printable(record["file"]))
 
 
-def ending_of(output: str, gif: bool) -> str:
-    """How the one file of all images ends; empty if `output` is a folder of files."""
-    ending = "" if os.path.isdir(output) else os.path.splitext(output)[1].lower()
-    if ending not in ("", ".png", ".gif"):
+def output_suffix(output: str, gif: bool) -> str:
+    """The suffix of the one file of all images; empty if `output` is a folder of files."""
+    suffix = "" if os.path.isdir(output) else os.path.splitext(output)[1].lower()
+    if suffix not in ("", ".png", ".gif"):
         raise UserError(f"-o {output} must end in .png or .gif, or be a folder")
-    if os.path.isfile(output) and not ending:
+    if os.path.isfile(output) and not suffix:
         raise UserError(f"-o {output} is a file; give a folder, or a name in .png or .gif")
-    if gif and ending == ".png":
+    if gif and suffix == ".png":
         raise UserError(f"--gif makes no .png: leave it out, or let -o {output} end in .gif")
-    return ending
+    return suffix
 
 
-def stems(names: Sequence[str]) -> List[str]:
-    """Names of files without their endings, no two of them equal."""
-    found: Dict[str, None] = {}
-    for name in names:
-        first = os.path.splitext(os.path.basename(name))[0] if name != "-" else "stdin"
-        stem, number = first, 1
-        while stem in found:
-            number += 1
-            stem = f"{first}-{number}"
-        found[stem] = None
-    return list(found)
+def unique_stems(paths: Sequence[str]) -> List[str]:
+    """Names of files without suffix, numbered where two are equal."""
+    stems: Dict[str, None] = {}
+    for path in paths:
+        first = os.path.splitext(os.path.basename(path))[0] if path != "-" else "stdin"
+        stem, count = first, 1
+        while stem in stems:
+            count += 1
+            stem = f"{first}-{count}"
+        stems[stem] = None
+    return list(stems)
 
 
-def refuse_inputs(targets: Sequence[str], names: Sequence[str], kinds: Sequence[str]) -> None:
+def refuse_overwriting(targets: Sequence[str], paths: Sequence[str], kinds: Sequence[str]) -> None:
     """Refuse to write over a picture that is to be read."""
-    inputs = {os.path.realpath(name) for name in names}
+    inputs = {os.path.realpath(path) for path in paths}
     for target in targets:
         for file in [target, *(with_kind(target, kind) for kind in kinds)]:
             if os.path.realpath(file) in inputs:
@@ -98,28 +110,28 @@ def refuse_inputs(targets: Sequence[str], names: Sequence[str], kinds: Sequence[
 
 
 def with_kind(path: str, kind: str) -> str:
-    """The file of one kind of attention, of a network that shows several."""
-    stem, ending = os.path.splitext(path)
-    return f"{stem}-{kind}{ending}"
+    """The file of one kind of attention, for a network that has several."""
+    stem, suffix = os.path.splitext(path)
+    return f"{stem}-{kind}{suffix}"
 
 
 def draw(
-    model: Model, names: List[str], path: str, moving: bool, channel: Any
+    model: Model, paths: List[str], target: str, animated: bool, channel: Optional[int]
 ) -> List[Dict[str, Any]]:
-    """Write what the network attends to in some pictures, one file for each kind of attention."""
-    raw = np.stack([model.view.pixels(read(name)) for name in names])
-    painter, view = explain.animations if moving else explain.pictures, model.view
+    """Draw the attention to some pictures, in one file for each kind of attention."""
+    view, painter = model.view, explain.animations if animated else explain.pictures
+    pixels = np.stack([view.pixels(read_picture(path)) for path in paths])
     parts = [
-        painter(model.net, raw[at : at + BATCH], view.mean, view.std, channel, model.classes)
-        for at in range(0, len(raw), BATCH)
+        painter(model.net, pixels[k : k + BATCH], view.mean, view.std, channel, model.classes)
+        for k in range(0, len(pixels), BATCH)
     ]
-    made = []
+    records = []
     for kind in parts[0]:
-        drawn = [part[kind] for part in parts]
-        file = path if len(parts[0]) == 1 else with_kind(path, kind)
-        if moving:
-            explain.save_gif(file, [below(frames) for frames in zip(*drawn)])
+        drawings = [part[kind] for part in parts]
+        file = target if len(parts[0]) == 1 else with_kind(target, kind)
+        if animated:
+            explain.save_gif(file, [below(frames) for frames in zip(*drawings)])
         else:
-            explain.save_png(file, below(drawn))
-        made.append({"file": file, "shows": kind, "images": names})
-    return made
+            explain.save_png(file, below(drawings))
+        records.append({"file": file, "shows": kind, "images": paths})
+    return records

@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import json
 import os
-from typing import Any, Dict, List
+from typing import Any, Dict
 
 import mxnet as mx
 import numpy as np
 
+from ..command_line import printable
 from ..errors import UserError
-from ..export.fusion import fuse
-from ..export.graph import as_graph, export_onnx, save
+from ..export.fusion import fuse, require_onednn
+from ..export.graph import as_graph, export_onnx, require_onnx, save
+from ..fields import number
 from ..storage.atomic import write_text
-from ._flags import add_verb, opened
-from ._pictures import pictures
+from ._flags import add_devices, add_json, add_network, add_verb, model_of
+from ._pictures import picture_paths, read_picture
 from .data import add_data, load
 from .open_model import Model
 
-IMAGES = 64  # that calibrate
-LARGEST = 100_000
-DATA = ("dataset", "data_dir", "seed")
-CALIBRATION = ("calibrate", "images", *DATA)  # flags for --int8 alone
+IMAGES = 64  # for calibration
+DATA_FLAGS = ("dataset", "data_dir", "seed")
+INT8_FLAGS = ("calibrate", "images", *DATA_FLAGS)
 
 
 def add_parser(verbs: Any) -> None:
@@ -36,98 +38,120 @@ def add_parser(verbs: Any) -> None:
         "runs/cifar10-cifar_residual_attention92 -o net --onnx --trace",
         "runs/cub-racnn_mobilenet_v2 -o birds --int8 --calibrate photos/",
     )
-    parser.add_argument("-o", "--output", required=True, metavar="PREFIX", help="of all file names")
-    parser.add_argument("--onnx", action="store_true", help="PREFIX.onnx too, for any batch size")
-    parser.add_argument("--fused", action="store_true", help="PREFIX-fused too, faster on CPUs")
-    parser.add_argument("--int8", action="store_true", help="PREFIX-int8 too, in 8 bits for CPUs")
-    parser.add_argument("--trace", action="store_true", help="give what it attends to, not logits")
-    parser.add_argument("--untrained", action="store_true", help="random weights, to try its speed")
+    add_network(parser)
     parser.add_argument(
+        "-o", "--output", required=True, metavar="PREFIX", help="prefix of all files written"
+    )
+    for flag, help in (
+        ("--onnx", "PREFIX.onnx too, for batches of any size"),
+        ("--fused", "PREFIX-fused too, with fused layers, faster on CPUs"),
+        ("--int8", "PREFIX-int8 too, computed in 8 bits, for CPUs"),
+        ("--trace", "outputs that show the attention, not logits alone"),
+        ("--untrained", "random weights, to try the speed of a network"),
+    ):
+        parser.add_argument(flag, action="store_true", help=help)
+    group = parser.add_argument_group("calibration of --int8")
+    group.add_argument(
         "--calibrate",
         nargs="+",
         metavar="IMAGE",
-        help="pictures for --int8; validation images of the data set without it",
+        help="pictures for calibration (default: validation images of the data set)",
     )
-    parser.add_argument(
-        "--images", type=int, metavar="N", help=f"of them, at most (default: {IMAGES})"
+    group.add_argument(
+        "--images",
+        type=number(int, 1, 100_000),
+        metavar="N",
+        help=f"largest number of images for calibration (default: {IMAGES})",
     )
     add_data(parser)
+    add_devices(parser)
+    add_json(parser)
 
 
 def run(flags: argparse.Namespace) -> None:
-    if os.path.isdir(flags.output) or flags.output.endswith(os.sep):
-        raise UserError(f"-o {flags.output} is a folder; add the beginning of a file name to it")
-    if flags.images is not None and not 1 <= flags.images <= LARGEST:
-        raise UserError(f"--images must be a whole number from 1 to {LARGEST}, not {flags.images}")
-    if flags.int8 and flags.trace:
-        raise UserError("--int8 has logits only; leave out --trace")
-    given = [flag for flag in CALIBRATION if getattr(flags, flag) is not None]
-    useless = [flag for flag in given if not flags.int8 or (flags.calibrate and flag in DATA)]
-    if useless:
-        named = f"--{useless[0].replace('_', '-')}"
-        reason = "--calibrate has its own pictures" if flags.int8 else "it is for --int8"
-        raise UserError(f"{named} has no use here, as {reason}; leave it out")
-    model = opened(flags, untrained=flags.untrained)
+    check(flags)
+    model = model_of(flags, untrained=flags.untrained)
     images = calibration(model, flags) if flags.int8 else None
-    model.net.trace(mx.nd.zeros((1, *model.shape), ctx=model.device))  # every shape is known then
-    graph = as_graph(model.net, flags.trace)
-    files = save(graph, flags.output)
+    model.net.trace(mx.nd.zeros((1, *model.shape), ctx=model.device))  # infers all shapes
+    graphs = {"": as_graph(model.net, flags.trace)}
     if flags.fused:
-        files += save(fuse(graph), f"{flags.output}-fused")
-    told: Dict[str, Any] = {"files": files}
+        graphs["-fused"] = fuse(graphs[""])
+    if flags.int8:
+        from ..export.int8 import compare, quantize  # imports a large part of MXNet
+
+        graphs["-int8"] = quantize(graphs[""], images)
+    report: Dict[str, Any] = {}
+    if flags.onnx:  # written before all else, as it may differ too much to be written
+        about = {k: json.dumps(v) for k, v in describe(model).items()}
+        parity = export_onnx(model.net, f"{flags.output}.onnx", model.shape, flags.trace, about)
+        report["onnx"] = parity and parity._asdict()
+    written = {suffix: save(graph, flags.output + suffix) for suffix, graph in graphs.items()}
+    if flags.int8:
+        change = compare(model.net, tuple(written["-int8"]), images)
+        report["int8"] = dict(change._asdict(), images=len(images))
+    write_text(f"{flags.output}.json", json.dumps(describe(model), indent=1))
+    files = [*itertools.chain(*written.values()), f"{flags.output}.json"]
     if flags.onnx:
         files.append(f"{flags.output}.onnx")
-        about = {k: json.dumps(v) for k, v in describe(model).items()}
-        parity = export_onnx(model.net, files[-1], model.shape, flags.trace, about)
-        told["onnx"] = parity and parity._asdict()
-    if flags.int8:
-        from ..export.int8 import compare, quantize  # it brings a large part of MXNet along
+    show({"files": files, **report}, flags.json)
 
-        made = save(quantize(graph, images), f"{flags.output}-int8")
-        files += made
-        told["int8"] = dict(compare(model.net, tuple(made), images)._asdict(), images=len(images))
-    files.append(f"{flags.output}.json")
-    write_text(files[-1], json.dumps(describe(model), indent=1))
-    show(told, flags.json)
+
+def check(flags: argparse.Namespace) -> None:
+    """Refuse flags that exclude each other and missing packages, before anything is written."""
+    if os.path.isdir(flags.output) or not os.path.basename(flags.output):
+        raise UserError(f"-o '{flags.output}' is a folder; add the beginning of a file name to it")
+    if flags.int8 and flags.trace:
+        raise UserError("--int8 has logits only; leave out --trace")
+    for name in INT8_FLAGS:
+        flag = f"--{name.replace('_', '-')}"
+        if getattr(flags, name) is None:
+            continue
+        if not flags.int8:
+            raise UserError(f"{flag} has no use here, as it is for --int8; leave it out")
+        if flags.calibrate and name in DATA_FLAGS:
+            raise UserError(
+                f"{flag} has no use here, as --calibrate has its own pictures; leave it out"
+            )
+    if flags.onnx:
+        require_onnx()
+    for name in ("fused", "int8"):
+        if getattr(flags, name):
+            require_onednn(f"--{name}")
 
 
 def describe(model: Model) -> Dict[str, Any]:
-    """What someone has to know to use the files; of the shape of a run's `config.json`."""
+    """What users of the files need to know, in the form of a run's `config.json`."""
     view = dataclasses.asdict(model.view)
     data = dict(classes=model.classes, mean=model.view.mean, std=model.view.std, view=view)
     return dict(network=model.net.recipe, data=dict(data, source=model.source))
 
 
 def calibration(model: Model, flags: argparse.Namespace) -> np.ndarray:
-    """Images that show how large the features are, (N, C, H, W)."""
+    """Images (N, C, H, W) that show the ranges of the features."""
     count = flags.images or IMAGES
     if flags.calibrate:
-        found: List[np.ndarray] = []
-        for _, picture in pictures(flags.calibrate):
-            found.append(model.view(picture))
-            if len(found) == count:
-                break
-        return np.stack(found)
+        paths = itertools.islice(picture_paths(flags.calibrate), count)
+        return np.stack([model.view(read_picture(path)) for path in paths])
     advice = "give pictures by --calibrate, or "
     return load(model, flags, "validation", advice).samples.first(count)
 
 
-def show(told: Dict[str, Any], as_json: bool) -> None:
+def show(report: Dict[str, Any], as_json: bool) -> None:
     if as_json:
-        print(json.dumps(told))
+        print(json.dumps(report))
         return
-    for file in told["files"]:
-        print(file)
-    if "onnx" in told:
-        parity = told["onnx"]
+    for file in report["files"]:
+        print(printable(file))
+    if "onnx" in report:
+        parity = report["onnx"]
         print(
             f"onnxruntime differs by {parity['largest']:.1g} of the largest output"
             if parity
             else "not compared: onnxruntime is not installed (pip install onnxruntime)"
         )
-    if "int8" in told:
-        change = told["int8"]
+    if "int8" in report:
+        change = report["int8"]
         print(
-            f"8 bits answer the same on {100 * change['same']:.1f} % of {change['images']} images"
-            f" and move the logits by {100 * change['distance']:.1f} %"
+            f"8 bits give the same class on {100 * change['same']:.1f} % of {change['images']} "
+            f"images and move the logits by {100 * change['distance']:.1f} %"
         )

@@ -9,14 +9,13 @@ from typing import Any, Dict
 from ..export.cost import cost
 from ..zoo.pretrained import all_weights
 from ..zoo.registry import entry, get_model, options_of
-from ._flags import new_verb
+from ._flags import add_json, add_verb
 
 
 def add_parser(verbs: Any) -> None:
-    what = "What one network costs, takes and answers, and its options."
-    parser = new_verb(verbs, "info", "one network", run, "ram_28", description=what)
-    parser.add_argument("name", help="see gluon-attention list")
-    parser.add_argument("--json", action="store_true", help="for scripts")
+    parser = add_verb(verbs, "info", "size, input, classes and options of a network", run, "ram_28")
+    parser.add_argument("name", metavar="NAME", help="registered name (gluon-attention list)")
+    add_json(parser)
 
 
 def run(flags: argparse.Namespace) -> None:
@@ -45,7 +44,7 @@ def describe(name: str) -> Dict[str, Any]:
 
 
 def columns(network: Dict[str, Any]) -> Dict[str, str]:
-    """The facts of `describe`, without name and options, as text."""
+    """What `describe` gives, but for name and options, as text."""
     return {
         "parameters": f"{network['parameters']:,}",
         "multiply-adds": f"{network['multiply_adds']:,}",

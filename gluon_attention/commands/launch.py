@@ -7,14 +7,15 @@ import sys
 from typing import Any
 
 from ..errors import UserError
+from ..fields import number
 from ..training.launch import launch, read_hosts
-from ._flags import new_verb
+from ._flags import add_verb
 
 MOST = 1024  # processes of a kind
 
 
 def add_parser(verbs: Any) -> None:
-    job = new_verb(
+    parser = add_verb(
         verbs,
         "launch",
         "train on several machines",
@@ -22,24 +23,34 @@ def add_parser(verbs: Any) -> None:
         "-n 2 -- python train/cifar10_train.py --kvstore dist_sync",
         description=(
             "Train on several machines, or in several processes of one: start workers, servers and "
-            "what brings them together, and end all of them when one fails."
+            "a scheduler that connects them, and end all of them when one fails."
         ),
     )
-    for short, name, number, help in (
+    for short, flag, default, noun in (
         ("-n", "--workers", 2, "processes that train"),
         ("-s", "--servers", 1, "processes that sum gradients"),
     ):
-        told = f"{help} (default: {number})"
-        job.add_argument(short, name, type=int, default=number, metavar="N", help=told)
-    job.add_argument("--hostfile", help="one host a line for ssh; all processes here without it")
-    job.add_argument("command", nargs=argparse.REMAINDER, help="of a worker, after --")
+        parser.add_argument(
+            short,
+            flag,
+            type=number(int, 1, MOST),
+            default=default,
+            metavar="N",
+            help=f"{noun} (default: {default})",
+        )
+    parser.add_argument(
+        "--hostfile",
+        metavar="TXT",
+        help="text file with one host a line, reached by ssh (default: all processes run here)",
+    )
+    parser.add_argument(
+        "command", nargs=argparse.REMAINDER, help="command that each worker runs, after --"
+    )
 
 
 def run(flags: argparse.Namespace) -> None:
     words = flags.command[1:] if flags.command[:1] == ["--"] else flags.command
     if not words:
         raise UserError("launch needs a command: gluon-attention launch -n 2 -- python train/...")
-    if not (1 <= flags.workers <= MOST and 1 <= flags.servers <= MOST):
-        raise UserError(f"launch needs one worker and one server at least, and {MOST} at most")
     hosts = read_hosts(flags.hostfile) if flags.hostfile else []
     sys.exit(launch(words, flags.workers, flags.servers, hosts))

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import UserError
 from ..zoo.registry import list_models
-from ._flags import new_verb
+from ._flags import add_json, add_verb
 from .info import columns, describe
 
 LINE = "{:34}{:>12}{:>16}  {:12}{:>7}  {}"
@@ -16,11 +16,21 @@ HEADINGS = ("name", "parameters", "multiply-adds", "input", "classes", "weights"
 
 
 def add_parser(verbs: Any) -> None:
-    parser = new_verb(verbs, "list", "names of networks", run, "'ram_*' -l")
-    parser.add_argument("pattern", nargs="?", default="*", help="shell pattern, such as 'cifar_*'")
-    parser.add_argument("-l", "--long", action="store_true", help="parameters, input, classes too")
-    parser.add_argument("--aliases", action="store_true", help="names of other zoos too")
-    parser.add_argument("--json", action="store_true", help="for scripts")
+    parser = add_verb(verbs, "list", "names of networks", run, "'ram_*' -l")
+    parser.add_argument(
+        "pattern",
+        nargs="?",
+        default="*",
+        metavar="PATTERN",
+        help="shell pattern of the names, such as 'cifar_*' (default: all)",
+    )
+    parser.add_argument(
+        "-l", "--long", action="store_true", help="size, input, classes and weights of each"
+    )
+    parser.add_argument(
+        "--aliases", action="store_true", help="names of other zoos that stand for networks here"
+    )
+    add_json(parser)
 
 
 def run(flags: argparse.Namespace) -> None:

@@ -1,8 +1,8 @@
 """Trained networks by one word: a name with weights, a file of parameters, or the folder of a run.
 
-A run says in its `config.json` which network it trained, what its classes are called and how
-pictures become its inputs; so does a JSON file of the same shape beside any file of parameters,
-`x.json` for `x.params`. What neither says, or says otherwise, is told by the caller.
+A run describes itself in `config.json`: which network it trained, the names of the classes, how
+pictures become inputs. `x.json` beside `x.params` does the same for any file of parameters. The
+caller overrides what they say, or says what they lack.
 """
 
 from __future__ import annotations
@@ -23,20 +23,21 @@ from ..zoo.attention_net import AttentionNet
 from ..zoo.pretrained import all_weights
 from ..zoo.registry import entry, get_model, list_models
 
-TINY = 1e-6  # smallest std; less makes numbers that float32 does not have
+SMALLEST_STD = 1e-6  # a smaller one overflows float32
+LARGEST_MEAN = 1e6
 CONFIG, BEST = "config.json", "best.params"
-GRAPH = re.compile(r"(-symbol\.json|-\d{4}\.params|\.onnx)$")  # what `export` writes
+EXPORTED = re.compile(r"(-symbol\.json|-\d{4}\.params|\.onnx)$")  # files that `export` writes
 
 
 class Model(NamedTuple):
-    """A network and what has to be known to use it."""
+    """A network with its weights, and what is needed to use it."""
 
     net: AttentionNet
     name: str  # registered
-    classes: Sequence[str]  # their names, or their numbers where no names are known
+    classes: Sequence[str]  # names, or numbers where the names are unknown
     view: View  # how pictures become inputs
-    source: Optional[Dict[str, Any]]  # the data set that it was trained on and its options
-    settings: Dict[str, Any]  # of the run, if it is one
+    source: Optional[Dict[str, Any]]  # name and options of the data set it was trained on
+    settings: Dict[str, Any]  # flags of its training run, if there was one
 
     @property
     def shape(self) -> Tuple[int, int, int]:
@@ -49,15 +50,24 @@ class Model(NamedTuple):
 
 
 class Overrides(NamedTuple):
-    """What a caller says of a network; None leaves it to what is found."""
+    """What the caller says of a network; None leaves a fact to the description beside the file."""
 
     name: Optional[str] = None
     classes: Optional[int] = None
-    options: Optional[Dict[str, Any]] = None
+    options: Optional[Dict[str, Any]] = None  # added to those of the description
     class_names: Optional[Sequence[str]] = None
     size: Optional[int] = None
     mean: Optional[Sequence[float]] = None
     std: Optional[Sequence[float]] = None
+
+
+class Description(NamedTuple):
+    """What a JSON document says of the parameters beside it."""
+
+    network: Dict[str, Any] = {}  # name, classes and options of `get_model`
+    data: Dict[str, Any] = {}  # classes, view, source, or mean and std alone
+    settings: Dict[str, Any] = {}  # flags of the training run
+    unregistered: bool = False  # the network was not made by `get_model`
 
 
 def open_model(
@@ -66,126 +76,163 @@ def open_model(
     ctx: Optional[mx.Context] = None,
     untrained: bool = False,
 ) -> Model:
-    """The model that a word stands for, with its weights.
+    """The network that a word stands for, with its weights.
 
     Args:
         word: folder of a run, file of parameters, or name of a network that has weights.
-        overrides: what is known better than what stands beside the file.
+        overrides: facts that take precedence over the description beside the file.
         ctx: device of the weights.
-        untrained: random weights for a name, whether it has others or not.
+        untrained: random weights for a name, even if it has trained ones.
     """
-    ctx, told = ctx or mx.cpu(), overrides or Overrides()
-    if untrained and os.path.exists(word):
+    overrides, ctx = overrides or Overrides(), ctx or mx.cpu()
+    is_run = os.path.isdir(word)
+    if not is_run and not os.path.isfile(word):
+        if os.sep in word or word.endswith((".params", ".json", ".onnx")):
+            raise UserError(f"there is no {word}; give a run's folder, a .params file or a name")
+        return _open_name(word, overrides, ctx, untrained)
+    if untrained:
         raise UserError(f"--untrained is for a name, and {word} has weights; leave it out")
-    if os.path.isdir(word):
-        return _from_file(os.path.join(word, BEST), told, ctx, run=word)
-    if os.path.isfile(word):
-        return _from_file(word, told, ctx)
-    if os.sep in word or word.endswith((".params", ".json", ".onnx")):
-        raise UserError(f"there is no {word}; give a run's folder, a .params file or a name")
-    known = entry(word)
-    if told.name:
+    file = os.path.join(word, BEST) if is_run else word
+    if not os.path.isfile(file):
+        raise UserError(f"{word} is no run with a best epoch: it lacks {BEST}; train it first")
+    return _open_file(file, overrides, ctx)
+
+
+def _open_name(word: str, overrides: Overrides, ctx: mx.Context, untrained: bool) -> Model:
+    """A registered network with the weights that ship with the package, or with random ones."""
+    name = entry(word).name
+    if overrides.name:
         raise UserError(f"--model is for a file of parameters; '{word}' is a name already")
-    network = dict(name=known.name, classes=told.classes, options=told.options or {})
-    weights = all_weights().get(known.name)
-    if weights is None and not untrained:
-        having = ", ".join(name for name in list_models() if name in all_weights())
-        raise UserError(
-            f"{known.name} comes without trained weights (with them: {having}); give a .params "
-            f"file with --model {known.name}, or the folder of a run"
-        )
-    if weights and not untrained and told.classes not in (None, weights["classes"]):
-        raise UserError(
-            f"the weights of {known.name} tell {weights['classes']} classes apart, not "
-            f"{told.classes}; leave out --classes"
-        )
+    shipped = all_weights().get(name)
+    if not untrained:
+        _check_weights(name, overrides.classes, shipped)
     net = get_model(
-        network["name"],
-        network["classes"],
-        pretrained=not untrained,
-        ctx=ctx,
-        **network["options"],
+        name, overrides.classes, pretrained=not untrained, ctx=ctx, **(overrides.options or {})
     )
     if untrained:
         net.initialize(net.initializer, ctx=ctx)
-    data = {k: v for k, v in (weights or {}).items() if k in ("source", "view")}
-    return _model(net, known.name, told, dict(data, classes=(weights or {}).get("names")), {})
+    shipped = shipped or {}
+    data = {key: shipped[key] for key in ("source", "view") if key in shipped}
+    data["classes"] = shipped.get("names")
+    return _assemble(net, name, overrides, Description(data=data))
 
 
-def _from_file(file: str, told: Overrides, ctx: mx.Context, run: str = "") -> Model:
-    if run and not os.path.isfile(file):
-        raise UserError(f"{run} is no run with a best epoch: it lacks {BEST}; train it first")
-    found = _beside(file)
-    network, data = found.get("network") or {}, found.get("data") or {}
-    name = told.name or network.get("name")
-    if GRAPH.search(file) and not (name and file.endswith(".params")):  # those may be weights
+def _check_weights(name: str, classes: Optional[int], shipped: Optional[Dict[str, Any]]) -> None:
+    """Refuse a name without weights, and weights for another number of classes."""
+    if shipped is None:
+        names = ", ".join(known for known in list_models() if known in all_weights())
+        raise UserError(
+            f"{name} comes without trained weights (with them: {names}); give a .params "
+            f"file with --model {name}, or the folder of a run"
+        )
+    if classes not in (None, shipped["classes"]):
+        raise UserError(
+            f"the weights of {name} are for {shipped['classes']} classes, not {classes}; "
+            "leave out --classes"
+        )
+
+
+def _open_file(file: str, overrides: Overrides, ctx: mx.Context) -> Model:
+    """A network with the weights of a file."""
+    description = read_description(file)
+    name = _network_name(file, overrides, description)
+    network = description.network
+    if entry(name).name != network.get("name"):
+        network = {}  # classes and options of another network
+    options = {**_with_tuples(network.get("options") or {}), **(overrides.options or {})}
+    net = get_model(name, overrides.classes or network.get("classes"), **options)
+    load_weights(net, file, ctx)
+    return _assemble(net, entry(name).name, overrides, description)
+
+
+def _network_name(file: str, overrides: Overrides, description: Description) -> str:
+    """The registered name of the network that a file holds weights of."""
+    name = overrides.name or description.network.get("name")
+    # `net-0000.params` may be weights as well, if something says of which network.
+    if EXPORTED.search(file) and not (name and file.endswith(".params")):
         raise UserError(
             f"{file} is a part of an exported graph, which MXNet or onnxruntime run by "
             "themselves; give the name, .params file or run that it was exported from"
         )
-    if not name:
-        if "network" in found:
-            raise _nameless(file)
+    if name:
+        return name
+    if description.unregistered:
         raise UserError(
-            f"nothing beside {file} says which network it is for: add --model, and --classes and "
-            "--options where they are not the usual ones"
+            f"the network of {file} is not a registered one, so that only the script that trained "
+            "it can load it; give the run of another network"
         )
-    if told.name and entry(told.name).name != network.get("name"):
-        network = {}  # options of another one
-    options = network.get("options", {}) if told.options is None else told.options
-    net = get_model(name, told.classes or network.get("classes"), **_tuples(options))
-    load_weights(net, file, ctx)
-    return _model(net, entry(name).name, told, data, found.get("settings") or {})
-
-
-def _nameless(file: str) -> UserError:
-    """The error of a run of a network that `get_model` did not make."""
-    backbone = os.path.join(os.path.dirname(file), "backbone.params")
-    use = "give the run of another network"
-    if os.path.isfile(backbone):  # stage 1 of the glimpse network
-        use = f"give its second run, or {backbone} to that script as --backbone-weights"
-    return UserError(
-        f"the network of {file} has no name, so that only the script that trained it can load it; "
-        f"{use}"
+    raise UserError(
+        f"nothing beside {file} says which network it is for: add --model, and --classes and "
+        "--options where they are not the defaults"
     )
 
 
-def _beside(file: str) -> Dict[str, Any]:
-    """What the JSON next to a file of parameters says, if there is any."""
-    own = os.path.splitext(file)[0] + ".json"
-    for path in (own, os.path.join(os.path.dirname(file), CONFIG)):
+def read_description(file: str) -> Description:
+    """The description beside a file of parameters; an empty one if there is none."""
+    for path in (
+        os.path.splitext(file)[0] + ".json",
+        os.path.join(os.path.dirname(file), CONFIG),
+    ):
         if os.path.isfile(path):
-            try:
-                with open(path, encoding="utf-8") as text:
-                    found = json.load(text)
-            except (ValueError, UnicodeDecodeError) as error:
-                raise UserError(f"{path} is not whole JSON: {error}") from None
-            if isinstance(found, dict) and isinstance(found.get("network", {}), (dict, type(None))):
-                return found
-    return {}
+            document = _read_json(path)
+            if isinstance(document, dict) and {"network", "data"} & set(document):
+                return _described(path, document)
+    return Description()
 
 
-def _model(
-    net: AttentionNet, name: str, told: Overrides, data: Dict[str, Any], settings: Dict[str, Any]
+def _read_json(path: str) -> Any:
+    try:
+        with open(path, encoding="utf-8") as text:
+            return json.load(text)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is not whole JSON: {error}") from None
+
+
+def _described(path: str, document: Dict[str, Any]) -> Description:
+    """A document as a description; a value of the wrong kind is refused."""
+
+    def block(parent: Dict[str, Any], key: str) -> Dict[str, Any]:
+        value = parent.get(key)
+        if not isinstance(value, (dict, type(None))):
+            raise UserError(f"{path}: '{key}' must be an object in braces, not {value!a:.60}")
+        return value or {}
+
+    network, data = block(document, "network"), block(document, "data")
+    source = block(data, "source")
+    block(network, "options"), block(data, "view"), block(source, "options")
+    for named in (network, source):
+        if not isinstance(named.get("name"), (str, type(None))):
+            raise UserError(f"{path}: 'name' must be text, not {named['name']!a:.60}")
+    if not isinstance(data.get("classes"), (list, type(None))):
+        raise UserError(f"{path}: 'classes' must be a list of names, not {data['classes']!a:.60}")
+    unregistered = "network" in document and document["network"] is None
+    return Description(network, data, block(document, "settings"), unregistered)
+
+
+def _assemble(
+    net: AttentionNet, name: str, overrides: Overrides, description: Description
 ) -> Model:
-    """Put together what was told and what was found."""
-    names = told.class_names or data.get("classes") or []
-    if told.class_names and len(names) != net.classes:
-        raise UserError(f"{len(names)} class names do not fit the {net.classes} of the network")
+    """A model of a network with weights."""
+    names = overrides.class_names or description.data.get("classes") or []
     if len(names) != net.classes:
-        names = [str(number) for number in range(net.classes)]
-    view, source = _view(name, told, data), data.get("source")
-    model = Model(net, name, list(names), view, source, settings)
+        if overrides.class_names:
+            raise UserError(
+                f"{len(names)} class names do not fit the {net.classes} classes of the network"
+            )
+        names = range(net.classes)
+    view = _view(name, overrides, description.data)
+    source = description.data.get("source")
+    model = Model(net, name, [str(each) for each in names], view, source, description.settings)
     if not takes(net, model.shape):
         raise UserError(
-            f"{name} as it is built here takes no images of shape {model.shape}: "
+            f"{name} with these options takes no images of shape {model.shape}: "
             "say --size, --mean and --std of those that it was trained on"
         )
     return model
 
 
 def takes(net: AttentionNet, shape: Tuple[int, int, int]) -> bool:
-    """Whether the shapes of a net's weights go with images (C, H, W)."""
+    """Whether the shapes of a network's weights fit images (C, H, W)."""
     try:
         net(mx.sym.var("images")).infer_shape_partial(images=(1, *shape))
     except MXNetError:
@@ -193,27 +240,42 @@ def takes(net: AttentionNet, shape: Tuple[int, int, int]) -> bool:
     return True
 
 
-def _view(name: str, told: Overrides, data: Dict[str, Any]) -> View:
-    view = View(**_tuples(data["view"])) if data.get("view") else default_view(entry(name).shape)
-    mean, std = told.mean or data.get("mean") or view.mean, told.std or data.get("std") or view.std
-    if not (_are_numbers(mean) and _are_numbers(std) and len(mean) == len(std)):
+def _view(name: str, overrides: Overrides, data: Dict[str, Any]) -> View:
+    view = default_view(entry(name).shape)
+    if data.get("view"):
+        try:
+            view = View(**_with_tuples(data["view"]))
+        except TypeError as error:
+            raise UserError(f"the 'view' beside the weights is none: {error}") from None
+    mean, std = (
+        next(values for values in choices if values is not None)
+        for choices in (
+            (overrides.mean, data.get("mean"), view.mean),
+            (overrides.std, data.get("std"), view.std),
+        )
+    )
+    if not (_are_per_channel(mean) and _are_per_channel(std) and len(mean) == len(std)):
         raise UserError(
             f"mean and std are one number or three each, and finite, not {mean} and {std}"
         )
-    if min(std) < TINY:
-        raise UserError(f"std must be numbers above 0, from {TINY:g} up, not {std}")
+    if min(std) < SMALLEST_STD:
+        raise UserError(f"std must be numbers above 0, from {SMALLEST_STD:g} up, not {std}")
     view = replace(view, mean=tuple(mean), std=tuple(std))
-    if told.size:
-        view = replace(view, size=told.size, short=round(view.short / view.size * told.size))
+    if overrides.size:
+        short = round(view.short / view.size * overrides.size)
+        view = replace(view, size=overrides.size, short=short)
     return view
 
 
-def _are_numbers(values: Any) -> bool:
-    """Whether these are one or three numbers that images can be computed with."""
-    fine = isinstance(values, (tuple, list)) and len(values) in (1, 3)
-    return fine and all(isinstance(v, (int, float)) and abs(v) <= 1 / TINY for v in values)
+def _are_per_channel(values: Any) -> bool:
+    """Whether these are one or three finite numbers."""
+    return (
+        isinstance(values, (tuple, list))
+        and len(values) in (1, 3)
+        and all(isinstance(v, (int, float)) and abs(v) <= LARGEST_MEAN for v in values)
+    )
 
 
-def _tuples(options: Dict[str, Any]) -> Dict[str, Any]:
-    """JSON has lists where Python had tuples."""
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
+def _with_tuples(values: Dict[str, Any]) -> Dict[str, Any]:
+    """The values of a JSON object, with tuples for lists as `get_model` and `View` have them."""
+    return {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}

@@ -1,19 +1,35 @@
-"""`predict`: what pictures show."""
+"""`predict`: the most probable classes of pictures."""
 
 from __future__ import annotations
 
 import argparse
 import json
-from typing import Any
+from typing import Any, List, NamedTuple, Optional
 
 import numpy as np
 from mxnet import nd
 
-from ..errors import UserError
-from ._flags import SAMPLES, add_verb, check_draws, opened
-from ._pictures import batches, pictures
+from ..command_line import printable
+from ..fields import number
+from ._flags import (
+    add_batch_size,
+    add_devices,
+    add_json,
+    add_network,
+    add_samples,
+    add_verb,
+    model_of,
+    require_sampling,
+)
+from ._pictures import add_pictures, in_batches, picture_paths, read_picture
 
-BATCH = 16
+
+class Prediction(NamedTuple):
+    """A class, and how probable it is."""
+
+    name: str
+    label: int
+    probability: float
 
 
 def add_parser(verbs: Any) -> None:
@@ -27,50 +43,43 @@ def add_parser(verbs: Any) -> None:
         "net.params --model residual_attention56 --class-names names.txt cat.jpg",
         "ram_28 --json - < digit.png",
     )
-    parser.add_argument("images", nargs="+", metavar="IMAGE", help="files, folders, or - (a pipe)")
+    add_network(parser)
+    add_pictures(parser)
     parser.add_argument(
-        "--top", type=int, default=5, metavar="N", help="answers a picture (default: 5)"
+        "--top", type=number(int, 1), default=5, metavar="N", help="classes a picture (default: 5)"
     )
-    parser.add_argument(
-        "--samples",
-        type=int,
-        default=0,
-        metavar="N",
-        help="episodes averaged, if it draws them (default: 0, one without noise)",
-    )
+    add_samples(parser, "one episode without noise")
+    add_batch_size(parser, 16, "pictures a step")
+    add_devices(parser)
+    add_json(parser)
 
 
 def run(flags: argparse.Namespace) -> None:
-    if flags.top < 1:
-        raise UserError(f"--top must be a whole number above 0, not {flags.top}")
-    if not 0 <= flags.samples <= SAMPLES:
-        raise UserError(
-            f"--samples must be a whole number from 0 to {SAMPLES}, not {flags.samples}"
-        )
-    model = opened(flags)
+    model = model_of(flags)
+    if flags.samples:
+        require_sampling(model.net)
     model.net.hybridize()
-    for batch in batches(pictures(flags.images), BATCH):
-        inputs = np.stack([model.view(picture) for _, picture in batch])
-        found = probabilities(
-            model.net, nd.array(inputs, ctx=model.device), flags.samples
-        ).asnumpy()
-        for (path, _), shares in zip(batch, found):
-            best = np.argsort(-shares, kind="stable")[: flags.top]
-            show(path, [(model.classes[k], int(k), float(shares[k])) for k in best], flags.json)
+    # Each picture is resized before the next is read: memory holds one decoded picture.
+    inputs = ((path, model.view(read_picture(path))) for path in picture_paths(flags.images))
+    for batch in in_batches(inputs, flags.batch_size):
+        images = nd.array(np.stack([image for _, image in batch]), ctx=model.device)
+        rows = probabilities(model.net, images, flags.samples).asnumpy()  # (N, classes)
+        for (path, _), row in zip(batch, rows):
+            labels = np.argsort(-row, kind="stable")[: flags.top]
+            show(path, [Prediction(model.classes[k], int(k), float(row[k])) for k in labels], flags)
 
 
-def probabilities(net: Any, images: nd.NDArray, samples: int = 0) -> nd.NDArray:
-    """Of each class, (N, classes); of drawn episodes if there are to be samples."""
-    if not samples:
-        return nd.softmax(net(images))
-    check_draws(net)
-    return net.predict(images, samples)
+def probabilities(net: Any, images: nd.NDArray, samples: Optional[int] = None) -> nd.NDArray:
+    """The probability of each class (N, classes), averaged over episodes if there are samples."""
+    return net.predict(images, samples) if samples else nd.softmax(net(images))
 
 
-def show(path: str, answers: Any, as_json: bool) -> None:
-    if as_json:
-        named = [dict(zip(("class", "label", "probability"), answer)) for answer in answers]
-        print(json.dumps(dict(image=path, answers=named)), flush=True)
+def show(path: str, predictions: List[Prediction], flags: argparse.Namespace) -> None:
+    if flags.json:
+        answers = [
+            {"class": p.name, "label": p.label, "probability": p.probability} for p in predictions
+        ]
+        print(json.dumps(dict(image=path, answers=answers)), flush=True)
     else:
-        told = "  ".join(f"{name} {100 * share:.1f} %" for name, _, share in answers)
-        print(f"{path}: {told}", flush=True)
+        line = "  ".join(f"{p.name} {100 * p.probability:.1f} %" for p in predictions)
+        print(printable(f"{path}: {line}"), flush=True)

@@ -1,4 +1,4 @@
-"""What a network costs, from its graph and before it has weights."""
+"""Parameters and multiply-adds of a network, from its graph: no weights are needed."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from .graph import INPUT, flatten_outputs
 
 
 class Cost(NamedTuple):
-    """Of one image."""
+    """The cost of one image."""
 
-    parameters: int  # that are trained, those that serve training alone among them
-    multiply_adds: int  # of convolutions and fully connected layers, as papers count them
+    parameters: int  # trained ones, among them those of baselines and other parts of training
+    multiply_adds: int  # of convolutions and dense layers, as papers count them
 
 
 def cost(net: AttentionNet, shape: Tuple[int, int, int]) -> Cost:
     """The cost of an image (C, H, W)."""
     data = mx.sym.var(INPUT)
     with portable():
-        parts = net.body(data, *net.zero_noise(mx.sym))  # logits first; a graph takes long to make
-    whole = mx.sym.Group(flatten_outputs(parts))
+        outputs = net.body(data, *net.zero_noise(mx.sym))  # logits first
+    graph = mx.sym.Group(flatten_outputs(outputs))
     trained = {k for k, p in net.collect_params().items() if p.grad_req != "null"}
-    shapes = dict(zip(whole.list_arguments(), whole.infer_shape(**{INPUT: (1, *shape)})[0]))
+    shapes = dict(zip(graph.list_arguments(), graph.infer_shape(**{INPUT: (1, *shape)})[0]))
     parameters = sum(int(np.prod(s)) for name, s in shapes.items() if name in trained)
-    return Cost(parameters, _multiply_adds(parts[0], shape))
+    return Cost(parameters, _multiply_adds(outputs[0], shape))
 
 
 def _multiply_adds(symbol: mx.sym.Symbol, shape: Tuple[int, int, int]) -> int:
-    inside = symbol.get_internals()
-    content = json.loads(inside.tojson())
-    found = inside.infer_shape(**{INPUT: (1, *shape)})[1]
-    shapes = {tuple(head[:2]): side for head, side in zip(content["heads"], found)}
+    internals = symbol.get_internals()
+    document = json.loads(internals.tojson())
+    output_shapes = internals.infer_shape(**{INPUT: (1, *shape)})[1]
+    shapes = {tuple(head[:2]): s for head, s in zip(document["heads"], output_shapes)}
     total = 0
-    for index, node in enumerate(content["nodes"]):
+    for index, node in enumerate(document["nodes"]):
         if node["op"] in ("Convolution", "FullyConnected"):
             weight = shapes[tuple(node["inputs"][1][:2])]  # (out, in, ...)
             total += int(np.prod(shapes[index, 0])) * int(np.prod(weight[1:]))

@@ -1,4 +1,4 @@
-"""Graphs whose layers are joined, for MXNet's oneDNN builds on a CPU."""
+"""Graphs whose layers are fused, for MXNet's oneDNN builds on a CPU."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from .graph import INPUT, Exported, save
 
 
 def fuse(graph: Exported) -> Exported:
-    """Convolutions that do the BatchNorm, sum and ReLU that follow them in the same pass.
+    """The same graph with BatchNorm, sum and ReLU computed within the convolution before them.
 
-    The graph computes what it did, in inference alone: a fused graph does not learn.
+    It is for inference alone: no gradient passes through a fused layer.
     """
-    need_onednn("--fused")
+    require_onednn("--fused")
     with silence_stderr():
         return graph._replace(symbol=graph.symbol.get_backend_symbol("MKLDNN"))
 
@@ -28,31 +28,32 @@ def fuse(graph: Exported) -> Exported:
 def load_block(files: Tuple[str, str]) -> gluon.SymbolBlock:
     """A saved graph, with its memory planned once."""
     with silence_stderr(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Cannot decide type")  # of an input, as always
+        warnings.filterwarnings("ignore", "Cannot decide type")  # of the input, in every graph
         block = gluon.SymbolBlock.imports(files[0], [INPUT], files[1])
     block.hybridize(static_alloc=True, static_shape=True)
     return block
 
 
 def as_block(graph: Exported) -> gluon.SymbolBlock:
-    """A graph as its files are used."""
+    """A graph as it runs when loaded from its files."""
     with tempfile.TemporaryDirectory() as folder:
         return load_block(tuple(save(graph, os.path.join(folder, "net"))))
 
 
-def need_onednn(flag: str) -> None:
+def require_onednn(flag: str) -> None:
+    """Refuse a flag that needs oneDNN in a build of MXNet without it."""
     if not mx.runtime.Features().is_enabled("MKLDNN"):
         raise UserError(f"{flag} needs oneDNN, which this build of MXNet lacks; leave it out")
 
 
 @contextmanager
 def silence_stderr() -> Iterator[None]:
-    """MXNet tells of every operator on the file that is standard error, whatever Python says."""
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as aside:
-        os.dup2(aside.fileno(), 2)
+    """Discard what MXNet logs of every operator: it writes to file descriptor 2, past Python."""
+    original = os.dup(2)
+    with tempfile.TemporaryFile() as log:
+        os.dup2(log.fileno(), 2)
         try:
             yield
         finally:
-            os.dup2(kept, 2)
-            os.close(kept)
+            os.dup2(original, 2)
+            os.close(original)

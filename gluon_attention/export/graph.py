@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Tuple
 
 import mxnet as mx
@@ -22,8 +23,8 @@ class Parity(NamedTuple):
     """How far another runtime is from the net, as a share of the largest output."""
 
     largest: float  # over the images
-    typical: float  # their median
-    holds: bool  # 1e-4 at most, or explained by how far the net itself moves
+    typical: float  # median over the images
+    holds: bool  # at most TOLERANCE, or explained by the rounding that the net itself amplifies
 
 
 class Exported(NamedTuple):
@@ -35,8 +36,8 @@ class Exported(NamedTuple):
 
 
 def as_graph(net: AttentionNet, trace: bool = False) -> Exported:
-    """The graph of `net(data)`, or of all that its trace shows; nothing in it is random."""
-    nd.waitall()  # a backward pass may still be writing statistics, which nothing else waits for
+    """The graph of `net(data)`, or of its whole trace, without randomness."""
+    nd.waitall()  # a backward pass may still be writing running statistics
     data = mx.sym.var(INPUT)
     with portable():
         if trace:
@@ -54,7 +55,7 @@ def as_graph(net: AttentionNet, trace: bool = False) -> Exported:
 
 
 def flatten_outputs(outputs: Iterable[Any]) -> List[Any]:
-    """The outputs of a network, those in lists among them."""
+    """The outputs of a network as one list; some of them are lists themselves."""
     return [v for out in outputs for v in (out if isinstance(out, (list, tuple)) else [out])]
 
 
@@ -71,6 +72,16 @@ def save(graph: Exported, prefix: str) -> List[str]:
     return files
 
 
+def require_onnx() -> Any:
+    """The package onnx, or an error that says how to install it."""
+    try:
+        return importlib.import_module("onnx")
+    except ImportError:
+        raise UserError(
+            "ONNX needs its package: run `pip install 'onnx<1.18' onnxruntime`"
+        ) from None
+
+
 def export_onnx(
     net: AttentionNet,
     path: str,
@@ -80,23 +91,20 @@ def export_onnx(
 ) -> Optional[Parity]:
     """Write an ONNX model for images (N, *shape) and any N, checked in onnxruntime.
 
-    Networks that choose where to look amplify rounding: on a few images their own answers move by
-    percents where the seventh digit of the pixels changes. An error above 1e-4 is allowed only up
-    to ten times what a change of the sixth digit does to the same answer.
+    Networks that choose where to look amplify rounding: on a few images their own logits move by
+    percents when the seventh digit of the pixels changes. An error above 1e-4 is allowed only up
+    to ten times what a change of the sixth digit does to the same output.
 
     Args:
-        trace: give all that the trace shows, not the logits alone.
-        about: facts that the file keeps, such as the names of the classes.
+        trace: give the whole trace, not the logits alone.
+        about: facts kept in the file, such as the names of the classes.
 
     Returns:
         How far onnxruntime is from the net, or None where it is not installed. Nothing is written
         if it is too far.
     """
-    try:
-        import onnx
-    except ImportError:
-        raise UserError("ONNX needs its package: pip install -e '.[onnx]'") from None
-    from . import onnx_layers, onnx_ops  # noqa: F401 - what they translate is registered
+    onnx = require_onnx()
+    from . import onnx_layers, onnx_ops  # noqa: F401 - importing them registers translations
     from .onnx_graph import translate
 
     graph = as_graph(net, trace)
@@ -104,7 +112,7 @@ def export_onnx(
     model = translate(graph.symbol, arrays, shape, graph.names, INPUT)
     onnx.helper.set_model_props(model, about or {})
     content = model.SerializeToString()
-    parity = check(net, content, shape, trace)
+    parity = compare_onnx(net, content, shape, trace)
     if parity is not None and not parity.holds:
         raise UserError(
             f"the ONNX model differs by {parity.largest:.2g} of the largest output, so it was not "
@@ -115,10 +123,10 @@ def export_onnx(
     return parity
 
 
-def check(
+def compare_onnx(
     net: AttentionNet, content: bytes, shape: Tuple[int, int, int], trace: bool = False
 ) -> Optional[Parity]:
-    """How far onnxruntime is from the net on images of noise; None where it is missing."""
+    """How far onnxruntime is from the net on images of noise; None where it is not installed."""
     try:
         import onnxruntime
     except ImportError:
@@ -127,25 +135,23 @@ def check(
     options.log_severity_level, options.intra_op_num_threads = 3, 1
     session = onnxruntime.InferenceSession(content, options, ["CPUExecutionProvider"])
 
-    def ours(images: np.ndarray) -> List[np.ndarray]:
-        given = nd.array(images, ctx=net.device)
-        return [
-            value.asnumpy()
-            for value in flatten_outputs(net.trace(given) if trace else [net(given)])
-        ]
+    def in_mxnet(images: np.ndarray) -> List[np.ndarray]:
+        inputs = nd.array(images, ctx=net.device)
+        outputs = net.trace(inputs) if trace else [net(inputs)]
+        return [value.asnumpy() for value in flatten_outputs(outputs)]
 
     random = np.random.RandomState(0)
     images = random.uniform(size=(2 if shape[1] > 128 else 8, *shape)).astype("float32")
-    expected = ours(images)
-    errors = _apart(expected, session.run(None, {INPUT: images}))  # (N,)
+    expected = in_mxnet(images)
+    errors = _differences(expected, session.run(None, {INPUT: images}))  # (N,)
     allowed = np.full(len(errors), TOLERANCE)
     if errors.max() > TOLERANCE:
-        nearly = images * (1 + 1e-6 * random.choice([-1, 1], images.shape)).astype("float32")
-        allowed += 10 * _apart(expected, ours(nearly))
+        rounded = images * (1 + 1e-6 * random.choice([-1, 1], images.shape)).astype("float32")
+        allowed += 10 * _differences(expected, in_mxnet(rounded))
     return Parity(float(errors.max()), float(np.median(errors)), bool((errors <= allowed).all()))
 
 
-def _apart(one: List[np.ndarray], other: List[np.ndarray]) -> np.ndarray:
+def _differences(one: List[np.ndarray], other: List[np.ndarray]) -> np.ndarray:
     """The largest difference in each image, as a share of the largest value of an output: (N,)."""
     shares = [
         np.abs(a - b).reshape(len(a), -1).max(axis=1) / max(np.abs(a).max(), 1e-30)

@@ -1,8 +1,8 @@
-"""Symbols of MXNet as graphs of ONNX: what is walked, and what the translations build with.
+"""Symbols of MXNet as ONNX graphs: the walk over operators, and what translations build with.
 
-Shapes are inferred for two batch sizes. A side that differs is the batch, -1 from here on, and
-everything else is a constant of the graph. MXNet's own exporter knows no shapes, so that it lacks
-what the networks here need: it has neither their crop nor most ways to write `reshape`.
+MXNet's own exporter is not used: it knows no shapes, so that it lacks GridGenerator,
+BilinearSampler, Pad and most forms of Reshape. Here shapes are inferred for two batch sizes: a
+side that differs is the batch, written as -1, and everything else is a constant of the graph.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import numpy as np
 from ..errors import UserError
 
 OPSET = 16  # the first with GridSample, which is the crop
-IR = 8  # what came out with it
-Shape = Tuple[int, ...]
+IR = 8  # the format of its time
+Shape = Tuple[int, ...]  # -1 is the batch
 
 
 class Node(NamedTuple):
@@ -27,13 +27,13 @@ class Node(NamedTuple):
     name: str
     op: str
     attrs: Dict[str, str]
-    inputs: List[str]  # names of ONNX
-    shapes: List[Shape]  # of the inputs; -1 is the batch
-    outputs: List[Shape]
-    dtypes: List[np.dtype]  # of the inputs
+    inputs: List[str]  # names in the ONNX graph
+    input_shapes: List[Shape]
+    input_dtypes: List[np.dtype]
+    output_shapes: List[Shape]
 
     def get(self, name: str, default: Any = None) -> Any:
-        """An attribute, as what it is: a number, a tuple, None, or else a word."""
+        """An attribute as a number, a tuple, a truth value or None; as text if it is none."""
         text = self.attrs.get(name)
         if text is None:
             return default
@@ -42,8 +42,13 @@ class Node(NamedTuple):
         except (SyntaxError, ValueError):
             return text
 
-    def refuse(self, why: str) -> UserError:
-        return UserError(f"{self.op} '{self.name}' cannot be exported to ONNX: {why}")
+    def axis(self, default: Optional[int] = None) -> int:
+        """The attribute `axis`, counted from the front."""
+        axis = self.get("axis", default)
+        return axis + len(self.input_shapes[0]) if axis < 0 else axis
+
+    def unsupported(self, reason: str) -> UserError:
+        return UserError(f"{self.op} '{self.name}' cannot be exported to ONNX: {reason}")
 
 
 Translation = Callable[["Graph", Node], Union[str, List[str]]]
@@ -51,17 +56,17 @@ TRANSLATIONS: Dict[str, Translation] = {}
 
 
 def translates(*ops: str) -> Callable[[Translation], Translation]:
-    """Make a function the translation of some operators; it gives the names of their outputs."""
+    """Register a function that adds an operator to a graph and returns its outputs' names."""
 
-    def note(function: Translation) -> Translation:
+    def register(function: Translation) -> Translation:
         TRANSLATIONS.update(dict.fromkeys(ops, function))
         return function
 
-    return note
+    return register
 
 
 class Graph:
-    """Nodes and constants of an ONNX graph in the making."""
+    """Nodes and constants of an ONNX graph under construction."""
 
     def __init__(self) -> None:
         import onnx.numpy_helper
@@ -71,7 +76,7 @@ class Graph:
         self.constants: Dict[str, np.ndarray] = {}
 
     def constant(self, value: Any, dtype: Any = np.float32, name: str = "") -> str:
-        """The name of a constant."""
+        """Add a constant; returns its name."""
         name = name or f"constant{len(self.constants)}"
         self.constants[name] = np.ascontiguousarray(np.asarray(value, dtype))
         return name
@@ -80,37 +85,52 @@ class Graph:
         return self.constant(values, np.int64)
 
     def add(self, op: str, *inputs: str, **attrs: Any) -> str:
-        """The output of a new node."""
+        """Add a node with one output; returns its name."""
         return self.split(op, 1, *inputs, **attrs)[0]
 
     def split(self, op: str, count: int, *inputs: str, **attrs: Any) -> List[str]:
-        """The outputs of a new node that has several."""
+        """Add a node with several outputs; returns their names."""
         name = f"{op}{len(self.nodes)}"
         outputs = [name] if count == 1 else [f"{name}_{k}" for k in range(count)]
         self.nodes.append(self.onnx.helper.make_node(op, inputs, outputs, name=name, **attrs))
         return outputs
 
+    def reshape(self, name: str, shape: Shape) -> str:
+        return self.add("Reshape", name, self.integers(*shape))
+
     def model(self, inputs: Dict[str, Shape], outputs: Dict[str, Tuple[str, Shape]]) -> Any:
-        """All that was added, as a model of named inputs and outputs; -1 is any batch."""
-        helper, number = self.onnx.helper, self.onnx.TensorProto.FLOAT
+        """The graph as a model.
 
-        def told(name: str, shape: Shape) -> Any:
+        Args:
+            inputs: shapes by the names of the inputs.
+            outputs: the name in the graph, and the shape, by the names of the outputs.
+        """
+        helper, float32 = self.onnx.helper, self.onnx.TensorProto.FLOAT
+
+        def declare(name: str, shape: Shape) -> Any:
             sides = ["batch" if side == -1 else side for side in shape]
-            return helper.make_tensor_value_info(name, number, sides)
+            return helper.make_tensor_value_info(name, float32, sides)
 
-        for name, (made, _) in outputs.items():
-            self.nodes.append(helper.make_node("Identity", [made], [name], name=f"give_{name}"))
+        for name, (value, _) in outputs.items():
+            self.nodes.append(helper.make_node("Identity", [value], [name], name=f"output_{name}"))
         graph = helper.make_graph(
             self.nodes,
             "gluon_attention",
-            [told(name, shape) for name, shape in inputs.items()],
-            [told(name, shape) for name, (_, shape) in outputs.items()],
+            [declare(name, shape) for name, shape in inputs.items()],
+            [declare(name, shape) for name, (_, shape) in outputs.items()],
             [self.onnx.numpy_helper.from_array(v, n) for n, v in self.constants.items()],
         )
         opset = helper.make_opsetid("", OPSET)
         return helper.make_model(
             graph, producer_name="gluon_attention", opset_imports=[opset], ir_version=IR
         )
+
+
+class _Output(NamedTuple):
+    """Shape and type of an output of an operator."""
+
+    shape: Shape
+    dtype: np.dtype
 
 
 def translate(
@@ -120,53 +140,54 @@ def translate(
     names: Sequence[str],
     data: str = "data",
 ) -> Any:
-    """An ONNX model of a symbol with one input, `data`: images of the shape (C, H, W)."""
-    graph, everything = Graph(), mx.sym.Group([symbol.get_internals(), symbol])
-    shapes, dtypes = _inferred(everything, data, image)
-    content = json.loads(everything.tojson())
-    heads = [tuple(head[:2]) for head in content["heads"]]
-    places = {head: place for place, head in enumerate(heads)}
-    made: Dict[Tuple[int, int], str] = {}
-    outside: Dict[str, Shape] = {}
-    for index, entry in enumerate(content["nodes"]):
-        origins = [tuple(origin[:2]) for origin in entry["inputs"]]
-        own = [place for (number, _), place in sorted(places.items()) if number == index]
+    """The ONNX model of a symbol.
+
+    Args:
+        image: shape (C, H, W) of an image of the input `data`.
+        names: of the outputs.
+    """
+    everything = mx.sym.Group([symbol.get_internals(), symbol])
+    document = json.loads(everything.tojson())
+    outputs = _inferred(everything, document, data, image)
+    graph = Graph()
+    values: List[List[str]] = []  # names in the ONNX graph, by node and output
+    for index, entry in enumerate(document["nodes"]):
         name = entry["name"]
         if entry["op"] == "null":
-            made[index, 0] = name
-            if name == data:
-                outside[name] = (-1, *image)
-            else:
+            values.append([name])
+            if name != data:
                 graph.constant(parameters[name], name=name)
             continue
+        origins = [origin[:2] for origin in entry["inputs"]]
+        inputs = [outputs[node][number] for node, number in origins]
         node = Node(
             name,
             entry["op"],
             entry.get("attrs", {}),
-            [made[origin] for origin in origins],
-            [shapes[places[origin]] for origin in origins],
-            [shapes[place] for place in own],
-            [dtypes[places[origin]] for origin in origins],
+            inputs=[values[node][number] for node, number in origins],
+            input_shapes=[tensor.shape for tensor in inputs],
+            input_dtypes=[tensor.dtype for tensor in inputs],
+            output_shapes=[tensor.shape for _, tensor in sorted(outputs[index].items())],
         )
         if node.op not in TRANSLATIONS:
-            raise node.refuse("gluon_attention/export/onnx_ops.py has no translation of it")
-        found = TRANSLATIONS[node.op](graph, node)
-        for number, output in enumerate([found] if isinstance(found, str) else found):
-            made[index, number] = output
-    last = heads[-len(names) :]
-    wanted = {name: (made[head], shapes[places[head]]) for name, head in zip(names, last)}
-    return graph.model(outside, wanted)
+            raise node.unsupported("gluon_attention/export/onnx_ops.py has no translation of it")
+        result = TRANSLATIONS[node.op](graph, node)
+        values.append([result] if isinstance(result, str) else result)
+    heads = [head[:2] for head in document["heads"][-len(names) :]]
+    ends = [(values[node][number], outputs[node][number].shape) for node, number in heads]
+    return graph.model({data: (-1, *image)}, dict(zip(names, ends)))
 
 
-def _inferred(inside: mx.sym.Symbol, data: str, image: Shape) -> Tuple[List[Shape], List[Any]]:
-    """Shapes of all outputs inside a symbol, with -1 for what follows the batch, and types."""
-    found: List[List[Shape]] = [inside.infer_shape(**{data: (n, *image)})[1] for n in (2, 3)]
-    shapes = [tuple(a if a == b else -1 for a, b in zip(*pair)) for pair in zip(*found)]
-    _, dtypes, _ = inside.infer_type(**{data: "float32"})
-    return shapes, [np.dtype(dtype) for dtype in dtypes]
-
-
-def axis_of(node: Node, name: str = "axis", default: Optional[int] = None) -> int:
-    """An axis counted from the front."""
-    axis = node.get(name, default)
-    return axis + len(node.shapes[0]) if axis < 0 else axis
+def _inferred(
+    everything: mx.sym.Symbol, document: Dict[str, Any], data: str, image: Shape
+) -> List[Dict[int, _Output]]:
+    """Shape and type of all outputs inside a symbol, by node and output."""
+    shapes_of_two, shapes_of_three = (
+        everything.infer_shape(**{data: (batch, *image)})[1] for batch in (2, 3)
+    )
+    _, dtypes, _ = everything.infer_type(**{data: "float32"})
+    outputs: List[Dict[int, _Output]] = [{} for _ in document["nodes"]]
+    for head, two, three, dtype in zip(document["heads"], shapes_of_two, shapes_of_three, dtypes):
+        shape = tuple(a if a == b else -1 for a, b in zip(two, three))
+        outputs[head[0]][head[1]] = _Output(shape, np.dtype(dtype))
+    return outputs

@@ -1,43 +1,42 @@
-"""What the layers of MXNet are in ONNX: convolutions, norms, products, the crop."""
+"""Layers in ONNX: convolutions, BatchNorm, pooling, matrix products, the crop."""
 
 from __future__ import annotations
 
-from typing import Any, List
+from typing import List
 
 import numpy as np
 
-from .onnx_graph import Graph, Node, axis_of, translates
-from .onnx_ops import UNARY, reduced, reshaped
+from .onnx_graph import Graph, Node, translates
+from .onnx_ops import reduce_axes
 
-ACTIVATIONS = {**UNARY, "softrelu": "Softplus"}
+ACTIVATIONS = {"relu": "Relu", "sigmoid": "Sigmoid", "tanh": "Tanh"}
 
 
-def sides(node: Node, name: str, default: int) -> List[int]:
-    """A pair of numbers for height and width."""
-    value = node.get(name) or ()
-    return list(value) or [default, default]
+def pair(node: Node, name: str, default: int) -> List[int]:
+    """An attribute for height and width."""
+    return list(node.get(name) or ()) or [default, default]
 
 
 @translates("Convolution")
 def convolution(graph: Graph, node: Node) -> str:
-    before = sides(node, "pad", 0)
+    padding = pair(node, "pad", 0)
     return graph.add(
         "Conv",
         *node.inputs,
         kernel_shape=list(node.get("kernel")),
-        strides=sides(node, "stride", 1),
-        dilations=sides(node, "dilate", 1),
-        pads=before + before,
+        strides=pair(node, "stride", 1),
+        dilations=pair(node, "dilate", 1),
+        pads=padding * 2,
         group=node.get("num_group", 1),
     )
 
 
 @translates("FullyConnected")
 def dense(graph: Graph, node: Node) -> str:
-    name, rank = node.inputs[0], len(node.shapes[0])
-    flat = node.get("flatten", True)
-    if not flat and rank != 2:
-        product = graph.add("MatMul", name, graph.add("Transpose", node.inputs[1], perm=[1, 0]))
+    name, rank = node.inputs[0], len(node.input_shapes[0])
+    if rank != 2 and not node.get("flatten", True):
+        weight = graph.add("Transpose", node.inputs[1], perm=[1, 0])
+        product = graph.add("MatMul", name, weight)
         return graph.add("Add", product, node.inputs[2]) if len(node.inputs) > 2 else product
     if rank != 2:
         name = graph.add("Flatten", name, axis=1)
@@ -47,135 +46,111 @@ def dense(graph: Graph, node: Node) -> str:
 @translates("BatchNorm")
 def batch_norm(graph: Graph, node: Node) -> str:
     name, gamma, *others = node.inputs
-    if axis_of(node, default=1) != 1:
-        raise node.refuse("its channels are not axis 1")
+    if node.axis(default=1) != 1:
+        raise node.unsupported("its channels are not axis 1")
     if node.get("fix_gamma", True):
         gamma = graph.constant(np.ones_like(graph.constants[gamma]))
     return graph.add("BatchNormalization", name, gamma, *others, epsilon=node.get("eps", 1e-3))
 
 
-@translates("LayerNorm")
-def layer_norm(graph: Graph, node: Node) -> str:
-    name, gamma, beta = node.inputs
-    if axis_of(node, default=-1) != len(node.shapes[0]) - 1:
-        raise node.refuse("it is not over the last axis")
-    away = graph.add("Sub", name, reduced(graph, "mean", name, [-1]))
-    spread = reduced(graph, "mean", graph.add("Mul", away, away), [-1])
-    spread = graph.add("Sqrt", graph.add("Add", spread, graph.constant(node.get("eps", 1e-5))))
-    return graph.add("Add", graph.add("Mul", graph.add("Div", away, spread), gamma), beta)
-
-
 @translates("Activation")
 def activation(graph: Graph, node: Node) -> str:
-    return graph.add(ACTIVATIONS[node.get("act_type")], node.inputs[0])
+    kind = node.get("act_type")
+    if kind not in ACTIVATIONS:
+        raise node.unsupported(f"it is of the kind {kind}")
+    return graph.add(ACTIVATIONS[kind], node.inputs[0])
 
 
 @translates("LeakyReLU")
-def leaky(graph: Graph, node: Node) -> str:
-    kind, name, slope = node.get("act_type", "leaky"), node.inputs[0], node.get("slope", 0.25)
-    if kind in ("leaky", "elu"):
-        return graph.add("LeakyRelu" if kind == "leaky" else "Elu", name, alpha=slope)
-    if kind == "selu":
-        return graph.add("Selu", name)
-    if kind == "prelu":
-        channels = node.shapes[1][0]
-        wide = reshaped(graph, node.inputs[1], (channels, *(1,) * (len(node.shapes[0]) - 2)))
-        return graph.add("PRelu", name, wide)
-    raise node.refuse(f"it is of the kind {kind}")
+def leaky_relu(graph: Graph, node: Node) -> str:
+    if node.get("act_type", "leaky") != "leaky":
+        raise node.unsupported(f"it is of the kind {node.get('act_type')}")
+    return graph.add("LeakyRelu", node.inputs[0], alpha=node.get("slope", 0.25))
 
 
 @translates("Pooling")
 def pooling(graph: Graph, node: Node) -> str:
     kind = node.get("pool_type", "max")
     if kind not in ("max", "avg"):
-        raise node.refuse(f"it pools by {kind}")
+        raise node.unsupported(f"it pools by {kind}")
     if node.get("global_pool", False):
         return graph.add("GlobalMaxPool" if kind == "max" else "GlobalAveragePool", node.inputs[0])
-    before = sides(node, "pad", 0)
-    options = dict(
-        kernel_shape=list(node.get("kernel")), strides=sides(node, "stride", 1), pads=before * 2
+    attrs = dict(
+        kernel_shape=list(node.get("kernel")),
+        strides=pair(node, "stride", 1),
+        pads=pair(node, "pad", 0) * 2,
+        ceil_mode=int(node.get("pooling_convention", "valid") == "full"),
     )
-    options["ceil_mode"] = int(node.get("pooling_convention", "valid") == "full")
     if kind == "max":
-        return graph.add("MaxPool", node.inputs[0], **options)
-    counted = int(node.get("count_include_pad", True))
-    return graph.add("AveragePool", node.inputs[0], count_include_pad=counted, **options)
+        return graph.add("MaxPool", node.inputs[0], **attrs)
+    attrs["count_include_pad"] = int(node.get("count_include_pad", True))
+    return graph.add("AveragePool", node.inputs[0], **attrs)
 
 
 @translates("_contrib_AdaptiveAvgPooling2D")
-def adaptive(graph: Graph, node: Node) -> str:
-    """Means over parts that may overlap by a pixel, as products with a matrix for each side."""
-    if node.outputs[0][2:] == (1, 1):
+def adaptive_pooling(graph: Graph, node: Node) -> str:
+    """Means over cells that may overlap by a pixel, as a matrix product for each side."""
+    sides, cells = node.input_shapes[0][2:], node.output_shapes[0][2:]
+    if cells == (1, 1):
         return graph.add("GlobalAveragePool", node.inputs[0])
-    down, across = (_parts(*pair) for pair in zip(node.shapes[0][2:], node.outputs[0][2:]))
-    name = graph.add("MatMul", graph.constant(down), node.inputs[0])
-    return graph.add("MatMul", name, graph.constant(across.T))
+    rows, columns = (_cell_weights(side, count) for side, count in zip(sides, cells))
+    name = graph.add("MatMul", graph.constant(rows), node.inputs[0])
+    return graph.add("MatMul", name, graph.constant(columns.T))
 
 
-def _parts(length: int, count: int) -> np.ndarray:
-    """Shares that pixels have in the means of `count` parts of a side: (count, length)."""
-    pixel, part = np.arange(length), np.arange(count)[:, None]
-    inside = (pixel >= part * length // count) & (pixel < -(-(part + 1) * length // count))
+def _cell_weights(side: int, cells: int) -> np.ndarray:
+    """The weight of each pixel of a side in the mean of each cell: (cells, side)."""
+    pixel, cell = np.arange(side), np.arange(cells)[:, None]
+    inside = (pixel >= cell * side // cells) & (pixel < -(-(cell + 1) * side // cells))
     return inside / inside.sum(axis=1, keepdims=True)
 
 
-@translates("softmax", "log_softmax")
+@translates("softmax")
 def softmax(graph: Graph, node: Node) -> str:
     if node.get("temperature") not in (None, 1.0) or node.get("use_length", False):
-        raise node.refuse("it has a temperature or lengths")
-    op = "Softmax" if node.op == "softmax" else "LogSoftmax"
-    return graph.add(op, node.inputs[0], axis=axis_of(node, default=-1))
+        raise node.unsupported("it has a temperature or lengths")
+    return graph.add("Softmax", node.inputs[0], axis=node.axis(default=-1))
 
 
 @translates("L2Normalization")
-def l2(graph: Graph, node: Node) -> str:
-    rank, name = len(node.shapes[0]), node.inputs[0]
-    axes = dict(instance=range(1, rank), channel=[1], spatial=range(2, rank))
-    total = reduced(
-        graph, "sum", graph.add("Mul", name, name), list(axes[node.get("mode", "instance")])
-    )
-    total = graph.add("Add", total, graph.constant(node.get("eps", 1e-10)))
-    return graph.add("Div", name, graph.add("Sqrt", total))
+def l2_normalization(graph: Graph, node: Node) -> str:
+    axes = {"instance": range(1, len(node.input_shapes[0])), "channel": [1]}
+    mode, name = node.get("mode", "instance"), node.inputs[0]
+    if mode not in axes:
+        raise node.unsupported(f"it is of the mode {mode}")
+    squares = reduce_axes(graph, "sum", graph.add("Mul", name, name), axes[mode])
+    squares = graph.add("Add", squares, graph.constant(node.get("eps", 1e-10)))
+    return graph.add("Div", name, graph.add("Sqrt", squares))
 
 
 @translates("dot")
 def dot(graph: Graph, node: Node) -> str:
-    if len(node.shapes[1]) != 2:
-        raise node.refuse("its second factor is no matrix")
-    return product(graph, node)
-
-
-@translates("batch_dot")
-def product(graph: Graph, node: Node) -> str:
-    factors: List[Any] = []
-    for name, shape, side in zip(node.inputs, node.shapes, "ab"):
-        transposed = node.get(f"transpose_{side}", False)
-        axes = [*range(len(shape) - 2), len(shape) - 1, len(shape) - 2]
-        if transposed and node.op == "dot" and len(shape) != 2:
-            raise node.refuse("it transposes more than a matrix")
-        factors.append(graph.add("Transpose", name, perm=axes) if transposed else name)
-    return graph.add("MatMul", *factors)
+    if any(node.get(f"transpose_{factor}", False) for factor in ("a", "b")):
+        raise node.unsupported("it transposes a factor")
+    if len(node.input_shapes[1]) != 2:
+        raise node.unsupported("its second factor is no matrix")
+    return graph.add("MatMul", *node.inputs)
 
 
 @translates("GridGenerator")
 def grid(graph: Graph, node: Node) -> str:
-    """Where a window looks: (N, 2, H, W) of x and y from the matrix (N, 6)."""
+    """Coordinates x and y (N, 2, H, W) of the pixels of a window, from its matrix (N, 6)."""
     if node.get("transform_type") != "affine":
-        raise node.refuse("it warps")
+        raise node.unsupported("it warps")
     height, width = node.get("target_shape")
     x, y = np.meshgrid(np.linspace(-1, 1, width), np.linspace(-1, 1, height))
-    places = graph.constant(np.stack([x.ravel(), y.ravel(), np.ones(height * width)]))  # (3, HW)
-    matrix = reshaped(graph, node.inputs[0], (-1, 2, 3))
-    return reshaped(graph, graph.add("MatMul", matrix, places), (-1, 2, height, width))
+    pixels = graph.constant(np.stack([x.ravel(), y.ravel(), np.ones(height * width)]))  # (3, HW)
+    matrix = graph.reshape(node.inputs[0], (-1, 2, 3))
+    return graph.reshape(graph.add("MatMul", matrix, pixels), (-1, 2, height, width))
 
 
 @translates("BilinearSampler")
 def sampler(graph: Graph, node: Node) -> str:
-    """Corners are aligned and zeros lie outside, in ONNX's operator as in MXNet's.
+    """The crop: in ONNX as in MXNet corners are aligned and pixels outside are zero.
 
-    A crop as two products with matrices of hat functions has the same values to 6e-5, the rounding
-    of their weights, and takes four times as long.
+    Two products with matrices of bilinear weights give the same values to 6e-5, the rounding of
+    the weights, and take four times as long.
     """
-    places = graph.add("Transpose", node.inputs[1], perm=[0, 2, 3, 1])
-    options = dict(mode="bilinear", padding_mode="zeros", align_corners=1)
-    return graph.add("GridSample", node.inputs[0], places, **options)
+    coordinates = graph.add("Transpose", node.inputs[1], perm=[0, 2, 3, 1])  # (N, H, W, 2)
+    attrs = dict(mode="bilinear", padding_mode="zeros", align_corners=1)
+    return graph.add("GridSample", node.inputs[0], coordinates, **attrs)

@@ -71,7 +71,7 @@ def test_a_verb_that_is_interrupted_has_nothing_to_go_on_with(shell, monkeypatch
 DEFAULTS = {
     "list": (),
     "info": (),
-    "predict": ("default: 5", "default: 0,"),
+    "predict": ("default: 5", "default: one episode", "default: 16"),
     "evaluate": ("default: test", "the run, or 64", "the run, or 10"),
     "explain": (),
     "export": ("default: 64",),

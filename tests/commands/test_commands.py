@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 from pathlib import Path
 from typing import Any, Tuple
 
@@ -162,8 +163,8 @@ def test_files_for_other_runtimes(shell: Any, run: Path, digits: Path, tmp_path:
     status, out, _ = shell(*words, "--json")
     told = json.loads(out[-1])
     assert status == 0 and [Path(file).name for file in told["files"]] == [
-        *("net-symbol.json", "net-0000.params", "net.onnx"),
-        *("net-int8-symbol.json", "net-int8-0000.params", "net.json"),
+        *("net-symbol.json", "net-0000.params"),
+        *("net-int8-symbol.json", "net-int8-0000.params", "net.json", "net.onnx"),
     ]
     assert told["onnx"]["largest"] < 1e-4 and told["int8"]["images"] == 6
     about = json.loads((tmp_path / "net.json").read_text())
@@ -176,21 +177,35 @@ def test_files_for_other_runtimes(shell: Any, run: Path, digits: Path, tmp_path:
     np.testing.assert_array_equal(block(images).asnumpy(), net(images).asnumpy())
 
 
+@pytest.mark.parametrize(
+    ("flag", "module", "message"),
+    [("--onnx", "onnx", "pip install 'onnx<1.18' onnxruntime"), ("--int8", "", "needs oneDNN")],
+)
+def test_export_checks_its_needs_before_it_writes(
+    shell: Any, tmp_path: Path, monkeypatch: Any, flag: str, module: str, message: str
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.setattr(mx.runtime.Features, "is_enabled", lambda self, name: False)
+    status, out, err = shell("export", "ram_28", "-o", tmp_path / "net", flag)
+    assert status == 2 and not out and len(err) == 1 and message in err[0]
+    assert not list(tmp_path.iterdir())
+
+
 MISTAKES = [
     ("predict ram_28 {text}", "text.png is broken or not a picture"),
     ("predict ram_28 {folder}", "has no pictures: files that end in .jpg"),
     ("predict ram_28 nowhere.png", "cannot read nowhere.png: No such file"),
     ("predict ram_29 {text}", "did you mean 'ram_28'"),
     ("list zoo_*", "no name fits 'zoo_*'"),
-    ("predict ram_28 {digit} --top 0", "--top must be"),
-    ("predict ram_28 {digit} --size 0", "--size must be"),
-    ("predict ram_28 {digit} --size 100000", "--size must be a whole number from 1 to 16384"),
-    ("predict ram_28 {digit} --std 0", "std must be numbers above 0"),
-    ("predict ram_28 {digit} --mean nan", "mean and std are one number or three each, and finite"),
-    ("predict ram_28 {digit} --samples 10000000", "--samples must be a whole number from 0"),
-    ("predict ram_28 {digit} --mean a", "'a' is not numbers"),
+    ("predict ram_28 {digit} --top 0", "--top: '0' is not a whole number from 1"),
+    ("predict ram_28 {digit} --size 0", "--size: '0' is not"),
+    ("predict ram_28 {digit} --size 100000", "not a whole number from 1 to 16384"),
+    ("predict ram_28 {digit} --std 0", "--std: '0' is not a number from 1e-06"),
+    ("predict ram_28 {digit} --mean nan", "--mean: 'nan' is not a number"),
+    ("predict ram_28 {digit} --samples 10000000", "--samples: '10000000' is not"),
+    ("predict ram_28 {digit} --mean a", "--mean: 'a' is not a number"),
     ("predict ram_28 {digit} --class-names {digit}", "is no text file of names"),
-    ("predict {masks} {digit} --samples 2", "networks that draw where they look"),
+    ("predict {masks} {digit} --samples 2", "networks that sample glimpses"),
     ("predict {text} {digit} --model ram_28", "holds no named parameters"),
     ("predict {masks} {digit} --model ram_28", "build the net with the name"),
     ("predict {folder} {digit}", "is no run with a best epoch"),
@@ -198,7 +213,7 @@ MISTAKES = [
     ("evaluate ram_28 --data-dir {folder}/none", "is no folder"),
     ("evaluate {masks}", "run the script that trained it with --evaluate, or add --dataset"),
     ("evaluate ram_28 --dataset mnits", "invalid choice: 'mnits'"),
-    ("evaluate ram_28 --samples 0", "--samples must be"),
+    ("evaluate ram_28 --samples 0", "--samples: '0' is not"),
     (
         "evaluate ram_28 --dataset imagenet --data-dir {sample} -b 4",
         "10 classes apart and imagenet has",
@@ -209,6 +224,7 @@ MISTAKES = [
     ("explain {masks} {digit} -o {folder}/x.png --channel 999", "channel must be"),
     ("export cifar_residual_attention92_slim -o {folder}/x", "comes without trained weights"),
     ("export ram_28 -o {folder}", "is a folder"),
+    ("export ram_28 -o {folder}/", "is a folder"),
     ("export ram_28 -o {text}/x", "cannot write"),
     ("export ram_28 -o {folder}/x --int8 --trace", "--int8 has logits only"),
     ("export ram_28 -o {folder}/x --int8", "add --data-dir"),
@@ -216,8 +232,8 @@ MISTAKES = [
     ("export ram_28 -o {folder}/x --images 3", "--images has no use here, as it is for --int8"),
     ("export ram_28 -o {folder}/x --dataset cifar10 --onnx", "--dataset has no use here"),
     ("export ram_28 -o {folder}/x --int8 --calibrate {digit} --seed 1", "has its own pictures"),
-    ("export ram_28 -o {folder}/x --int8 --images 0", "--images must be a whole number from 1"),
-    ("export ram_28 -o {folder}/x --int8 --seed -1", "--seed must be a whole number from 0"),
+    ("export ram_28 -o {folder}/x --int8 --images 0", "--images: '0' is not a whole number from 1"),
+    ("export ram_28 -o {folder}/x --int8 --seed -1", "--seed: '-1' is not"),
     ("export {masks} -o {folder}/x --int8", "give pictures by --calibrate, or add --dataset"),
     ("export {masks} -o {folder}/x --untrained", "--untrained is for a name"),
 ]

@@ -10,7 +10,7 @@ from typing import Any
 
 from gluon_attention import get_model
 from gluon_attention.commands.data import load
-from gluon_attention.commands.evaluate import settings
+from gluon_attention.commands.evaluate import score_config
 from gluon_attention.commands.export import calibration
 from gluon_attention.commands.open_model import Overrides, open_model
 from gluon_attention.datasets import cifar10, detail, mnist
@@ -85,10 +85,12 @@ def test_calibration_sees_what_the_network_is_given(tmp_path: Path, own: bool) -
 
 def test_flags_come_before_settings_of_the_run_and_those_before_the_usual_ones() -> None:
     model = SimpleNamespace(settings=dict(samples=3, seed=5, batch_size=8))
-    said = [settings(model, Namespace(batch_size=b, samples=None, seed=0)) for b in (None, 16)]
+    said = [score_config(model, Namespace(batch_size=b, samples=None, seed=0)) for b in (None, 16)]
     found = [(c.batch_size, c.samples, c.seed, c.label_smoothing) for c in said]
     assert found == [(8, 3, 0, 0.0), (16, 3, 0, 0.0)]
-    usual = settings(SimpleNamespace(settings={}), Namespace(batch_size=2, samples=4, seed=None))
+    usual = score_config(
+        SimpleNamespace(settings={}), Namespace(batch_size=2, samples=4, seed=None)
+    )
     assert (usual.batch_size, usual.samples, usual.seed) == (2, 4, 0)
 
 
@@ -123,11 +125,11 @@ MISTAKES = [
     ("ram_28 --dataset cifar10 --data-dir {cifar10}", "takes grey images and those of cifar10 are"),
     (SLIM + " --dataset mnist-28 --data-dir {mnist}", "takes coloured images and those of mnist"),
     (SLIM + " --data-dir {cifar10} --size 40", "have 32 pixels a side: leave out --size"),
-    (SLIM + " --data-dir {cifar10} --size 100000", "--size must be a whole number from 1 to"),
-    (SLIM + " --data-dir {cifar10} --samples 3", "networks that draw where they look"),
-    ("{looks} --dataset imagenet --data-dir {val} --samples 3", "without drawing: drop --samples"),
-    ("ram_28 --data-dir {mnist} --samples 10000000", "--samples must be a whole number from 1"),
-    ("ram_28 --data-dir {mnist} --seed 9999999999", "--seed must be a whole number from 0"),
+    (SLIM + " --data-dir {cifar10} --size 100000", "--size: '100000' is not a whole number"),
+    (SLIM + " --data-dir {cifar10} --samples 3", "networks that sample glimpses"),
+    ("{looks} --dataset imagenet --data-dir {val} --samples 3", "scored without sampling"),
+    ("ram_28 --data-dir {mnist} --samples 10000000", "--samples: '10000000' is not"),
+    ("ram_28 --data-dir {mnist} --seed 9999999999", "--seed: '9999999999' is not"),
     ("{birds} --dataset imagenet --data-dir {val} --size 64", "16 classes apart and imagenet has"),
 ]
 

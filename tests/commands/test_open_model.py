@@ -1,4 +1,4 @@
-"""A network from one word: name, file or run, and what is told about it."""
+"""A network from one word: name, file or run, with its description and overrides."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ def weights(tmp_path: Path) -> str:
     return str(tmp_path / "birds.params")
 
 
-def beside(weights: str, **data: Any) -> None:
+def describe(weights: str, **data: Any) -> None:
     network = dict(name="racnn_mobilenet_v2", classes=4, options=TINY)
-    said = dict(network=network, data=data)
-    Path(weights).with_suffix(".json").write_text(json.dumps(said))
+    document = dict(network=network, data=data)
+    Path(weights).with_suffix(".json").write_text(json.dumps(document))
 
 
-def test_a_name_with_weights() -> None:
+def test_a_name_opens_the_shipped_weights() -> None:
     model = open_model("RAM_28")
     assert model.name == "ram_28" and model.shape == (1, 28, 28)
     assert list(model.classes) == list("0123456789")
     assert model.source == {"name": "mnist", "options": {"task": "28"}}
 
 
-def test_a_name_without_weights_has_random_ones_if_asked() -> None:
+def test_a_name_without_weights_is_refused_unless_untrained() -> None:
     with pytest.raises(UserError, match=f"{BARE} comes without trained weights .*ram_28"):
         open_model(BARE)
     assert open_model(BARE, untrained=True).view == CIFAR_VIEW
@@ -51,9 +51,9 @@ def test_a_name_without_weights_has_random_ones_if_asked() -> None:
     assert abs(random.net(images) - trained.net(images)).max().asscalar() > 0.1
 
 
-def test_a_file_that_says_what_it_is(weights: str) -> None:
+def test_a_description_beside_the_file_is_used(weights: str) -> None:
     view = dict(size=64, short=64, mean=[0.5] * 3, std=[0.2] * 3)
-    beside(weights, classes=["a", "b", "c", "d"], view=view, source={"name": "detail"})
+    describe(weights, classes=["a", "b", "c", "d"], view=view, source={"name": "detail"})
     model = open_model(weights)
     assert model.name == "racnn_mobilenet_v2" and list(model.classes) == ["a", "b", "c", "d"]
     assert model.view == View(64, 64, mean=(0.5,) * 3, std=(0.2,) * 3)
@@ -62,51 +62,87 @@ def test_a_file_that_says_what_it_is(weights: str) -> None:
     assert larger.view == View(128, 128, mean=(0.5,) * 3, std=(0.1,) * 3)
 
 
-def test_random_weights_are_not_for_what_has_others(weights: str) -> None:
+def test_options_are_added_to_those_of_the_description(weights: str) -> None:
+    describe(weights)
+    model = open_model(weights, Overrides(options=dict(apn="light")))
+    assert model.net.recipe["options"] == dict(TINY, apn="light")
+    model = open_model(weights, Overrides(options=dict(shrink=1)))
+    assert model.net.recipe["options"] == dict(TINY, shrink=1)
+
+
+def test_options_of_another_network_are_not_added(weights: str) -> None:
+    describe(weights)
+    with pytest.raises(UserError, match="build the net"):  # not: no option 'crops'
+        open_model(weights, Overrides(name=SLIM, options=dict(mask="local")))
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        (dict(network=[1]), "'network' must be an object"),
+        (dict(network=dict(name=5)), "'name' must be text, not 5"),
+        (dict(network=dict(name="ram_28", options="x")), "'options' must be an object"),
+        (dict(data=dict(classes=5)), "'classes' must be a list of names"),
+        (dict(data=dict(view=[1])), "'view' must be an object"),
+        (dict(data=dict(source="mnist")), "'source' must be an object"),
+        (dict(data=dict(source=dict(name=["mnist"]))), "'name' must be text"),
+        (dict(data={}, settings=[1]), "'settings' must be an object"),
+    ],
+)
+def test_a_description_of_the_wrong_shape_is_refused(
+    weights: str, document: Any, message: str
+) -> None:
+    Path(weights).with_suffix(".json").write_text(json.dumps(document))
+    with pytest.raises(UserError, match=message):
+        open_model(weights)
+
+
+def test_a_view_of_unknown_parts_is_refused(weights: str) -> None:
+    describe(weights, view=dict(foo=1))
+    with pytest.raises(UserError, match="'view' .*foo"):
+        open_model(weights)
+
+
+def test_untrained_is_refused_for_a_file(weights: str) -> None:
     with pytest.raises(UserError, match="--untrained is for a name"):
         open_model(weights, untrained=True)
 
 
 @pytest.mark.parametrize("end", ["-symbol.json", "-0000.params", ".onnx"])
-def test_a_part_of_an_exported_graph_is_named(tmp_path: Any, end: str) -> None:
+def test_a_part_of_an_exported_graph_is_refused(tmp_path: Any, end: str) -> None:
     (tmp_path / f"net{end}").write_text("{}")
     with pytest.raises(UserError, match="a part of an exported graph.*give the name"):
         open_model(str(tmp_path / f"net{end}"))
 
 
-def test_what_is_written_beside_an_onnx_file_makes_it_no_weights(tmp_path: Path) -> None:
+def test_an_onnx_file_is_refused_even_with_a_description(tmp_path: Path) -> None:
     (tmp_path / "net.onnx").write_text("{}")
     (tmp_path / "net.json").write_text(json.dumps({"network": {"name": "ram_28"}}))
     with pytest.raises(UserError, match="a part of an exported graph"):
         open_model(str(tmp_path / "net.onnx"))
 
 
-def test_a_file_that_is_told_what_it_is(weights: str) -> None:
+def test_overrides_describe_a_bare_file(weights: str) -> None:
     with pytest.raises(UserError, match="nothing beside .* add --model"):
         open_model(weights)
-    told = Overrides("racnn_mobilenet_v2", 4, TINY, ["w", "x", "y", "z"], size=64)
-    model = open_model(weights, told)
+    overrides = Overrides("racnn_mobilenet_v2", 4, TINY, ["w", "x", "y", "z"], size=64)
+    model = open_model(weights, overrides)
     assert list(model.classes) == ["w", "x", "y", "z"] and model.view == default_view((3, 64, 64))
     with pytest.raises(UserError, match="build the net with the name, classes and options"):
-        open_model(weights, told._replace(classes=5))
-    with pytest.raises(UserError, match="1 class names do not fit the 4"):
-        open_model(weights, told._replace(class_names=["w"]))
+        open_model(weights, overrides._replace(classes=5))
+    with pytest.raises(UserError, match="1 class names .* 4 classes"):
+        open_model(weights, overrides._replace(class_names=["w"]))
 
 
-def test_a_network_without_a_name_is_left_to_its_script(tmp_path: Path) -> None:
-    """As of stage 1 of the glimpse network, whose backbone is of use."""
+def test_an_unregistered_network_is_left_to_its_script(tmp_path: Path) -> None:
     (tmp_path / "best.params").write_bytes(b"")
     (tmp_path / "config.json").write_text(json.dumps(dict(settings={}, network=None)))
-    sentence = "has no name, so that only the script that trained it can load it; give "
-    with pytest.raises(UserError, match=sentence + "the run of another network"):
-        open_model(str(tmp_path))
-    (tmp_path / "backbone.params").write_bytes(b"")
-    with pytest.raises(UserError, match=f"{sentence}its second run, or .*--backbone-weights"):
+    with pytest.raises(UserError, match="only the script that trained it"):
         open_model(str(tmp_path))
 
 
-def test_flags_outdo_what_is_said(weights: str) -> None:
-    beside(weights, classes=["a"])
+def test_overrides_come_before_the_description(weights: str) -> None:
+    describe(weights, classes=["a"])
     assert list(open_model(weights).classes) == ["0", "1", "2", "3"]  # the list does not fit
     with pytest.raises(UserError, match="build the net"):
         open_model(weights, Overrides(options=dict(TINY, shared=True)))
@@ -115,19 +151,19 @@ def test_flags_outdo_what_is_said(weights: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("word", "sentence"),
+    ("word", "message"),
     [
         ("ram_82", "unknown model 'ram_82'; did you mean 'ram_28'"),
         ("there/is/none", "there is no there/is/none"),
         ("none.params", "there is no none.params"),
     ],
 )
-def test_words_that_name_nothing(word: str, sentence: str) -> None:
-    with pytest.raises(UserError, match=sentence):
+def test_words_that_stand_for_no_network_are_refused(word: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
         open_model(word)
 
 
-def test_inputs_that_do_not_fit() -> None:
+def test_overrides_that_do_not_fit_a_name_are_refused() -> None:
     with pytest.raises(UserError, match=r"takes no images of shape \(3, 28, 28\)"):
         open_model("ram_28", Overrides(mean=(0, 0, 0), std=(1, 1, 1)))
     with pytest.raises(UserError, match="one number or three"):
@@ -137,7 +173,7 @@ def test_inputs_that_do_not_fit() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "sentence"),
+    ("data", "message"),
     [
         (dict(std=(0.0, 1.0, 1.0)), "std must be numbers above 0"),
         (dict(std=(-1.0,)), "std must be|one number or three"),
@@ -147,24 +183,22 @@ def test_inputs_that_do_not_fit() -> None:
         (dict(mean=0.5), "one number or three"),
     ],
 )
-def test_normalisations_that_nothing_can_be_computed_with(
-    weights: str, said: Any, sentence: str
-) -> None:
-    beside(weights, **said)  # json reads and writes nan and inf
-    with pytest.raises(UserError, match=sentence):
+def test_unusable_normalisations_are_refused(weights: str, data: Any, message: str) -> None:
+    describe(weights, **data)  # json reads and writes nan and inf
+    with pytest.raises(UserError, match=message):
         open_model(weights)
-    beside(weights)
-    with pytest.raises(UserError, match=sentence):
-        open_model(weights, Overrides(**said))
+    describe(weights)
+    with pytest.raises(UserError, match=message):
+        open_model(weights, Overrides(**data))
 
 
-def test_folders_and_files_of_other_things(tmp_path: Path, weights: str) -> None:
+def test_broken_runs_descriptions_and_files_are_refused(tmp_path: Path, weights: str) -> None:
     with pytest.raises(UserError, match="is no run with a best epoch"):
         open_model(str(tmp_path))
     Path(weights).with_suffix(".json").write_text("{")
     with pytest.raises(UserError, match="birds.json is not whole JSON"):
         open_model(weights)
-    beside(weights)
+    describe(weights)
     whole = Path(weights).read_bytes()
     Path(weights).write_bytes(whole[: len(whole) // 2])
     with pytest.raises(UserError, match="it is cut off, damaged or of another kind"):

@@ -200,7 +200,7 @@ def test_convert_writes_what_a_network_is_made_from(
     target = tmp_path / "out" / "ram.params"
     words = ("convert", source, "RAM_28", "-o", target, "--options", "glimpses=4")
     status, out, err = call(capsys, *words)
-    assert (status, err) == (0, []) and "20 fill all 18 parameters" in out[1]
+    assert (status, err) == (0, []) and "all 18 parameters" in out[1] and "from 20" in out[1]
     about = json.loads(target.with_suffix(".json").read_text())
     assert about["network"]["name"] == "ram_28" and about["network"]["classes"] == 7
     assert about["data"] == dict(mean=[0.1307], std=[0.3081])  # what it was trained with
