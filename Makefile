@@ -2,8 +2,8 @@
 SHELL := /bin/sh
 .DELETE_ON_ERROR:
 
-FITS := import sys; sys.exit(not (3, 8) <= sys.version_info[:2] <= (3, 11))
-PYTHON ?= $(or $(firstword $(foreach p,python3 python3.11 python3.10 python3.9 python3.8,\
+FITS := import sys; sys.exit(not (3, 8) <= sys.version_info[:2] <= (3, 13))
+PYTHON ?= $(or $(firstword $(foreach p,python3 python3.11 python3.10 python3.9 python3.8 python3.12 python3.13,\
 	$(shell $(p) -c '$(FITS)' 2>/dev/null && echo $(p)))),python3)
 INSTALLED := $(shell cat .venv/.ready 2>/dev/null)
 EXTRA ?= $(or $(INSTALLED),cpu)
@@ -62,7 +62,7 @@ clean:
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/.ready: setup.py constraints.txt
-	@$(PYTHON) -c '$(FITS)' 2>/dev/null || { echo "gluon_attention needs Python 3.8 to 3.11, and" \
+	@$(PYTHON) -c '$(FITS)' 2>/dev/null || { echo "gluon_attention needs Python 3.8 to 3.13, and" \
 	"$(PYTHON) is none: install one, then run make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@.venv/bin/python -c '$(FITS)' 2>/dev/null && $(PIP) --version >/dev/null 2>&1 \
 	|| $(PYTHON) -m venv --clear .venv >/dev/null 2>&1 \
@@ -70,5 +70,7 @@ clean:
 	"run apt-get install python3-venv" >&2; exit 1; }
 	@! $(PIP) show -q $(if $(filter cpu,$(EXTRA)),mxnet-cu112,mxnet) 2>/dev/null \
 	|| $(PIP) uninstall -q -y mxnet mxnet-cu112  # they overwrite each other's files
+	@.venv/bin/python -c 'import sys; sys.exit(sys.version_info >= (3, 13))' \
+	|| $(PIP) install -q --no-deps $(if $(filter cpu,$(EXTRA)),mxnet,mxnet-cu112)==1.9.1  # see setup.py
 	$(PIP) install -q -c constraints.txt -e '.[$(EXTRA),dev]'
 	@echo $(EXTRA) >$@

@@ -2,11 +2,10 @@
 
 import sys
 
-if not (3, 8) <= sys.version_info[:2] <= (3, 11):
+if not (3, 8) <= sys.version_info[:2] <= (3, 13):
     sys.exit(
-        "gluon_attention needs Python 3.8, 3.9, 3.10 or 3.11, because MXNet 1.9.1 runs on no newer "
-        "one; this is Python %d.%d: make the environment with one of those, for example "
-        "`python3.11 -m venv .venv`." % sys.version_info[:2]
+        "gluon_attention needs Python 3.8 to 3.13; this is Python %d.%d: make the environment with "
+        "one of those, for example `python3.11 -m venv .venv`." % sys.version_info[:2]
     )
 
 from setuptools import find_packages, setup
@@ -24,7 +23,14 @@ CUDA = [
     "nvidia-cudnn-cu11==8.9.6.50",
 ]
 
-ONNX = ["onnx<1.18", "onnxruntime"]  # onnx 1.18 wants protobuf 4
+# There is no numpy 1 for Python 3.13, which MXNet's metadata ask for: there, install MXNet by
+# `pip install --no-deps mxnet==1.9.1` and what else it needs by these.
+WITHOUT_NUMPY_1 = [
+    "graphviz>=0.8.1,<0.9; python_version>='3.13'",
+    "requests; python_version>='3.13'",
+]
+
+ONNX = ["onnx", "onnxruntime"]
 
 setup(
     name="gluon_attention",
@@ -33,12 +39,13 @@ setup(
     license="MIT",
     packages=find_packages(include=["gluon_attention", "gluon_attention.*"]),
     package_data={"gluon_attention": ["weights/*.json", "weights/*.params"]},
-    python_requires=">=3.8,<3.12",
+    python_requires=">=3.8,<3.14",
     install_requires=[
-        "numpy>=1.20.3,<1.24",  # MXNet 1.9.1 uses np.bool, which 1.24 removed
-        "opencv-python<4.12",  # 4.12 wants numpy 2
+        "numpy>=1.20.3",  # names that newer ones removed are given back, see numpy_names.py
+        "opencv-python<5",
         "mxboard==0.1.0",
-        "protobuf<3.21",  # mxboard's generated code is older than protobuf 4
+        "protobuf!=4.21.*",  # messages of mxboard can be built with those before and after
+        "setuptools; python_version>='3.12'",  # MXNet imports distutils, which Python 3.12 removed
         "matplotlib",
         "Pillow>=10.1",  # earlier ones have no default font of a size
         "scipy",  # reads the lists of Stanford Dogs
@@ -46,10 +53,16 @@ setup(
     ],
     # MXNet itself is a choice between two builds that must never be installed together.
     extras_require={
-        "cpu": ["mxnet==1.9.1"],
-        "cu112": ["mxnet-cu112==1.9.1"] + CUDA,
+        "cpu": ["mxnet==1.9.1; python_version<'3.13'"] + WITHOUT_NUMPY_1,
+        "cu112": ["mxnet-cu112==1.9.1; python_version<'3.13'"] + WITHOUT_NUMPY_1 + CUDA,
         "onnx": ONNX,
-        "dev": ["pytest", "pytest-xdist", "hypothesis", "ruff", "gluoncv==0.10.5.post0"]
+        "dev": [
+            "pytest",
+            "pytest-xdist",
+            "hypothesis",
+            "ruff",
+            "gluoncv==0.10.5.post0; python_version<'3.12'",
+        ]
         + ["ml_dtypes", "sympy"]  # 8 bits in onnxruntime
         + ONNX,
         # An environment of its own: torch and gluoncv cannot be imported in one process, and

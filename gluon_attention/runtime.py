@@ -11,13 +11,13 @@ import re
 import sys
 import warnings
 from importlib import metadata
-from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
+from typing import List, NamedTuple, Optional, Sequence, Tuple
 
+from . import numpy_names
 from .errors import UserError
 
 BUILDS = ("mxnet", "mxnet-cu112")  # the CPU and the CUDA build, both imported as `mxnet`
 USE_CPU = "`pip uninstall mxnet-cu112` and `pip install mxnet==1.9.1`"
-ALIASES = {t.__name__: t for t in (bool, int, float, object, complex, str)}
 
 # What mxnet-cu112 links to and the nvidia-*-cu11 wheels hold, a library before those that need it.
 CUDA_LIBRARIES = (
@@ -55,7 +55,7 @@ class GPU(NamedTuple):
 def prepare() -> None:
     """Make `import mxnet` work and fast, or say in one sentence why it cannot."""
     set_threads()
-    check_numpy(importlib.import_module("numpy"))
+    numpy_names.restore(importlib.import_module("numpy"))
     if "mxnet" in sys.modules:  # the caller was quicker: too late to help, no reason to complain
         return
     if installed_build() == "mxnet-cu112":
@@ -80,18 +80,6 @@ def set_threads() -> None:
     usable = getattr(os, "sched_getaffinity", None)  # Linux only; knows of taskset and cpusets
     cores = len(usable(0)) if usable else os.cpu_count() or 1
     os.environ["OMP_NUM_THREADS"] = str(cores)
-
-
-def check_numpy(numpy: Any) -> None:
-    """Give back the aliases numpy 1.24 removed; MXNet, mxboard and GluonCV use them."""
-    if int(numpy.__version__.split(".")[0]) >= 2:
-        raise RuntimeProblem(
-            f"MXNet 1.9.1 cannot use numpy {numpy.__version__}, only 1.20.3 to 1.23.5: "
-            "run `pip install 'numpy>=1.20.3,<1.24'`"
-        )
-    for name, kind in ALIASES.items():
-        if name not in vars(numpy):  # hasattr would warn where the alias is deprecated
-            setattr(numpy, name, kind)
 
 
 def installed_build() -> Optional[str]:

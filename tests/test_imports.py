@@ -36,7 +36,8 @@ MAY_IMPORT = {
     "interop": ("interop", "zoo", "storage", "datasets", "errors"),
     "export": ("export", "zoo", "ops", "storage", "errors"),
     "command_line": ("errors",),
-    "runtime": ("errors",),
+    "runtime": ("errors", "numpy_names"),
+    "numpy_names": (),
     "fields": ("errors",),
     "errors": (),
 }

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import types
 from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
@@ -69,12 +68,6 @@ def test_no_mxnet(site: Path) -> None:
 def test_both_builds(site: Path) -> None:
     install(site, "mxnet", "mxnet-cu112")
     assert "pip uninstall mxnet mxnet-cu112" in import_error(site)
-
-
-def test_numpy_2(tmp_path: Path) -> None:
-    write(tmp_path, "numpy", "__version__ = '2.1.0'")
-    said = import_error(tmp_path)
-    assert "numpy 2.1.0" in said and "numpy>=1.20.3,<1.24" in said
 
 
 @pytest.mark.parametrize(
@@ -177,12 +170,6 @@ def test_waiting(site: Path, given: Dict[str, str], expected: str) -> None:
     write(site, "cv2", "")
     code = "from gluon_attention.errors import UserError"
     assert run(code, site, **given)[0].splitlines()[:1] == [expected]
-
-
-def test_aliases_are_given_back_and_kept() -> None:
-    numpy = types.SimpleNamespace(__version__="1.26.4", float="kept")
-    runtime.check_numpy(numpy)
-    assert (numpy.bool, numpy.int, numpy.object, numpy.float) == (bool, int, object, "kept")
 
 
 @pytest.mark.parametrize(

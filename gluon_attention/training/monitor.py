@@ -20,6 +20,7 @@ from ..datasets.sampling import Splits
 from ..errors import UserError
 from ..explain import painters as explain
 from ..storage.atomic import claim, write_text, written_aside
+from .events import event_writer
 from .optimizers import named_parameters
 
 Record = Dict[str, float]
@@ -42,7 +43,7 @@ class Monitor:
         if self.folder:
             said = json.dumps({**_provenance(self.config), **recipe}, indent=1)
             write_text(os.path.join(self.folder, "config.json"), said)
-            self.events = _writer(self.folder)
+            self.events = event_writer(self.folder)
 
     def begin(self, epoch: int) -> None:
         """An epoch starts."""
@@ -175,7 +176,8 @@ class Monitor:
 
     def _scalars(self, room: str, values: Record, step: int) -> None:
         for name, value in values.items():
-            self.events.add_scalar(f"{room}/{name}", value, step)
+            # An array of no axes: newer numpy makes no number of mxboard's arrays of one axis.
+            self.events.add_scalar(f"{room}/{name}", np.array(value), step)
 
 
 def total_seconds(history: Sequence[Record]) -> float:
@@ -187,41 +189,6 @@ def _raw(splits: Splits, count: int) -> np.ndarray:
     """The first validation images as they were before normalisation, (N, H, W, C) uint8."""
     samples = splits.validation.images or splits.validation
     return explain.unnormalised(samples.first(count), splits.mean, splits.std)
-
-
-def _writer(folder: str) -> Any:
-    try:
-        from mxboard import SummaryWriter
-    except TypeError:  # what protobuf says of files made by an older protoc
-        raise UserError("mxboard needs protobuf below 3.21: pip install 'protobuf<3.21'") from None
-    writer = SummaryWriter(logdir=folder, filename_suffix="", verbose=False)
-    records = writer._file_writer._event_writer._ev_writer._recordio_writer
-    writer.file = records._writer = EventFile(records._writer)
-    return writer
-
-
-class EventFile:
-    """A file that remembers why it could not be written.
-
-    mxboard writes it in a thread: an error would end that, and all would wait for it for ever.
-    """
-
-    def __init__(self, buffered: Any) -> None:
-        self.raw, self.failure = buffered.detach(), ""
-        self.name = self.raw.name
-
-    def write(self, content: bytes) -> None:
-        try:
-            while content:
-                content = content[self.raw.write(content) :]
-        except OSError as error:
-            self.failure = error.strerror
-
-    def flush(self) -> None:
-        """Nothing is kept back."""
-
-    def close(self) -> None:
-        self.raw.close()
 
 
 def _provenance(config: Any) -> Dict[str, Any]:

@@ -15,7 +15,7 @@ from types import SimpleNamespace
 
 from gluon_attention import UserError
 from gluon_attention.storage.atomic import write_text
-from gluon_attention.training import checkpoint, monitor
+from gluon_attention.training import checkpoint, events
 
 import numpy as np
 import pytest
@@ -164,13 +164,13 @@ def test_checkpoints_that_are_links_stay_links(tmp_path, net):
 
 
 def test_events_that_cannot_be_written_are_not_waited_for(train_toy, monkeypatch):
-    keep = monitor.EventFile
+    keep = events.EventFile
 
     def full(file):
         file.close()
         return keep(open("/dev/full", "wb"))
 
-    monkeypatch.setattr(monitor, "EventFile", full)
+    monkeypatch.setattr(events, "EventFile", full)
     with pytest.raises(UserError, match="cannot write /dev/full: No space left on device"):
         train_toy()
 
