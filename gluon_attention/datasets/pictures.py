@@ -15,7 +15,7 @@ MAX_SIDE, MAX_PIXELS = 16_384, 100_000_000  # pixels that are decoded at most
 PNG = b"\x89PNG\r\n\x1a\n"
 RIFF = b"RIFF"  # begins a WebP
 
-cv2.setLogLevel(0)  # what OpenCV prints of a broken file is said in an error
+(getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel)(0)  # what OpenCV prints of a broken file is said in an error
 
 Size = Tuple[int, int]  # width, height
 
