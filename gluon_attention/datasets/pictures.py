@@ -15,7 +15,8 @@ MAX_SIDE, MAX_PIXELS = 16_384, 100_000_000  # pixels that are decoded at most
 PNG = b"\x89PNG\r\n\x1a\n"
 RIFF = b"RIFF"  # begins a WebP
 
-(getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel)(0)  # what OpenCV prints of a broken file is said in an error
+# Errors of this package say what OpenCV would print of a broken file. OpenCV 4.12 moved the function.
+(getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel)(0)
 
 Size = Tuple[int, int]  # width, height
 
