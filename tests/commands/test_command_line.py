@@ -1,4 +1,4 @@
-"""`gluon-attention`, as a person or a script calls it."""
+"""`gluon-attention` as a whole: list, info, --help, mistakes and the ways a program ends."""
 
 from __future__ import annotations
 

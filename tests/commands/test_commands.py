@@ -25,7 +25,7 @@ SLIM = "cifar_residual_attention56_slim"
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory: Any) -> Path:
-    """A folder of the first test digits as pictures, named by their labels."""
+    """A folder of the first test digits as pictures, named by index and label."""
     folder = tmp_path_factory.mktemp("digits")
     test = mnist(SAMPLE / "mnist", download=False).test
     for number, (image, label) in enumerate(zip(test.first(6), test.labels)):
@@ -35,7 +35,7 @@ def digits(tmp_path_factory: Any) -> Path:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: Any) -> Path:
-    """A short training run, with a seed and a network of its own."""
+    """A short training run with options, settings and a seed that are no defaults."""
 
     class Settings(Config):
         samples = 3
@@ -54,7 +54,7 @@ def run(tmp_path_factory: Any) -> Path:
 
 @pytest.fixture(scope="module")
 def masks(tmp_path_factory: Any) -> Path:
-    """Random weights of a network for CIFAR-10, and what they are."""
+    """Random weights of a network for CIFAR-10, with a description."""
     file = tmp_path_factory.mktemp("masks") / "slim.params"
     net = get_model(SLIM)
     mx.random.seed(0)
@@ -66,7 +66,7 @@ def masks(tmp_path_factory: Any) -> Path:
     return file
 
 
-def test_digits_are_told(shell: Any, digits: Path) -> None:
+def test_predict_names_the_digits(shell: Any, digits: Path) -> None:
     status, out, _ = shell("predict", "ram_28", digits, "--top", 2)
     assert status == 0 and len(out) == 6
     for line in out:
@@ -74,23 +74,25 @@ def test_digits_are_told(shell: Any, digits: Path) -> None:
         assert answers.startswith(Path(path).stem[-1] + " ") and answers.count("%") == 2
 
 
-def test_predictions_are_the_net_of_the_view(shell: Any, digits: Path, masks: Path) -> None:
+def test_predict_gives_the_softmax_of_the_normalised_picture(
+    shell: Any, digits: Path, masks: Path
+) -> None:
     file = sorted(digits.iterdir())[0]
-    found = json.loads(shell("predict", masks, file, "--json", "--top", 99)[1][0])
+    report = json.loads(shell("predict", masks, file, "--json", "--top", 99)[1][0])
     net = get_model(SLIM)
     net.load_parameters(str(masks))
     small = cv2.resize(cv2.imread(str(file))[..., ::-1], (32, 32), interpolation=cv2.INTER_LINEAR)
     mean, std = np.array([0.4914, 0.4824, 0.4467]), np.array([0.2471, 0.2435, 0.2616])
-    given = ((small / 255 - mean) / std).transpose(2, 0, 1)[None]
-    shares = mx.nd.softmax(net(mx.nd.array(given))).asnumpy()[0]
-    assert found["image"] == str(file) and len(found["answers"]) == 10
-    assert found["answers"][0]["label"] == shares.argmax()
-    for answer in found["answers"]:
-        assert answer["probability"] == pytest.approx(shares[answer["label"]], abs=1e-5)
-    assert {a["class"] for a in found["answers"]} >= {"airplane", "truck"}
+    normalised = ((small / 255 - mean) / std).transpose(2, 0, 1)[None]
+    probabilities = mx.nd.softmax(net(mx.nd.array(normalised))).asnumpy()[0]
+    assert report["image"] == str(file) and len(report["answers"]) == 10
+    assert report["answers"][0]["label"] == probabilities.argmax()
+    for answer in report["answers"]:
+        assert answer["probability"] == pytest.approx(probabilities[answer["label"]], abs=1e-5)
+    assert {a["class"] for a in report["answers"]} >= {"airplane", "truck"}
 
 
-def test_episodes_are_averaged(shell: Any, digits: Path) -> None:
+def test_predict_averages_episodes(shell: Any, digits: Path) -> None:
     file = sorted(digits.iterdir())[0]
     one, many = (
         json.loads(shell("predict", "ram_28", file, "--json", *samples)[1][0])["answers"][0]
@@ -100,7 +102,9 @@ def test_episodes_are_averaged(shell: Any, digits: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["picture", "paths"])
-def test_pipes(shell: Any, digits: Path, monkeypatch: Any, kind: str) -> None:
+def test_predict_reads_standard_input(
+    shell: Any, digits: Path, monkeypatch: Any, kind: str
+) -> None:
     files = sorted(digits.iterdir())[:2]
     content = files[0].read_bytes() if kind == "picture" else "\n".join(map(str, files)).encode()
     pipe = io.TextIOWrapper(io.BufferedReader(io.BytesIO(content)))
@@ -112,45 +116,47 @@ def test_pipes(shell: Any, digits: Path, monkeypatch: Any, kind: str) -> None:
 
 
 @pytest.mark.parametrize("verb", ["predict", "explain"])
-def test_empty_pipes(shell: Any, tmp_path: Path, monkeypatch: Any, verb: str) -> None:
+def test_empty_standard_input_is_refused(
+    shell: Any, tmp_path: Path, monkeypatch: Any, verb: str
+) -> None:
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(b"\n"))))
     more = ("-o", tmp_path / "x.png") if verb == "explain" else ()
     status, out, err = shell(verb, "ram_28", "-", *more)
     assert status == 2 and not out and len(err) == 1 and "standard input is empty" in err[0]
 
 
-def test_a_run_gives_its_figure_again(shell: Any, run: Path) -> None:
+def test_evaluate_repeats_the_result_of_a_run(shell: Any, run: Path) -> None:
     status, out, _ = shell("evaluate", run, "--json", "--num-gpus", 0)
-    found, written = json.loads(out[-1]), json.loads((run / "result.json").read_text())
-    assert status == 0 and found["test"] == written["test"]
-    assert found["test_error"] == written["test_error"]
-    assert found["data"] == {"name": "mnist", "options": {"task": "translated60", "seed": 5}}
+    report, result = json.loads(out[-1]), json.loads((run / "result.json").read_text())
+    assert status == 0 and report["test"] == result["test"]
+    assert report["test_error"] == result["test_error"]
+    assert report["data"] == {"name": "mnist", "options": {"task": "translated60", "seed": 5}}
 
 
-def test_a_name_is_measured_on_its_data(shell: Any) -> None:
+def test_evaluate_takes_the_data_set_of_a_name(shell: Any) -> None:
     words = "evaluate ram_28 --num-gpus 0 --samples 1 --split validation -b 50 --data-dir".split()
     status, out, _ = shell(*words, SAMPLE / "mnist")
     assert status == 0 and "validation error" in out[0] and "mnist (task 28)" in out[1]
     assert float(out[0].split()[2]) < 10
 
 
-def sized(path: Path) -> Tuple[Tuple[int, int], int]:
+def size_and_frames(path: Path) -> Tuple[Tuple[int, int], int]:
     with Image.open(path) as picture:
         return picture.size, getattr(picture, "n_frames", 1)
 
 
-def test_pictures_of_glimpses_and_masks(
+def test_explain_draws_glimpses_and_masks(
     shell: Any, digits: Path, masks: Path, tmp_path: Path
 ) -> None:
     assert shell("explain", "ram_28", digits, "-o", tmp_path / "looks")[0] == 0
-    drawn = sorted((tmp_path / "looks").iterdir())
-    assert [p.name for p in drawn] == [p.name for p in sorted(digits.iterdir())]
+    drawings = sorted((tmp_path / "looks").iterdir())
+    assert [p.name for p in drawings] == [p.name for p in sorted(digits.iterdir())]
     files = sorted(digits.iterdir())[:2]
     status, out, _ = shell("explain", masks, *files, "-o", tmp_path / "masks.png", "--json")
-    (width, height), _ = sized(tmp_path / "masks.png")
+    (width, height), _ = size_and_frames(tmp_path / "masks.png")
     assert json.loads(out[0])["shows"] == "masks" and width > 600 and height > 2 * 160
     shell("explain", "ram_28", files[0], "-o", tmp_path / "look.gif")
-    assert sized(tmp_path / "look.gif")[1] > 1
+    assert size_and_frames(tmp_path / "look.gif")[1] > 1
     shell("explain", "ram_28", files[0], files[0], "-o", tmp_path / "moving", "--gif")
     assert sorted(p.name for p in (tmp_path / "moving").iterdir()) == [
         f"{files[0].stem}-2.gif",
@@ -158,20 +164,25 @@ def test_pictures_of_glimpses_and_masks(
     ]
 
 
-def test_files_for_other_runtimes(shell: Any, run: Path, digits: Path, tmp_path: Path) -> None:
+def test_export_writes_graphs_of_the_same_outputs(
+    shell: Any, run: Path, digits: Path, tmp_path: Path
+) -> None:
     words = ["export", run, "-o", tmp_path / "net", "--onnx", "--int8", "--calibrate", digits]
     status, out, _ = shell(*words, "--json")
-    told = json.loads(out[-1])
-    assert status == 0 and [Path(file).name for file in told["files"]] == [
+    report = json.loads(out[-1])
+    assert status == 0 and [Path(file).name for file in report["files"]] == [
         *("net-symbol.json", "net-0000.params"),
         *("net-int8-symbol.json", "net-int8-0000.params", "net.json", "net.onnx"),
     ]
-    assert told["onnx"]["largest"] < 1e-4 and told["int8"]["images"] == 6
-    about = json.loads((tmp_path / "net.json").read_text())
-    assert about["network"]["name"] == "ram_translated_60" and about["data"]["view"]["size"] == 60
-    with pytest.warns(UserWarning, match="Cannot decide type"):  # MXNet's, of every input
-        block = mx.gluon.SymbolBlock.imports(told["files"][0], ["data"], told["files"][1])
-    net = get_model("ram_translated_60", **dict(about["network"]["options"]))
+    assert report["onnx"]["largest"] < 1e-4 and report["int8"]["images"] == 6
+    description = json.loads((tmp_path / "net.json").read_text())
+    assert (
+        description["network"]["name"] == "ram_translated_60"
+        and description["data"]["view"]["size"] == 60
+    )
+    with pytest.warns(UserWarning, match="Cannot decide type"):  # as MXNet does of every input
+        block = mx.gluon.SymbolBlock.imports(report["files"][0], ["data"], report["files"][1])
+    net = get_model("ram_translated_60", **dict(description["network"]["options"]))
     net.load_parameters(str(run / "best.params"))
     images = mx.nd.random.uniform(shape=(3, 1, 60, 60))
     np.testing.assert_array_equal(block(images).asnumpy(), net(images).asnumpy())
@@ -239,19 +250,19 @@ MISTAKES = [
 ]
 
 
-@pytest.mark.parametrize(("words", "sentence"), MISTAKES, ids=[words for words, _ in MISTAKES])
-def test_mistakes(
-    shell: Any, digits: Path, masks: Path, tmp_path: Path, words: str, sentence: str
+@pytest.mark.parametrize(("words", "message"), MISTAKES, ids=[words for words, _ in MISTAKES])
+def test_mistakes_are_one_line_and_write_nothing(
+    shell: Any, digits: Path, masks: Path, tmp_path: Path, words: str, message: str
 ) -> None:
     (tmp_path / "text.png").write_text("no picture")
     (tmp_path / "folder").mkdir()
-    known = dict(
+    files = dict(
         text=tmp_path / "text.png",
         folder=tmp_path / "folder",
         digit=sorted(digits.iterdir())[0],
         masks=masks,
         sample=SAMPLE / "imagenet",
     )
-    status, out, err = shell(*(word.format(**known) for word in words.split()))
-    assert status == 2 and not out and len(err) == 1 and sentence in err[0]
+    status, out, err = shell(*(word.format(**files) for word in words.split()))
+    assert status == 2 and not out and len(err) == 1 and message in err[0]
     assert not list((tmp_path / "folder").iterdir())

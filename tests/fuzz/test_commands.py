@@ -1,4 +1,4 @@
-"""Verbs and scripts beside those that train, with any words: done, or one line and status 2."""
+"""Verbs and scripts beside those that train, with random words: status 0, or 2 and one line."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NUMBERS = st.one_of(
     st.sampled_from(["nan", "1e999", "10" * 200, "1,2,3", "0.5", "\u0663", "1,1,0"]),
 )
 WORDS = st.one_of(
-    st.text(st.characters(exclude_characters="\0"), max_size=8),  # which ends a word
+    st.text(st.characters(exclude_characters="\0"), max_size=8),  # NUL ends an argument
     st.sampled_from(["", "-", "a\nb", "\udcff", "x" * 3000, "..", "a.png"]),
 )
 BOTH = NUMBERS | WORDS
@@ -35,8 +35,8 @@ NETWORK.update(
     {"--model": MODEL, "--std": NUMBERS, "--class-names": PICTURES, "--num-gpus": NUMBERS}
 )
 
-VERBS = {  # words that come first, flags with what may follow
-    "predict": ([MODEL, PICTURES], {**NETWORK, "--top": NUMBERS, "--bogus": BOTH}),
+VERBS = {  # positional words, and values by flag
+    "predict": ([MODEL, PICTURES], {**NETWORK, "--top": NUMBERS, "-b": NUMBERS, "--bogus": BOTH}),
     "explain": ([MODEL, PICTURES], {**NETWORK, "-o": WORDS, "--channel": NUMBERS}),
     "evaluate": ([MODEL], {**NETWORK, "--split": WORDS, "-b": NUMBERS, "--data-dir": PICTURES}),
     "export": ([MODEL], {**NETWORK, "-o": WORDS, "--images": NUMBERS}),
@@ -64,16 +64,18 @@ SCRIPTS = {
 }
 
 
-def lines(first, flags):
-    """Words in front, then some of the flags with values."""
+def command_lines(first, flags):
+    """Command lines: positional words, then up to two flags with values."""
     pairs = [st.tuples(st.just(flag), values) for flag, values in sorted(flags.items())]
-    rest = st.lists(st.one_of(pairs), max_size=2).map(lambda found: [w for p in found for w in p])
+    rest = st.lists(st.one_of(pairs), max_size=2).map(
+        lambda pairs: [word for pair in pairs for word in pair]
+    )
     return st.tuples(st.tuples(*first).map(list), rest).map(lambda parts: parts[0] + parts[1])
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """Where everything happens: pictures, and room around for what is written beside them."""
+    """The working directory: pictures, and folders around them for stray output."""
     inner = tmp_path / "outer" / "inner"
     inner.mkdir(parents=True)
     cv2.imwrite(str(inner / "a.png"), np.full((28, 28), 200, np.uint8))
@@ -91,14 +93,14 @@ def refuse(*words, **named):
     raise OSError("no network here")
 
 
-def ends(capsys, act, words):
-    """Status 0, or 2 and one line; half a file is never left."""
+def check_end(capsys, call, words):
+    """Status 0, or 2 and one line; no half-written file is left."""
     before = Path.cwd()
     with pytest.raises(SystemExit) as ended:
-        act()
-    told = capsys.readouterr().err.splitlines()
-    assert ended.value.code in (0, None, 2), (words, ended.value.code, told)
-    assert ended.value.code != 2 or len(told) == 1, (words, told)
+        call()
+    messages = capsys.readouterr().err.splitlines()
+    assert ended.value.code in (0, None, 2), (words, ended.value.code, messages)
+    assert ended.value.code != 2 or len(messages) == 1, (words, messages)
     assert Path.cwd() == before and not list(before.parent.rglob(".aside-*")), words
 
 
@@ -108,20 +110,20 @@ def test_verbs(fuzz, folder, capsys, verb):
 
     def check(words):
         words = [verb, *(word for word in words if not os.path.isabs(word))]
-        ends(capsys, lambda: command_line.main(words), words)
+        check_end(capsys, lambda: command_line.main(words), words)
 
-    fuzz(2, lines(first, flags), check)
+    fuzz(2, command_lines(first, flags), check)
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_scripts(fuzz, folder, capsys, monkeypatch, script):
     path = ROOT / script
     monkeypatch.syspath_prepend(str(path.parent))
-    always = ["--bogus"] if script.startswith("benchmarks") else []  # they would measure
+    always = ["--bogus"] if script.startswith("benchmarks") else []  # or they would measure
 
     def check(words):
         words = [*(word for word in words if not os.path.isabs(word)), *always]
         monkeypatch.setattr(sys, "argv", [str(path), *words])
-        ends(capsys, lambda: runpy.run_path(str(path), run_name="__main__"), words)
+        check_end(capsys, lambda: runpy.run_path(str(path), run_name="__main__"), words)
 
-    fuzz(2, lines([], SCRIPTS[script]), check)
+    fuzz(2, command_lines([], SCRIPTS[script]), check)
