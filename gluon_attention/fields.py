@@ -116,7 +116,8 @@ class Declared:
                 return tuple(self.kind(part) for part in value)
         elif not self.many and self._fits(value):
             return self.kind(value)
-        such = "" if self.default is None else f", such as {self.default!r}"
+        example = self.default is not None and not self.metadata["choices"]
+        such = f", such as {self.default!r}" if example else ""
         raise UserError(f"{self.name} must be {self.accepted(self.many)}{such}, not {value!a:.60}")
 
     def _fits(self, value: Any) -> bool:

@@ -62,7 +62,7 @@ class ZooConfig(Config):
             raise UserError(f"--{option} and --options both say {option}: leave out one")
         net = get_model(name, classes=classes, **options, **flags)
         if self.start_from:
-            load_weights(net, self.start_from, mx.cpu(), new_answers=True)
+            load_weights(net, self.start_from, mx.cpu(), new_head=True)
         return net
 
 

@@ -21,13 +21,13 @@ FILES = sorted(path for room in (PACKAGE, *SCRIPTS) for path in (ROOT / room).rg
 MAY_IMPORT = {
     "ops": ("ops", "errors"),
     "storage": ("storage", "errors"),
-    "tasks": ("tasks", "errors"),
+    "tasks": ("tasks", "ops", "errors"),
     "datasets": ("datasets", "errors", "storage.atomic"),
     "explain": ("explain", "ops", "errors", "storage.atomic"),
     "native": ("native", "errors"),
     "zoo": (
-        *("zoo", "ops", "tasks", "fields", "errors", "storage", "datasets", "interop.load"),
-        "native",
+        *("zoo", "ops", "tasks", "fields", "errors", "storage", "explain", "native"),
+        "datasets.sampling",
     ),
     "training": (
         *("training", "tasks", "datasets.sampling", "explain", "storage"),
@@ -49,15 +49,23 @@ OUTSIDE["datasets.stanford_dogs"] = (*PLAIN, "scipy")  # reads .mat files
 
 
 def imports(tree: ast.AST, module: str, package: bool = False) -> Iterator[str]:
-    """Absolute names of all modules that `module` imports, anywhere in it."""
+    """Absolute names of all modules that `module` imports, anywhere in it but for type checkers."""
     parents = module.split(".") if package else module.split(".")[:-1]
-    for node in ast.walk(tree):
+    for node in runtime_nodes(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             base = parents[: len(parents) - node.level + 1] if node.level else []
             name = ".".join(base + ([node.module] if node.module else []))
             yield from (f"{name}.{alias.name}" for alias in node.names)
+
+
+def runtime_nodes(tree: ast.AST) -> Iterator[ast.AST]:
+    """All nodes of a tree but those under `if TYPE_CHECKING:`."""
+    yield tree
+    for node in ast.iter_child_nodes(tree):
+        if not (isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING"):
+            yield from runtime_nodes(node)
 
 
 def longest(module: str, prefixes: Sequence[str]) -> Optional[str]:

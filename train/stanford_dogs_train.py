@@ -17,7 +17,8 @@ from gluon_attention.datasets.cub import cub200
 from gluon_attention.datasets.detail import detail
 from gluon_attention.datasets.sampling import Splits
 from gluon_attention.datasets.stanford_dogs import stanford_dogs
-from gluon_attention.explain import painters as explain
+from gluon_attention.explain.pictures import animations, denormalise, pictures
+from gluon_attention.explain.tiles import save_gif, save_png
 from gluon_attention.interop.load import load_backbone
 from gluon_attention.scripts import with_preset
 from gluon_attention.storage.params import read_parameters, write_parameters
@@ -118,7 +119,12 @@ def network(config: Dogs, classes: int, **more: Any) -> Any:
     options = {name: getattr(config, name) for name in OPTIONS}
     if config.backbone:
         options["backbone"] = config.backbone
-    options.update(reach=config.reach or None, std=None if config.std < 0 else config.std)
+    options.update(
+        size=config.size or None,
+        stem_stride=config.stem_stride or None,
+        reach=config.reach or None,
+        std=None if config.std < 0 else config.std,
+    )
     net = get_model(f"glimpse_{config.model}", classes=classes, **options, **more)
     if config.backbone_weights:
         load_backbone(net.encoder.backbone, config.backbone_weights)
@@ -171,11 +177,11 @@ def view_glimpses(config: Dogs, folder: str) -> None:
     splits = data(config, augment=False)
     net = network(config, len(splits.classes))
     checkpoint.load_weights(best, net, [mx.cpu()])
-    raw = explain.unnormalised(splits.test.first(8), splits.mean, splits.std)
+    raw = denormalise(splits.test.first(8), splits.mean, splits.std)
     path = os.path.join(folder, "glimpses")
-    explain.save_png(path + ".png", explain.pictures(net, raw, splits.mean, splits.std)["patches"])
-    frames = explain.animations(net, raw, splits.mean, splits.std)["patches"]
-    explain.save_gif(path + ".gif", frames)
+    save_png(path + ".png", pictures(net, raw, splits.mean, splits.std)["patches"])
+    frames = animations(net, raw, splits.mean, splits.std)["patches"]
+    save_gif(path + ".gif", frames)
     print(f"pictures  {path}.png, {path}.gif")
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, List, Tuple
 
 from gluon_attention.ops import attention_crop
-from gluon_attention.ops.attention_crop import MaskPull, MaskPullProp, crop_box
+from gluon_attention.ops.attention_crop import MaskGradient, MaskGradientProp, crop_box
 from gluon_attention.ops.safe import detach
 from gluon_attention.zoo.racnn import network as ra_cnn
 from gluon_attention.zoo.racnn import task as ranked_scales
@@ -54,7 +54,7 @@ def thirds(size: Tuple[int, int]) -> np.ndarray:
     return np.stack([x, y, np.where(inner, -1, 1)]).astype(float)
 
 
-class ThirdPull(MaskPull):
+class ThirdPull(MaskGradient):
     """Identity on the crop; the box gets sums of squared gradients, times the side of the crop."""
 
     def backward(
@@ -68,7 +68,7 @@ class ThirdPull(MaskPull):
 
 
 @mx.operator.register(PULL)
-class ThirdPullProp(MaskPullProp):
+class ThirdPullProp(MaskGradientProp):
     """Shapes and arguments of `ThirdPull`."""
 
     def create_operator(self, ctx: Any, shapes: List[Any], dtypes: List[Any]) -> ThirdPull:

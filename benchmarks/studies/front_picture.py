@@ -13,8 +13,8 @@ from gluon_attention import get_model
 from gluon_attention.command_line import Parser, command
 from gluon_attention.datasets import cifar10, mnist
 from gluon_attention.datasets.sampling import Splits
-from gluon_attention.explain.painters import load_png, pictures, unnormalised
-from gluon_attention.explain.tiles import below
+from gluon_attention.explain.pictures import denormalise, pictures
+from gluon_attention.explain.tiles import below, load_png
 from gluon_attention.storage.atomic import written_aside
 
 import numpy as np
@@ -30,7 +30,7 @@ DIGIT_ROWS = [3]
 def attention_of(name: str, splits: Splits, rows: List[int]) -> np.ndarray:
     """Picture of what a pretrained network attends to in some test images."""
     images = splits.test.load(np.array(rows), np.random.default_rng(0))
-    raw = unnormalised(images, splits.mean, splits.std)
+    raw = denormalise(images, splits.mean, splits.std)
     (picture,) = pictures(get_model(name, pretrained=True), raw, splits.mean, splits.std).values()
     return picture
 

@@ -130,7 +130,7 @@ def model_of(flags: argparse.Namespace, untrained: bool = False) -> Model:
 
 def require_sampling(net: Any) -> None:
     """Refuse `--samples` for a network that samples nothing."""
-    if not hasattr(net, "predict"):
+    if net.samples is None:
         raise UserError("--samples is for networks that sample glimpses; leave it out")
 
 

@@ -74,7 +74,7 @@ def run(flags: argparse.Namespace) -> None:
     batches = Batches(split.samples, config.batch_size * len(devices))
     prepare(model.net, split.samples.first(1), devices, sync_bn=False)
     task = model.net.objective(config)
-    if flags.samples is not None and not hasattr(task, "samples"):
+    if flags.samples is not None and task.samples is None:
         raise UserError("this network is scored without sampling: leave out --samples")
     scores = measure(model.net, task, batches, devices, config.seed)
     show({"model": flags.model, "split": flags.split, **scores, "data": split.source}, flags.json)

@@ -11,8 +11,8 @@ import numpy as np
 
 from ..command_line import printable
 from ..errors import UserError
-from ..explain import painters as explain
-from ..explain.tiles import below
+from ..explain.pictures import animations, pictures
+from ..explain.tiles import below, save_gif, save_png
 from ..fields import number
 from ._flags import add_devices, add_json, add_network, add_verb, model_of
 from ._pictures import add_pictures, picture_paths, read_picture
@@ -56,7 +56,7 @@ def add_parser(verbs: Any) -> None:
 def run(flags: argparse.Namespace) -> None:
     suffix = output_suffix(flags.output, flags.gif)
     model = model_of(flags)
-    kinds = [kind for kind in explain.PAINTERS if kind in model.net.Trace._fields]
+    kinds = list(model.net.painters)
     if not kinds:
         raise UserError(f"{model.name} has no attention that can be drawn")
     if flags.channel is not None and "masks" not in kinds:
@@ -119,7 +119,7 @@ def draw(
     model: Model, paths: List[str], target: str, animated: bool, channel: Optional[int]
 ) -> List[Dict[str, Any]]:
     """Draw the attention to some pictures, in one file for each kind of attention."""
-    view, painter = model.view, explain.animations if animated else explain.pictures
+    view, painter = model.view, animations if animated else pictures
     pixels = np.stack([view.pixels(read_picture(path)) for path in paths])
     parts = [
         painter(model.net, pixels[k : k + BATCH], view.mean, view.std, channel, model.classes)
@@ -130,8 +130,8 @@ def draw(
         drawings = [part[kind] for part in parts]
         file = target if len(parts[0]) == 1 else with_kind(target, kind)
         if animated:
-            explain.save_gif(file, [below(frames) for frames in zip(*drawings)])
+            save_gif(file, [below(frames) for frames in zip(*drawings)])
         else:
-            explain.save_png(file, below(drawings))
+            save_png(file, below(drawings))
         records.append({"file": file, "shows": kind, "images": paths})
     return records

@@ -123,7 +123,7 @@ def describe(model: Model) -> Dict[str, Any]:
     """What users of the files need to know, in the form of a run's `config.json`."""
     view = dataclasses.asdict(model.view)
     data = dict(classes=model.classes, mean=model.view.mean, std=model.view.std, view=view)
-    return dict(network=model.net.recipe, data=dict(data, source=model.source))
+    return dict(network=model.net.arguments, data=dict(data, source=model.source))
 
 
 def calibration(model: Model, flags: argparse.Namespace) -> np.ndarray:

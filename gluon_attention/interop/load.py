@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Any, Dict, List, NamedTuple
+from typing import Any, List, NamedTuple
 
 from mxnet import gluon, nd
 
 from ..errors import UserError
 from ..storage.params import read_parameters
-from ..zoo.attention_net import AttentionNet
 from ..zoo.backbones import Backbone
 from ..zoo.freezing import walk_blocks
+from ..zoo.loading import check_arrays, load_arrays, set_parameters
 from ..zoo.residual_attention.network import ResidualAttention
 from .checkpoints import from_layout, layout_of
 from .tensor_table import Arrays, TensorTable, fitting
@@ -31,21 +31,21 @@ class Filled(NamedTuple):
     parameters: int  # of the net
 
 
-def load_weights(net: gluon.Block, file: str, ctx: Any = None, new_answers: bool = False) -> None:
+def load_weights(net: gluon.Block, file: str, ctx: Any = None, new_head: bool = False) -> None:
     """Load a file of this package, GluonCV or PyTorch into a net that it fits exactly.
 
     Args:
         net: gets arrays of its parameters' types, whatever those of the file are.
         file: told apart by what it holds; docs/weights.md lists what is read.
         ctx: device or devices of parameters that have none yet.
-        new_answers: let the file tell other classes apart than the net, whose layers that answer
-            are then initialised anew: to fine-tune what was trained on another data set. RAM takes
-            weights of fewer scales too, and goes on from there.
+        new_head: accept a file for another number of classes, and initialise the head anew: to
+            fine-tune a network that was trained on another data set. RAM accepts weights of fewer
+            scales too.
     """
-    fill(net, file, ctx, new_answers)
+    fill(net, file, ctx, new_head)
 
 
-def fill(net: gluon.Block, file: str, ctx: Any = None, new_answers: bool = False) -> Filled:
+def fill(net: gluon.Block, file: str, ctx: Any = None, new_head: bool = False) -> Filled:
     """The same; tells what was used."""
     arrays = saved = read(file)
     _refuse_backbone(net, file, saved)
@@ -54,22 +54,9 @@ def fill(net: gluon.Block, file: str, ctx: Any = None, new_answers: bool = False
         origin, arrays, unused = _from_torch(net, file, saved)
     elif is_gluoncv_attention(arrays):
         origin, arrays = "GluonCV", _from_gluoncv_attention(net, arrays)
-    elif isinstance(net, AttentionNet):
-        arrays = {net.current_name(name): array for name, array in arrays.items()}
-    parameters = net._collect_params_with_prefix()
-    anew: List[str] = []
-    if new_answers:
-        arrays = net.grown({name: _array(given) for name, given in arrays.items()})
-        anew = _other_answers(net, arrays, parameters)
-    fresh = {name: parameters.pop(name) for name in anew}
-    lengths = {name: arrays[name].shape[1:] for name in anew}
-    arrays = {name: array for name, array in arrays.items() if name not in anew}
-    _check(file, origin, arrays, parameters)
-    _set(parameters, arrays, ctx)
-    for name, parameter in fresh.items():
-        parameter.shape = (net.classes, *lengths[name])
-        parameter.initialize(ctx=ctx, default_init=net.initializer, force_reinit=True)
-    return Filled(origin, len(saved), unused, len(parameters))
+    arrays = {name: _untensored(array) for name, array in arrays.items()}
+    load_arrays(net, arrays, file, origin, ctx, new_head)
+    return Filled(origin, len(saved), unused, len(net._collect_params_with_prefix()))
 
 
 def _refuse_backbone(net: gluon.Block, file: str, arrays: Arrays) -> None:
@@ -85,19 +72,6 @@ def _refuse_backbone(net: gluon.Block, file: str, arrays: Arrays) -> None:
         )
 
 
-def _other_answers(
-    net: gluon.Block, arrays: Arrays, parameters: Dict[str, gluon.Parameter]
-) -> List[str]:
-    """Parameters with a row for each class of the net, which in the file have another number."""
-    found = []
-    for name in set(parameters) & set(arrays):
-        have, want = arrays[name].shape, parameters[name].shape
-        rest = len(have) == len(want) and all(w in (0, h) for h, w in zip(have[1:], want[1:]))
-        if want[0] == net.classes != have[0] and rest:
-            found.append(name)
-    return found
-
-
 def _from_torch(net: gluon.Block, file: str, tensors: Arrays) -> Any:
     """Origin, arrays in the names of the net, and names without a use."""
     layout = layout_of(tensors)
@@ -111,14 +85,8 @@ def _from_torch(net: gluon.Block, file: str, tensors: Arrays) -> Any:
     return layout.origin, arrays, unused
 
 
-def _set(parameters: Dict[str, gluon.Parameter], arrays: Arrays, ctx: Any) -> None:
-    for name, parameter in parameters.items():
-        parameter._load_init(_array(arrays[name]), ctx, cast_dtype=True)
-
-
-def _array(given: Any) -> nd.NDArray:
-    array = given.array() if isinstance(given, Tensor) else given
-    return array if isinstance(array, nd.NDArray) else nd.array(array)
+def _untensored(array: Any) -> Any:
+    return array.array() if isinstance(array, Tensor) else array
 
 
 def load_backbone(backbone: Backbone, file: str, ctx: Any = None) -> None:
@@ -141,8 +109,9 @@ def load_backbone(backbone: Backbone, file: str, ctx: Any = None) -> None:
     if longer and "3.out.4.gamma" in arrays:
         arrays = _with_identity(arrays)
         leave_identity(backbone)
-    _check(file, "a backbone", {n: arrays[n] for n in parameters if n in arrays}, parameters)
-    _set(parameters, arrays, ctx)
+    arrays = {name: _untensored(arrays[name]) for name in parameters if name in arrays}
+    check_arrays(arrays, parameters, file, "a backbone")
+    set_parameters(parameters, arrays, ctx)
 
 
 def _from_torchvision(backbone: Backbone, file: str, tensors: Arrays) -> Arrays:
@@ -185,26 +154,6 @@ def _head(file: str) -> bytes:
             return stream.read(512)
     except OSError as error:
         raise UserError(f"cannot read {file}: {error.strerror}") from None
-
-
-def _check(file: str, origin: str, arrays: Arrays, parameters: Dict[str, gluon.Parameter]) -> None:
-    """Refuse a file at the first parameter that is missing, of another shape, or too much."""
-    advice = "build the net with the name, classes and options that the file was saved from"
-    if all("." in name for name in parameters) and not any("." in name for name in arrays):
-        advice = "its names are those of collect_params().save: save with net.save_parameters"
-    for name, parameter in parameters.items():
-        if name not in arrays:
-            raise UserError(f"{file} ({origin}) has no '{name}', which the net has; {advice}")
-        have, want = arrays[name].shape, parameter.shape or ()
-        known = len(have) == len(want) and all(w in (0, h) for h, w in zip(have, want))
-        if not known:
-            wanted = "(" + ", ".join("any" if w == 0 else str(w) for w in want) + ")"
-            raise UserError(
-                f"'{name}' is {have} in {file} ({origin}) and {wanted} in the net; {advice}"
-            )
-    extra = [name for name in arrays if name not in parameters]
-    if extra:
-        raise UserError(f"{file} ({origin}) has '{extra[0]}', which the net has not; {advice}")
 
 
 def is_gluoncv_attention(arrays: Arrays) -> bool:

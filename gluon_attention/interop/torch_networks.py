@@ -127,14 +127,9 @@ def recurrent_options(tensors: Arrays) -> Dict[str, Any]:
 def recurrent_arrays(
     net: RecurrentAttention, supply: TensorTable, wanted: Dict[str, Any]
 ) -> Arrays:
-    episode = net.body
-    have = dict(
-        retina="pixels" if episode.rounds else "bilinear",
-        move="relative" if episode.relative else "absolute",
-        core=episode.core.kind,
-        mean=episode.locator.mean,
-    )
-    same = dict(retina="pixels", move="absolute", core="rnn", mean="tanh")
+    options = net.options
+    have = dict(retina=options.retina, move=options.move, core=options.core)
+    same = dict(retina="pixels", move="absolute", core="rnn")
     check_options("PyTorch's RecurrentAttention", have, same)
 
     def both(one: str, other: str, ours: str) -> Arrays:
@@ -153,7 +148,7 @@ def recurrent_arrays(
         "locator.fc": "locator.hidden",
         "locator.fc_lt": "locator.place",
         "baseliner.fc": "baseline",
-        "classifier.fc": "answer",
+        "classifier.fc": "head",
     }
     arrays = both("sensor.fc3", "sensor.fc4", "body.glimpse.both")
     arrays.update(both("rnn.i2h", "rnn.h2h", "body.core.step"))
@@ -161,7 +156,7 @@ def recurrent_arrays(
         for kind in ("weight", "bias"):
             arrays[f"body.{ours}.{kind}"] = supply.take(f"{theirs}.{kind}")
     for kind in ("weight", "bias"):  # after each glimpse it guesses what it would answer
-        arrays[f"body.guess.{kind}"] = arrays[f"body.answer.{kind}"]
+        arrays[f"body.step_head.{kind}"] = arrays[f"body.head.{kind}"]
     return arrays
 
 

@@ -32,7 +32,7 @@ import numpy as np
 from mxnet import gluon, nd
 
 from ..errors import UserError, check_choice
-from .crop import Size, boxcar, crop
+from .crop import CropSize, boxcar, crop
 from .safe import concat, detach
 
 GRADIENTS = ("sampler", "mask", "both")
@@ -55,7 +55,7 @@ class AttentionCrop(gluon.HybridBlock):
 
     def __init__(
         self,
-        size: Size,
+        size: CropSize,
         gradient: str = "both",
         image_gradient: bool = False,
         masked: bool = False,
@@ -74,14 +74,14 @@ class AttentionCrop(gluon.HybridBlock):
         exact = detach(F, boxes) if self.gradient == "mask" else boxes
         seen = crop_box(F, images, exact, self.size)
         if self.gradient != "sampler":
-            seen = F.Custom(seen, boxes, op_type=PULL, sharpness=self.sharpness)
+            seen = F.Custom(seen, boxes, op_type=OP_NAME, sharpness=self.sharpness)
         if self.masked:
             middle = F.zeros_like(F.slice_axis(boxes, axis=1, begin=0, end=2))  # of all crops
             seen = F.broadcast_mul(seen, boxcar(F, middle, middle + 1, self.size, self.sharpness))
         return seen
 
 
-def crop_box(F: Any, images: Any, boxes: Any, size: Size) -> Any:
+def crop_box(F: Any, images: Any, boxes: Any, size: CropSize) -> Any:
     """What lies in boxes (N, 3), with the true gradient."""
     half = F.slice_axis(boxes, axis=1, begin=2, end=3)
     extent = concat(F, half, half)
@@ -109,7 +109,7 @@ def clamped_box(F: Any, free: Any, smallest: float, largest: float) -> Any:
     return concat(F, middle, half)
 
 
-def pixel_crop(F: Any, images: Any, boxes: Any, size: Size) -> Any:
+def pixel_crop(F: Any, images: Any, boxes: Any, size: CropSize) -> Any:
     """Whole pixels of boxes, times a boxcar that halves the first row and column.
 
     Here -1 and 1 are the outer edges of the image, not the middles of its corner pixels.
@@ -146,7 +146,7 @@ def inner_box(F: Any, outer: Any, inner: Any) -> Any:
     )
 
 
-def pulls(size: Tuple[int, int], sharpness: float) -> np.ndarray:
+def mask_gradient_table(size: Tuple[int, int], sharpness: float) -> np.ndarray:
     """What a pixel's energy adds to tx, ty and tl: (3, H, W), each with a mean of zero."""
 
     def edges(length: int) -> List[np.ndarray]:
@@ -166,7 +166,7 @@ def pulls(size: Tuple[int, int], sharpness: float) -> np.ndarray:
     return table - table.mean(axis=(1, 2), keepdims=True)
 
 
-class MaskPull(mx.operator.CustomOp):
+class MaskGradient(mx.operator.CustomOp):
     """The crop as it is; on the way back its box gets the pull of its energy.
 
     The pull is not linear in the gradient of the crop, which no graph of MXNet's operators can be.
@@ -192,17 +192,17 @@ class MaskPull(mx.operator.CustomOp):
     def _table(self, like: nd.NDArray) -> nd.NDArray:
         key = like.shape[2:], like.context
         if key not in self.tables:
-            table = pulls(like.shape[2:], self.sharpness).reshape(3, -1)
+            table = mask_gradient_table(like.shape[2:], self.sharpness).reshape(3, -1)
             self.tables[key] = nd.array(table, ctx=like.context, dtype=like.dtype)
         return self.tables[key]
 
 
-PULL = "gluon_attention_mask_pull"
+OP_NAME = "gluon_attention_mask_gradient"
 
 
-@mx.operator.register(PULL)
-class MaskPullProp(mx.operator.CustomOpProp):
-    """Shapes and arguments of `MaskPull`."""
+@mx.operator.register(OP_NAME)
+class MaskGradientProp(mx.operator.CustomOpProp):
+    """Shapes and arguments of `MaskGradient`."""
 
     def __init__(self, sharpness: str = str(SHARPNESS)) -> None:
         super().__init__(need_top_grad=True)
@@ -217,5 +217,5 @@ class MaskPullProp(mx.operator.CustomOpProp):
     def declare_backward_dependency(self, out_grad: Any, in_data: Any, out_data: Any) -> List[Any]:
         return [out_grad[0]]
 
-    def create_operator(self, ctx: Any, shapes: Any, dtypes: Any) -> MaskPull:
-        return MaskPull(self.sharpness)
+    def create_operator(self, ctx: Any, shapes: Any, dtypes: Any) -> MaskGradient:
+        return MaskGradient(self.sharpness)

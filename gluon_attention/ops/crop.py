@@ -13,10 +13,10 @@ from typing import Any, NamedTuple, Tuple, Union
 from ..errors import UserError
 from .safe import concat
 
-Size = Union[int, Tuple[int, int]]
+CropSize = Union[int, Tuple[int, int]]
 
 
-def crop(F: Any, images: Any, center: Any, extent: Any, size: Size) -> Any:
+def crop(F: Any, images: Any, center: Any, extent: Any, size: CropSize) -> Any:
     """Sample a window of each image bilinearly: (N, C, H, W) to (N, C, *size).
 
     Args:
@@ -36,40 +36,47 @@ def crop(F: Any, images: Any, center: Any, extent: Any, size: Size) -> Any:
     return _sample(F, images, theta, _pair(size))
 
 
-def pyramid(F: Any, images: Any, center: Any, size: Size, scales: int) -> Any:
+def pyramid(F: Any, images: Any, center: Any, size: CropSize, scales: int) -> Any:
     """Windows around a point, each twice as wide as the one before: (N, K, C, *size).
 
     The first is sampled at the pitch of the pixels; window k covers 2**k times as many of them and
     is average-pooled to the same size. Nothing is resized twice, and only images get a gradient
-    through the pooling: callers that look often at one batch call `box_means` and `aim` once and
-    `glimpse` often.
+    through the pooling. Callers that look often at one batch call `pyramid_means` and
+    `glimpse_matrices` once and `glimpse` often.
     """
-    boxed = box_means(F, images, scales)
-    return glimpse(F, boxed, center, aim(F, boxed, size, scales))
+    means = pyramid_means(F, images, scales)
+    return glimpse(F, means, center, glimpse_matrices(F, means, size, scales))
 
 
-def box_means(F: Any, images: Any, scales: int) -> Any:
+def pyramid_means(F: Any, images: Any, scales: int) -> Any:
     """Means over every 2**k x 2**k pixels: (N, K, C, H + S - 1, W + S - 1) with S = 2**(K-1).
 
-    Pooling a bilinearly sampled window equals sampling the pooled image, so boxes are taken once
-    however often the images are looked at. Entry (S-1) + i of a row is the box that starts at pixel
-    i: boxes that stick out of the image by any part are there, with zeros for what is outside.
+    Pooling a bilinearly sampled window equals sampling the pooled image, so each batch is pooled
+    once, however often it is looked at. Images are padded by S - 1 zeros, so that index (S-1) + i
+    of a row is the mean that starts at pixel i, for windows partly outside too. One row of four
+    pixels a to d at three scales (S = 4):
+
+        padded   0   0   0 | a   b   c   d | 0   0   0
+        k = 0    0   0   0   a   b   c   d              of 1 pixel
+        k = 1    00  00  0a  ab  bc  cd  d0             of 2
+        k = 2    000a 00ab 0abc abcd bcd0 cd00 d000     of 4
+        index    0   1   2   3   4   5   6              3 = S - 1 starts at pixel 0, which is a
     """
-    rim = 2 ** (scales - 1) - 1
-    if rim:
+    padding = 2 ** (scales - 1) - 1
+    if padding:
         images = F.pad(
-            images, mode="constant", constant_value=0, pad_width=(0, 0, 0, 0) + 4 * (rim,)
+            images, mode="constant", constant_value=0, pad_width=(0, 0, 0, 0) + 4 * (padding,)
         )
     levels = [images]
-    for k in range(scales - 1):  # a box of 2s is the mean of four boxes of s, s apart
-        levels.append(_widen(F, _widen(F, levels[-1], 2, 2**k), 3, 2**k))
-    # A level is shorter by its box less one: cut all to the shortest.
-    cut = [F.slice_like(level, levels[-1], axes=(2, 3)) for level in levels[:-1]] + levels[-1:]
-    return F.stack(*cut, axis=1)
+    for k in range(scales - 1):  # a mean of side 2s is that of four of side s, s apart
+        levels.append(_pair_means(F, _pair_means(F, levels[-1], 2, 2**k), 3, 2**k))
+    # The larger its means, the shorter a level: cut all to the shortest.
+    levels[:-1] = [F.slice_like(level, levels[-1], axes=(2, 3)) for level in levels[:-1]]
+    return F.stack(*levels, axis=1)
 
 
-class Aim(NamedTuple):
-    """The affine matrices of glimpses as a function of their point: point * slope + shift."""
+class GlimpseMatrices(NamedTuple):
+    """The affine matrices of glimpses as a function of their center: center * slope + shift."""
 
     slope: Any  # (1, 1, 2, 3)
     shift: Any  # (1, K, 2, 3)
@@ -77,48 +84,61 @@ class Aim(NamedTuple):
     scales: int  # K
 
 
-def aim(F: Any, boxed: Any, size: Size, scales: int) -> Aim:
-    """All of the matrices but the point, for the `box_means` of images; the same at every step."""
+def glimpse_matrices(F: Any, means: Any, size: CropSize, scales: int) -> GlimpseMatrices:
+    """All of the matrices but the center, for the `pyramid_means` of a batch: alike at every step.
+
+    Along a row of W pixels the means have L = W + S - 1 entries. Pixel p of a window of g pixels
+    of scale k lies 2**k * (p - (g - 1) / 2) pixels from its center, the mean there starts
+    (2**k - 1) / 2 before that, and the padding shifts all by S - 1. With the L entries spread over
+    -1 to 1, and the center l over the image's -1 to 1:
+
+          -1                                                            1    entries
+           |-- S-1 --|======================= image ====================|
+                     l = -1             l                             l = 1
+                               |--- window ----|
+
+        middle of the window = l * (1 - (S - 1) / (L - 1)) + (S - 2**k) / (L - 1)
+        half its side        = (g - 1) * 2**k / (L - 1)
+    """
     height, width = _pair(size)
-    widest = 2 ** (scales - 1)
-    shape = F.cast(F.slice_axis(F.shape_array(boxed), axis=0, begin=3, end=5), "float32")
-    sides = F.reshape(F.reverse(shape, axis=0), shape=(1, 2)) - 1  # canvas: W + S - 2, H + S - 2
-    share = 1 / sides
-    x, y, zero = _axis(F, share, 0), _axis(F, share, 1), F.zeros_like(_axis(F, share, 0))
+    widest = 2 ** (scales - 1)  # S
+    shape = F.cast(F.slice_axis(F.shape_array(means), axis=0, begin=3, end=5), "float32")
+    entry = 1 / (F.reshape(F.reverse(shape, axis=0), shape=(1, 2)) - 1)  # 1 / (L - 1), for x and y
+    x, y, zero = _axis(F, entry, 0), _axis(F, entry, 1), F.zeros_like(_axis(F, entry, 0))
     slope = concat(F, zero, zero, 1 - x * (widest - 1), zero, zero, 1 - y * (widest - 1))
     shifts = []
     for k in range(scales):
-        # On the canvas a box of s starts (s - 1) / 2 before its middle, behind a rim of S - 1.
-        reach = x * ((width - 1) * 2**k), y * ((height - 1) * 2**k)
-        rim = widest - 2**k
-        shifts.append(concat(F, reach[0], zero, x * rim, zero, reach[1], y * rim))
+        half = x * ((width - 1) * 2**k), y * ((height - 1) * 2**k)
+        offset = widest - 2**k
+        shifts.append(concat(F, half[0], zero, x * offset, zero, half[1], y * offset))
     slope, shift = (F.reshape(n, shape=(1, -1, 2, 3)) for n in (slope, F.stack(*shifts, axis=1)))
-    return Aim(slope, shift, (height, width), scales)
+    return GlimpseMatrices(slope, shift, (height, width), scales)
 
 
-def glimpse(F: Any, boxed: Any, center: Any, aimed: Aim) -> Any:
-    """The pyramid around a point (N, 2), from the `box_means` of the images: (N, K, C, *size).
+def glimpse(F: Any, means: Any, center: Any, matrices: GlimpseMatrices) -> Any:
+    """The pyramid around a point (N, 2), from the `pyramid_means` of the images: (N, K, C, *size).
 
     It is a few operators only: an episode glimpses often, and each waits for the one before.
     """
-    point = F.reshape(center, shape=(0, 1, 2, 1))
-    matrices = F.broadcast_add(F.broadcast_mul(point, aimed.slope), aimed.shift)  # (N, K, 2, 3)
-    flat = F.reshape(boxed, shape=(-3, -2)), F.reshape(matrices, shape=(-3, -3))  # (NK, ...)
-    return F.reshape(_sample(F, *flat, aimed.size), shape=(-4, -1, aimed.scales, -2))
+    center = F.reshape(center, shape=(0, 1, 2, 1))
+    theta = F.broadcast_add(F.broadcast_mul(center, matrices.slope), matrices.shift)  # (N, K, 2, 3)
+    means, theta = F.reshape(means, shape=(-3, -2)), F.reshape(theta, shape=(-3, -3))  # (NK, ...)
+    windows = _sample(F, means, theta, matrices.size)
+    return F.reshape(windows, shape=(-4, -1, matrices.scales, -2))
 
 
-def between_pixels(F: Any, images: Any, center: Any) -> Any:
-    """The corner of pixels that public implementations of RAM cut even windows around: (N, 2).
+def snap_to_pixels(F: Any, images: Any, center: Any) -> Any:
+    """The pixel corners that public implementations of RAM cut even windows around: (N, 2).
 
-    With l the center, floor(W (l + 1) / 2) pixels of W lie before it.
+    For a center l, the corner after floor(W (l + 1) / 2) of the W pixels.
     """
     shape = F.cast(F.slice_axis(F.shape_array(images), axis=0, begin=2, end=4), "float32")
     sides = F.reshape(F.reverse(shape, axis=0), shape=(1, 2))  # W, H
-    before = F.floor(F.broadcast_mul(center + 1, sides) * 0.5)
-    return F.broadcast_div(before * 2 - 1, sides - 1) - 1
+    pixels = F.floor(F.broadcast_mul(center + 1, sides) * 0.5)
+    return F.broadcast_div(pixels * 2 - 1, sides - 1) - 1
 
 
-def boxcar(F: Any, center: Any, extent: Any, size: Size, sharpness: float = 10.0) -> Any:
+def boxcar(F: Any, center: Any, extent: Any, size: CropSize, sharpness: float = 10.0) -> Any:
     """A soft mask that is near 1 inside the window and near 0 outside: (N, 1, *size).
 
     The product over both axes of a rising and a falling logistic edge; `sharpness` is the slope of
@@ -128,18 +148,18 @@ def boxcar(F: Any, center: Any, extent: Any, size: Size, sharpness: float = 10.0
     sides = []
     for axis, length in enumerate((width, height)):
         middle = F.broadcast_axis(_axis(F, center, axis), axis=1, size=length)  # (N, length)
-        places = F.contrib.arange_like(middle, axis=1) * (2.0 / (length - 1)) - 1
-        away = F.broadcast_sub(F.expand_dims(places, axis=0), middle)
+        pixels = F.contrib.arange_like(middle, axis=1) * (2.0 / (length - 1)) - 1
+        distance = F.broadcast_sub(F.expand_dims(pixels, axis=0), middle)
         half = _axis(F, extent, axis)
-        rise = F.sigmoid(sharpness * F.broadcast_add(away, half))
-        sides.append(rise - F.sigmoid(sharpness * F.broadcast_sub(away, half)))
+        rise = F.sigmoid(sharpness * F.broadcast_add(distance, half))
+        sides.append(rise - F.sigmoid(sharpness * F.broadcast_sub(distance, half)))
     across, down = sides
     mask = F.broadcast_mul(F.expand_dims(down, axis=2), F.expand_dims(across, axis=1))
     return F.expand_dims(mask, axis=1)
 
 
 def _sample(F: Any, images: Any, matrices: Any, size: Tuple[int, int]) -> Any:
-    """Windows that matrices (N, 6) map to images."""
+    """Images at the windows that affine matrices (N, 6) map to them."""
     grid = F.GridGenerator(matrices, transform_type="affine", target_shape=size)
     return F.BilinearSampler(images, grid)
 
@@ -148,13 +168,13 @@ def _axis(F: Any, pairs: Any, axis: int) -> Any:
     return F.slice_axis(pairs, axis=1, begin=axis, end=axis + 1)  # (N, 1)
 
 
-def _widen(F: Any, boxed: Any, axis: int, side: int) -> Any:
-    """Means of neighbours `side` apart along an axis, which gets shorter by as much."""
-    ahead = F.slice_axis(boxed, axis=axis, begin=side, end=None)
-    return (F.slice_axis(boxed, axis=axis, begin=0, end=-side) + ahead) * 0.5
+def _pair_means(F: Any, values: Any, axis: int, distance: int) -> Any:
+    """Means of entries a distance apart along an axis, which gets shorter by as much."""
+    later = F.slice_axis(values, axis=axis, begin=distance, end=None)
+    return (F.slice_axis(values, axis=axis, begin=0, end=-distance) + later) * 0.5
 
 
-def _pair(size: Size) -> Tuple[int, int]:
+def _pair(size: CropSize) -> Tuple[int, int]:
     height, width = (size, size) if isinstance(size, int) else size
     if min(height, width) < 2:
         raise UserError(f"a window needs at least 2 pixels a side to have an extent, not {size}")

@@ -17,11 +17,11 @@ def detach(F: Any, values: Any) -> Any:
     return values.detach() if F is nd else F.BlockGrad(values)
 
 
-def concat(F: Any, *parts: Any, run: int = 1) -> Any:
+def concat(F: Any, *parts: Any, chunk: int = 1) -> Any:
     """Arrays (N, k) as one (N, sum of k).
 
     With a third axis, because the backward pass of a concat of two axes leaks 2 KB each time:
     oneDNN computes it in MXNet 1.9.1, and a day of training with RAM fills a machine's memory.
-    `run` is the length of that axis, a divisor of every k: so many numbers are copied at once.
+    `chunk` is the length of that axis, a divisor of every k: so many numbers are copied at once.
     """
-    return F.flatten(F.concat(*(F.reshape(part, shape=(0, -1, run)) for part in parts), dim=1))
+    return F.flatten(F.concat(*(F.reshape(part, shape=(0, -1, chunk)) for part in parts), dim=1))

@@ -10,9 +10,8 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Un
 
 from mxnet import gluon, nd
 
+from .losses import Losses, cross_entropy, smoothed, top_scores
 from .mixup import Mixing
-
-Losses = Dict[str, nd.NDArray]
 
 
 class Group(NamedTuple):
@@ -39,9 +38,11 @@ class Task(ABC):
 
     Attributes:
         mixes: whether it can learn from mixed images.
+        samples: episodes that `scores` averages; None of a task that draws nothing for them.
     """
 
     mixes = False
+    samples: Optional[int] = None
 
     @abstractmethod
     def groups(self) -> List[Group]:
@@ -114,36 +115,3 @@ class Classification(OneLoss):
 def settings_of(config: Any, *names: str) -> Dict[str, Any]:
     """Those of some settings that a script has: the flags of a task are not in every `Config`."""
     return {name: value for name, value in vars(config).items() if name in names}
-
-
-def smoothed(labels: nd.NDArray, classes: int, smoothing: float) -> nd.NDArray:
-    """Distributions (N, classes): eps/K everywhere, 1 - eps more for the label."""
-    rest = smoothing / classes
-    return nd.one_hot(labels, classes, on_value=1 - smoothing + rest, off_value=rest)
-
-
-def right(answers: nd.NDArray, labels: nd.NDArray) -> nd.NDArray:
-    """1 where the largest of the answers (N, classes) is the label, else 0: (N,)."""
-    return answers.detach().argmax(axis=1) == labels.astype("float32")
-
-
-def cross_entropy(logits: nd.NDArray, targets: nd.NDArray) -> nd.NDArray:
-    """Per sample (N,), of logits against target distributions, both (N, classes)."""
-    return -(nd.log_softmax(logits.astype("float32")) * targets).sum(axis=1)
-
-
-def mean_cross_entropy(answers: nd.NDArray, targets: nd.NDArray) -> nd.NDArray:
-    """The mean over several answers (N, A, classes) to the same question, per sample (N,)."""
-    count = answers.shape[1]
-    return nd.add_n(*(cross_entropy(answers[:, k], targets) for k in range(count))) / count
-
-
-def top_scores(logits: nd.NDArray, labels: nd.NDArray) -> Losses:
-    """Top-1, top-5 where there are more than five classes, and the cross entropy, each (N,)."""
-    logits, labels = logits.astype("float32"), labels.astype("float32")
-    scores = {"accuracy": right(logits, labels)}
-    if logits.shape[1] > 5:
-        best = logits.topk(axis=1, k=5)  # (N, 5)
-        scores["top5"] = nd.broadcast_equal(best, labels.expand_dims(1)).max(axis=1)
-    scores["cross_entropy"] = -nd.log_softmax(logits).pick(labels)
-    return scores

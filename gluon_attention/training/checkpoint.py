@@ -60,7 +60,7 @@ def describe_run(net: Any, splits: Splits) -> Dict[str, Any]:
         std=[float(value) for value in splits.std],
         view=dataclasses.asdict(splits.view) if splits.view else None,
     )
-    return dict(network=getattr(net, "recipe", None), data=data)
+    return dict(network=getattr(net, "arguments", None), data=data)
 
 
 def save(

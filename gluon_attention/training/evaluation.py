@@ -87,12 +87,12 @@ def box_scores(net: Any, batches: Batches, device: mx.Context) -> Means:
     Of every box from the second scale on, and of the last without a number; empty for a network
     without boxes, and for a data set without regions.
     """
-    if batches.samples.regions is None or "boxes" not in getattr(net.Trace, "_fields", ()):
+    if batches.samples.regions is None:
         return {}
     regions, found = batches.samples.regions(), []  # (N, 4)
     for images, _ in batches.epoch(0):
-        boxes = net.trace(nd.array(images, ctx=device)).boxes
-        if isinstance(boxes, list):  # of one scale: there are none
+        boxes = net.attended_boxes(nd.array(images, ctx=device))
+        if boxes is None:
             return {}
         found.append(boxes.asnumpy())
     boxes = np.concatenate(found)  # (N, K - 1, 3)

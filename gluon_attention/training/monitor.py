@@ -18,7 +18,8 @@ from tqdm import tqdm
 
 from ..datasets.sampling import Splits
 from ..errors import UserError
-from ..explain import painters as explain
+from ..explain.pictures import denormalise, pictures
+from ..explain.tiles import load_png, save_gif, save_png
 from ..storage.atomic import claim, write_text, written_aside
 from .events import event_writer
 from .optimizers import named_parameters
@@ -105,12 +106,12 @@ class Monitor:
         remembered = splits.validation.images is not None
         if not (epoch and remembered):  # then images are slow
             raw = _raw(splits, count)
-            painted = explain.pictures(net, raw, splits.mean, splits.std)
+            painted = pictures(net, raw, splits.mean, splits.std)
         for name, picture in painted.items():
             paths.append(os.path.join(self.folder, f"{name}.png"))
-            explain.save_png(paths[-1], picture)
+            save_png(paths[-1], picture)
             if name in MOVIES and epoch:
-                explain.save_png(self._frame(name, epoch), picture)
+                save_png(self._frame(name, epoch), picture)
             self.events.add_image(name, picture.transpose(2, 0, 1), step)
         for name, parameter in named_parameters([net]).items():
             values = parameter.list_data()[0].astype("float32").asnumpy()
@@ -155,10 +156,10 @@ class Monitor:
         made = []
         for name in MOVIES:
             paths = [self._frame(name, epoch) for epoch in range(1, epochs + 1)]
-            frames = [explain.load_png(path) for path in paths if os.path.exists(path)]
+            frames = [load_png(path) for path in paths if os.path.exists(path)]
             if frames:
                 made.append(os.path.join(self.folder, f"{name}.gif"))
-                explain.save_gif(made[-1], frames, seconds=0.3)
+                save_gif(made[-1], frames, seconds=0.3)
         return made
 
     def close(self) -> None:
@@ -188,7 +189,7 @@ def total_seconds(history: Sequence[Record]) -> float:
 def _raw(splits: Splits, count: int) -> np.ndarray:
     """The first validation images as they were before normalisation, (N, H, W, C) uint8."""
     samples = splits.validation.images or splits.validation
-    return explain.unnormalised(samples.first(count), splits.mean, splits.std)
+    return denormalise(samples.first(count), splits.mean, splits.std)
 
 
 def _provenance(config: Any) -> Dict[str, Any]:

@@ -1,24 +1,20 @@
-"""What every network of the zoo is: logits when called, and a trace that shows how it got there."""
+"""The contract of every network of the zoo: logits when called, and a trace of how it got there."""
 
 from __future__ import annotations
 
 import re
 import warnings
 from contextlib import ExitStack
-from typing import Any, Callable, Dict, NamedTuple, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
+import mxnet as mx
 import numpy as np
 from mxnet import autograd, gluon, init, nd
 
 from ..errors import UserError
+from ..explain.painters import Painter
 from ..ops.onednn import portable
 from ..tasks.task import Classification, Task
-
-
-def check_samples(samples: int) -> None:
-    """Refuse to average over no episode."""
-    if samples < 1:
-        raise UserError(f"samples must be a whole number above 0, not {samples}")
 
 
 class AttentionNet(gluon.HybridBlock):
@@ -28,14 +24,26 @@ class AttentionNet(gluon.HybridBlock):
     first never computes or keeps what only the second returns. Randomness is always an argument of
     the body, and zeros where nothing is drawn: a hybridized body takes no other number of arguments
     the next time.
+
+    Every network overrides `Trace` and `classes`. All else below has a default that suits a
+    network without randomness whose trace is not drawn; a network overrides what it offers:
+
+    - `painters`, for pictures of its trace, and `attended_boxes`, to compare where it looks with
+      where it should;
+    - `zero_noise` and `draw_noise`, if it draws; then `sample` and `predict` follow;
+    - `adapt_weights` and `renamed`, to load weights of smaller or older networks;
+    - `feature_specs` and `encode`, if features of an image can be computed once and cached;
+    - `objective`, unless it is trained by cross entropy alone.
     """
 
-    Trace: Callable[..., NamedTuple]  # of what `body` returns
+    Trace: Callable[..., NamedTuple]  # named tuple of what `body` returns, in that order
     classes: int  # length of the logits
-    recipe: Dict[str, Any]  # arguments of `get_model` that made it, if that did
-    renamed: Tuple[Tuple[str, str], ...] = ()  # (pattern, replacement) of parameters' old names
-    initializer = init.MSRAPrelu()  # of what has no weights yet when training starts
+    arguments: Dict[str, Any]  # of `get_model`, which sets them: name, classes, options
+    initializer = init.MSRAPrelu()  # of parameters without weights when training starts
     dtypes: Tuple[str, ...] = ("float32",)  # that it trains in, with weights in float32
+    samples: Optional[int] = None  # episodes that `predict` averages; None if nothing is drawn
+    painters: Dict[str, Painter] = {}  # `{name of a picture: what draws it from the trace}`
+    renamed: Tuple[Tuple[str, str], ...] = ()  # (pattern, replacement) of parameters' old names
 
     def __init__(self, body: gluon.HybridBlock, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -43,51 +51,136 @@ class AttentionNet(gluon.HybridBlock):
             self.body = body
 
     @property
-    def device(self) -> Any:
+    def device(self) -> mx.Context:
         """The first device that the parameters are on."""
         return next(iter(self.collect_params().values())).list_ctx()[0]
-
-    def zero_noise(self, F: Any) -> Tuple[Any, ...]:
-        """The arguments of `body` after the images with which nothing is drawn."""
-        return ()
 
     def hybrid_forward(self, F: Any, images: Any) -> Any:
         return self.body(images, *self.zero_noise(F))[0]
 
-    def trace(self, images: Any) -> NamedTuple:
-        """Logits and whatever the paper exposes, as a named tuple."""
+    def trace(self, images: nd.NDArray) -> NamedTuple:
+        """Logits and whatever the paper exposes, as a named tuple; nothing is drawn."""
         if not isinstance(images, nd.NDArray):
             raise UserError(
                 "images must be an NDArray (N, C, H, W), as mx.nd.array(images) makes one, "
                 f"not {type(images).__name__}"
             )
-        with images.context:  # where the zeros are made
+        with images.context:  # the device of the zeros
             return self.episode(images, *self.zero_noise(nd))
 
     def episode(self, images: nd.NDArray, *noise: nd.NDArray) -> NamedTuple:
-        """The trace of images where that noise is drawn."""
+        """The trace of images with the given noise."""
         return self.Trace(*self.body(images, *noise))
+
+    # What a network that draws overrides.
+
+    def zero_noise(self, F: Any) -> Tuple[Any, ...]:
+        """The arguments of `body` after the images with which nothing is drawn."""
+        return ()
+
+    def draw_noise(self, images: nd.NDArray) -> Tuple[nd.NDArray, ...]:
+        """The same, drawn for a batch of images."""
+        return ()
+
+    def sample(self, images: nd.NDArray) -> Tuple[NamedTuple, Tuple[nd.NDArray, ...]]:
+        """A trace with drawn noise, and that noise; without randomness the only trace, and ()."""
+        with autograd.pause():
+            noise = self.draw_noise(images)
+        return self.episode(images, *noise), noise
+
+    def predict(self, images: nd.NDArray, samples: Optional[int] = None) -> nd.NDArray:
+        """Probabilities (N, classes), averaged over drawn episodes.
+
+        Args:
+            images: (N, C, H, W).
+            samples: number of episodes; None for the network's usual number, `net.samples`. A
+                network that draws nothing takes no other: it has one answer.
+        """
+        if self.samples is None:
+            if samples is not None:
+                raise UserError("samples is for networks that draw where they look; leave it out")
+            return nd.softmax(self(images))
+        samples = self.samples if samples is None else samples
+        if samples < 1:
+            raise UserError(f"samples must be a whole number above 0, not {samples}")
+        return self._mean_probabilities(images, samples)
+
+    def _mean_probabilities(self, images: nd.NDArray, samples: int) -> nd.NDArray:
+        episodes = [nd.softmax(self.sample(images)[0].logits) for _ in range(samples)]
+        return nd.stack(*episodes).mean(axis=0)
+
+    # What can be shown and measured of the trace.
+
+    def attended_boxes(self, images: nd.NDArray) -> Optional[nd.NDArray]:
+        """Boxes (N, K, 3) that should hold what the label is about: x, y, half the side.
+
+        The image spans -1 to 1. None of a network that chooses no boxes.
+        """
+        return None
+
+    # Weights of other networks.
+
+    def adapt_weights(self, arrays: Dict[str, nd.NDArray]) -> Dict[str, nd.NDArray]:
+        """Weights of a smaller network of this kind extended to this one, to be trained on."""
+        return arrays
+
+    @classmethod
+    def current_name(cls, name: str) -> str:
+        """The name of a parameter as this version calls it, whatever version saved it."""
+        for pattern, replacement in cls.renamed:
+            name = re.sub(pattern, replacement, name)
+        return name
+
+    # Features that are computed once per image and kept.
+
+    def feature_specs(self) -> List[Dict[str, Any]]:
+        """What `encode` can compute, each as all that it depends on but image and weights.
+
+        Every one has a "shape": channels, height, width. Empty where nothing can be cached.
+        """
+        return []
+
+    def encode(
+        self,
+        images: nd.NDArray,
+        spec: Optional[Dict[str, Any]] = None,
+        encoder: Optional[Callable[[nd.NDArray], nd.NDArray]] = None,
+    ) -> nd.NDArray:
+        """Features (N, C, cells) that `trace` and `sample` take in place of the images.
+
+        Args:
+            images: (N, C, H, W), not augmented.
+            spec: one of `feature_specs()`; None for all of them, concatenated.
+            encoder: a faster copy of the part of the network that computes them.
+        """
+        raise UserError(f"{type(self).__name__} has no features to cache")
+
+    def objective(self, config: Any) -> Task:
+        """The task that trains this network; `config` is a `training.config.Config`."""
+        return Classification.from_config(self, config)
+
+    # Gluon's methods, made fit for this build of MXNet.
 
     def infer_shape(self, *args: Any) -> None:
         """From the graph of the body, in which every parameter has a use."""
         self.body.infer_shape(*args, *self.zero_noise(nd))
 
     def cast(self, dtype: Any) -> None:
-        """As Gluon's, to the types that all operators of the network know."""
-        types = ["float32", *(["float16"] if "float16" in self.dtypes else [])]
+        """As Gluon's, to the types that all operators of the network support."""
+        supported = ["float32", *(["float16"] if "float16" in self.dtypes else [])]
         try:
-            known = np.dtype(dtype).name in types
+            name = np.dtype(dtype).name
         except TypeError:  # bfloat16, which numpy does not know
-            known = False
-        if not known:
+            name = str(dtype)
+        if name not in supported:
             raise UserError(
-                f"this network can be cast to {' or '.join(types)}, not {dtype}; for bfloat16 in "
-                "training see --dtype"
+                f"this network can be cast to {' or '.join(supported)}, not {dtype}; for bfloat16 "
+                "in training see --dtype"
             )
         super().cast(dtype)
 
     def export(self, *args: Any, **kwargs: Any) -> None:
-        """As Gluon's, of a graph that leaves out what only speeds this build of MXNet up."""
+        """As Gluon's, of a graph without operators that only speed up this build of MXNet."""
         if self._cached_graph and not self._backend:
             self._cached_graph = ()
             with portable():
@@ -113,18 +206,3 @@ class AttentionNet(gluon.HybridBlock):
         if self._backend and autograd.is_training():
             raise UserError("a fused network cannot be trained: train one that is not")
         return super().forward(*args)
-
-    @classmethod
-    def current_name(cls, name: str) -> str:
-        """The name of a parameter as this version calls it, whatever version saved it."""
-        for pattern, replacement in cls.renamed:
-            name = re.sub(pattern, replacement, name)
-        return name
-
-    def grown(self, arrays: Dict[str, Any]) -> Dict[str, Any]:
-        """Weights of a smaller network of this kind as this one has them, to be trained on."""
-        return arrays
-
-    def objective(self, config: Any) -> Task:
-        """The task that trains this network; `config` is a `training.config.Config`."""
-        return Classification.from_config(self, config)

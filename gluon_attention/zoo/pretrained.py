@@ -12,33 +12,33 @@ import json
 import os
 from typing import Any, Dict, Optional
 
-from mxnet import gluon
-
 from ..errors import UserError
+from ..storage.params import read_parameters
+from .attention_net import AttentionNet
+from .loading import load_arrays
 
 SHIPPED = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "weights")
 
 
-def load_pretrained(net: gluon.Block, name: str, ctx: Any, root: Optional[str] = None) -> None:
+def load_pretrained(net: AttentionNet, name: str, ctx: Any, root: Optional[str] = None) -> None:
     """Load the weights of a name into its net; those in `root` come before the shipped ones."""
-    from ..interop.load import load_weights
-
-    entry = find_weights(name, root)
-    if not os.path.isfile(entry["file"]) or _digest(entry["file"]) != entry["sha256"]:
+    weights = find_weights(name, root)
+    file = weights["file"]
+    if not os.path.isfile(file) or _digest(file) != weights["sha256"]:
         raise UserError(
-            f"{entry['file']} is missing or not the file that its index.json describes; "
+            f"{file} is missing or not the file that its index.json describes; "
             "fetch it again or run without pretrained"
         )
-    load_weights(net, entry["file"], ctx, new_answers=True)
+    load_arrays(net, read_parameters(file), file, ctx=ctx, new_head=True)
 
 
 def find_weights(name: str, root: Optional[str] = None) -> Dict[str, Any]:
-    """What is known of the weights of a name, with the file's whole path."""
+    """The entry of a name's weights, with the file's whole path."""
     table = all_weights(root)
     if name not in table:
         names = ", ".join(sorted(table))
-        have = f"these names have weights: {names}" if names else "no name has weights yet"
-        raise UserError(f"there are no trained weights for '{name}'; {have}")
+        available = f"these names have weights: {names}" if names else "no name has weights yet"
+        raise UserError(f"there are no trained weights for '{name}'; {available}")
     return table[name]
 
 
@@ -46,8 +46,8 @@ def all_weights(root: Optional[str] = None) -> Dict[str, Dict[str, Any]]:
     """`{name: {"file", "sha256", "classes"}}` of the shipped weights and those in `root`."""
     table: Dict[str, Dict[str, Any]] = {}
     for folder in (SHIPPED, root) if root else (SHIPPED,):
-        for name, entry in _index(folder).items():
-            table[name] = {**entry, "file": os.path.join(folder, entry["file"])}
+        for name, weights in _index(folder).items():
+            table[name] = {**weights, "file": os.path.join(folder, weights["file"])}
     return table
 
 

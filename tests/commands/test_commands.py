@@ -62,7 +62,7 @@ def masks(tmp_path_factory: Any) -> Path:
     net(mx.nd.zeros((1, 3, 32, 32)))
     net.save_parameters(str(file))
     data = dict(classes=cifar10(SAMPLE / "cifar10").classes)
-    file.with_suffix(".json").write_text(json.dumps(dict(network=net.recipe, data=data)))
+    file.with_suffix(".json").write_text(json.dumps(dict(network=net.arguments, data=data)))
     return file
 
 

@@ -31,7 +31,7 @@ def saved(file: Path, name: str, **data: Any) -> Path:
     net.initialize(net.initializer)
     net(mx.nd.zeros((1, 3, 32, 32)))
     net.save_parameters(str(file))
-    file.with_suffix(".json").write_text(json.dumps(dict(network=net.recipe, data=data)))
+    file.with_suffix(".json").write_text(json.dumps(dict(network=net.arguments, data=data)))
     return file
 
 
@@ -43,7 +43,7 @@ def test_images_are_normalised_as_the_network_wants_them(shell: Any, tmp_path: P
     weight.set_data(weight.data() / 2)
     net.save_parameters(str(tmp_path / "half.params"))
     data = dict(mean=MEAN, std=[value / 2 for value in STD], source=dict(name="cifar10"))
-    about = json.dumps(dict(network=net.recipe, data=data))
+    about = json.dumps(dict(network=net.arguments, data=data))
     (tmp_path / "half.json").write_text(about)
     words = ("--data-dir", SAMPLE / "cifar10", "--num-gpus", 0, "--split", "validation", "--json")
     whole, half = (

@@ -57,7 +57,7 @@ def test_a_description_beside_the_file_is_used(weights: str) -> None:
     model = open_model(weights)
     assert model.name == "racnn_mobilenet_v2" and list(model.classes) == ["a", "b", "c", "d"]
     assert model.view == View(64, 64, mean=(0.5,) * 3, std=(0.2,) * 3)
-    assert model.net.recipe["options"] == TINY and model.source == {"name": "detail"}
+    assert model.net.arguments["options"] == TINY and model.source == {"name": "detail"}
     larger = open_model(weights, Overrides(size=128, std=(0.1,) * 3))
     assert larger.view == View(128, 128, mean=(0.5,) * 3, std=(0.1,) * 3)
 

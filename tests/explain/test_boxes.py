@@ -8,7 +8,10 @@ from types import SimpleNamespace
 from typing import Any, Tuple
 
 from gluon_attention.datasets.detail import detail
-from gluon_attention.explain import painters as explain
+from gluon_attention.explain import painters
+from gluon_attention.explain.painters import Scene, box_tiles
+from gluon_attention.explain.pictures import animations, pictures
+from gluon_attention.explain.tiles import BAND, GAP
 from gluon_attention.ops.attention_crop import crop_box
 from gluon_attention.training.config import Config, setting
 from gluon_attention.training.engine import train
@@ -23,8 +26,8 @@ from PIL import Image
 @pytest.mark.parametrize("crops", [(), (16,), (16, 24)])
 def test_a_tile_for_each_scale(crops: tuple) -> None:
     images = np.random.randint(0, 256, size=(2, 40, 60, 3), dtype=np.uint8)
-    sheet = explain.pictures(small_racnn(crops=crops), images, [0] * 3, [1] * 3)["boxes"]
-    height, width = 120 + explain.BAND + explain.GAP, 180 + explain.GAP
+    sheet = pictures(small_racnn(crops=crops), images, [0] * 3, [1] * 3)["boxes"]
+    height, width = 120 + BAND + GAP, 180 + GAP
     assert sheet.shape == (2 * height, (1 + len(crops)) * width, 3)
 
 
@@ -32,12 +35,12 @@ def test_tiles_show_the_box_and_what_it_holds() -> None:
     image = np.add.outer(np.arange(64) * 2, np.arange(64))[..., None].repeat(3, axis=2)
     box = [0.25, -0.25, 0.5]
     trace = SimpleNamespace(boxes=nd.array([[box]]), scale_logits=nd.array([[[0, 9], [9, 0]]]))
-    whole, seen = explain.box_tiles(image.astype(np.uint8), trace, 0)
+    whole, seen = box_tiles(Scene(image.astype(np.uint8), trace, 0))
     side = 64 * math.ceil(160 / 64)
     wanted = crop_box(nd, nd.array(image.transpose(2, 0, 1)[None]), nd.array([box]), side)
-    seen = seen[explain.BAND :].transpose(2, 0, 1)
+    seen = seen[BAND:].transpose(2, 0, 1)
     np.testing.assert_allclose(seen, wanted.asnumpy()[0], atol=1.1)
-    drawn = np.ptp(whole[explain.BAND :].astype(int), axis=2) > 30  # the ramp is grey
+    drawn = np.ptp(whole[BAND:].astype(int), axis=2) > 30  # the ramp is grey
     rows, columns = np.flatnonzero(drawn.any(axis=1)), np.flatnonzero(drawn.any(axis=0))
     ends = (np.array([-0.25, 0.75, -0.75, 0.25]) + 1) / 2 * 63 * 3
     found = [columns[0], columns[-1], rows[0], rows[-1]]
@@ -80,17 +83,17 @@ def test_a_run_goes_through_all_stages_and_animates_its_boxes(tmp_path: Any) -> 
 def test_one_scale_is_animated_as_one_frame() -> None:
     net = small_racnn(classes=3, crops=())
     image = np.zeros((32, 32, 3), np.uint8)
-    (frame,) = explain.animations(net, image, 0, 1)["boxes"]
-    np.testing.assert_array_equal(frame, explain.pictures(net, image, 0, 1)["boxes"])
+    (frame,) = animations(net, image, 0, 1)["boxes"]
+    np.testing.assert_array_equal(frame, pictures(net, image, 0, 1)["boxes"])
 
 
 def test_answers_have_names_that_fit(monkeypatch: Any) -> None:
     labels = []
-    monkeypatch.setattr(explain, "tile", lambda picture, label: labels.append(label) or picture)
+    monkeypatch.setattr(painters, "tile", lambda picture, label: labels.append(label) or picture)
     trace = SimpleNamespace(
         boxes=nd.array([[[0, 0, 0.5]]]), scale_logits=nd.array([[[0, 9], [9, 0]]])
     )
-    explain.box_tiles(
-        np.zeros((8, 8, 3), np.uint8), trace, 0, names=["cat", "longer than a tile is wide"]
+    box_tiles(
+        Scene(np.zeros((8, 8, 3), np.uint8), trace, 0, names=["cat", "longer than a tile is wide"])
     )
     assert labels == ["1: longer than a tile 100 %", "2: cat 100 %"]

@@ -5,8 +5,10 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from gluon_attention.explain import painters as explain
-from gluon_attention.explain import tiles
+from gluon_attention.explain import painters
+from gluon_attention.explain.painters import Scene, glimpse_tiles, patch_boxes
+from gluon_attention.explain.pictures import animations, pictures
+from gluon_attention.explain.tiles import BAND, GAP, paste, save_gif
 
 import numpy as np
 import pytest
@@ -19,10 +21,10 @@ from PIL import Image
 def test_a_row_for_each_image_and_a_tile_for_each_glimpse(channels: int, given: int) -> None:
     images = np.random.randint(0, 256, size=(2, 40, 30, given), dtype=np.uint8)
     net = small_ram(channels=channels, scales=2)
-    sheet = explain.pictures(net, images, [0] * channels, [1] * channels)["windows"]
-    side = 160 + explain.GAP  # a tile is as wide as the image is high, 40 pixels grown by 4
-    assert sheet.shape == (2 * (2 * 160 + explain.BAND + explain.GAP), 4 * side, 3)
-    frames = explain.animations(net, images, [0] * channels, [1] * channels)["windows"]
+    sheet = pictures(net, images, [0] * channels, [1] * channels)["windows"]
+    side = 160 + GAP  # a tile is as wide as the image is high, 40 pixels grown by 4
+    assert sheet.shape == (2 * (2 * 160 + BAND + GAP), 4 * side, 3)
+    frames = animations(net, images, [0] * channels, [1] * channels)["windows"]
     assert len(frames) == 3 and len({frame.shape for frame in frames}) == 1
 
 
@@ -31,10 +33,10 @@ def test_what_was_seen_is_shown_where_it_was_seen() -> None:
     image[..., 1:] = image[..., :1]
     net = small_ram(scales=2)
     middle = (7.5 + 0.5, 7.5 + 0.5)  # of the image, in pixels from its edge
-    boxes = explain._boxes(np.array(middle), 4, 2)
+    boxes = patch_boxes(np.array(middle), 4, 2)
     np.testing.assert_array_equal(boxes, [[6, 6, 10, 10], [4, 4, 12, 12]])
     trace = net.trace(nd.array(image[None, None, ..., 0] / 255.0))
-    tile = explain.glimpse_tiles(image, trace, 0)[1][explain.BAND :]
+    tile = glimpse_tiles(Scene(image, trace, 0))[1][BAND:]
     view = tile[160:][5::10, 5::10]  # one of every 10 x 10, as the image grew by 10
     np.testing.assert_array_equal(view[6:10, 6:10], image[6:10, 6:10])
     coarse = image[4:12, 4:12].reshape(4, 2, 4, 2, 3).mean(axis=(1, 3))
@@ -44,8 +46,8 @@ def test_what_was_seen_is_shown_where_it_was_seen() -> None:
 
 def test_pixels_are_shown_as_they_were_before_normalisation() -> None:
     images = np.full((1, 16, 16, 1), 100, np.uint8)
-    shown = explain.pictures(small_ram(scales=2), images, [0.1307], [0.3081])["windows"]
-    view = shown[explain.BAND + 160 : explain.BAND + 320, 164:324]  # what the first glimpse saw
+    shown = pictures(small_ram(scales=2), images, [0.1307], [0.3081])["windows"]
+    view = shown[BAND + 160 : BAND + 320, 164:324]  # what the first glimpse saw
     assert {tuple(pixel) for pixel in view[70:90, 70:90].reshape(-1, 3)} == {(100, 100, 100)}
 
 
@@ -54,10 +56,11 @@ def test_whole_pixels_are_shown_where_they_were_cut() -> None:
     ramp = np.repeat(np.arange(0, 256, 16, dtype=np.uint8)[None], 16, axis=0)  # of each column
     given = nd.array(ramp[None, None] / 255.0)
     trace = net.episode(given, nd.array([[[0, 0], [0.3, 0.1], [-0.36, 0]]]))
-    seen = explain._as_seen(net, trace, given, 0, 1)
     for step in (1, 2):
-        view = explain.glimpse_tiles(ramp[..., None].repeat(3, 2), seen, 0)[1 + step]
-        columns = view[explain.BAND + 160 :][80, 5::10, 0]  # one of every ten, as the image grew
+        view = glimpse_tiles(Scene(ramp[..., None].repeat(3, 2), trace, 0), whole_pixels=True)[
+            1 + step
+        ]
+        columns = view[BAND + 160 :][80, 5::10, 0]  # one of every ten, as the image grew
         cut = np.rint(trace.windows[0, step, 0, 0, 0].asnumpy() * 255)
         start = int(cut[0]) // 16
         np.testing.assert_array_equal(columns[start : start + 4], cut)
@@ -65,25 +68,25 @@ def test_whole_pixels_are_shown_where_they_were_cut() -> None:
 
 def test_a_tile_says_what_was_answered_after_its_glimpse(monkeypatch: Any) -> None:
     labels = []
-    monkeypatch.setattr(explain, "tile", lambda picture, label: labels.append(label) or picture)
+    monkeypatch.setattr(painters, "tile", lambda picture, label: labels.append(label) or picture)
     answers = nd.array([[[9, 0, 0], [0, 9, 0], [0, 0, 9]]])  # before the first glimpse, then after
     windows, places = nd.zeros((1, 2, 1, 1, 4, 4)), nd.zeros((1, 2, 2))
     trace = SimpleNamespace(windows=windows, locations=places, step_logits=answers)
-    explain.glimpse_tiles(np.zeros((8, 6, 3), np.uint8), trace, 0, names="abc")
+    glimpse_tiles(Scene(np.zeros((8, 6, 3), np.uint8), trace, 0, names="abc"))
     assert labels == ["image 6x8", "1: b 100 %", "2: c 100 %"]
 
 
 def test_a_path_beyond_the_border_is_cut() -> None:
     view = np.zeros((20, 20, 3), np.uint8)
-    tiles.paste(view, np.ones((1, 4, 4)), np.array([-6.0, 14.0, 6.0, 26.0]))
+    paste(view, np.ones((1, 4, 4)), np.array([-6.0, 14.0, 6.0, 26.0]))
     assert (view[14:, :6] == 255).all() and view.sum() == 6 * 6 * 3 * 255
-    tiles.paste(view, np.ones((1, 4, 4)), np.array([16.0, -4.0, 24.0, 4.0]))
+    paste(view, np.ones((1, 4, 4)), np.array([16.0, -4.0, 24.0, 4.0]))
     assert (view[:4, 16:] == 255).all()
 
 
 def test_gif_has_a_frame_for_each_glimpse(tmp_path: Any) -> None:
     image = np.zeros((1, 28, 28, 1), np.uint8)
-    frames = explain.animations(small_ram(scales=2), image, [0], [1])["windows"]
-    explain.save_gif(str(tmp_path / "way.gif"), frames)
+    frames = animations(small_ram(scales=2), image, [0], [1])["windows"]
+    save_gif(str(tmp_path / "way.gif"), frames)
     with Image.open(tmp_path / "way.gif") as picture:
         assert picture.n_frames == 3

@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import Any, NamedTuple, Tuple
 
 from gluon_attention import UserError
-from gluon_attention.explain import painters as explain
+from gluon_attention.explain.painters import Scene, mask_tiles
+from gluon_attention.explain.pictures import animations, denormalise, pictures
+from gluon_attention.explain.tiles import BAND, COLOURS, GAP, save_gif, save_png
 
+import mxnet as mx
 import numpy as np
 import pytest
 from mxnet import gluon, nd
@@ -23,7 +26,9 @@ class Trace(NamedTuple):
 
 
 class Looker(gluon.HybridBlock):
-    """Its masks say where they are high: one corner of the map for each channel, in turn."""
+    """A network whose masks are high in one corner of the map for each channel, in turn."""
+
+    painters = {"masks": mask_tiles}
 
     def __init__(self, *shapes: Tuple[int, int, int]) -> None:
         super().__init__()
@@ -31,6 +36,10 @@ class Looker(gluon.HybridBlock):
         with self.name_scope():
             self.bias = self.params.get("bias", shape=(1,), init="zeros")
         self.initialize()
+
+    @property
+    def device(self) -> mx.Context:
+        return self.bias.list_ctx()[0]
 
     def trace(self, images: nd.NDArray) -> Trace:
         self.seen = images.asnumpy()
@@ -49,7 +58,7 @@ def photos(count: int, height: int, width: int) -> np.ndarray:
 
 def test_the_net_sees_normalised_images() -> None:
     net, images = Looker((1, 4, 4)), photos(2, 32, 24)
-    explain.pictures(net, images, MEAN, STD)
+    pictures(net, images, MEAN, STD)
     want = (images / 255 - 0.5) / 0.25
     np.testing.assert_allclose(net.seen, want.transpose(0, 3, 1, 2), rtol=1e-5, atol=1e-5)
 
@@ -57,39 +66,39 @@ def test_the_net_sees_normalised_images() -> None:
 def test_normalisation_can_be_taken_back() -> None:
     images, mean, std = photos(2, 5, 4), (0.1, 0.5, 0.9), (0.2, 0.3, 0.4)
     given = ((images / 255 - mean) / std).transpose(0, 3, 1, 2)
-    np.testing.assert_array_equal(explain.unnormalised(given, mean, std), images)
-    far = explain.unnormalised(np.full((1, 3, 1, 1), 9.0) * [[[[-1]], [[0]], [[1]]]], mean, std)
+    np.testing.assert_array_equal(denormalise(given, mean, std), images)
+    far = denormalise(np.full((1, 3, 1, 1), 9.0) * [[[[-1]], [[0]], [[1]]]], mean, std)
     assert far.ravel().tolist() == [0, 128, 255]
 
 
 @pytest.mark.parametrize("mean, std", [(0.5, 0.25), (0.5, (0.25,) * 3), (MEAN, np.float32(0.25))])
 def test_a_number_normalises_all_channels(mean: Any, std: Any) -> None:
     net, images = Looker((1, 4, 4)), photos(2, 16, 16)
-    explain.pictures(net, images, mean, std)
+    pictures(net, images, mean, std)
     want = ((images / 255 - 0.5) / 0.25).transpose(0, 3, 1, 2)
     np.testing.assert_allclose(net.seen, want, rtol=1e-5, atol=1e-5)
-    np.testing.assert_array_equal(explain.unnormalised(net.seen, mean, std), images)
-    explain.pictures(net, images, (0.5,), std if np.ndim(std) == 0 else 0.25)
+    np.testing.assert_array_equal(denormalise(net.seen, mean, std), images)
+    pictures(net, images, (0.5,), std if np.ndim(std) == 0 else 0.25)
     assert net.seen.shape == (2, 1, 16, 16)
 
 
 @pytest.mark.parametrize("mean, std", [((0.5,) * 2, 1.0), (0.0, (1,) * 4), ((0.5,), (1,) * 3)])
 def test_numbers_that_are_not_one_for_each_channel(mean: Any, std: Any) -> None:
-    for draw in (explain.pictures, explain.animations):
+    for draw in (pictures, animations):
         with pytest.raises(UserError, match="do not go with 3 channels; give a number"):
             draw(Looker((1, 4, 4)), photos(1, 16, 16), mean, std)
     with pytest.raises(UserError, match="do not go with 3 channels; give a number"):
-        explain.unnormalised(np.zeros((1, 3, 4, 4)), mean, std)
+        denormalise(np.zeros((1, 3, 4, 4)), mean, std)
 
 
 @pytest.mark.parametrize("channel, corner", [(0, (0, 0)), (1, (1, 0)), (2, (0, 1)), (3, (1, 1))])
 def test_heat_lies_where_the_mask_is_high(channel: int, corner: Tuple[int, int]) -> None:
     net, image = Looker((4, 8, 8)), np.full((32, 32, 3), 255, np.uint8)
     trace = net.trace(nd.zeros((1, 3, 32, 32)))
-    plain, heat = explain.mask_tiles(image, trace, 0, channel)
-    assert (plain[explain.BAND :] == 255).all()
-    heat = heat[explain.BAND :].astype(int)
-    hot, cold = explain.COLOURS[-1], explain.COLOURS[0]
+    plain, heat = mask_tiles(Scene(image, trace, 0, channel=channel))
+    assert (plain[BAND:] == 255).all()
+    heat = heat[BAND:].astype(int)
+    hot, cold = COLOURS[-1], COLOURS[0]
     for row in (0, 1):
         for column in (0, 1):
             want = hot if (row, column) == corner else cold
@@ -98,45 +107,45 @@ def test_heat_lies_where_the_mask_is_high(channel: int, corner: Tuple[int, int])
 
 def test_the_mean_of_the_channels_is_drawn_by_default() -> None:
     trace = Looker((4, 8, 8)).trace(nd.zeros((1, 3, 32, 32)))
-    _, heat = explain.mask_tiles(np.full((32, 32, 3), 255, np.uint8), trace, 0)
-    assert abs(heat[-1, -1].astype(int) - explain.COLOURS[-1]).max() <= 3  # channel 3 is highest
+    _, heat = mask_tiles(Scene(np.full((32, 32, 3), 255, np.uint8), trace, 0))
+    assert abs(heat[-1, -1].astype(int) - COLOURS[-1]).max() <= 3  # channel 3 is highest
 
 
 def test_masks_in_bfloat16_are_numbers() -> None:
     trace = Looker((1, 8, 8)).trace(nd.zeros((1, 3, 32, 32)))
     below = [(-mask).astype(bfloat16) for mask in trace.masks]
-    _, heat = explain.mask_tiles(np.full((32, 32, 3), 255, np.uint8), Trace(None, below), 0)
-    assert abs(heat[explain.BAND, 0].astype(int) - explain.COLOURS[0]).max() <= 3  # -1 is low
+    _, heat = mask_tiles(Scene(np.full((32, 32, 3), 255, np.uint8), Trace(None, below), 0))
+    assert abs(heat[BAND, 0].astype(int) - COLOURS[0]).max() <= 3  # -1 is low
 
 
 def test_a_constant_mask_and_one_pixel_are_drawn() -> None:
     trace = Trace(None, [nd.ones((1, 3, 5, 5)), nd.ones((1, 4, 1, 1))])
-    tiles = explain.mask_tiles(photos(1, 5, 9)[0], trace, 0)
-    assert len({tile.shape for tile in tiles}) == 1 and len(tiles) == 3
+    parts = mask_tiles(Scene(photos(1, 5, 9)[0], trace, 0))
+    assert len({tile.shape for tile in parts}) == 1 and len(parts) == 3
 
 
 @pytest.mark.parametrize("height, width", [(32, 32), (24, 40), (224, 224), (448, 300)])
 def test_pictures_of_all_sizes(height: int, width: int) -> None:
     net = Looker((2, 8, 8), (2, 8, 8), (4, 4, 4))
-    (name, picture), *rest = explain.pictures(net, photos(2, height, width), MEAN, STD).items()
+    (name, picture), *rest = pictures(net, photos(2, height, width), MEAN, STD).items()
     assert (name, rest) == ("masks", []) and picture.dtype == np.uint8
     rows, columns = picture.shape[0] // 2, picture.shape[1] // 4
-    assert 160 <= max(rows, columns) <= 256 + explain.BAND + explain.GAP
+    assert 160 <= max(rows, columns) <= 256 + BAND + GAP
     first, second = picture[:rows], picture[rows:]
     assert first.shape == second.shape and (first != second).any()
 
 
 def test_many_masks_go_into_several_rows() -> None:
-    few = explain.pictures(Looker(*[(2, 4, 4)] * 6), photos(1, 32, 32), MEAN, STD)["masks"]
-    many = explain.pictures(Looker(*[(2, 4, 4)] * 18), photos(1, 32, 32), MEAN, STD)["masks"]
+    few = pictures(Looker(*[(2, 4, 4)] * 6), photos(1, 32, 32), MEAN, STD)["masks"]
+    many = pictures(Looker(*[(2, 4, 4)] * 18), photos(1, 32, 32), MEAN, STD)["masks"]
     assert many.shape == (3 * few.shape[0], *few.shape[1:])
 
 
 def test_animation_over_depth(tmp_path: Path) -> None:
     net, images = Looker((2, 8, 8), (4, 4, 4)), photos(3, 32, 32)
-    frames = explain.animations(net, images, MEAN, STD)["masks"]
+    frames = animations(net, images, MEAN, STD)["masks"]
     assert len(frames) == 2 and frames[0].shape == frames[1].shape
-    explain.save_gif(str(tmp_path / "masks.gif"), frames, seconds=0.5)
+    save_gif(str(tmp_path / "masks.gif"), frames, seconds=0.5)
     with Image.open(tmp_path / "masks.gif") as gif:
         assert (gif.n_frames, gif.info["duration"], gif.info["loop"]) == (2, 500, 0)
         assert gif.size == frames[0].shape[1::-1]
@@ -145,7 +154,7 @@ def test_animation_over_depth(tmp_path: Path) -> None:
 
 def test_png_keeps_every_pixel(tmp_path: Path) -> None:
     picture = photos(1, 20, 30)[0]
-    explain.save_png(str(tmp_path / "deep" / "a.png"), picture)
+    save_png(str(tmp_path / "deep" / "a.png"), picture)
     with Image.open(tmp_path / "deep" / "a.png") as image:
         assert (np.asarray(image) == picture).all()
 
@@ -153,16 +162,15 @@ def test_png_keeps_every_pixel(tmp_path: Path) -> None:
 def test_what_cannot_be_drawn() -> None:
     net = Looker((4, 8, 8))
     with pytest.raises(UserError, match="channel must be from 0 to 3 here, not 4"):
-        explain.pictures(net, photos(1, 32, 32), MEAN, STD, channel=4)
+        pictures(net, photos(1, 32, 32), MEAN, STD, channel=4)
     for wrong in (np.zeros((1, 8, 8, 3)), np.zeros((1, 3, 8, 8), np.uint8)):
         with pytest.raises(UserError, match="images of type uint8 and shape"):
-            explain.pictures(net, wrong, MEAN, STD)
+            pictures(net, wrong, MEAN, STD)
 
 
-def test_a_trace_without_attention_gives_no_picture() -> None:
+def test_a_network_without_painters_gives_no_picture() -> None:
     class Plain(Looker):
-        def trace(self, images: nd.NDArray) -> Any:
-            return NamedTuple("Plain", [("logits", Any)])(nd.zeros((1, 2)))
+        painters = {}
 
-    assert explain.pictures(Plain(), photos(1, 8, 8), MEAN, STD) == {}
-    assert explain.animations(Plain(), photos(1, 8, 8), MEAN, STD) == {}
+    assert pictures(Plain(), photos(1, 8, 8), MEAN, STD) == {}
+    assert animations(Plain(), photos(1, 8, 8), MEAN, STD) == {}

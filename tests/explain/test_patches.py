@@ -6,7 +6,9 @@ from types import SimpleNamespace
 from typing import Any
 
 from gluon_attention import get_model
-from gluon_attention.explain import painters as explain
+from gluon_attention.explain.painters import Scene, patch_tiles, resample_patch
+from gluon_attention.explain.pictures import animations, pictures
+from gluon_attention.explain.tiles import BAND, GAP
 
 import numpy as np
 import pytest
@@ -26,19 +28,19 @@ def test_a_tile_for_each_glimpse(patches: int, start_size: int) -> None:
     net = get_model("glimpse_resnet50", classes=4, glimpses=2, **options)
     net.initialize(net.initializer)
     images = np.random.randint(0, 256, size=(2, 64, 64, 3), dtype=np.uint8)
-    picture = explain.pictures(net, images, [0.5] * 3, [0.25] * 3)["patches"]
+    picture = pictures(net, images, [0.5] * 3, [0.25] * 3)["patches"]
     side = 64 * 3  # grown to 160 or more
-    height = 2 * side + side // patches + explain.BAND + explain.GAP
-    assert picture.shape == (2 * height, 3 * (side + explain.GAP), 3)
-    assert len(explain.animations(net, images, [0.5] * 3, [0.25] * 3)["patches"]) == 2
+    height = 2 * side + side // patches + BAND + GAP
+    assert picture.shape == (2 * height, 3 * (side + GAP), 3)
+    assert len(animations(net, images, [0.5] * 3, [0.25] * 3)["patches"]) == 2
 
 
 def test_tiles_show_where_what_and_why() -> None:
     ramp = np.add.outer(np.arange(64) * 3, np.arange(64))[..., None].repeat(3, axis=2)
     squares = [[[[0.5, -0.5, 0.25], [0.5, -0.5, 0.5]]]]
     trace = traced([[[[0.1, 0.7], [0.1, 0.1]]]], squares)
-    _, shown = explain.patch_tiles(ramp.astype(np.uint8), trace, 0)
-    side, shown = 192, shown[explain.BAND :].astype(int)
+    _, shown = patch_tiles(Scene(ramp.astype(np.uint8), trace, 0))
+    side, shown = 192, shown[BAND:].astype(int)
     drawn = np.ptp(shown[:side], axis=2) > 60  # the ramp is grey
     rows, columns = np.flatnonzero(drawn.any(axis=1)), np.flatnonzero(drawn.any(axis=0))
     found = np.array([columns[0], columns[-1], rows[0], rows[-1]])
@@ -51,4 +53,4 @@ def test_tiles_show_where_what_and_why() -> None:
     over = shown[side + 96 :]
     brightest = [over[y : y + 90, x : x + 90, 0].mean() for y in (0, 100) for x in (0, 100)]
     assert np.argmax(brightest) == 1  # red tells yellow from violet: the region at the top right
-    assert explain._seen(np.full((8, 8, 3), 9, np.uint8), np.array([-8, 0, 0, 8]), 4).max() == 0
+    assert resample_patch(np.full((8, 8, 3), 9, np.uint8), np.array([-8, 0, 0, 8]), 4).max() == 0

@@ -169,7 +169,7 @@ TINY = dict(backbone="tiny", crops=(32, 24), shrink=2)
 QUICK = [
     ("ram_28", 0, {}),
     ("ram_cluttered_60", 0, {}),
-    ("ram_28", 0, dict(core="lstm", mean="clip", start="learned")),
+    ("ram_28", 0, dict(core="lstm")),
     ("ram_28", 0, dict(retina="pixels", move="relative")),
     ("cifar_residual_attention56_slim", 16, {}),
     ("cifar_residual_attention56_slim", 16, dict(mask_activation="spatial", unit="next")),

@@ -120,7 +120,7 @@ def test_files_of_gluoncv_need_the_net_they_were_trained_in(tmp_path: Path) -> N
         load_weights(mx.gluon.nn.Dense(3), file)
     load_weights(get_model("cifar_residual_attention56", classes=3, mask_fusion="gluoncv"), file)
     net = get_model("cifar_residualattentionnet56", classes=4)
-    load_weights(net, file, new_answers=True)
+    load_weights(net, file, new_head=True)
     assert net(nd.zeros((1, 3, 32, 32))).shape == (1, 4)
 
 
@@ -154,7 +154,7 @@ def test_pretrained_names(shelf: Path) -> None:
         get_model(SMALL, pretrained="a.params")
 
 
-def test_weights_for_other_classes_want_new_answers_only(shelf: Path) -> None:
+def test_weights_for_other_classes_want_new_head_only(shelf: Path) -> None:
     shipped = trained()
     store(shipped, shelf)
     net = get_model(SMALL, classes=4, pretrained=True)
@@ -170,7 +170,7 @@ def test_weights_for_other_classes_want_new_answers_only(shelf: Path) -> None:
         load_weights(get_model(SMALL, classes=4), file)
     with pytest.raises(UserError, match="is .* in the net"):  # more is wrong than the classes
         wide = SMALL.replace("_slim", "")
-        load_weights(get_model(wide, classes=4), file, new_answers=True)
+        load_weights(get_model(wide, classes=4), file, new_head=True)
 
 
 def test_answers_start_anew_in_a_net_that_has_weights_on_two_devices(tmp_path: Path) -> None:
@@ -178,10 +178,10 @@ def test_answers_start_anew_in_a_net_that_has_weights_on_two_devices(tmp_path: P
     devices = [mx.cpu(0), mx.cpu(1)]
     old.initialize(mx.init.Constant(0.5))
     net.initialize(mx.init.Constant(2), ctx=devices)
-    load_weights(net, saved(old, tmp_path), ctx=devices, new_answers=True)
+    load_weights(net, saved(old, tmp_path), ctx=devices, new_head=True)
     bound = np.sqrt(2.34 / ((256 + 64) / 2))  # of RAM's Xavier initialisation
     for device in devices:
-        largest = abs(net.body.answer.weight.data(device)).max().asscalar()
+        largest = abs(net.body.head.weight.data(device)).max().asscalar()
         assert 0.98 * bound < largest <= bound
         assert (net.body.glimpse.what.weight.data(device) == 0.5).asnumpy().all()
 

@@ -133,7 +133,7 @@ def test_residual_attention_equals_gluoncv(torch_files: Any, tmp_path: Path) -> 
     assert filled.parameters == filled.tensors - len(filled.unused)
     np.testing.assert_allclose(net(images).asnumpy(), theirs(images).asnumpy(), 1e-3, 1e-5)
     other = get_model("cifar_residual_attention56", classes=4, mask_fusion="gluoncv")
-    load_weights(other, file, new_answers=True)
+    load_weights(other, file, new_head=True)
     assert other(images).shape == (2, 4)
     with pytest.raises(UserError, match="only in a net with mask_fusion='gluoncv'"):
         load_weights(get_model("cifar_residual_attention56", classes=3), file)

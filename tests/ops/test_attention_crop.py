@@ -11,8 +11,8 @@ from gluon_attention.ops.attention_crop import (
     clamped_box,
     crop_box,
     inner_box,
+    mask_gradient_table,
     pixel_crop,
-    pulls,
 )
 
 import cv2
@@ -115,7 +115,7 @@ def test_pulls_are_the_slopes_of_the_mask() -> None:
     """Numeric derivatives in half sides of the box, each less its mean."""
     box, step, size = 0.4, 1e-5, 15
     moves = np.eye(3) * step
-    for table, (x, y, half) in zip(pulls((size, size), 8.0), moves):
+    for table, (x, y, half) in zip(mask_gradient_table((size, size), 8.0), moves):
         ends = [boxcar(s * x, s * y, box + s * half, size, box, 8.0) for s in (1, -1)]
         wanted = (ends[0] - ends[1]) / (2 * step) * box
         np.testing.assert_allclose(table, wanted - wanted.mean(), atol=1e-5)
@@ -126,7 +126,9 @@ def test_mask_is_the_pull_of_the_energy(hybridize: bool, options: dict) -> None:
     heads, made = np.random.randn(2, 3, 7, 7), block(hybridize, 7, "mask", **options)
     found = box_gradient(made, images_of(2, 3, 20, 20), BOXES, heads)
     energy = (heads**2).sum(axis=1)
-    wanted = -np.einsum("nhw,khw->nk", energy, pulls((7, 7), options.get("sharpness", 10.0)))
+    wanted = -np.einsum(
+        "nhw,khw->nk", energy, mask_gradient_table((7, 7), options.get("sharpness", 10.0))
+    )
     wanted /= np.sqrt(energy.sum(axis=(1, 2)))[:, None]
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
 

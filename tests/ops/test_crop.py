@@ -1,7 +1,7 @@
 """Windows of images against slicing, padding and averaging in numpy."""
 
 from gluon_attention.errors import UserError
-from gluon_attention.ops.crop import between_pixels, box_means, boxcar, crop, pyramid
+from gluon_attention.ops.crop import boxcar, crop, pyramid, pyramid_means, snap_to_pixels
 
 import mxnet as mx
 import numpy as np
@@ -118,13 +118,13 @@ def test_a_low_or_narrow_window_is_the_middle_of_a_square_one():
 
 def test_even_windows_have_a_corner_of_pixels_in_their_middle():
     images, center = np.zeros((1, 1, 10, 16)), [[0.3, -0.5]]  # 10.4 of 16 columns, 2.5 of 10 rows
-    found = run(between_pixels, images, center)
+    found = run(snap_to_pixels, images, center)
     np.testing.assert_allclose(found, [at(9.5, 1.5, 10, 16)], atol=1e-6)
 
 
 def test_boxes_are_means():
     images = images_of(2, 1, 6, 5)
-    found = run(lambda F, x: box_means(F, x, 3), images)
+    found = run(lambda F, x: pyramid_means(F, x, 3), images)
     assert found.shape == (2, 3, 1, 9, 8)
     padded = np.pad(images, ((0, 0), (0, 0), (3, 3), (3, 3)))
     for k, row, column in [(0, 3, 4), (1, 2, 7), (2, 0, 0), (2, 8, 7)]:

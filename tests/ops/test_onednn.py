@@ -12,8 +12,8 @@ from gluon_attention.zoo.fast_relu6 import ReflectedNorm, replace_relu6
 from gluon_attention.zoo.residual_attention.module import (
     UNITS,
     AttentionModule,
-    Options,
-    Size,
+    Depths,
+    ResidualAttentionOptions,
     Stage,
 )
 
@@ -85,7 +85,9 @@ def test_takes_the_type_of_its_input(dtype: str) -> None:
 def gradients(plain: bool) -> List[np.ndarray]:
     """Of the parameters of a hybridized module, the same each time."""
     mx.random.seed(1)
-    block = AttentionModule(UNITS["preact"], Stage(64, 1, 1, 2), Size((1,)), Options())
+    block = AttentionModule(
+        UNITS["preact"], Stage(64, 1, 1, 2), Depths((1,)), ResidualAttentionOptions()
+    )
     block.initialize(mx.init.MSRAPrelu())
     x, head = (nd.random.normal(shape=(4, 64, 12, 8)) for _ in range(2))
     block(x)

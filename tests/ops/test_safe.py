@@ -23,7 +23,7 @@ def test_values_and_gradients_are_those_of_a_concat(widths, run):
     for part in parts:
         part.attach_grad()
     with autograd.record():
-        joined = concat(nd, *parts, run=run)
+        joined = concat(nd, *parts, chunk=run)
         loss = (joined * weight).sum()
     loss.backward()
     np.testing.assert_array_equal(joined.asnumpy(), np.hstack([p.asnumpy() for p in parts]))
@@ -39,7 +39,7 @@ def test_nothing_is_lost(run):
     def steps(count):
         for _ in range(count):
             with autograd.record():
-                loss = concat(nd, one, other, run=run).sum()
+                loss = concat(nd, one, other, chunk=run).sum()
             loss.backward()
             loss.wait_to_read()
         nd.waitall()

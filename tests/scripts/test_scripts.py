@@ -257,7 +257,7 @@ def test_a_killed_run_ends_as_if_it_had_not_been(tmp_path):
         (["--num-gpus", "99"], "--num-gpus 0"),
         (["--log-dir", "/proc/runs"], "/proc/runs"),
         (["--dtype", "float16"], "float16 needs a GPU"),
-        (["--options", "mask=locl"], "mask must be one of 'encoder_decoder', 'local', not 'locl'"),
+        (["--options", "mask=locl"], "mask must be one of encoder_decoder, local, not 'locl'"),
         (["--options", "masks=local"], "masks"),
         (["--lr", "1e9", "--log-interval", "2"], "learning rate"),
     ],

@@ -59,7 +59,7 @@ def test_every_device_traces(name: str, hybridize: bool) -> None:
 @pytest.mark.parametrize("way", ["copied", "pickled"])
 def test_a_copy_is_a_network_of_its_own(name: str, way: str) -> None:
     net, images = made(name), images_for(name)
-    views = [images, net.encode(images)] if hasattr(net, "encode") else [images]
+    views = [images, net.encode(images)] if net.feature_specs() else [images]
     before = [net.trace(view).logits.asnumpy() for view in views]
     twin = copy.deepcopy(net) if way == "copied" else pickle.loads(pickle.dumps(net))
     for view, logits in zip(views, before):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from gluon_attention import UserError, get_model, list_models
 from gluon_attention.zoo import options_of, registry
 from gluon_attention.zoo.registry import read_options, register
+from gluon_attention.zoo.residual_attention.module import ResidualAttentionOptions
 
 import numpy as np
 import pytest
@@ -38,10 +41,11 @@ def test_names_are_found_in_any_case() -> None:
 
 def test_a_name_is_taken_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "_ENTRIES", dict(registry._ENTRIES))
-    register("brand_new", lambda classes: None, shape=(3, 8, 8), classes=2)
+    entry: Any = dict(options=ResidualAttentionOptions(), shape=(3, 8, 8), classes=2)
+    register("brand_new", lambda classes, options: None, **entry)
     assert "brand_new" in list_models()
     with pytest.raises(ValueError, match="'brand_new' is registered twice"):
-        register("brand_new", lambda classes: None, shape=(3, 8, 8), classes=2)
+        register("brand_new", lambda classes, options: None, **entry)
 
 
 def test_list_is_sorted_and_filtered() -> None:
@@ -81,27 +85,28 @@ def test_number_of_classes(classes: object) -> None:
 
 def test_numbers_of_numpy_and_whole_floats_are_numbers() -> None:
     assert get_model(SMALL, classes=np.int64(3)).classes == 3
-    net = get_model("ram_28", glimpses=6.0, std=np.float32(0.25), reinforce_core=0)
-    assert net.recipe["options"] == {"glimpses": 6, "std": 0.25, "reinforce_core": False}
-    assert type(net.glimpses) is int
+    net = get_model("ram_28", glimpses=6.0, std=np.float32(0.25))
+    assert net.arguments["options"] == {"glimpses": 6, "std": 0.25}
+    assert type(net.options.glimpses) is int
 
 
 @pytest.mark.parametrize(
     "name, option, value, accepted",
     [
-        ("ram_28", "widths", (128.5,) * 5, "whole numbers, such as"),
-        ("ram_28", "widths", "128", "whole numbers, such as"),
-        ("ram_28", "reinforce_core", 2, "0 or 1, such as True"),
-        ("racnn_mobilenet_v2", "sides", ("a", 1), "numbers, such as"),
-        ("glimpse_resnet50", "reach", "far", "a number, not 'far'"),
-        ("glimpse_resnet50", "reach", float("nan"), "a number, not nan"),
-        ("glimpse_resnet50", "policy", 3, "a word, such as 'learned'"),
+        ("ram_28", "widths", (128.5,) * 5, "whole numbers from 1 to 65536, such as"),
+        ("ram_28", "widths", "128", "whole numbers from 1 to 65536, such as"),
+        ("ram_28", "glimpses", None, "a whole number from 1 to 100, such as 6, not None"),
+        ("racnn_mobilenet_v2", "shared", 2, "0 or 1, such as False"),
+        ("racnn_mobilenet_v2", "sides", ("a", 1), "numbers from 0.001 to 2, such as"),
+        ("glimpse_resnet50", "reach", "far", "a number from 0.001 to 1, not 'far'"),
+        ("glimpse_resnet50", "reach", float("nan"), "a number from 0.001 to 1, not nan"),
+        ("glimpse_resnet50", "policy", 3, "one of learned, center, random, not 3"),
     ],
 )
 def test_values_of_another_kind_are_refused(
     name: str, option: str, value: object, accepted: str
 ) -> None:
-    with pytest.raises(UserError, match=f"option {option} must be {accepted}"):
+    with pytest.raises(UserError, match=f"^{option} must be {accepted}"):
         get_model(name, **{option: value})
 
 

@@ -8,7 +8,7 @@ from mxnet import gluon, init
 from mxnet.gluon import nn
 
 from ...ops.safe import concat, detach
-from ..recurrent_core import Core
+from ..recurrent_core import RecurrentCore, zeros_like_batch
 
 
 class GlimpseController(gluon.HybridBlock):
@@ -50,7 +50,7 @@ class GlimpseController(gluon.HybridBlock):
         width = max(hidden // 2, 1)
         plain = dict(use_bias=False)
         with self.name_scope():
-            self.core = Core("lstm", hidden, in_units=patches * channels, prefix="core_")
+            self.core = RecurrentCore("lstm", hidden, in_units=patches * channels, prefix="core_")
             # A new one looks at the middle: a place that has nothing to see teaches nothing.
             even = dict(weight_initializer=init.Zero(), **plain)
             self.first_score = nn.Conv2D(1, 1, in_channels=channels, prefix="first_score_", **even)
@@ -75,8 +75,7 @@ class GlimpseController(gluon.HybridBlock):
         areas = F.contrib.AdaptiveAvgPooling2D(context, output_size=(self.regions,) * 2)
         areas = detach(F, areas) if self.drawn else areas
         known = self.key(areas) if self.glimpses > 1 else None  # (N, width, R, R)
-        state = F.slice_axis(F.zeros_like(F.flatten(context)), axis=1, begin=0, end=1)
-        state = F.broadcast_axis(state, axis=1, size=self.core.state_width)
+        state = zeros_like_batch(F, context, self.core.state_width)
         hiddens, means, locations, shares = [self.core.hidden(F, state)], [], [], []
         for step in range(self.glimpses):
             share, mean = self.attend(F, areas, known, hiddens[-1], step)

@@ -62,7 +62,7 @@ class EpisodeFromFeatures(gluon.HybridBlock):
             place = F.clip(location / self.controller.reach, -1, 1)
             grid = F.reshape(place, shape=(0, 2, 1, 1))
             found = (F.flatten(F.BilinearSampler(field, grid)) for field in fields)
-            return concat(F, *found, run=self.channels)
+            return concat(F, *found, chunk=self.channels)
 
         parts = self.controller.unroll(F, context, look, noise)
         return (*parts, glimpse_boxes(F, parts[2], self.sides))

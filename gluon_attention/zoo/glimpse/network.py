@@ -27,14 +27,16 @@ Where this differs from the paper, and why:
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
-from mxnet import autograd, init, nd
+from mxnet import init, nd
 
-from ...errors import UserError, check_choice
-from ..attention_net import AttentionNet, check_samples
+from ...errors import UserError
+from ...explain.painters import patch_tiles
+from ...fields import field
+from ..attention_net import AttentionNet
 from ..freezing import freeze, freeze_bn
 from ..registry import register
 from .controller import GlimpseController
@@ -46,6 +48,55 @@ from .task import StepClassification
 SPECS = {"glimpse_resnet50": "resnet50_v1", "glimpse_mobilenet_v2": "mobilenetv2_1.0"}
 LOCATIONS = ("differentiable", "sampled", "mirrored")
 POLICIES = ("learned", "center", "random")
+
+
+@dataclass(frozen=True)
+class GlimpseOptions:
+    """Options of the glimpse network."""
+
+    backbone: str = field("resnet50_v1", "feature extractor of patches and context")
+    patches: int = field(
+        2, "patches of a glimpse, each twice as wide as the one before", low=1, high=3
+    )
+    start_size: int = field(
+        2, "side of the first patch, in quarters of the image's", choices=(1, 2, 4)
+    )
+    glimpses: int = field(3, "glimpses of an episode", low=1, high=100)
+    regions: int = field(2, "regions a side that attention is over", low=2, high=64)
+    reach: Optional[float] = field(
+        None,
+        "distance of the outermost regions from the center; None for their middles",
+        low=0.001,
+        high=1,
+    )
+    patch: int = field(96, "side of the patches in pixels", low=16, high=1024)
+    size: Optional[int] = field(
+        None, "side of the images in pixels; None for four patches", low=16, high=4096
+    )
+    hidden: int = field(2048, "units of the LSTM", low=1, high=65536)
+    location: str = field("differentiable", "how locations are learned", choices=LOCATIONS)
+    policy: str = field("learned", "what chooses locations", choices=POLICIES)
+    std: Optional[float] = field(
+        None,
+        "standard deviation of locations in training; None for 0.2 if sampled, else 0",
+        low=0,
+        high=100,
+    )
+    dropout: float = field(0.0, "dropout of glimpses and before the head", low=0, high=0.99)
+    stem_stride: Optional[int] = field(
+        1, "stride of the first convolution; None for the backbone's own", low=1, high=8
+    )
+    frozen: bool = field(True, "keep the backbone as it is")
+    frozen_bn: bool = field(True, "keep the statistics of its BatchNorm, if it is not frozen")
+    overlap: int = field(
+        4, "cached positions per side of a patch; 0 for the center alone", low=0, high=64
+    )
+
+    def __post_init__(self) -> None:
+        if self.location == "sampled" and self.std is not None and self.std < 0.001:
+            raise UserError("std must be above 0 where locations are sampled")
+        if self.overlap == 0 and self.policy != "center":
+            raise UserError("overlap must be 1 or more: only policy='center' can do with 0")
 
 
 class Trace(NamedTuple):
@@ -85,6 +136,8 @@ class GlimpseNet(AttentionNet):
 
     Trace = Trace
     initializer = init.Xavier()
+    samples = 7
+    painters = {"patches": patch_tiles}
     renamed = RENAMED
 
     def __init__(self, body: Episode, classes: int, std: float, overlap: int, **kw: Any) -> None:
@@ -119,24 +172,16 @@ class GlimpseNet(AttentionNet):
             return Trace(*self._recall(images, noise), patches=[])
         return super().episode(images, noise)
 
-    def sample(self, images: nd.NDArray) -> Tuple[Trace, nd.NDArray]:
-        """An episode with drawn locations, and the noise they were drawn with: (N, T, 2)."""
-        shape, ctx = (images.shape[0], self.controller.glimpses, 2), images.context
-        with autograd.pause():
-            if self.controller.policy == "random":
-                reach = self.controller.reach
-                noise = nd.random.uniform(-reach, reach, shape=shape, ctx=ctx)
-            elif self.controller.policy == "learned" and self.std:
-                noise = nd.random.normal(scale=self.std, shape=shape, ctx=ctx)
-            else:
-                noise = nd.zeros(shape, ctx=ctx)
-        return self.episode(images, noise), noise
-
-    def predict(self, images: nd.NDArray, samples: int = 7) -> nd.NDArray:
-        """Probabilities (N, classes), averaged over `samples` drawn episodes."""
-        check_samples(samples)
-        found = [nd.softmax(self.sample(images)[0].logits) for _ in range(samples)]
-        return nd.stack(*found).mean(axis=0)
+    def draw_noise(self, images: nd.NDArray) -> Tuple[nd.NDArray]:
+        """What is added to the means of locations, (N, T, 2)."""
+        controller, ctx = self.controller, images.context
+        shape = (images.shape[0], controller.glimpses, 2)
+        if controller.policy == "random":
+            reach = controller.reach
+            return (nd.random.uniform(-reach, reach, shape=shape, ctx=ctx),)
+        if controller.policy == "learned" and self.std:
+            return (nd.random.normal(scale=self.std, shape=shape, ctx=ctx),)
+        return (nd.zeros(shape, ctx=ctx),)
 
     def feature_specs(self) -> List[Dict[str, Any]]:
         """What `encode` takes one by one: the context, and the windows of each side on a grid.
@@ -190,8 +235,8 @@ class GlimpseNet(AttentionNet):
 
 
 def _sides(patches: int, start_size: int) -> Tuple[float, ...]:
-    """Sides of the windows of a glimpse, as shares of the image's side."""
-    if start_size not in (1, 2, 4) or patches < 1 or start_size * 2 ** (patches - 1) > 4:
+    """Sides of the patches of a glimpse, as shares of the image's side."""
+    if start_size * 2 ** (patches - 1) > 4:
         raise UserError(
             f"start_size {start_size} with {patches} patches is impossible: the first side is "
             "start_size quarters of the image's (1, 2 or 4), each next twice as long, and the last "
@@ -200,72 +245,38 @@ def _sides(patches: int, start_size: int) -> Tuple[float, ...]:
     return tuple(start_size * 2**number / 4 for number in range(patches))
 
 
-def _check(**options: Any) -> None:
-    """Refuse what makes no sense."""
-    given = SimpleNamespace(**options)
-    check_choice("location", given.location, LOCATIONS)
-    check_choice("policy", given.policy, POLICIES)
-    if min(given.glimpses, given.hidden) < 1 or given.regions < 2 or given.patch < 16:
-        raise UserError("glimpses and hidden must be 1 or more, regions 2, and patch 16")
-    if given.std is not None and given.std < (0.001 if given.location == "sampled" else 0):
-        raise UserError("std must be 0 or more, and above 0 where locations are sampled")
-    if min(given.size, given.stem_stride) < 0 or not 0 <= given.dropout < 1:
-        raise UserError("size and stem_stride must be 0 or more, and dropout from 0 to below 1")
-    if given.overlap < 0 or given.overlap == 0 and given.policy != "center":
-        raise UserError("overlap must be 1 or more: only policy='center' can do with 0")
-    if given.reach is not None and not 0 < given.reach <= 1:
-        raise UserError(f"reach must be above 0 and at most 1, not {given.reach}")
-
-
-def _builder(name: str) -> Any:
-    """What `get_model` calls."""
-
-    def build(
-        classes: int,
-        backbone: str = name,
-        patches: int = 2,
-        start_size: int = 2,
-        glimpses: int = 3,
-        regions: int = 2,
-        reach: Optional[float] = None,
-        patch: int = 96,
-        size: int = 0,
-        hidden: int = 2048,
-        location: str = "differentiable",
-        policy: str = "learned",
-        std: Optional[float] = None,
-        dropout: float = 0.0,
-        stem_stride: int = 1,
-        frozen: bool = True,
-        frozen_bn: bool = True,
-        overlap: int = 4,
-    ) -> GlimpseNet:
-        _check(**{k: v for k, v in locals().items() if k != "classes"})
-        sides = _sides(patches, start_size)
-        drawn = location != "differentiable" and policy == "learned"
-        encoder = PatchEncoder(backbone, patch, sides, stem_stride, size or 4 * patch)
-        if frozen:
-            freeze(encoder)
-        elif frozen_bn:  # batches of contexts and of patches differ too much for common statistics
-            freeze_bn(encoder)
-        controller = GlimpseController(
-            classes,
-            encoder.channels,
-            patches,
-            glimpses,
-            regions,
-            reach=reach or 1 - 1 / regions,
-            hidden=hidden,
-            dropout=dropout,
-            policy=policy,
-            drawn=drawn,
-            mirrored=location == "mirrored",
-        )
-        spread = (0.2 if drawn else 0.0) if std is None else std
-        return GlimpseNet(Episode(encoder, controller), classes, spread, overlap)
-
-    return build
+def build(classes: int, options: GlimpseOptions) -> GlimpseNet:
+    """The network of `get_model`."""
+    o = options
+    sides = _sides(o.patches, o.start_size)
+    drawn = o.location != "differentiable" and o.policy == "learned"
+    encoder = PatchEncoder(o.backbone, o.patch, sides, o.stem_stride or 0, o.size or 4 * o.patch)
+    if o.frozen:
+        freeze(encoder)
+    elif o.frozen_bn:  # batches of contexts and of patches differ too much for common statistics
+        freeze_bn(encoder)
+    controller = GlimpseController(
+        classes,
+        encoder.channels,
+        o.patches,
+        o.glimpses,
+        o.regions,
+        reach=o.reach or 1 - 1 / o.regions,
+        hidden=o.hidden,
+        dropout=o.dropout,
+        policy=o.policy,
+        drawn=drawn,
+        mirrored=o.location == "mirrored",
+    )
+    spread = (0.2 if drawn else 0.0) if o.std is None else o.std
+    return GlimpseNet(Episode(encoder, controller), classes, spread, o.overlap)
 
 
 for _name, _backbone in SPECS.items():
-    register(_name, _builder(_backbone), shape=(3, 384, 384), classes=120)
+    register(
+        _name,
+        build,
+        options=GlimpseOptions(backbone=_backbone),
+        shape=(3, 384, 384),
+        classes=120,
+    )

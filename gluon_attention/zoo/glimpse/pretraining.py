@@ -10,11 +10,12 @@ from __future__ import annotations
 from itertools import combinations
 from typing import Any, NamedTuple, Tuple
 
-from mxnet import autograd, gluon, init, nd
+from mxnet import gluon, init, nd
 from mxnet.gluon import nn
 
 from ...ops.safe import concat
-from ...tasks.task import Losses, OneLoss, Task, mean_cross_entropy, right, smoothed
+from ...tasks.losses import Losses, is_top1, mean_cross_entropy, smoothed
+from ...tasks.task import OneLoss, Task
 from ..attention_net import AttentionNet
 
 
@@ -51,7 +52,7 @@ class Heads(gluon.HybridBlock):
         seen = F.mean(encoder(F.concat(*views, dim=0)), axis=(2, 3))
         seen = F.split(seen, num_outputs=len(views), axis=0) if len(views) > 1 else [seen]
         answers = [
-            head(concat(F, *(seen[index] for index in chosen), run=encoder.channels))
+            head(concat(F, *(seen[index] for index in chosen), chunk=encoder.channels))
             for head, chosen in zip(self.heads, self.sets)
         ]
         return answers[0], F.stack(*answers, axis=1)
@@ -78,12 +79,10 @@ class PatchClassifier(AttentionNet):
     def zero_noise(self, F: Any) -> Tuple[Any, ...]:
         return (F.zeros((1, 2)),)
 
-    def sample(self, images: nd.NDArray) -> Trace:
-        """Answers about places drawn within reach."""
-        with autograd.pause():
-            shape = (images.shape[0], 2)
-            places = nd.random.uniform(-self.reach, self.reach, shape=shape, ctx=images.context)
-        return Trace(*self.body(images, places))
+    def draw_noise(self, images: nd.NDArray) -> Tuple[nd.NDArray]:
+        """Places within reach, (N, 2)."""
+        shape = (images.shape[0], 2)
+        return (nd.random.uniform(-self.reach, self.reach, shape=shape, ctx=images.context),)
 
     def objective(self, config: Any) -> Task:
         return HeadsClassification(self, config.label_smoothing)
@@ -97,13 +96,13 @@ class HeadsClassification(OneLoss):
 
     def loss(self, images: nd.NDArray, labels: nd.NDArray) -> Losses:
         targets = smoothed(labels, self.net.classes, self.smoothing)
-        answers = self.net.sample(images).head_logits
+        answers = self.net.sample(images)[0].head_logits
         return {"classify": mean_cross_entropy(answers, targets)}
 
     def scores(self, images: nd.NDArray, labels: nd.NDArray) -> Losses:
         trace = self.net.trace(images)
-        scores = {"accuracy": right(trace.logits, labels)}
+        scores = {"accuracy": is_top1(trace.logits, labels)}
         for head, chosen in enumerate(self.net.body.sets):
             name = "accuracy_" + "".join(str(index + 1) for index in chosen)
-            scores[name] = right(trace.head_logits[:, head], labels)
+            scores[name] = is_top1(trace.head_logits[:, head], labels)
         return scores

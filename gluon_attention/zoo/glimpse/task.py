@@ -7,7 +7,8 @@ from typing import Any, List
 from mxnet import nd
 
 from ...errors import UserError, check_choice
-from ...tasks.task import Group, Losses, OneLoss, mean_cross_entropy, right, settings_of, smoothed
+from ...tasks.losses import Losses, is_top1, mean_cross_entropy, reinforce_terms, smoothed
+from ...tasks.task import Group, OneLoss, settings_of
 
 REWARDS = ("likely", "right")
 
@@ -42,16 +43,15 @@ class StepClassification(OneLoss):
         return super().groups()
 
     def loss(self, images: nd.NDArray, labels: nd.NDArray) -> Losses:
-        trace, noise = self.net.sample(images)
+        trace, (noise,) = self.net.sample(images)
         targets = smoothed(labels, self.net.classes, self.smoothing)
         losses = {"classify": mean_cross_entropy(trace.step_logits, targets)}
         if self.net.controller.drawn:
-            advantage = self.rewards(trace, labels) - trace.baselines  # (N, T)
-            drawn = (trace.means + noise).detach()  # before they were clipped to the image
-            # -log p of each location, but for a constant
-            unlikely = ((drawn - trace.means) / self.net.std).square().sum(axis=2) / 2
-            losses["baseline"] = advantage.square().mean(axis=1)
-            losses["reinforce"] = self.weight * (unlikely * advantage.detach()).sum(axis=1)
+            rewards = self.rewards(trace, labels)
+            losses["baseline"], terms = reinforce_terms(
+                nd, rewards, trace.baselines, trace.means, noise, self.net.std
+            )
+            losses["reinforce"] = self.weight * terms.sum(axis=1)
         return losses
 
     def rewards(self, trace: Any, labels: nd.NDArray) -> nd.NDArray:
@@ -60,15 +60,15 @@ class StepClassification(OneLoss):
         if self.reward == "likely":
             known = nd.softmax(trace.step_logits.detach())
             return nd.pick(known, nd.tile(labels.expand_dims(1), (1, steps)))
-        earned = right(trace.logits, labels).expand_dims(1)
+        earned = is_top1(trace.logits, labels).expand_dims(1)
         return nd.broadcast_axis(earned, axis=1, size=steps)
 
     def scores(self, images: nd.NDArray, labels: nd.NDArray) -> Losses:
         random = self.net.controller.policy == "random"
         trace = self.net.sample(images)[0] if random else self.net.trace(images)
         labels = labels.astype("float32")
-        scores = {"accuracy": right(trace.logits, labels)}
+        scores = {"accuracy": is_top1(trace.logits, labels)}
         for step in range(trace.step_logits.shape[1]):
-            scores[f"accuracy_{step + 1}"] = right(trace.step_logits[:, step], labels)
+            scores[f"accuracy_{step + 1}"] = is_top1(trace.step_logits[:, step], labels)
         scores["cross_entropy"] = -nd.log_softmax(trace.logits).pick(labels)
         return scores

@@ -26,13 +26,16 @@ Where this differs from the paper, and why:
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
 
-from mxnet import gluon, init
+from mxnet import gluon, init, nd
 from mxnet.gluon import nn
 
-from ...errors import UserError, check_choice
+from ...errors import UserError
+from ...explain.painters import box_tiles
+from ...fields import field
 from ...ops.attention_crop import bounded_box, clamped_box, crop_box, inner_box, pixel_crop
 from ...ops.safe import concat, detach
 from ..attention_net import AttentionNet
@@ -48,6 +51,37 @@ SPECS = {
 APNS = ("light", "paper", "plain")
 BOXES = ("bounded", "pixels")
 DESCRIPTORS = ("scaled", "normalised")
+
+
+@dataclass(frozen=True)
+class RACNNOptions:
+    """Options of RA-CNN."""
+
+    backbone: str = field("vgg19", "feature extractor of every scale")
+    crops: Tuple[int, ...] = field((224, 224), "sides of the finer scales", low=2, high=4096)
+    shrink: int = field(1, "how much smaller than the image the first scale is", low=1, high=64)
+    shared: bool = field(False, "one backbone for all scales")
+    apn: str = field("light", "kind of the attention proposal networks", choices=APNS)
+    descriptor: str = field("scaled", "scale of pooled features", choices=DESCRIPTORS)
+    sides: Tuple[float, ...] = field(
+        (1 / 3, 0.9),
+        "smallest and largest side of the boxes; or the smallest of each, then the largest",
+        low=0.001,
+        high=2,
+    )
+    frozen_bn: bool = field(False, "keep the statistics of BatchNorm")
+    boxes: str = field("bounded", "how boxes are kept in the image", choices=BOXES)
+
+    def __post_init__(self) -> None:
+        sides, count = self.sides, len(self.crops)
+        if len(sides) not in (2, count + 1):
+            raise UserError(f"sides must be 2 or {count + 1} numbers, not {len(sides)}")
+        most = 2 if self.boxes == "pixels" else 1  # clamps take off what is over the whole
+        if not all(smallest < sides[-1] <= most for smallest in sides[:-1][:count]):
+            raise UserError(
+                f"sides must be shares of a side, the last the largest of all boxes, from 0 to "
+                f"{most}, not {sides}"
+            )
 
 
 class Trace(NamedTuple):
@@ -204,7 +238,7 @@ class Scales(gluon.HybridBlock):
                     view = crop_box(F, images, box, self.crops[scale])
                 boxes.append(box)
                 crops.append(view)
-        fused = self.fused(concat(F, *descriptors, run=self.heads[0].channels))
+        fused = self.fused(concat(F, *descriptors, chunk=self.heads[0].channels))
         return fused, F.stack(*answers, axis=1), F.stack(*boxes, axis=1) if boxes else [], crops
 
 
@@ -212,6 +246,7 @@ class RACNN(AttentionNet):
     """RA-CNN; `net(images)` is the answer of all scales together."""
 
     Trace = Trace
+    painters = {"boxes": box_tiles}
     renamed = (  # parameters of files that older versions saved: (pattern, replacement)
         (r"^(body\.heads\.\d+)\.answer\.", r"\1.classifier."),
         (r"^(body\.apns\.\d+)\.look\.", r"\1.conv."),
@@ -222,57 +257,39 @@ class RACNN(AttentionNet):
         super().__init__(body, **kwargs)
         self.classes, self.scales = classes, body.scales
 
+    def attended_boxes(self, images: nd.NDArray) -> Optional[nd.NDArray]:
+        boxes = self.trace(images).boxes
+        return boxes if len(boxes) else None  # none at one scale
+
     def objective(self, config: Any) -> RankedScales:
         return RankedScales.from_config(self, config)
 
 
-def _builder(name: str, scaling: str) -> Any:
-    """What `get_model` calls."""
-
-    def build(
-        classes: int,
-        backbone: str = name,
-        crops: Tuple[int, ...] = (224, 224),
-        shrink: int = 1,
-        shared: bool = False,
-        apn: str = "light",
-        descriptor: str = scaling,
-        sides: Tuple[float, ...] = (1 / 3, 0.9),
-        frozen_bn: bool = False,
-        boxes: str = "bounded",
-    ) -> RACNN:
-        check_choice("apn", apn, APNS)
-        check_choice("boxes", boxes, BOXES)
-        check_choice("descriptor", descriptor, DESCRIPTORS)
-        if shrink < 1:
-            raise UserError(f"shrink must be a whole number above 0, not {shrink}")
-        if len(sides) not in (2, len(crops) + 1):
-            raise UserError(f"sides must be 2 or {len(crops) + 1} numbers, not {len(sides)}")
-        *low, largest = sides  # one for all boxes, or one for each
-        pairs = [(smallest, largest) for smallest in (low * len(crops))[: len(crops)]]
-        most = 2 if boxes == "pixels" else 1  # clamps take off what is over the whole
-        for smallest, largest in pairs:
-            if not 0 < smallest < largest <= most:
-                raise UserError(
-                    f"sides must be shares of a side, the last the largest of all boxes, from 0 to "
-                    f"{most}, not {sides}"
-                )
-        scales = Scales(
-            classes,
-            backbone,
-            crops,
-            shrink,
-            shared,
-            apn=apn,
-            descriptor=descriptor,
-            bounds=pairs,
-            frozen_bn=frozen_bn,
-            boxes=boxes,
-        )
-        return RACNN(scales, classes)
-
-    return build
+def build(classes: int, options: RACNNOptions) -> RACNN:
+    """The network of `get_model`."""
+    o = options
+    *low, largest = o.sides  # one for all boxes, or one for each
+    pairs = [(smallest, largest) for smallest in (low * len(o.crops))[: len(o.crops)]]
+    scales = Scales(
+        classes,
+        o.backbone,
+        o.crops,
+        o.shrink,
+        o.shared,
+        apn=o.apn,
+        descriptor=o.descriptor,
+        bounds=pairs,
+        frozen_bn=o.frozen_bn,
+        boxes=o.boxes,
+    )
+    return RACNN(scales, classes)
 
 
 for _name, (_backbone, _scaling) in SPECS.items():
-    register(_name, _builder(_backbone, _scaling), shape=(3, 448, 448), classes=200)
+    register(
+        _name,
+        build,
+        options=RACNNOptions(backbone=_backbone, descriptor=_scaling),
+        shape=(3, 448, 448),
+        classes=200,
+    )

@@ -17,7 +17,8 @@ from mxnet import autograd, nd
 from ...errors import UserError, check_choice
 from ...ops.attention_crop import AttentionCrop
 from ...ops.safe import concat
-from ...tasks.task import Group, Losses, Task, Update, cross_entropy, right, settings_of, smoothed
+from ...tasks.losses import Losses, cross_entropy, is_top1, smoothed
+from ...tasks.task import Group, Task, Update, settings_of
 from ..freezing import frozen_stats_twin
 
 RESPONSES = ("mean", "energy")  # over channels: of features, or of their squares
@@ -155,7 +156,7 @@ class RankedScales(Task):
                     box = body.box(nd, features, box, scale)
                     view = self.crops[scale](images, box)
         if fused:
-            answer = body.fused(concat(nd, *descriptors, run=body.heads[0].channels))
+            answer = body.fused(concat(nd, *descriptors, chunk=body.heads[0].channels))
             losses["classify_fused"] = cross_entropy(answer, targets)
         return losses
 
@@ -198,9 +199,9 @@ class RankedScales(Task):
 
     def scores(self, images: nd.NDArray, labels: nd.NDArray) -> Losses:
         trace, labels = self.net.trace(images), labels.astype("float32")
-        scores = {"accuracy": right(trace.logits, labels)}
+        scores = {"accuracy": is_top1(trace.logits, labels)}
         for scale in range(self.body.scales):
-            scores[f"accuracy_{scale + 1}"] = right(trace.scale_logits[:, scale], labels)
+            scores[f"accuracy_{scale + 1}"] = is_top1(trace.scale_logits[:, scale], labels)
         for scale in range(len(self.crops)):
             scores[f"side_{scale + 2}"] = trace.boxes[:, scale, 2]
         scores["cross_entropy"] = -nd.log_softmax(trace.logits.astype("float32")).pick(labels)

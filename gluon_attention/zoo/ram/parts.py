@@ -11,11 +11,11 @@ from ...ops.safe import concat
 
 
 class GlimpseNetwork(gluon.HybridBlock):
-    """What is seen and where it is seen, in one vector."""
+    """Patches of a glimpse and their location (what and where) as one vector."""
 
     def __init__(self, what: int, where: int, width: int, in_units: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.run = gcd(what, where)
+        self.chunk = gcd(what, where)
         with self.name_scope():
             self.what = gluon.nn.Dense(what, activation="relu", in_units=in_units, prefix="what_")
             self.where = gluon.nn.Dense(where, activation="relu", in_units=2, prefix="where_")
@@ -23,16 +23,15 @@ class GlimpseNetwork(gluon.HybridBlock):
                 width, activation="relu", in_units=what + where, prefix="both_"
             )
 
-    def hybrid_forward(self, F: Any, windows: Any, location: Any) -> Any:
-        return self.both(concat(F, self.what(windows), self.where(location), run=self.run))
+    def hybrid_forward(self, F: Any, patches: Any, location: Any) -> Any:
+        return self.both(concat(F, self.what(patches), self.where(location), chunk=self.chunk))
 
 
 class Locator(gluon.HybridBlock):
-    """The mean of the next location."""
+    """The mean of the next location, in [-1, 1]: (N, width) to (N, 2)."""
 
-    def __init__(self, mean: str, hidden: int, in_units: int, **kwargs: Any) -> None:
+    def __init__(self, hidden: int, in_units: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.mean = mean
         with self.name_scope():
             self.hidden = gluon.nn.Dense(
                 hidden, activation="relu", in_units=in_units, prefix="hidden_"
@@ -40,5 +39,4 @@ class Locator(gluon.HybridBlock):
             self.place = gluon.nn.Dense(2, in_units=hidden, prefix="place_")
 
     def hybrid_forward(self, F: Any, hidden: Any) -> Any:
-        place = self.place(self.hidden(hidden))
-        return F.tanh(place) if self.mean == "tanh" else F.clip(place, -1, 1)
+        return F.tanh(self.place(self.hidden(hidden)))

@@ -9,9 +9,10 @@ from mxnet import gluon, nd
 
 from ...errors import check_choice
 from ...ops.safe import detach
-from ...tasks.task import Losses, OneLoss, right, settings_of, smoothed
+from ...tasks.losses import Losses, is_top1, reinforce_terms, smoothed
+from ...tasks.task import OneLoss, settings_of
 
-PARTS = ("classify", "guess", "baseline", "reinforce")
+PARTS = ("classify", "classify_steps", "baseline", "reinforce")
 REWARDS = ("gain", "right")
 
 
@@ -39,35 +40,32 @@ class EpisodeLoss(gluon.HybridBlock):
         targets: Any,
         labels: Any,
     ) -> Tuple[Any, ...]:
-        guesses = F.log_softmax(F.slice_axis(step_logits, axis=1, begin=0, end=-1))  # (N, T, K)
-        guesses = F.broadcast_mul(guesses, F.expand_dims(targets, axis=1))
-        advantage = self.rewards(F, logits, step_logits, labels) - baselines  # (N, T)
-        drawn = detach(F, means + noise)  # before they were clipped to the image
-        # -log p of each location, but for a constant; descending it times the advantage makes those
-        # that earned more than expected likelier.
-        unlikely = F.sum(F.square((drawn - means) / self.std), axis=2) / 2
-        # Nothing is learned about locations that no policy drew.
-        drawn_by_policy = F.contrib.arange_like(unlikely, axis=1) >= self.first  # (T,)
-        terms = F.broadcast_mul(unlikely * detach(F, advantage), F.expand_dims(drawn_by_policy, 0))
+        steps = F.log_softmax(F.slice_axis(step_logits, axis=1, begin=0, end=-1))  # (N, T, classes)
+        steps = F.broadcast_mul(steps, F.expand_dims(targets, axis=1))
+        rewards = self.rewards(F, logits, step_logits, labels)  # (N, T)
+        baseline, terms = reinforce_terms(F, rewards, baselines, means, noise, self.std)
+        # Nothing is learned from locations that no policy chose.
+        chosen = F.contrib.arange_like(terms, axis=1) >= self.first  # (T,)
+        terms = F.broadcast_mul(terms, F.expand_dims(chosen, axis=0))
         return (
             -F.sum(F.log_softmax(logits) * targets, axis=1),
-            -F.mean(F.sum(guesses, axis=2), axis=1),
-            F.mean(F.square(advantage), axis=1),
+            -F.mean(F.sum(steps, axis=2), axis=1),
+            baseline,
             self.weight * F.sum(terms, axis=1),
         )
 
     def rewards(self, F: Any, logits: Any, step_logits: Any, labels: Any) -> Any:
-        """What each location earned, (N, T)."""
+        """The reward of each location, (N, T)."""
         labels = F.expand_dims(labels, axis=1)  # (N, 1)
         if self.reward == "right":
-            found = F.argmax(detach(F, logits), axis=1, keepdims=True)
-            return F.tile(found == F.cast(labels, "float32"), (1, self.steps))
-        known = F.log_softmax(detach(F, step_logits))  # (N, T + 1, classes)
-        known = F.pick(known, F.tile(labels, (1, self.steps + 1)))
-        known = F.clip(known, -4, 0)  # one bad guess must not outweigh the batch
-        after = F.slice_axis(known, axis=1, begin=1, end=None)
+            predicted = F.argmax(detach(F, logits), axis=1, keepdims=True)
+            return F.tile(predicted == F.cast(labels, "float32"), (1, self.steps))
+        log_p = F.log_softmax(detach(F, step_logits))  # (N, T + 1, classes)
+        log_p = F.pick(log_p, F.tile(labels, (1, self.steps + 1)))  # of the label, (N, T + 1)
+        log_p = F.clip(log_p, -4, 0)  # one bad prediction must not outweigh the batch
+        after = F.slice_axis(log_p, axis=1, begin=1, end=None)
         gains = F.split(
-            after - F.slice_axis(known, axis=1, begin=0, end=-1), self.steps, squeeze_axis=True
+            after - F.slice_axis(log_p, axis=1, begin=0, end=-1), self.steps, squeeze_axis=True
         )
         gains = [gains] if self.steps == 1 else list(gains)
         for step in reversed(range(self.steps - 1)):
@@ -76,13 +74,13 @@ class EpisodeLoss(gluon.HybridBlock):
 
 
 class Reinforce(OneLoss):
-    """Cross entropy for the answer, REINFORCE with a learned baseline for the locations.
+    """Cross entropy for the prediction, REINFORCE with a learned baseline for the locations.
 
     Rewards:
-        "right": 1 for every location of an episode whose answer is right; the paper's.
+        "right": 1 for every location of an episode whose prediction is right; the paper's.
         "gain": what a glimpse and, discounted, those after it add to the log-probability of the
-            label, as guessed on the way. It says which glimpse helped, long before answers are
-            right. Guesses are trained on the side: they move nothing but themselves.
+            label. It says which glimpse helped, long before predictions are right. The head that
+            predicts between glimpses is trained on the side: its loss moves nothing but itself.
     """
 
     def __init__(
@@ -96,35 +94,37 @@ class Reinforce(OneLoss):
     ) -> None:
         check_choice("reward", reward, REWARDS)
         self.net, self.samples, self.smoothing = net, samples, smoothing
-        first = 0 if net.start == "learned" else 1
-        first = net.glimpses if net.policy == "random" else first
-        self.episode_loss = EpisodeLoss(net.glimpses, first, net.std, reward, weight, discount)
+        options = net.options
+        first = options.glimpses if options.policy == "random" else 1  # no policy chose the first
+        self.episode_loss = EpisodeLoss(
+            options.glimpses, first, options.std, reward, weight, discount
+        )
         self.episode_loss.hybridize(static_alloc=True)
 
     @classmethod
     def from_config(cls, net: Any, config: Any) -> Reinforce:
         """The task that the settings ask for."""
-        asked = settings_of(config, "samples", "reward")
-        return cls(net, smoothing=config.label_smoothing, **asked)
+        settings = settings_of(config, "samples", "reward")
+        return cls(net, smoothing=config.label_smoothing, **settings)
 
     def loss(self, images: nd.NDArray, labels: nd.NDArray) -> Losses:
-        trace, noise = self.net.sample(images)
+        trace, (noise,) = self.net.sample(images)
         parts = (trace.logits, trace.step_logits, trace.means, trace.baselines)
         targets = smoothed(labels, self.net.classes, self.smoothing)
         return dict(zip(PARTS, self.episode_loss(*parts, noise, targets, labels)))
 
     def rewards(self, trace: Any, labels: nd.NDArray) -> nd.NDArray:
-        """What each location earned, (N, T)."""
+        """The reward of each location, (N, T)."""
         return self.episode_loss.rewards(nd, trace.logits, trace.step_logits, labels)
 
     def scores(self, images: nd.NDArray, labels: nd.NDArray) -> Losses:
         trace, _ = self.net.sample(nd.tile(images, (self.samples, 1, 1, 1)))
-        answers = nd.softmax(trace.logits).reshape((self.samples, -1, self.net.classes))
+        probabilities = nd.softmax(trace.logits).reshape((self.samples, -1, self.net.classes))
         first = type(trace)(*(part[: len(images)] for part in trace))
         rewards = self.rewards(first, labels)
         return {
-            "accuracy": right(answers.mean(axis=0), labels),
-            "accuracy_m1": right(answers[0], labels),
+            "accuracy": is_top1(probabilities.mean(axis=0), labels),
+            "accuracy_m1": is_top1(probabilities[0], labels),
             "reward": rewards.mean(axis=1),
             "baseline_error": (rewards - first.baselines).abs().mean(axis=1),
             "location_entropy": nd.broadcast_axis(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from dataclasses import dataclass
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 from mxnet import gluon
 from mxnet.gluon import nn
 from mxnet.gluon.model_zoo.vision.resnet import BottleneckV2
 
-from ...errors import check_choice
+from ...fields import field
 from ...ops.onednn import blocked
 from ...ops.resize import resize_like
 
@@ -72,56 +73,72 @@ class Stage(NamedTuple):
     depth: Optional[int] = None  # how often a mask is halved; None where there are no modules
 
 
-class Size(NamedTuple):
-    """Modules per stage, and the units of a module: before, trunk, between mask sizes, after."""
+class Depths(NamedTuple):
+    """Modules per stage, and the units of a module."""
 
     modules: Tuple[int, ...]
-    p: int = 1
-    t: int = 2
-    r: int = 1
-    after: int = 1
+    before: int = 1  # p of the paper: before trunk and mask part
+    trunk: int = 2  # t: in the trunk
+    mask: int = 1  # r: between two poolings of the mask
+    after: int = 1  # p: after trunk and mask have joined
 
 
-class Options(NamedTuple):
+@dataclass(frozen=True)
+class ResidualAttentionOptions:
     """The variants that the paper compares, and the one that loads GluonCV's weights."""
 
-    mask_fusion: str = "none"
-    mask_activation: str = "mixed"
-    attention: str = "residual"
-    mask: str = "encoder_decoder"
-    unit: str = "preact"
-
-    def check(self) -> Options:
-        for name, value in self._asdict().items():
-            check_choice(name, value, _ACCEPTED[name])
-        return self
-
-
-_ACCEPTED: Dict[str, Sequence[str]] = {
-    "mask_fusion": ("none", "gluoncv"),
-    "mask_activation": ("mixed", "channel", "spatial"),
-    "attention": ("residual", "naive"),
-    "mask": ("encoder_decoder", "local"),
-    "unit": tuple(UNITS),
-}
+    mask_fusion: str = field(
+        "none",
+        "features added inside the masks, as the paper or as GluonCV does",
+        choices=("none", "gluoncv"),
+    )
+    mask_activation: str = field(
+        "mixed",
+        "activation of the masks: sigmoid, or normalised over channels or places first",
+        choices=("mixed", "channel", "spatial"),
+    )
+    attention: str = field(
+        "residual",
+        "how masks weight features: (1 + M) T or M T",
+        choices=("residual", "naive"),
+    )
+    mask: str = field(
+        "encoder_decoder",
+        "shape of the mask branch, with pooling and resizing or without",
+        choices=("encoder_decoder", "local"),
+    )
+    unit: str = field(
+        "preact",
+        "residual unit: pre-activation ResNet, or ResNeXt (AttentionNeXt)",
+        choices=tuple(UNITS),
+    )
 
 
 class MaskLevel(gluon.HybridBlock):
-    """Halve the input, work on it (and on smaller sizes still), return to the input's size.
+    """Pool the input to half its size, run units (and smaller levels) on it, resize it back.
 
-    With `mask="local"` neither the pooling nor the resizing happens: the ablation that shows what
-    seeing a wider context is worth.
+    With `mask="local"` it is neither pooled nor resized: the ablation that shows what a wider
+    context is worth.
     """
 
-    def __init__(self, unit: Unit, channels: int, depth: int, r: int, options: Options) -> None:
+    def __init__(
+        self,
+        unit: Unit,
+        channels: int,
+        depth: int,
+        units: int,
+        options: ResidualAttentionOptions,
+    ) -> None:
         super().__init__()
         self._fuse = options.mask_fusion == "gluoncv"
         self._local = options.mask == "local"
         with self.name_scope():
-            self.down = stack(unit, r if depth > 1 else 2 * r, channels)
-            self.skip = unit(channels) if depth > 1 else None
-            self.inner = MaskLevel(unit, channels, depth - 1, r, options) if depth > 1 else None
-            self.up = stack(unit, r, channels) if depth > 1 else None
+            self.down = stack(unit, units if depth > 1 else 2 * units, channels)
+            self.skip = self.inner = self.up = None
+            if depth > 1:
+                self.skip = unit(channels)
+                self.inner = MaskLevel(unit, channels, depth - 1, units, options)
+                self.up = stack(unit, units, channels)
 
     def hybrid_forward(self, F: Any, x: Any) -> Any:
         pooled = x
@@ -129,31 +146,33 @@ class MaskLevel(gluon.HybridBlock):
             pooled = F.Pooling(x, pool_type="max", kernel=(3, 3), stride=(2, 2), pad=(1, 1))
         y = self.down(pooled)
         if self.inner is not None:
-            wide = self.inner(y) + self.skip(y)
-            y = self.up(wide + y if self._fuse else wide)
+            context = self.inner(y) + self.skip(y)
+            y = self.up(context + y if self._fuse else context)
         return y if self._local else resize_like(F, y, x)
 
 
 class AttentionModule(gluon.HybridBlock):
     """A trunk of units, weighted by a mask of its own shape; returns features and mask."""
 
-    def __init__(self, unit: Unit, stage: Stage, size: Size, options: Options) -> None:
+    def __init__(
+        self, unit: Unit, stage: Stage, depths: Depths, options: ResidualAttentionOptions
+    ) -> None:
         super().__init__()
         channels, depth = stage.channels, stage.depth
         self._options, self._channels = options, channels
         self._fuse = options.mask_fusion == "gluoncv" and depth > 0
         with self.name_scope():
-            self.before = stack(unit, size.p, channels)
-            self.trunk = stack(unit, size.t, channels)
+            self.before = stack(unit, depths.before, channels)
+            self.trunk = stack(unit, depths.trunk, channels)
             if depth > 0:
-                self.mask = MaskLevel(unit, channels, depth, size.r, options)
+                self.mask = MaskLevel(unit, channels, depth, depths.mask, options)
             else:
-                self.mask = stack(unit, 2 * size.r, channels)
+                self.mask = stack(unit, 2 * depths.mask, channels)
             self.gate = nn.HybridSequential()
             with self.gate.name_scope():
                 self.gate.add(*activate(options.unit), nn.Conv2D(channels, 1, use_bias=False))
                 self.gate.add(*activate(), nn.Conv2D(channels, 1, use_bias=False))
-            self.after = stack(unit, size.after, channels)
+            self.after = stack(unit, depths.after, channels)
 
     def hybrid_forward(self, F: Any, x: Any) -> Tuple[Any, Any]:
         x = self.before(x)

@@ -24,18 +24,27 @@ Where this differs from the paper, and which source is followed where they disag
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List, NamedTuple, Tuple
+from functools import partial
+from typing import Any, Dict, List, NamedTuple, Tuple
 
 from mxnet import gluon
 from mxnet.gluon import nn
 
+from ...explain.painters import mask_tiles
 from ..attention_net import AttentionNet
 from ..registry import register
 from .lowering import Lowered, Program, lower
-from .module import UNITS, AttentionModule, Options, Size, Stage, activate
+from .module import (
+    UNITS,
+    AttentionModule,
+    Depths,
+    ResidualAttentionOptions,
+    Stage,
+    activate,
+)
 
 
-class Layout(NamedTuple):
+class Architecture(NamedTuple):
     """Everything about a network but how many modules it has and how many units they have."""
 
     shape: Tuple[int, int, int]
@@ -46,38 +55,46 @@ class Layout(NamedTuple):
 
 # Table 2 of the paper: 56, 28, 14 and 7 pixels for images of 224.
 _BODY = (Stage(512, 2, 1, 2), Stage(1024, 2, 1, 1), Stage(2048, 2, 3))
-IMAGENET = Layout((3, 224, 224), 1000, 64, (Stage(256, 1, 1, 3), *_BODY))
+IMAGENET = Architecture((3, 224, 224), 1000, 64, (Stage(256, 1, 1, 3), *_BODY))
 # A stage of 112 pixels more, for images of 448.
-LARGE = Layout((3, 448, 448), 1000, 64, (Stage(128, 1, 1, 4), Stage(256, 2, 1, 3), *_BODY))
+LARGE = Architecture((3, 448, 448), 1000, 64, (Stage(128, 1, 1, 4), Stage(256, 2, 1, 3), *_BODY))
 _CIFAR = ((3, 32, 32), 10, 32)
-WIDE = Layout(
+WIDE = Architecture(
     *_CIFAR,
     (Stage(128, 1, 1, 2), Stage(256, 2, 1, 1), Stage(512, 2, 1, 0), Stage(1024, 1, 3)),
 )
-DEEP = Layout(
+DEEP = Architecture(
     *_CIFAR,
     (Stage(128, 1, 1, 3), Stage(256, 2, 1, 2), Stage(512, 2, 1, 1), Stage(1024, 2, 3)),
 )
 # "Two extra units per stage", and nothing after the last one.
-SLIM = Layout((3, 32, 32), 10, 16, (Stage(64, 1, 2, 3), Stage(128, 2, 2, 2), Stage(256, 2, 2, 1)))
+SLIM = Architecture(
+    (3, 32, 32), 10, 16, (Stage(64, 1, 2, 3), Stage(128, 2, 2, 2), Stage(256, 2, 2, 1))
+)
 
 
 class ResidualAttentionBody(gluon.HybridBlock):
     """Logits, and the mask of every module in the order they are met."""
 
-    def __init__(self, layout: Layout, size: Size, classes: int, options: Options) -> None:
+    def __init__(
+        self,
+        architecture: Architecture,
+        depths: Depths,
+        classes: int,
+        options: ResidualAttentionOptions,
+    ) -> None:
         super().__init__()
         unit = UNITS[options.unit]
         with self.name_scope():
-            self.stem = _stem(layout.stem, small=layout.shape[1] < 64)
+            self.stem = _stem(architecture.stem, small=architecture.shape[1] < 64)
             self.steps = nn.HybridSequential()  # units and modules, in order
             with self.steps.name_scope():
-                for stage, modules in zip(layout.stages, (*size.modules, 0)):
+                for stage, modules in zip(architecture.stages, (*depths.modules, 0)):
                     self.steps.add(unit(stage.channels, stage.stride, True))
                     for _ in range(stage.units - 1):
                         self.steps.add(unit(stage.channels))
                     for _ in range(modules):
-                        self.steps.add(AttentionModule(unit, stage, size, options))
+                        self.steps.add(AttentionModule(unit, stage, depths, options))
             self.head = nn.HybridSequential()
             with self.head.name_scope():
                 self.head.add(*activate(options.unit), nn.GlobalAvgPool2D(), nn.Dense(classes))
@@ -119,9 +136,16 @@ class ResidualAttention(AttentionNet):
 
     Trace = Trace
     dtypes = ("float32", "bfloat16", "float16")
+    painters = {"masks": mask_tiles}
 
-    def __init__(self, layout: Layout, size: Size, classes: int, options: Options) -> None:
-        super().__init__(ResidualAttentionBody(layout, size, classes, options))
+    def __init__(
+        self,
+        architecture: Architecture,
+        depths: Depths,
+        classes: int,
+        options: ResidualAttentionOptions,
+    ) -> None:
+        super().__init__(ResidualAttentionBody(architecture, depths, classes, options))
         self.classes, self.options = classes, options
 
     def lower(self, program: Program) -> Lowered:
@@ -129,72 +153,56 @@ class ResidualAttention(AttentionNet):
         return lower(program, self.body)
 
 
-def _builder(layout: Layout, size: Size, fusion: str) -> Callable[..., ResidualAttention]:
-    """What `get_model` calls: classes, and the options of every residual attention network."""
-
-    def build(
-        classes: int,
-        mask_fusion: str = fusion,
-        mask_activation: str = "mixed",
-        attention: str = "residual",
-        mask: str = "encoder_decoder",
-        unit: str = "preact",
-    ) -> ResidualAttention:
-        options = Options(mask_fusion, mask_activation, attention, mask, unit)
-        return ResidualAttention(layout, size, classes, options.check())
-
-    return build
-
-
-_452 = Size((6, 6, 6), p=2, t=4, r=3, after=2)
-NETWORKS: Dict[str, Tuple[Layout, Size]] = {
-    "residual_attention56": (IMAGENET, Size((1, 1, 1))),
-    "residual_attention92": (IMAGENET, Size((1, 2, 3))),
-    "residual_attention128": (IMAGENET, Size((3, 3, 3))),
-    "residual_attention164": (IMAGENET, Size((4, 4, 4))),
-    "residual_attention200": (IMAGENET, Size((5, 5, 5))),
-    "residual_attention236": (IMAGENET, Size((6, 6, 6))),
+_452 = Depths((6, 6, 6), before=2, trunk=4, mask=3, after=2)
+NETWORKS: Dict[str, Tuple[Architecture, Depths]] = {
+    "residual_attention56": (IMAGENET, Depths((1, 1, 1))),
+    "residual_attention92": (IMAGENET, Depths((1, 2, 3))),
+    "residual_attention128": (IMAGENET, Depths((3, 3, 3))),
+    "residual_attention164": (IMAGENET, Depths((4, 4, 4))),
+    "residual_attention200": (IMAGENET, Depths((5, 5, 5))),
+    "residual_attention236": (IMAGENET, Depths((6, 6, 6))),
     "residual_attention452": (IMAGENET, _452),
-    "residual_attention56_448": (LARGE, Size((1, 1, 1, 1))),
-    "residual_attention92_448": (LARGE, Size((1, 1, 2, 3))),
-    "cifar_residual_attention56": (WIDE, Size((1, 1, 1))),
-    "cifar_residual_attention92": (WIDE, Size((1, 2, 3))),
-    "cifar_residual_attention128": (WIDE, Size((3, 3, 3))),
-    "cifar_residual_attention164": (WIDE, Size((4, 4, 4))),
-    "cifar_residual_attention236": (WIDE, Size((6, 6, 6))),
+    "residual_attention56_448": (LARGE, Depths((1, 1, 1, 1))),
+    "residual_attention92_448": (LARGE, Depths((1, 1, 2, 3))),
+    "cifar_residual_attention56": (WIDE, Depths((1, 1, 1))),
+    "cifar_residual_attention92": (WIDE, Depths((1, 2, 3))),
+    "cifar_residual_attention128": (WIDE, Depths((3, 3, 3))),
+    "cifar_residual_attention164": (WIDE, Depths((4, 4, 4))),
+    "cifar_residual_attention236": (WIDE, Depths((6, 6, 6))),
     "cifar_residual_attention452": (WIDE, _452),
-    "cifar_residual_attention56_deep": (DEEP, Size((1, 1, 1))),
-    "cifar_residual_attention92_deep": (DEEP, Size((1, 2, 3))),
-    "cifar_residual_attention128_deep": (DEEP, Size((3, 3, 3))),
-    "cifar_residual_attention164_deep": (DEEP, Size((4, 4, 4))),
-    "cifar_residual_attention236_deep": (DEEP, Size((6, 6, 6))),
+    "cifar_residual_attention56_deep": (DEEP, Depths((1, 1, 1))),
+    "cifar_residual_attention92_deep": (DEEP, Depths((1, 2, 3))),
+    "cifar_residual_attention128_deep": (DEEP, Depths((3, 3, 3))),
+    "cifar_residual_attention164_deep": (DEEP, Depths((4, 4, 4))),
+    "cifar_residual_attention236_deep": (DEEP, Depths((6, 6, 6))),
     "cifar_residual_attention452_deep": (DEEP, _452),
-    "cifar_residual_attention56_slim": (SLIM, Size((1, 1, 1))),
-    "cifar_residual_attention92_slim": (SLIM, Size((2, 2, 2))),
-    "cifar_residual_attention128_slim": (SLIM, Size((3, 3, 3))),
-    "cifar_residual_attention164_slim": (SLIM, Size((4, 4, 4))),
-    "cifar_residual_attention236_slim": (SLIM, Size((6, 6, 6))),
+    "cifar_residual_attention56_slim": (SLIM, Depths((1, 1, 1))),
+    "cifar_residual_attention92_slim": (SLIM, Depths((2, 2, 2))),
+    "cifar_residual_attention128_slim": (SLIM, Depths((3, 3, 3))),
+    "cifar_residual_attention164_slim": (SLIM, Depths((4, 4, 4))),
+    "cifar_residual_attention236_slim": (SLIM, Depths((6, 6, 6))),
     "cifar_residual_attention452_slim": (SLIM, _452),
 }
-GLUONCV: Dict[str, Tuple[Layout, Size]] = {
-    "residualattentionnet56": (IMAGENET, Size((1, 1, 1))),
-    "residualattentionnet92": (IMAGENET, Size((1, 2, 3))),
-    "residualattentionnet128": (IMAGENET, Size((2, 3, 4))),
-    "residualattentionnet164": (IMAGENET, Size((3, 4, 5))),
-    "residualattentionnet200": (IMAGENET, Size((4, 5, 6))),
-    "residualattentionnet236": (IMAGENET, Size((5, 6, 7))),
-    "residualattentionnet452": (IMAGENET, Size((5, 6, 7), p=2, t=4, r=3)),
-    "cifar_residualattentionnet56": (WIDE, Size((1, 1, 1))),
-    "cifar_residualattentionnet92": (WIDE, Size((1, 2, 3))),
-    "cifar_residualattentionnet452": (WIDE, Size((5, 6, 7), p=2, t=4, r=3)),
+GLUONCV: Dict[str, Tuple[Architecture, Depths]] = {
+    "residualattentionnet56": (IMAGENET, Depths((1, 1, 1))),
+    "residualattentionnet92": (IMAGENET, Depths((1, 2, 3))),
+    "residualattentionnet128": (IMAGENET, Depths((2, 3, 4))),
+    "residualattentionnet164": (IMAGENET, Depths((3, 4, 5))),
+    "residualattentionnet200": (IMAGENET, Depths((4, 5, 6))),
+    "residualattentionnet236": (IMAGENET, Depths((5, 6, 7))),
+    "residualattentionnet452": (IMAGENET, Depths((5, 6, 7), before=2, trunk=4, mask=3)),
+    "cifar_residualattentionnet56": (WIDE, Depths((1, 1, 1))),
+    "cifar_residualattentionnet92": (WIDE, Depths((1, 2, 3))),
+    "cifar_residualattentionnet452": (WIDE, Depths((5, 6, 7), before=2, trunk=4, mask=3)),
 }
 
 for _table, _fusion in ((NETWORKS, "none"), (GLUONCV, "gluoncv")):
-    for _name, (_layout, _size) in _table.items():
+    for _name, (_architecture, _depths) in _table.items():
         register(
             _name,
-            _builder(_layout, _size, _fusion),
-            shape=_layout.shape,
-            classes=_layout.classes,
+            partial(ResidualAttention, _architecture, _depths),
+            options=ResidualAttentionOptions(mask_fusion=_fusion),
+            shape=_architecture.shape,
+            classes=_architecture.classes,
             alias=_table is GLUONCV,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gluon_attention.ops.attention_crop import pulls
+from gluon_attention.ops.attention_crop import mask_gradient_table
 
 import numpy as np
 import pytest
@@ -16,7 +16,9 @@ def test_uniform_energy_widens_its_box_but_not_ours() -> None:
     x, y, side = fading_zoom.thirds((224, 224)).mean(axis=(1, 2))
     assert abs(side - 0.776) < 2e-3  # as was measured on those implementations
     assert abs(x) < 0.01 and abs(y) < 0.01
-    np.testing.assert_allclose(pulls((224, 224), 10.0).mean(axis=(1, 2)), 0, atol=1e-12)
+    np.testing.assert_allclose(
+        mask_gradient_table((224, 224), 10.0).mean(axis=(1, 2)), 0, atol=1e-12
+    )
 
 
 def test_its_clamps_bound_the_box_but_not_the_gradient() -> None:

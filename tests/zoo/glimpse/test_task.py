@@ -124,7 +124,7 @@ def test_a_baseline_knows_what_was_seen_before_its_glimpse() -> None:
 def test_noise_of_locations(options: dict, spread: float) -> None:
     net = small_glimpse(1, **options)
     net.episode = lambda images, noise: None
-    noise = net.sample(nd.zeros((2000, 128, 1)))[1].asnumpy()
+    noise = net.sample(nd.zeros((2000, 128, 1)))[1][0].asnumpy()
     assert noise.shape == (2000, 3, 2)
     np.testing.assert_allclose(noise.std(axis=0), spread, rtol=0.1)
 
@@ -174,7 +174,7 @@ def test_what_is_not_frozen_is_trained(options: dict, moving: list) -> None:
 def test_drawn_locations_get_no_gradient_of_the_answers(kind: dict) -> None:
     net, images = small_glimpse(1, **kind), images_of(4, 64)
     with autograd.record():
-        trace, noise = net.sample(images)
+        trace, (noise,) = net.sample(images)
         total = trace.step_logits.square().sum()
     total.backward()
     assert net.controller.first_score.weight.grad().norm().asscalar() == 0
@@ -267,10 +267,10 @@ def test_the_first_stage_learns_everywhere_in_reach_by_all_heads() -> None:
     places: list = []
     net.body.register_forward_pre_hook(lambda block, given: places.append(given[1].asnumpy()))
     images, labels = images_of(30, 64), nd.arange(30, dtype="int32") % 5
-    trace = net.sample(images)
+    trace, _ = net.sample(images)
     assert (0.4 < abs(places[0]).max(axis=0)).all() and abs(places[0]).max() <= 0.5
     task = net.objective(SimpleNamespace(label_smoothing=0.2))
-    net.sample = lambda images: trace
+    net.sample = lambda images: (trace, ())
     likely = nd.log_softmax(trace.head_logits).asnumpy()
     targets = 0.04 + 0.8 * np.eye(5)[labels.asnumpy()][:, None]
     wanted = -(likely * targets).sum(axis=2).mean(axis=1)

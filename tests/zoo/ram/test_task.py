@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gluon_attention import get_model
+from gluon_attention.zoo.ram.network import RamOptions, Trace
 from gluon_attention.zoo.ram.task import Reinforce, entropy
 
 import numpy as np
@@ -11,23 +11,22 @@ from builders import small_ram
 from mxnet import autograd, gluon, nd
 
 
-@pytest.mark.parametrize("start", ["center", "learned"])
-def test_parts_of_the_loss_are_what_they_are_defined_to_be(start: str) -> None:
-    net = small_ram(std=0.2, start=start)
+def test_parts_of_the_loss_are_what_they_are_defined_to_be() -> None:
+    net = small_ram(std=0.2)
     task = Reinforce(net, smoothing=0.2, reward="right", weight=0.3)
     steps, labels = np.random.randn(4, 4, 10), np.array([0, 9, 3, 3])
     means, noise = np.random.randn(2, 4, 3, 2)
     baselines, earned = np.random.rand(4, 3), np.array([[1], [0], [1], [0]])
     steps[range(4), -1, labels] += 20 * (2 * earned[:, 0] - 1)
     parts = (steps[:, -1], means, means, baselines, steps, means)
-    net.sample = lambda images: (net.Trace(*map(nd.array, parts)), nd.array(noise))
+    net.sample = lambda images: (net.Trace(*map(nd.array, parts)), (nd.array(noise),))
     likely = steps - np.log(np.exp(steps).sum(axis=2, keepdims=True))
     missed = -(likely * (0.02 + 0.8 * np.eye(10)[labels][:, None])).sum(axis=2)
     unlikely = ((noise / 0.2) ** 2).sum(axis=2) / 2
-    unlikely[:, 0] *= start == "learned"
+    unlikely[:, 0] = 0  # no policy chose the first location
     wanted = dict(
         classify=missed[:, -1],
-        guess=missed[:, :-1].mean(axis=1),
+        classify_steps=missed[:, :-1].mean(axis=1),
         baseline=((earned - baselines) ** 2).mean(axis=1),
         reinforce=0.3 * ((earned - baselines) * unlikely).sum(axis=1),
     )
@@ -44,57 +43,56 @@ def test_entropy_is_that_of_a_normal_distribution() -> None:
     assert entropy(nd.array(places)).asscalar() == pytest.approx(wanted, rel=1e-4)
 
 
-def test_a_first_location_has_no_policy_unless_it_is_learned() -> None:
+def test_a_single_glimpse_trains_no_policy() -> None:
     images, labels = nd.random.uniform(shape=(2, 1, 28, 28)), nd.zeros((2,), dtype="int32")
-    for start, terms in (("uniform", 0), ("center", 0), ("learned", 2)):
-        net = small_ram(glimpses=1, start=start)
-        loss = Reinforce(net).loss(images, labels)["reinforce"]
-        assert (loss != 0).sum().asscalar() == terms
-        moving = {p.grad_req for p in net.body.locator.collect_params().values()}
-        assert moving == {"write" if terms else "null"}
+    net = small_ram(glimpses=1)
+    assert not Reinforce(net).loss(images, labels)["reinforce"].asnumpy().any()
+    assert {p.grad_req for p in net.body.locator.collect_params().values()} == {"null"}
 
 
-class Arms:
-    """A net of one choice: its answer is right where it looked right of the middle."""
+class Bandit:
+    """A net of one choice: its prediction is right where the second location is right of 0."""
 
-    classes, glimpses, std, start, policy = 2, 1, 0.5, "learned", "learned"
+    classes = 2
+    options = RamOptions(glimpses=2, std=0.5)
 
     def __init__(self, count: int) -> None:
         self.count = count
-        self.mean = gluon.Parameter("mean", shape=(1, 1, 2), init="zeros")
+        self.mean = gluon.Parameter("mean", shape=(1, 2, 2), init="zeros")
         self.mean.initialize()
 
     def sample(self, images: nd.NDArray) -> tuple:
-        noise = nd.random.normal(scale=self.std, shape=(self.count, 1, 2))
+        noise = nd.random.normal(scale=self.options.std, shape=(self.count, 2, 2))
         means = nd.broadcast_axis(self.mean.data(), axis=0, size=self.count)
-        places = (means + noise).detach()
-        right = places[:, 0, 0] > 0
-        logits = nd.stack(1 - right, right, axis=1)
-        trace = get_model("ram_28").Trace(
+        locations = (means + noise).detach()
+        rewarded = locations[:, 1, 0] > 0
+        logits = nd.stack(1 - rewarded, rewarded, axis=1)
+        trace = Trace(
             logits,
-            places.clip(-1, 1),
+            locations.clip(-1, 1),
             means,
-            nd.full((self.count, 1), 0.5),
-            nd.stack(logits, logits, axis=1),
+            nd.full((self.count, 2), 0.5),
+            nd.stack(logits, logits, logits, axis=1),
             None,
         )
-        return trace, noise
+        return trace, (noise,)
 
 
 def test_gradient_of_a_choice_between_two_arms() -> None:
     count = 200_000
-    arms = Arms(count)
+    bandit = Bandit(count)
     with autograd.record():
-        loss = Reinforce(arms, reward="right", weight=1.0).loss(
+        loss = Reinforce(bandit, reward="right", weight=1.0).loss(
             None, nd.ones((count,), dtype="int32")
         )["reinforce"]
     loss.backward()
-    # The chance of the right arm is P(x > 0): its slope at mean 0 is the density there.
-    slope = 1 / (np.sqrt(2 * np.pi) * arms.std)
-    np.testing.assert_allclose(-arms.mean.grad().asnumpy()[0, 0] / count, [slope, 0], atol=0.01)
+    # The chance of a reward is P(x > 0): its slope at mean 0 is the density there.
+    slope = 1 / (np.sqrt(2 * np.pi) * bandit.options.std)
+    gradient = -bandit.mean.grad().asnumpy()[0] / count
+    np.testing.assert_allclose(gradient, [[0, 0], [slope, 0]], atol=0.01)
 
 
-def test_gains_are_paid_to_the_glimpse_that_made_them() -> None:
+def test_gains_reward_the_glimpse_that_made_them() -> None:
     net = small_ram()
     known = np.log([[0.1, 0.2, 0.2, 0.8], [0.5, 0.001, 0.5, 0.5]])  # of the label, after each
     steps = np.stack([known, np.log1p(-np.exp(known))], axis=2)

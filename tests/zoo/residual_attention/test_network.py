@@ -9,15 +9,15 @@ from gluon_attention import UserError, get_model, list_models, load_weights
 from gluon_attention.zoo.residual_attention.module import (
     UNITS,
     AttentionModule,
-    Options,
-    Size,
+    Depths,
+    ResidualAttentionOptions,
     Stage,
 )
 from gluon_attention.zoo.residual_attention.network import (
     DEEP,
     IMAGENET,
     LARGE,
-    Layout,
+    Architecture,
     ResidualAttention,
 )
 
@@ -79,12 +79,12 @@ VARIANTS: Dict[str, Dict[str, str]] = {
     "local": {"mask": "local"},
     "next": {"unit": "next"},
 }
-TINY = Layout((3, 32, 32), 5, 8, (Stage(64, 1, 1, 2), Stage(64, 2, 2, 1), Stage(64, 2, 1, 0)))
+TINY = Architecture((3, 32, 32), 5, 8, (Stage(64, 1, 1, 2), Stage(64, 2, 2, 1), Stage(64, 2, 1, 0)))
 
 
 def tiny(**options: str) -> ResidualAttention:
     """Three modules with masks of depth 2, 1 and 0, few channels."""
-    net = ResidualAttention(TINY, Size((1, 1, 1)), 5, Options(**options).check())
+    net = ResidualAttention(TINY, Depths((1, 1, 1)), 5, ResidualAttentionOptions(**options))
     net.initialize(mx.init.MSRAPrelu())
     return net
 
@@ -137,7 +137,7 @@ def test_published_sizes() -> None:
 
 
 @pytest.mark.parametrize("layout, side", [(IMAGENET, 7), (LARGE, 7), (DEEP, 4)])
-def test_sides_of_the_last_features(layout: Layout, side: int) -> None:
+def test_sides_of_the_last_features(layout: Architecture, side: int) -> None:
     stem = 1 if layout.shape[1] < 64 else 4
     assert layout.shape[1] // stem // np.prod([s.stride for s in layout.stages]) == side
 
@@ -242,8 +242,10 @@ def test_export_keeps_the_numbers_and_any_size(variant: str, tmp_path: Path) -> 
 
 def module(depth: int = 1, **options: str) -> AttentionModule:
     """A module without units after it, so that its result is the weighted trunk."""
-    chosen = Options(**options).check()
-    block = AttentionModule(UNITS[chosen.unit], Stage(64, 1, 1, depth), Size((1,), after=0), chosen)
+    chosen = ResidualAttentionOptions(**options)
+    block = AttentionModule(
+        UNITS[chosen.unit], Stage(64, 1, 1, depth), Depths((1,), after=0), chosen
+    )
     block.initialize(mx.init.Normal(0.05))
     return block
 
@@ -301,7 +303,7 @@ def test_a_local_mask_has_the_same_parameters_and_sees_less() -> None:
 
 
 def test_options_are_checked() -> None:
-    with pytest.raises(UserError, match="mask_activation must be one of 'mixed', 'channel', 'spat"):
+    with pytest.raises(UserError, match="mask_activation must be one of mixed, chan"):
         get_model("residual_attention56", mask_activation="softmax")
-    with pytest.raises(UserError, match="unit must be one of 'preact', 'next', not 'inception'"):
+    with pytest.raises(UserError, match="unit must be one of preact, next, not 'inception'"):
         get_model("cifar_residual_attention56", unit="inception")

@@ -1,0 +1,67 @@
+"""Losses and scores that tasks share: per sample, so that the engine can average them."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, Tuple
+
+from mxnet import nd
+
+from ..ops.safe import detach
+
+Losses = Dict[str, nd.NDArray]  # {name: (N,)}
+
+
+def smoothed(labels: nd.NDArray, classes: int, smoothing: float) -> nd.NDArray:
+    """Target distributions (N, classes): eps/K everywhere, 1 - eps more for the label."""
+    rest = smoothing / classes
+    return nd.one_hot(labels, classes, on_value=1 - smoothing + rest, off_value=rest)
+
+
+def cross_entropy(logits: nd.NDArray, targets: nd.NDArray) -> nd.NDArray:
+    """Of logits against target distributions, both (N, classes), per sample (N,)."""
+    return -(nd.log_softmax(logits.astype("float32")) * targets).sum(axis=1)
+
+
+def mean_cross_entropy(logits: nd.NDArray, targets: nd.NDArray) -> nd.NDArray:
+    """The mean over several heads or steps (N, A, classes), per sample (N,)."""
+    count = logits.shape[1]
+    return nd.add_n(*(cross_entropy(logits[:, k], targets) for k in range(count))) / count
+
+
+def is_top1(logits: nd.NDArray, labels: nd.NDArray) -> nd.NDArray:
+    """1 where the largest of the logits (N, classes) is that of the label, else 0: (N,)."""
+    return logits.detach().argmax(axis=1) == labels.astype("float32")
+
+
+def top_scores(logits: nd.NDArray, labels: nd.NDArray) -> Losses:
+    """Top-1, top-5 where there are more than five classes, and the cross entropy, each (N,)."""
+    logits, labels = logits.astype("float32"), labels.astype("float32")
+    scores = {"accuracy": is_top1(logits, labels)}
+    if logits.shape[1] > 5:
+        best = logits.topk(axis=1, k=5)  # (N, 5)
+        scores["top5"] = nd.broadcast_equal(best, labels.expand_dims(1)).max(axis=1)
+    scores["cross_entropy"] = -nd.log_softmax(logits).pick(labels)
+    return scores
+
+
+def reinforce_terms(
+    F: Any, rewards: Any, baselines: Any, means: Any, noise: Any, std: float
+) -> Tuple[Any, Any]:
+    """REINFORCE with a learned baseline, for T locations drawn from normal distributions.
+
+    Args:
+        rewards: of the locations, (N, T).
+        baselines: rewards expected before they were drawn, (N, T).
+        means: of the distributions, (N, T, 2).
+        noise: that was added to the means, (N, T, 2); all gradients flow through the means.
+        std: standard deviation of the distributions.
+
+    Returns:
+        the squared error of the baseline, (N,), and a term for each location, (N, T): -log p of
+        the location, but for a constant, times the advantage. Descending it makes locations that
+        earned more than expected likelier.
+    """
+    advantage = rewards - baselines
+    locations = detach(F, means + noise)  # before they were clipped to the image
+    neg_log_p = F.sum(F.square((locations - means) / std), axis=2) / 2
+    return F.mean(F.square(advantage), axis=1), neg_log_p * detach(F, advantage)

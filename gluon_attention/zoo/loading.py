@@ -1,0 +1,93 @@
+"""Arrays by name into the parameters of a net: checked, converted and set."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Tuple
+
+from mxnet import gluon, nd
+
+from ..errors import UserError
+from .attention_net import AttentionNet
+
+Arrays = Dict[str, Any]  # of NDArrays or numpy arrays
+Parameters = Dict[str, gluon.Parameter]
+
+
+def load_arrays(
+    net: gluon.Block,
+    arrays: Arrays,
+    file: str,
+    origin: str = "gluon_attention",
+    ctx: Any = None,
+    new_head: bool = False,
+) -> None:
+    """Set every parameter of a net from an array of its name, and leave no array over.
+
+    Args:
+        net: its parameters keep their types, whatever those of the arrays are.
+        arrays: by name; names of older versions of a network are accepted.
+        file, origin: where the arrays come from, for messages.
+        ctx: device or devices of parameters that have none yet.
+        new_head: accept arrays of a net for another number of classes, and those of a smaller net
+            that `adapt_weights` can extend; the layers whose length is the number of classes are
+            then initialised anew.
+    """
+    if isinstance(net, AttentionNet):
+        arrays = {net.current_name(name): array for name, array in arrays.items()}
+    parameters = net._collect_params_with_prefix()
+    heads: Parameters = {}
+    if new_head:
+        arrays = net.adapt_weights({name: as_ndarray(array) for name, array in arrays.items()})
+        heads = {name: parameters.pop(name) for name in _mismatched_heads(net, arrays, parameters)}
+    inputs = {name: arrays[name].shape[1:] for name in heads}
+    arrays = {name: array for name, array in arrays.items() if name not in heads}
+    check_arrays(arrays, parameters, file, origin)
+    set_parameters(parameters, arrays, ctx)
+    for name, parameter in heads.items():
+        parameter.shape = (net.classes, *inputs[name])
+        parameter.initialize(ctx=ctx, default_init=net.initializer, force_reinit=True)
+
+
+def check_arrays(arrays: Arrays, parameters: Parameters, file: str, origin: str) -> None:
+    """Refuse arrays at the first parameter that is missing, of another shape, or too many."""
+    advice = "build the net with the name, classes and options that the file was saved from"
+    if all("." in name for name in parameters) and not any("." in name for name in arrays):
+        advice = "its names are those of collect_params().save: save with net.save_parameters"
+    for name, parameter in parameters.items():
+        if name not in arrays:
+            raise UserError(f"{file} ({origin}) has no '{name}', which the net has; {advice}")
+        shape, expected = arrays[name].shape, parameter.shape or ()
+        if not _fits(shape, expected):
+            sizes = "(" + ", ".join("any" if n == 0 else str(n) for n in expected) + ")"
+            raise UserError(
+                f"'{name}' is {shape} in {file} ({origin}) and {sizes} in the net; {advice}"
+            )
+    extra = [name for name in arrays if name not in parameters]
+    if extra:
+        raise UserError(f"{file} ({origin}) has '{extra[0]}', which the net has not; {advice}")
+
+
+def set_parameters(parameters: Parameters, arrays: Arrays, ctx: Any) -> None:
+    """Set parameters, initialised or not, from arrays of their names."""
+    for name, parameter in parameters.items():
+        parameter._load_init(as_ndarray(arrays[name]), ctx, cast_dtype=True)
+
+
+def as_ndarray(array: Any) -> nd.NDArray:
+    return array if isinstance(array, nd.NDArray) else nd.array(array)
+
+
+def _mismatched_heads(net: AttentionNet, arrays: Arrays, parameters: Parameters) -> List[str]:
+    """Parameters with a row for each class of the net, of which the file has another number."""
+    names = []
+    for name in set(parameters) & set(arrays):
+        shape, expected = arrays[name].shape, parameters[name].shape
+        same_inputs = len(shape) == len(expected) and _fits(shape[1:], expected[1:])
+        if expected[0] == net.classes != shape[0] and same_inputs:
+            names.append(name)
+    return names
+
+
+def _fits(shape: Tuple[int, ...], expected: Tuple[int, ...]) -> bool:
+    """Whether shapes are equal; a 0 of the expected one is a size that is not known yet."""
+    return len(shape) == len(expected) and all(w in (0, n) for n, w in zip(shape, expected))
