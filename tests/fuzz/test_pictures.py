@@ -9,13 +9,14 @@ from pathlib import Path
 
 from gluon_attention import UserError
 from gluon_attention.datasets.image_folder import PictureFiles
-from gluon_attention.datasets.pictures import MAX_PIXELS, MAX_SIDE, PNG, decode
+from gluon_attention.datasets.pictures import MAX_ASPECT, MAX_PIXELS, MAX_SIDE, decode
 
 import numpy as np
 import pytest
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
+PNG = b"\x89PNG\r\n\x1a\n"
 PIXELS = np.random.default_rng(0).integers(256, size=(24, 36, 3)).astype(np.uint8)
 PIXELS[:] = PIXELS[:1, :1]  # of one colour, so that no compression changes it much
 PIXELS[:12] = 255 - PIXELS[0, 0]
@@ -165,8 +166,17 @@ def test_size_is_read_from_the_header(name, monkeypatch):
 def test_large_pictures_are_read_and_larger_ones_are_not():
     with pytest.raises(UserError, match="20000x2 pixels"):
         decode(encoded(Image.new("RGB", (20_000, 2)), "PNG"), "wide")
-    assert decode(encoded(Image.new("L", (MAX_SIDE, 2)), "PNG"), "wide").shape == (2, MAX_SIDE, 3)
+    height = MAX_SIDE // MAX_ASPECT
+    wide = encoded(Image.new("L", (MAX_SIDE, height)), "PNG")
+    assert decode(wide, "wide").shape == (height, MAX_SIDE, 3)
     assert MAX_SIDE**2 > MAX_PIXELS
+
+
+@pytest.mark.parametrize("size", [(1, 65), (MAX_SIDE, 200)])
+def test_long_thin_pictures_are_refused(size):
+    content = encoded(Image.new("L", size), "PNG")
+    with pytest.raises(UserError, match=f"thin.png is {size[0]}x{size[1]} .* 64 times as long"):
+        decode(content, "thin.png")
 
 
 DAMAGE = st.tuples(
