@@ -16,8 +16,7 @@ from pathlib import Path
 
 from gluon_attention import UserError
 from gluon_attention.command_line import Parser, command
-from gluon_attention.datasets import cifar
-from gluon_attention.datasets import published as files
+from gluon_attention.datasets import cifar, published
 from gluon_attention.datasets.image_folder import scan
 from gluon_attention.datasets.mnist import read_split
 from gluon_attention.datasets.pictures import decode
@@ -50,13 +49,15 @@ def sample_cifar10(source: Path, target: Path, train: int, test: int) -> None:
         ("data_batch_1.bin", cifar.CIFAR10.train, train),
         ("test_batch.bin", cifar.CIFAR10.test, test),
     ):
-        content = b"".join(files.read(source, file, sha1) for file, sha1 in wanted.items())
+        content = b"".join(
+            published.read_verified(source, file, sha1) for file, sha1 in wanted.items()
+        )
         records = np.frombuffer(content, np.uint8).reshape(-1, 1 + cifar.PIXELS)
         chosen = records[hold_out(records[:, 0], count, seed=0)[1]]
-        files.write(target / f"{name}.xz", lzma.compress(chosen.tobytes(), filters=XZ))
+        published.write_file(target / f"{name}.xz", lzma.compress(chosen.tobytes(), filters=XZ))
         counts[f"{name}.xz"] = count
     names = (source / cifar.CIFAR10.names).read_bytes()
-    files.write(target / cifar.CIFAR10.names, names)
+    published.write_file(target / cifar.CIFAR10.names, names)
     write_manifest(target, counts)
 
 
@@ -72,7 +73,7 @@ def sample_mnist(source: Path, target: Path, train: int, test: int) -> None:
         ):
             header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes()
             packed = gzip.compress(header + array.tobytes(), 9, mtime=0)
-            files.write(target / name, packed)
+            published.write_file(target / name, packed)
             counts[name] = count
     write_manifest(target, counts)
 
@@ -88,9 +89,9 @@ def sample_imagenet(source: Path, target: Path, side: int) -> None:
             quality = [cv2.IMWRITE_JPEG_QUALITY, 80]
             packed = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), quality)[1]
             folder = target / ("val" if number == 3 else "train") / wnid
-            files.write(folder / paths[member].name, packed.tobytes())
+            published.write_file(folder / paths[member].name, packed.tobytes())
     lines = "".join(f"{wnid} {name}\n" for wnid, name, _ in KINDS)
-    files.write(target / "synsets.txt", lines.encode())
+    published.write_file(target / "synsets.txt", lines.encode())
 
 
 def write_manifest(folder: Path, counts: dict) -> None:
@@ -100,7 +101,7 @@ def write_manifest(folder: Path, counts: dict) -> None:
         for name, count in counts.items()
     }
     text = json.dumps({"files": entries}, indent=2) + "\n"
-    files.write(folder / files.MANIFEST, text.encode())
+    published.write_file(folder / published.MANIFEST, text.encode())
 
 
 def main() -> None:

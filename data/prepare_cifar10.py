@@ -10,7 +10,7 @@ from pathlib import Path
 
 from gluon_attention import UserError
 from gluon_attention.command_line import Parser, command
-from gluon_attention.datasets import published as files
+from gluon_attention.datasets import published
 from gluon_attention.datasets.cifar import CIFAR10, fetch, locate, unpack
 
 
@@ -18,12 +18,12 @@ def copy(source: Path, target: Path) -> None:
     """Unpack the .bin files of a folder, compressed or not, once they are known to be right."""
     source = locate(CIFAR10, source)
     known = {**CIFAR10.train, **CIFAR10.test}
-    files.published(source, known)
+    published.check_published(source, known)
     for name, sha1 in known.items():
-        files.write(target / name, files.read(source, name, sha1))
-    names = files.find(source, CIFAR10.names)
+        published.write_file(target / name, published.read_verified(source, name, sha1))
+    names = published.find_file(source, CIFAR10.names)
     if names:
-        files.write(target / CIFAR10.names, names.read_bytes())
+        published.write_file(target / CIFAR10.names, names.read_bytes())
 
 
 def main() -> None:
@@ -48,7 +48,7 @@ def main() -> None:
         else:
             unpack(CIFAR10, args.source.read_bytes(), args.data_dir)
         for name, sha1 in {**CIFAR10.train, **CIFAR10.test}.items():
-            files.read(folder, name, sha1)
+            published.read_verified(folder, name, sha1)
     except (OSError, ValueError) as error:  # a path can hold what no name may
         raise UserError(str(error)) from None
     print(

@@ -10,15 +10,15 @@ from pathlib import Path
 
 from gluon_attention import UserError
 from gluon_attention.command_line import Parser, command
-from gluon_attention.datasets import published as files
+from gluon_attention.datasets import published
 from gluon_attention.datasets.mnist import FILES, fetch, read_split
 
 
 def copy(source: Path, folder: Path) -> None:
     """Copy the four files, once their content is known to be the published one."""
     known = {name: sha1 for name, (sha1, _) in FILES.items()}
-    for path in files.published(source, known).values():
-        files.write(folder / path.name, path.read_bytes())
+    for path in published.check_published(source, known).values():
+        published.write_file(folder / path.name, path.read_bytes())
 
 
 def main() -> None:

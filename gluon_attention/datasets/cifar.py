@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100 from their binary versions, augmented a batch at a time."""
+"""CIFAR-10 and CIFAR-100 from their binary files, with augmentation of whole batches."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from ..errors import UserError
-from . import published as files
+from . import published
 from .sampling import Normalise, Splits, array_samples, hold_out, register
 from .view import CIFAR_VIEW
 
@@ -21,15 +21,15 @@ PIXELS = 3 * 32 * 32
 
 
 class Archive(NamedTuple):
-    """What is published, and the bytes of a record that come before its pixels."""
+    """The published files, and the layout of their records: label bytes, then pixels."""
 
     folder: str
-    train: Dict[str, str]  # name: SHA-1
+    train: Dict[str, str]  # file name: SHA-1
     test: Dict[str, str]
-    names: str  # file of the class names, one a line
+    names: str  # file of class names, one a line
     classes: int
-    header: int  # labels of a record
-    label: int  # the one that counts
+    header: int  # number of label bytes in a record
+    label: int  # position of the label among them
     url: str
     md5: str
 
@@ -75,16 +75,18 @@ def cifar10(
     crop: int = 32,
     download: bool = True,
 ) -> Splits:
-    """CIFAR-10; training images are padded by 4, cropped and mirrored at random.
+    """CIFAR-10; training images are padded by 4, cropped and flipped at random.
 
     Args:
-        root: folder that has, or gets by download, `cifar-10-batches-bin/`; or that folder itself.
-        validation: images cut from the training files; a tenth of a sample at most.
-        cutout: side of a square of each training image that is blanked out.
-        crop: side of the training images; below 32 they are parts, which train faster.
+        root: folder of `cifar-10-batches-bin/`, or that folder itself; filled by download.
+        seed: seed of the validation images.
+        validation: number of images held out of the training files; at most a tenth of a sample.
+        cutout: side of the square that is blanked in each training image.
+        crop: side of the training images; less than 32 trains faster.
+        download: whether missing files are downloaded.
     """
     augment = CropFlip(Normalise(MEAN, STD), crop, cutout)
-    return _splits(CIFAR10, root, seed, validation, augment, download)
+    return _load_splits(CIFAR10, root, seed, validation, augment, download)
 
 
 @register
@@ -98,16 +100,16 @@ def cifar100(
     crop: int = 32,
     download: bool = True,
 ) -> Splits:
-    """CIFAR-100 from `cifar-100-binary/`, as `cifar10`; 20 classes with `coarse`."""
+    """CIFAR-100 from `cifar-100-binary/`, with the options of `cifar10`; 20 classes if `coarse`."""
     archive = CIFAR100_COARSE if coarse else CIFAR100
     augment = CropFlip(Normalise(MEAN, STD), crop, cutout)
-    return _splits(archive, root, seed, validation, augment, download)
+    return _load_splits(archive, root, seed, validation, augment, download)
 
 
 class CropFlip:
-    """Random crop, random mirror, normalisation, and cutout if asked for.
+    """Random crop, random horizontal flip, normalisation and optional cutout.
 
-    Images are padded so far that a crop moves by at least 4 pixels either way.
+    The padding lets a crop move by at least 4 pixels in each direction.
     """
 
     def __init__(self, normalise: Normalise, crop: int = 32, cutout: int = 0) -> None:
@@ -120,63 +122,64 @@ class CropFlip:
     def __call__(self, images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         count, side = len(images), self.crop
         pad = max(0, 4 - (images.shape[2] - side) // 2)
-        # Black before the normalisation: what the papers' code does, and not the mean colour.
+        # Padded with black before normalisation, as in the papers' code, not with the mean colour.
         padded = np.pad(images, ((0, 0), (0, 0), (pad, pad), (pad, pad)))
         windows = sliding_window_view(padded, (side, side), axis=(2, 3))
         top, left = rng.integers(windows.shape[2], size=(2, count))
         cropped = windows[np.arange(count), :, top, left]  # (N, C, side, side)
-        mirrored = rng.random(count) < 0.5
-        cropped[mirrored] = cropped[mirrored, :, :, ::-1]
+        flipped = rng.random(count) < 0.5
+        cropped[flipped] = cropped[flipped, :, :, ::-1]
         out = self.normalise(cropped)
         if self.cutout:
-            self._blank(out, rng)
+            self._cutout(out, rng)
         return out
 
-    def _blank(self, images: np.ndarray, rng: np.random.Generator) -> None:
-        """Set a square around a pixel of each image to the mean colour; the rest of it is lost."""
+    def _cutout(self, images: np.ndarray, rng: np.random.Generator) -> None:
+        """Set a square around a random pixel to the mean colour; it may extend beyond the image."""
         count, _, *size = images.shape
-        inside = []
+        masks = []
         for length in size:
             start = rng.integers(length, size=(count, 1)) - self.cutout // 2
-            at = np.arange(length)
-            inside.append((at >= start) & (at < start + self.cutout))  # (N, length)
-        rows, columns = inside
+            position = np.arange(length)
+            masks.append((position >= start) & (position < start + self.cutout))  # (N, length)
+        rows, columns = masks
         images *= ~(rows[:, None, :, None] & columns[:, None, None, :])
 
 
 def fetch(archive: Archive, root: Path) -> None:
-    """Download and unpack what `root` lacks."""
+    """Download and unpack an archive to `root`."""
     names = (archive.folder, Path(archive.url).name, *archive.train, *archive.test, archive.names)
-    files.check_place(root, names, layout(archive))
-    unpack(archive, files.download([archive.url], archive.md5, root, layout(archive)), root)
+    files = expected_files(archive)
+    published.check_download_folder(root, names, files)
+    unpack(archive, published.download([archive.url], archive.md5, root, files), root)
 
 
 def unpack(archive: Archive, content: bytes, root: Path) -> None:
-    """Unpack the files of the .tar.gz that are used, each whole or not at all."""
+    """Unpack the data set's files from a .tar.gz; each is written completely or not at all."""
     folder = root / archive.folder
     try:
         with tarfile.open(fileobj=io.BytesIO(content), mode="r:*") as tar:
             for name in (*archive.train, *archive.test, archive.names):
                 member = tar.extractfile(f"{archive.folder}/{name}")
-                files.write(folder / name, member.read())
+                published.write_file(folder / name, member.read())
     except (tarfile.TarError, KeyError, EOFError, zlib.error):
         raise UserError(
             f"this archive is not {Path(archive.url).name}, or is cut off; download it again"
         ) from None
 
 
-def layout(archive: Archive) -> str:
-    """The files of a data set, for a sentence."""
+def expected_files(archive: Archive) -> str:
+    """The files of a data set, for a message."""
     names = ", ".join([*archive.train, *archive.test])
     return f"{archive.folder}/ with {names} (or .bin.xz)"
 
 
 def locate(archive: Archive, root: Path) -> Path:
-    """The folder of the .bin files: `root` or in `root`, whether it exists or not."""
-    return root if files.find(root, next(iter(archive.test))) else root / archive.folder
+    """Folder of the .bin files: `root`, or the archive's folder in it, which may not exist yet."""
+    return root if published.find_file(root, next(iter(archive.test))) else root / archive.folder
 
 
-def _splits(
+def _load_splits(
     archive: Archive,
     root: str,
     seed: int,
@@ -185,21 +188,23 @@ def _splits(
     download: bool,
 ) -> Splits:
     folder = locate(archive, Path(root))
-    sample = files.manifest(folder) is not None
-    if not sample and not all(files.find(folder, n) for n in (*archive.train, *archive.test)):
+    is_sample = published.read_manifest(folder) is not None
+    if not is_sample and not all(
+        published.find_file(folder, n) for n in (*archive.train, *archive.test)
+    ):
         if not download:
-            raise files.missing(Path(root), layout(archive))
+            raise published.missing_files(Path(root), expected_files(archive))
         fetch(archive, Path(root))
         folder = locate(archive, Path(root))
-    images, labels = _read(archive, folder, archive.train, sample)
-    test_images, test_labels = _read(archive, folder, archive.test, sample)
-    train, held = hold_out(labels, validation, seed, tenth=sample)
+    images, labels = _read(archive, folder, archive.train, is_sample)
+    test_images, test_labels = _read(archive, folder, archive.test, is_sample)
+    train, held_out = hold_out(labels, validation, seed, tenth=is_sample)
     plain, classes = Normalise(MEAN, STD), archive.classes
     return Splits(
         array_samples(images[train], labels[train], classes, transform=augment),
-        array_samples(images[held], labels[held], classes, transform=plain),
+        array_samples(images[held_out], labels[held_out], classes, transform=plain),
         array_samples(test_images, test_labels, classes, transform=plain),
-        classes=_names(folder / archive.names, classes),
+        classes=_class_names(folder / archive.names, classes),
         mean=MEAN,
         std=STD,
         view=CIFAR_VIEW,
@@ -207,14 +212,14 @@ def _splits(
 
 
 def _read(
-    archive: Archive, folder: Path, wanted: Dict[str, str], sample: bool
+    archive: Archive, folder: Path, checksums: Dict[str, str], is_sample: bool
 ) -> Tuple[np.ndarray, np.ndarray]:
-    """Images uint8 (N, 3, 32, 32) and labels (N,) of some files."""
-    if sample:  # it need not have all of them
-        wanted = {name: sha1 for name, sha1 in wanted.items() if files.find(folder, name)}
+    """Images uint8 (N, 3, 32, 32) and labels (N,) of some files; a sample may lack some."""
     parts: List[np.ndarray] = []
-    for name, sha1 in wanted.items():
-        content = files.read(folder, name, sha1)
+    for name, sha1 in checksums.items():
+        if is_sample and published.find_file(folder, name) is None:
+            continue
+        content = published.read_verified(folder, name, sha1)
         if not content or len(content) % (archive.header + PIXELS):
             raise UserError(
                 f"{folder / name} has {len(content)} bytes, not records of "
@@ -222,17 +227,17 @@ def _read(
             )
         parts.append(np.frombuffer(content, np.uint8).reshape(-1, archive.header + PIXELS))
     if not parts:
-        raise files.missing(folder, layout(archive))
+        raise published.missing_files(folder, expected_files(archive))
     images = np.concatenate([records[:, archive.header :] for records in parts])
     labels = np.concatenate([records[:, archive.label] for records in parts])
     return images.reshape(-1, 3, 32, 32), labels
 
 
-def _names(path: Path, classes: int) -> Sequence[str]:
-    """Names of the classes, or their numbers when the list is not there."""
+def _class_names(path: Path, classes: int) -> Sequence[str]:
+    """Class names, or numbers if the file of names is missing."""
     if not path.is_file():
         return [str(index) for index in range(classes)]
-    names = [line.strip() for line in files.text_lines(path) if line.strip()]
+    names = [line.strip() for line in published.read_lines(path) if line.strip()]
     if len(names) != classes:
         raise UserError(f"{path} names {len(names)} classes; there are {classes}")
     return names

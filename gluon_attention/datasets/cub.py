@@ -15,7 +15,7 @@ import numpy as np
 from ..errors import UserError
 from .image_folder import PictureFiles, Pictures
 from .pictures import decode
-from .published import missing, text_lines
+from .published import missing_files, read_lines
 from .sampling import Samples, Splits, hold_out, register
 from .view import IMAGENET_MEAN, IMAGENET_STD, View
 
@@ -89,7 +89,7 @@ def read_birds(folder: Path) -> Birds:
             )
     classes = lists["classes"]
     if not images or not classes:
-        raise missing(folder, "any image in images.txt or any class in classes.txt")
+        raise missing_files(folder, "any image in images.txt or any class in classes.txt")
     for file in images.values():
         if Path(file).is_absolute() or ".." in Path(file).parts:
             raise UserError(f"{folder}/images.txt: {file!a} is not below images/; copy it again")
@@ -136,8 +136,8 @@ def regions(birds: Birds, rows: np.ndarray, view: View) -> np.ndarray:
 def _read(path: Path) -> Dict[str, str]:
     """The rest of every line by its first word."""
     if not path.is_file():
-        raise missing(path.parent, f"{path.name} of CUB-200-2011")
-    lines = text_lines(path)
+        raise missing_files(path.parent, f"{path.name} of CUB-200-2011")
+    lines = read_lines(path)
     pairs = [line.split(maxsplit=1) for line in lines if line.strip()]
     short = [number for number, pair in enumerate(pairs) if len(pair) < 2]
     if short:

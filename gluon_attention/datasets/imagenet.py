@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import UserError
 from .image_folder import PictureFiles, Pictures, scan
-from .published import name_unreadable, text_lines
+from .published import name_unreadable, read_lines
 from .records import Records
 from .sampling import Samples, Splits, hold_out, register
 from .view import IMAGENET_MEAN, IMAGENET_STD, View, centre_view
@@ -71,7 +71,7 @@ def read_synsets(folder: Path) -> Dict[str, str]:
     path = folder / "synsets.txt"
     if not path.is_file():
         return {}
-    lines = [line.split(maxsplit=1) for line in text_lines(path)]
+    lines = [line.split(maxsplit=1) for line in read_lines(path)]
     if not lines or not all(lines) or len({line[0] for line in lines}) < len(lines):
         raise UserError(f"{path} must have one line '<wnid> <name>' for each class")
     return {line[0]: line[-1].strip() for line in lines}

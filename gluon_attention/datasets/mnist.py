@@ -1,13 +1,12 @@
 """MNIST, and the translated and cluttered scenes of 'Recurrent Models of Visual Attention'.
 
-A scene is a black canvas with one digit at a uniformly random place and pieces of other digits,
-8x8 pixels cut anywhere from them, at uniformly random places; where things overlap the brighter
-pixel shows. Pieces come from training digits in training scenes, from validation digits in
-validation scenes and from test digits in test scenes. Training scenes are new each epoch;
-validation scenes are fixed by the seed, and test scenes are the same for every seed.
+A scene is a black canvas with one digit and, as clutter, 8x8 pieces of other digits of the same
+split. All positions are uniformly random; where digits and pieces overlap, the brighter pixel is
+kept. Training scenes are new each epoch, validation scenes depend on the seed alone, and test
+scenes are the same for every seed.
 
-The paper cuts four pieces on 60x60. How many it cuts on 100x100 could not be verified: four is
-what others use, and `pieces` changes it.
+The paper has four pieces of clutter on 60x60. On 100x100 it has eight by its public generator, and
+the task here has four; `pieces` changes the number.
 """
 
 from __future__ import annotations
@@ -20,11 +19,11 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from ..errors import UserError
-from . import published as files
+from . import published
 from .sampling import Samples, Splits, hold_out, register
 from .view import default_view
 
-TASKS = {  # side of the image, pieces of clutter
+TASKS = {  # name: side of the image, pieces of clutter
     "28": (28, 0),
     "translated60": (60, 0),
     "cluttered60": (60, 4),
@@ -67,20 +66,22 @@ def mnist(
     augment: float = 0.0,
     download: bool = True,
 ) -> Splits:
-    """Grey digits, pixel / 255, black stays 0.
+    """Grey digits, normalised to pixel / 255.
 
     Args:
-        root: folder of the four IDX files, .gz or unpacked; downloaded to it when it lacks them.
+        root: folder of the four IDX files, plain or .gz; filled by download.
         task: '28', 'translated60', 'cluttered60' or 'cluttered100'.
-        validation: images cut from the training files; a tenth of a sample at most.
-        pieces: clutter in each image, when not what the task has.
-        augment: 1 shifts training digits by up to 2 pixels, turns them by up to 15 degrees and
-            scales them by up to 10 %; other numbers more or less.
+        seed: seed of the validation images and their scenes.
+        validation: number of images held out of the training files; at most a tenth of a sample.
+        pieces: number of pieces of clutter in an image; None for the task's own.
+        augment: strength of the augmentation of training digits; 1 shifts them by up to 2 pixels,
+            rotates them by up to 15 degrees and scales them by up to 10 %.
+        download: whether missing files are downloaded.
     """
     if task not in TASKS:
         raise UserError(f"unknown MNIST task '{task}'; there are {', '.join(TASKS)}")
-    side, usual = TASKS[task]
-    pieces = usual if pieces is None else pieces
+    side, default_pieces = TASKS[task]
+    pieces = default_pieces if pieces is None else pieces
     if pieces < 0 or augment < 0:
         raise UserError(f"pieces and augment must not be below 0, got {pieces} and {augment}")
     folder = Path(root)
@@ -88,16 +89,18 @@ def mnist(
         fetch(folder)
     images, labels = read_split(folder, "train")
     test_images, test_labels = read_split(folder, "t10k")
-    sample = files.manifest(folder) is not None
-    train, held = hold_out(labels, validation, seed, tenth=sample)
+    sample = published.read_manifest(folder) is not None
+    train, held_out = hold_out(labels, validation, seed, tenth=sample)
 
-    scenes = Scenes(images[train], side, pieces, augment)
-    fixed = Scenes(images[held], side, pieces).freeze(np.random.default_rng([seed, 0, 1]))
-    fixed_test = Scenes(test_images, side, pieces).freeze(np.random.default_rng(28))
+    train_scenes = SceneRenderer(images[train], side, pieces, augment)
+    validation_scenes = SceneRenderer(images[held_out], side, pieces)
+    validation_scenes.freeze(np.random.default_rng([seed, 0, 1]))
+    test_scenes = SceneRenderer(test_images, side, pieces)
+    test_scenes.freeze(np.random.default_rng(28))
     return Splits(
-        Samples(labels[train], 10, scenes.load),
-        Samples(labels[held], 10, fixed.load),
-        Samples(test_labels, 10, fixed_test.load),
+        Samples(labels[train], 10, train_scenes.load),
+        Samples(labels[held_out], 10, validation_scenes.load),
+        Samples(test_labels, 10, test_scenes.load),
         classes=[str(digit) for digit in range(10)],
         mean=[0.0],
         std=[1.0],
@@ -106,46 +109,47 @@ def mnist(
 
 
 def fetch(folder: Path) -> None:
-    """Download the files that a folder lacks."""
-    layout = ", ".join(f"{name}.gz" for name in FILES)
-    files.check_place(folder, FILES, layout)
+    """Download the files that are missing in a folder."""
+    files = ", ".join(f"{name}.gz" for name in FILES)
+    published.check_download_folder(folder, FILES, files)
     for name, (_, md5) in FILES.items():
-        if files.find(folder, name) is None:
+        if published.find_file(folder, name) is None:
             urls = [f"{mirror}{name}.gz" for mirror in MIRRORS]
-            files.write(folder / f"{name}.gz", files.download(urls, md5, folder, layout))
+            published.write_file(
+                folder / f"{name}.gz", published.download(urls, md5, folder, files)
+            )
 
 
-class Draw(NamedTuple):
-    """Everything random in some scenes; places are (row, column) of the upper left corner."""
+class Positions(NamedTuple):
+    """All random choices of N scenes of P pieces; a corner is (row, column) of the upper left."""
 
-    digit: np.ndarray  # (N, 2)
-    source: np.ndarray  # (N, P) rows of the digits that pieces are cut from
-    cut: np.ndarray  # (N, P, 2)
-    place: np.ndarray  # (N, P, 2)
+    digit: np.ndarray  # (N, 2) corner of the digit in the scene
+    source: np.ndarray  # (N, P) row of the digit that a piece is cut from
+    cut: np.ndarray  # (N, P, 2) corner of the piece in that digit
+    piece: np.ndarray  # (N, P, 2) corner of the piece in the scene
 
 
-class Scenes:
-    """Renders digits of one split on a canvas; `load` fits `Samples`."""
+class SceneRenderer:
+    """Renders the digits of one split on a canvas with clutter."""
 
     def __init__(self, digits: np.ndarray, side: int, pieces: int, augment: float = 0.0) -> None:
         if pieces and len(digits) == 1:
             raise UserError("clutter needs at least 2 digits to cut pieces from")
         self.digits, self.side, self.pieces, self.augment = digits, side, pieces, augment
         self.cuts = sliding_window_view(digits, (PIECE, PIECE), axis=(1, 2))
-        self.fixed: Optional[Draw] = None
+        self.fixed: Optional[Positions] = None
 
-    def freeze(self, rng: np.random.Generator) -> Scenes:
-        """Fix the scene of every row now, whatever the batches are later."""
+    def freeze(self, rng: np.random.Generator) -> None:
+        """Give every row one scene that does not depend on batches and epochs."""
         self.fixed = self.draw(np.arange(len(self.digits)), rng)
-        return self
 
-    def draw(self, rows: np.ndarray, rng: np.random.Generator) -> Draw:
-        """One random scene for each row."""
+    def draw(self, rows: np.ndarray, rng: np.random.Generator) -> Positions:
+        """A random scene for each row."""
         count = (len(rows), self.pieces)
         source = rng.integers(max(len(self.digits) - 1, 1), size=count)
-        return Draw(
+        return Positions(
             rng.integers(self.side - SIDE + 1, size=(len(rows), 2)),
-            source + (source >= rows[:, None]),  # any digit but the one shown
+            source + (source >= rows[:, None]),  # any other digit
             rng.integers(SIDE - PIECE + 1, size=(*count, 2)),
             rng.integers(self.side - PIECE + 1, size=(*count, 2)),
         )
@@ -154,44 +158,45 @@ class Scenes:
         """Scenes of some rows, float32 (N, 1, side, side) in [0, 1]."""
         digits = self.digits[rows]
         if self.augment:
-            digits = warp(digits, self.augment, rng)
+            digits = random_affine(digits, self.augment, rng)
         if self.side > SIDE or self.pieces:
-            drawn = (
-                self.draw(rows, rng) if self.fixed is None else Draw(*(a[rows] for a in self.fixed))
-            )
-            digits = self.render(digits, drawn)
+            if self.fixed is None:
+                positions = self.draw(rows, rng)
+            else:
+                positions = Positions(*(array[rows] for array in self.fixed))
+            digits = self.render(digits, positions)
         return digits[:, None] * np.float32(1 / 255)
 
-    def render(self, digits: np.ndarray, drawn: Draw) -> np.ndarray:
-        """Digits and pieces on black, uint8 (N, side, side)."""
+    def render(self, digits: np.ndarray, positions: Positions) -> np.ndarray:
+        """Digits and clutter on black, uint8 (N, side, side)."""
         canvas = np.zeros((len(digits), self.side, self.side), np.uint8)
-        each = np.arange(len(digits))
+        scenes = np.arange(len(digits))
 
-        def spots(size: int) -> np.ndarray:
+        def windows(size: int) -> np.ndarray:
             return sliding_window_view(canvas, (size, size), axis=(1, 2), writeable=True)
 
-        spots(SIDE)[each, drawn.digit[:, 0], drawn.digit[:, 1]] = digits
-        for piece in range(self.pieces):  # one after another, because they may overlap
-            cut, place = drawn.cut[:, piece], drawn.place[:, piece]
-            pixels = self.cuts[drawn.source[:, piece], cut[:, 0], cut[:, 1]]  # (N, 8, 8)
-            at = (each, place[:, 0], place[:, 1])
-            spots(PIECE)[at] = np.maximum(spots(PIECE)[at], pixels)
+        windows(SIDE)[scenes, positions.digit[:, 0], positions.digit[:, 1]] = digits
+        for number in range(self.pieces):  # one after another, because pieces may overlap
+            cut, corner = positions.cut[:, number], positions.piece[:, number]
+            pixels = self.cuts[positions.source[:, number], cut[:, 0], cut[:, 1]]  # (N, 8, 8)
+            target = (scenes, corner[:, 0], corner[:, 1])
+            windows(PIECE)[target] = np.maximum(windows(PIECE)[target], pixels)
         return canvas
 
 
-def warp(digits: np.ndarray, amount: float, rng: np.random.Generator) -> np.ndarray:
-    """Digits shifted, turned and scaled at random, sampled bilinearly; uint8 (N, H, W)."""
+def random_affine(digits: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
+    """Digits shifted, rotated and scaled at random, sampled bilinearly; uint8 (N, H, W)."""
     count, height, width = digits.shape
     angle, zoom, *shift = rng.uniform(-1, 1, size=(4, count, 1, 1)).astype(np.float32)
-    angle *= np.float32(np.deg2rad(15) * amount)
-    zoom = 1 / (1 + np.float32(0.1 * amount) * zoom).clip(0.1)
+    angle *= np.float32(np.deg2rad(15) * strength)
+    zoom = 1 / (1 + np.float32(0.1 * strength) * zoom).clip(0.1)
     rows = np.arange(height, dtype=np.float32)[:, None] - (height - 1) / 2
     columns = np.arange(width, dtype=np.float32)[None, :] - (width - 1) / 2
     cos, sin = zoom * np.cos(angle), zoom * np.sin(angle)
     return _sample(
         digits,
-        cos * rows - sin * columns + shift[0] * 2 * np.float32(amount) + (height - 1) / 2,
-        sin * rows + cos * columns + shift[1] * 2 * np.float32(amount) + (width - 1) / 2,
+        cos * rows - sin * columns + shift[0] * 2 * np.float32(strength) + (height - 1) / 2,
+        sin * rows + cos * columns + shift[1] * 2 * np.float32(strength) + (width - 1) / 2,
     )
 
 
@@ -221,8 +226,8 @@ def read_split(folder: Path, split: str) -> Tuple[np.ndarray, np.ndarray]:
 
 
 def _read_idx(folder: Path, name: str, axes: int) -> np.ndarray:
-    """A uint8 array in IDX: four bytes 0 0 8 axes, the big-endian lengths of the axes, the data."""
-    content = files.read(folder, name, FILES[name][0])
+    """A uint8 array in IDX: bytes 0, 0, 8, number of axes; big-endian lengths of the axes; data."""
+    content = published.read_verified(folder, name, FILES[name][0])
     header = 4 + 4 * axes
     shape = tuple(int(n) for n in np.frombuffer(content[4:header].ljust(4 * axes, b"\0"), ">u4"))
     if content[:4] != bytes([0, 0, 8, axes]) or len(content) != header + math.prod(shape):

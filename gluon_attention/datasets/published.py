@@ -1,4 +1,4 @@
-"""Files of published data sets: found, unpacked, verified, downloaded; never half written."""
+"""Files of published data sets: download, verification and decompression; never half written."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from ..storage.atomic import written_aside
 
 MANIFEST = "MANIFEST.json"  # {"files": {name: {"sha256": ...}}}, marks a folder as a sample
 DATA_DIR = "--data-dir"
-_UNPACK = {"": bytes, ".gz": gzip.decompress, ".xz": lzma.decompress}
+_DECOMPRESS = {"": bytes, ".gz": gzip.decompress, ".xz": lzma.decompress}
 
 
-def find(folder: Path, name: str) -> Optional[Path]:
-    """A file of a folder, plain or compressed (.gz, .xz)."""
-    candidates = [folder / (name + suffix) for suffix in _UNPACK]
+def find_file(folder: Path, name: str) -> Optional[Path]:
+    """Path of a file, plain or compressed (.gz, .xz); None if it is missing."""
+    candidates = [folder / (name + suffix) for suffix in _DECOMPRESS]
     return next((path for path in candidates if path.is_file()), None)
 
 
-def manifest(folder: Path) -> Optional[Dict[str, str]]:
-    """SHA-256 of the files of a sample by name; None for the published set."""
+def read_manifest(folder: Path) -> Optional[Dict[str, str]]:
+    """SHA-256 of each file of a sample by name; None for a published data set."""
     path = folder / MANIFEST
     if not path.is_file():
         return None
-    content = content_of(path)
+    content = read_bytes(path)
     try:
         files = json.loads(content.decode())["files"]
         return {name: entry["sha256"] for name, entry in files.items()}
@@ -40,23 +40,25 @@ def manifest(folder: Path) -> Optional[Dict[str, str]]:
         raise UserError(f"{path} is not a list of files with their sha256; make it again") from None
 
 
-def read(folder: Path, name: str, sha1: str, flag: str = DATA_DIR) -> bytes:
-    """Unpacked content, equal to what was published, or to what the manifest of a sample lists.
+def read_verified(folder: Path, name: str, sha1: str, flag: str = DATA_DIR) -> bytes:
+    """Decompressed content of a file whose checksum is right.
 
-    `flag` is the one that named the folder.
+    Args:
+        sha1: checksum of the published content; that of a sample is in its manifest.
+        flag: the flag that gave the folder, for messages.
     """
-    path = find(folder, name)
+    path = find_file(folder, name)
     if path is None:
-        raise missing(folder, f"{name} (or .gz, .xz)", flag=flag)
-    packed = content_of(path)
-    sample = manifest(folder)
-    if sample is not None and sample.get(path.name) != hashlib.sha256(packed).hexdigest():
+        raise missing_files(folder, f"{name} (or .gz, .xz)", flag=flag)
+    compressed = read_bytes(path)
+    manifest = read_manifest(folder)
+    if manifest is not None and manifest.get(path.name) != hashlib.sha256(compressed).hexdigest():
         raise UserError(f"{path} is not the file that {folder / MANIFEST} lists; copy it again")
     try:
-        content = _UNPACK[path.suffix if path.name != name else ""](packed)
+        content = _DECOMPRESS[path.suffix if path.name != name else ""](compressed)
     except (OSError, EOFError, zlib.error, lzma.LZMAError):
         raise UserError(f"{path} is damaged or not a {path.suffix} file; copy it again") from None
-    if sample is None and hashlib.sha1(content).hexdigest() != sha1:
+    if manifest is None and hashlib.sha1(content).hexdigest() != sha1:
         raise UserError(
             f"{path} is not the published file: its content has {len(content)} bytes and another "
             "SHA-1; download it again"
@@ -64,37 +66,51 @@ def read(folder: Path, name: str, sha1: str, flag: str = DATA_DIR) -> bytes:
     return content
 
 
-def published(folder: Path, names: Dict[str, str]) -> Dict[str, Path]:
-    """The files of a folder that is named by --from, once all are known to be what was published.
+def check_published(folder: Path, checksums: Dict[str, str]) -> Dict[str, Path]:
+    """Paths of the files of the folder given by --from, all of them verified.
 
     Args:
-        names: their SHA-1.
+        checksums: SHA-1 of each file by name.
     """
-    if manifest(folder) is not None:
+    if read_manifest(folder) is not None:
         raise UserError(
             f"{folder} holds a sample, not the published files; give it as --data-dir where it is "
             "used, or --from another folder"
         )
-    for name, sha1 in names.items():
-        read(folder, name, sha1, flag="--from")
-    return {name: find(folder, name) for name in names}
+    for name, sha1 in checksums.items():
+        read_verified(folder, name, sha1, flag="--from")
+    return {name: find_file(folder, name) for name in checksums}
 
 
-def content_of(path: Path) -> bytes:
-    """The bytes of a file that somebody may have locked away."""
+def read_bytes(path: Path) -> bytes:
+    """Content of a file, or a message that names it."""
     try:
         return path.read_bytes()
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}; copy it again") from None
 
 
+def read_lines(path: Path) -> List[str]:
+    """Lines of a text file."""
+    try:
+        return read_bytes(path).decode().splitlines()
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is not text in UTF-8; copy it again") from None
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file so that it is complete or absent."""
+    with written_aside(str(path)) as aside:
+        Path(aside).write_bytes(content)
+
+
 @contextmanager
 def name_unreadable() -> Iterator[None]:
-    """Say which file or folder of a data set the system does not let anybody look at."""
+    """Turn an operating system error about a file or folder into a message that names it."""
     try:
         yield
     except OSError as error:
-        if error.filename is None:  # it is about no file
+        if error.filename is None:
             raise
         raise UserError(
             f"cannot read {error.filename}: {error.strerror}; give {DATA_DIR} a folder that can be "
@@ -102,54 +118,43 @@ def name_unreadable() -> Iterator[None]:
         ) from None
 
 
-def text_lines(path: Path) -> List[str]:
-    """The lines of a text file."""
-    try:
-        return content_of(path).decode().splitlines()
-    except UnicodeDecodeError:
-        raise UserError(f"{path} is not text in UTF-8; copy it again") from None
+def missing_files(folder: Path, files: str, reason: str = "", flag: str = DATA_DIR) -> UserError:
+    """The error for a folder that lacks files of its data set."""
+    return UserError(f"{folder} lacks {files}{reason}; give {flag} a folder that has them")
 
 
-def write(path: Path, content: bytes) -> None:
-    """Write a file so that it is there whole or not at all."""
-    with written_aside(str(path)) as aside:
-        Path(aside).write_bytes(content)
-
-
-def missing(folder: Path, layout: str, reason: str = "", flag: str = DATA_DIR) -> UserError:
-    """The error of a folder that lacks the files of its data set."""
-    return UserError(f"{folder} lacks {layout}{reason}; give {flag} a folder that has them")
-
-
-def check_place(folder: Path, names: Iterable[str], layout: str) -> None:
-    """Refuse to download to a folder that holds something, but no part of the data set.
-
-    It is there for something else, and was named by mistake.
+def check_download_folder(folder: Path, names: Iterable[str], files: str) -> None:
+    """Refuse to download into a folder of other things, as its name is probably a typing error.
 
     Args:
-        names: how those of the data set begin.
+        names: first letters of the data set's file names; a folder with one of them is accepted.
+        files: the data set's files, for the message.
     """
     with name_unreadable():
-        inside = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-    seen = [name for name in inside if not name.startswith(".")]
-    if seen and not any(name.startswith(tuple(names)) for name in seen):
+        entries = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    visible = [name for name in entries if not name.startswith(".")]
+    if visible and not any(name.startswith(tuple(names)) for name in visible):
         raise UserError(
-            f"{folder} lacks {layout}, and is not filled with them as it holds other things, such "
-            f"as {seen[0]!a:.60}; give {DATA_DIR} a folder that has them, or an empty or new one"
+            f"{folder} lacks {files}, and is not filled with them as it holds other things, such "
+            f"as {visible[0]!a:.60}; give {DATA_DIR} a folder that has them, or an empty or new one"
         )
 
 
-def download(urls: Sequence[str], md5: str, folder: Path, layout: str) -> bytes:
-    """Content of the first of some addresses that answers with the right bytes."""
+def download(urls: Sequence[str], md5: str, folder: Path, files: str) -> bytes:
+    """Content from the first URL that serves the right bytes.
+
+    Args:
+        folder, files: where the content belongs and what it is, for the message.
+    """
     reason = ""
     for url in urls:
         try:
-            with urllib.request.urlopen(url, timeout=30) as answer:
-                content = answer.read()
+            with urllib.request.urlopen(url, timeout=30) as response:
+                content = response.read()
         except (OSError, http.client.HTTPException) as error:
             reason = f"{url}: {getattr(error, 'reason', error)}"
             continue
         if hashlib.md5(content).hexdigest() == md5:
             return content
         reason = f"{url}: not the published file"
-    raise missing(folder, layout, f", and downloading failed ({reason})")
+    raise missing_files(folder, files, f", and downloading failed ({reason})")

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..errors import UserError
 from .image_folder import PictureFiles, Pictures
-from .published import missing
+from .published import missing_files
 from .sampling import Splits, hold_out, register
 from .view import IMAGENET_MEAN, IMAGENET_STD, View
 
@@ -45,7 +45,7 @@ def stanford_dogs(
     files = [*training, *test]
     lacking = next((name for name in files if not (folder / "Images" / name).is_file()), None)
     if lacking:
-        raise missing(folder, f"Images/{lacking}, which its lists name")
+        raise missing_files(folder, f"Images/{lacking}, which its lists name")
     labels = np.array([*training.values(), *test.values()])
     source = PictureFiles([folder / "Images" / name for name in files])
     kept, held = hold_out(labels[: len(training)], validation, seed, tenth=True)
@@ -68,7 +68,7 @@ def _listed(folder: Path, name: str) -> Dict[str, int]:
     from scipy.io import loadmat  # only now: nothing else of the package needs it
 
     if not (folder / name).is_file():
-        raise missing(folder, f"{name} of Stanford Dogs")
+        raise missing_files(folder, f"{name} of Stanford Dogs")
     try:
         content = loadmat(str(folder / name))
         files = [str(np.ravel(cell)[0]) for cell in np.ravel(content["file_list"])]

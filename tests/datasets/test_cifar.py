@@ -10,8 +10,7 @@ import urllib.error
 from pathlib import Path
 
 from gluon_attention import UserError
-from gluon_attention.datasets import cifar, cifar10, cifar100
-from gluon_attention.datasets import published as files
+from gluon_attention.datasets import cifar, cifar10, cifar100, published
 from gluon_attention.datasets.sampling import Batches, Normalise
 
 import numpy as np
@@ -31,7 +30,7 @@ def splits():
 @pytest.fixture(scope="module")
 def records():
     """Pixels to label of the training file of the sample, read in the simplest way."""
-    content = files.read(SAMPLE / FOLDER, "data_batch_1.bin", "")
+    content = published.read_verified(SAMPLE / FOLDER, "data_batch_1.bin", "")
     rows = [content[start : start + 3073] for start in range(0, len(content), 3073)]
     return {row[1:]: row[0] for row in rows}
 
@@ -70,7 +69,9 @@ def test_validation_pictures_are_not_trained_on(splits, records):
 
 
 def test_normalisation_is_exact(splits):
-    content = np.frombuffer(files.read(SAMPLE / FOLDER, "test_batch.bin", ""), np.uint8)
+    content = np.frombuffer(
+        published.read_verified(SAMPLE / FOLDER, "test_batch.bin", ""), np.uint8
+    )
     raw = content.reshape(-1, 3073)[:, 1:].reshape(-1, 3, 32, 32)
     images = splits.test.first(50)
     assert images.dtype == np.float32
@@ -158,7 +159,7 @@ def write_sample(folder, contents):
     for name, content in contents.items():
         (folder / name).write_bytes(content)
         entries[name] = {"sha256": hashlib.sha256(content).hexdigest()}
-    (folder / files.MANIFEST).write_text(json.dumps({"files": entries}))
+    (folder / published.MANIFEST).write_text(json.dumps({"files": entries}))
 
 
 @pytest.mark.parametrize("coarse", [False, True])
@@ -198,11 +199,11 @@ def test_wrong_files(tmp_path):
     (folder / "test_batch.bin.xz").write_bytes(b"\0" * 30)
     with pytest.raises(UserError, match="test_batch.bin.xz is not the file that"):
         cifar10(str(tmp_path / "foreign"))
-    (folder / files.MANIFEST).unlink()
+    (folder / published.MANIFEST).unlink()
     with pytest.raises(UserError, match="test_batch.bin.xz is damaged"):
-        files.read(folder, "test_batch.bin", "")
+        published.read_verified(folder, "test_batch.bin", "")
     with pytest.raises(UserError, match="data_batch_1.bin.xz is not the published file"):
-        files.read(folder, "data_batch_1.bin", "")
+        published.read_verified(folder, "data_batch_1.bin", "")
 
 
 def test_without_files_or_network(tmp_path, monkeypatch):
@@ -248,7 +249,7 @@ def test_a_folder_of_something_else_is_not_filled(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="lacks cifar-10.*such as 'cifar-100-binary'; give --data"):
         cifar10(str(tmp_path))
     reached = []
-    monkeypatch.setattr(files, "download", lambda *words: reached.append(words) or b"")
+    monkeypatch.setattr(published, "download", lambda *words: reached.append(words) or b"")
     (tmp_path / "cifar-10-binary.tar.gz").touch()
     with pytest.raises(UserError, match="download it again"):
         cifar10(str(tmp_path))

@@ -9,8 +9,16 @@ import urllib.error
 from pathlib import Path
 
 from gluon_attention import UserError
-from gluon_attention.datasets import published as files
-from gluon_attention.datasets.mnist import TASKS, Draw, Scenes, fetch, mnist, read_split, warp
+from gluon_attention.datasets import published
+from gluon_attention.datasets.mnist import (
+    TASKS,
+    Positions,
+    SceneRenderer,
+    fetch,
+    mnist,
+    random_affine,
+    read_split,
+)
 from gluon_attention.datasets.sampling import Batches
 
 import numpy as np
@@ -98,7 +106,7 @@ def slow_scene(digits, row, drawn, side):
     canvas = np.zeros((side, side), np.uint8)
     top, left = drawn.digit[row]
     canvas[top : top + 28, left : left + 28] = digits[row]
-    for source, (y, x), (to_y, to_x) in zip(drawn.source[row], drawn.cut[row], drawn.place[row]):
+    for source, (y, x), (to_y, to_x) in zip(drawn.source[row], drawn.cut[row], drawn.piece[row]):
         for i in range(8):
             for j in range(8):
                 pixel = digits[source, y + i, x + j]
@@ -108,7 +116,7 @@ def slow_scene(digits, row, drawn, side):
 
 def test_scenes_against_a_slow_reference(digits):
     images = digits[0][:20]
-    scenes = Scenes(images, 60, 4)
+    scenes = SceneRenderer(images, 60, 4)
     drawn = scenes.draw(np.arange(20), np.random.default_rng(0))
     rendered = scenes.render(images, drawn)
     for row in range(20):
@@ -117,20 +125,20 @@ def test_scenes_against_a_slow_reference(digits):
 
 def test_draws_are_uniform_and_stay_inside(digits):
     rows = np.arange(2000) % 30
-    drawn = Scenes(digits[0][:30], 60, 4).draw(rows, np.random.default_rng(0))
-    for places, count in ((drawn.digit, 33), (drawn.cut, 21), (drawn.place, 53)):
+    drawn = SceneRenderer(digits[0][:30], 60, 4).draw(rows, np.random.default_rng(0))
+    for places, count in ((drawn.digit, 33), (drawn.cut, 21), (drawn.piece, 53)):
         assert set(np.unique(places)) == set(range(count))
     assert (drawn.source != rows[:, None]).all()
     assert set(np.unique(drawn.source)) == set(range(30))
-    for pieces in (drawn.source, drawn.cut[..., 0], drawn.place[..., 0]):
+    for pieces in (drawn.source, drawn.cut[..., 0], drawn.piece[..., 0]):
         assert (pieces[:, 0] == pieces[:, 1]).mean() < 0.1  # each is drawn by itself
 
 
 def test_overlapping_pieces_show_the_brighter_pixel():
     images = np.stack([np.zeros((28, 28)), np.full((28, 28), 9), np.full((28, 28), 5)])
-    scenes = Scenes(images.astype(np.uint8), 28, 2)
+    scenes = SceneRenderer(images.astype(np.uint8), 28, 2)
     spot = np.zeros((1, 2, 2), int)
-    drawn = Draw(np.zeros((1, 2), int), np.array([[1, 2]]), spot, spot + 3)
+    drawn = Positions(np.zeros((1, 2), int), np.array([[1, 2]]), spot, spot + 3)
     canvas = scenes.render(scenes.digits[:1], drawn)[0]
     assert (canvas[3:11, 3:11] == 9).all() and canvas.sum() == 9 * 64
 
@@ -176,20 +184,20 @@ def slow_warp(image, angle, zoom, down, right):
 @pytest.mark.parametrize("amount", [1.0, 0.5])
 def test_warp_against_a_slow_reference(values, amount):
     image = np.random.default_rng(1).integers(256, size=(28, 28)).astype(np.uint8)
-    warped = warp(image[None], amount, Fixed(*np.array(values) / amount))[0]
+    warped = random_affine(image[None], amount, Fixed(*np.array(values) / amount))[0]
     np.testing.assert_allclose(warped, slow_warp(image, *values), atol=0.51)
 
 
 def test_every_digit_is_warped_in_its_own_way():
     image = np.random.default_rng(1).integers(256, size=(28, 28)).astype(np.uint8)
-    warped = warp(np.stack([image] * 5), 1.0, np.random.default_rng(2))
+    warped = random_affine(np.stack([image] * 5), 1.0, np.random.default_rng(2))
     assert len({digit.tobytes() for digit in warped}) == 5
 
 
 def test_warp_of_nothing_and_of_whole_pixels():
     image = np.random.default_rng(1).integers(256, size=(1, 28, 28)).astype(np.uint8)
-    np.testing.assert_array_equal(warp(image, 1.0, Fixed(0, 0, 0, 0)), image)
-    moved = warp(image, 1.0, Fixed(0, 0, 1, 0))
+    np.testing.assert_array_equal(random_affine(image, 1.0, Fixed(0, 0, 0, 0)), image)
+    moved = random_affine(image, 1.0, Fixed(0, 0, 1, 0))
     np.testing.assert_array_equal(moved[:, :-2], image[:, 2:])
     assert (moved[:, -2:] == 0).all()
 
@@ -216,11 +224,11 @@ def test_foreign_and_damaged_files(tmp_path):
     labels.write_bytes(good[:-9])
     with pytest.raises(UserError, match="train-labels-idx1-ubyte.gz is not the file that"):
         mnist(str(folder))
-    (folder / files.MANIFEST).unlink()
+    (folder / published.MANIFEST).unlink()
     with pytest.raises(UserError, match="not the published file"):
         mnist(str(folder))
     with pytest.raises(UserError, match="train-labels-idx1-ubyte.gz is damaged"):
-        files.read(folder, "train-labels-idx1-ubyte", "")
+        published.read_verified(folder, "train-labels-idx1-ubyte", "")
 
 
 def test_a_file_that_is_no_idx(tmp_path):
@@ -228,10 +236,10 @@ def test_a_file_that_is_no_idx(tmp_path):
     (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(packed)
     entry = {"sha256": hashlib.sha256(packed).hexdigest()}
     listed = {"files": {"train-images-idx3-ubyte.gz": entry}}
-    (tmp_path / files.MANIFEST).write_text(json.dumps(listed))
+    (tmp_path / published.MANIFEST).write_text(json.dumps(listed))
     with pytest.raises(UserError, match="not an IDX file of 3 axes"):
         read_split(tmp_path, "train")
-    (tmp_path / files.MANIFEST).write_text("[]")
+    (tmp_path / published.MANIFEST).write_text("[]")
     with pytest.raises(UserError, match="MANIFEST.json is not a list"):
         read_split(tmp_path, "train")
 
@@ -251,7 +259,9 @@ def test_without_files_or_network(tmp_path, monkeypatch):
 
 def test_a_folder_of_something_else_is_not_filled(tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr(files, "download", lambda urls, *words: asked.append(urls) or b"content")
+    monkeypatch.setattr(
+        published, "download", lambda urls, *words: asked.append(urls) or b"content"
+    )
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(UserError, match="lacks train-images.*such as 'notes.txt'; give --data-dir"):
         fetch(tmp_path)

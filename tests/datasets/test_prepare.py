@@ -5,8 +5,7 @@ import runpy
 import sys
 from pathlib import Path
 
-from gluon_attention.datasets import cifar, cifar10, imagenet, mnist
-from gluon_attention.datasets import published as files
+from gluon_attention.datasets import cifar, cifar10, imagenet, mnist, published
 from gluon_attention.datasets.image_folder import scan
 from gluon_attention.datasets.pictures import decode
 from gluon_attention.datasets.records import Records
@@ -43,10 +42,7 @@ def test_packed_imagenet_equals_its_folder(run, tmp_path):
     code, out, _ = run("prepare_imagenet.py", "--from", source, "--data-dir", tmp_path)
     assert code == 0 and "train.rec: 12 pictures" in out
     paths, labels, _ = scan(source / "train")
-    listed = Records(tmp_path / "train.rec")
-    (tmp_path / "train.lst").unlink()
     records = Records(tmp_path / "train.rec")
-    np.testing.assert_array_equal(records.labels, listed.labels)
     found = {records.content(row): label for row, label in enumerate(records.labels)}
     assert found == {path.read_bytes(): label for path, label in zip(paths, labels)}
     packed, folder = (imagenet(str(root), size=64) for root in (tmp_path, source))
@@ -61,15 +57,17 @@ def test_packing_resizes(run, tmp_path):
     records = Records(tmp_path / "train.rec")
     sides = [min(decode(records.content(row), "").shape[:2]) for row in range(12)]
     assert sides == [80] * 12
-    ends = (".idx", ".lst", ".rec")
+    ends = (".idx", ".rec")
     wanted = ["synsets.txt", *(part + end for part in ("train", "val") for end in ends)]
     assert sorted(path.name for path in tmp_path.iterdir()) == wanted
 
 
 def test_samples_are_cut_from_whole_sets(run, tmp_path, monkeypatch):
     """The sample stands in for a whole set, whose checksums it does not have."""
-    known = files.read
-    monkeypatch.setattr(files, "read", lambda folder, name, sha1: known(SAMPLE / "mnist", name, ""))
+    known = published.read_verified
+    monkeypatch.setattr(
+        published, "read_verified", lambda folder, name, sha1: known(SAMPLE / "mnist", name, "")
+    )
     monkeypatch.setattr(
         "gluon_attention.datasets.sampling.hold_out", lambda labels, count, seed: (0, np.arange(50))
     )
@@ -83,7 +81,7 @@ def test_samples_are_cut_from_whole_sets(run, tmp_path, monkeypatch):
 def test_cifar10_is_copied_once_it_is_verified(run, tmp_path, monkeypatch):
     source = tmp_path / "whole"
     for name in (*cifar.CIFAR10.train, *cifar.CIFAR10.test):
-        files.write(source / cifar.CIFAR10.folder / name, bytes(3073))
+        published.write_file(source / cifar.CIFAR10.folder / name, bytes(3073))
     arguments = ("--from", source, "--data-dir", tmp_path / "copy")
     code, _, error = run("prepare_cifar10.py", *arguments)
     assert code == 2 and "data_batch_1.bin is not the published file" in error
@@ -107,7 +105,7 @@ def test_cifar10_is_copied_once_it_is_verified(run, tmp_path, monkeypatch):
         ("prepare_cifar10.py", ["--from", "nowhere.tar.gz"], "nowhere.tar.gz"),
         ("prepare_cifar10.py", ["--from", __file__], "not cifar-10-binary.tar.gz"),
         ("prepare_imagenet.py", ["--from", SAMPLE], "no train/ or val/ folder"),
-        ("prepare_imagenet.py", ["--from", SAMPLE / "imagenet", "--quality", 0], "--quality 1 to"),
+        ("prepare_imagenet.py", ["--from", SAMPLE / "imagenet", "--quality", 0], "--quality"),
         ("make_sample.py", ["--mnist", "nowhere"], "nowhere lacks"),
     ],
 )

@@ -62,14 +62,11 @@ def make_records(folder):
     for part, count in (("train", 12), ("val", 4)):
         names = [str(folder / f"{part}{end}") for end in (".idx", ".rec")]
         writer = mx.recordio.MXIndexedRecordIO(*names, "w")
-        lines = []
         for key in range(count):
             content = cv2.imencode(".png", np.full((20, 24, 3), 20 * key, np.uint8))[1].tobytes()
             header = mx.recordio.IRHeader(0, float(key % 2), key, 0)
             writer.write_idx(key, mx.recordio.pack(header, content))
-            lines.append(f"{key}\t{key % 2}\t{key}.png\n")
         writer.close()
-        (folder / f"{part}.lst").write_text("".join(lines))
 
 
 def make_birds(folder):
@@ -192,14 +189,6 @@ def test_a_manifest_that_is_none(trees, tmp_path, text):
         ("records", "train.idx", "0\t0\n0\t500\n", "twice"),
         ("records", "train.idx", "0\t-8\n", "below 0"),
         ("records", "train.idx", "", "lines of key and offset"),
-        (
-            "records",
-            "train.lst",
-            "".join(f"{k}\tnan\tx\n" for k in range(12)),
-            "lines of key, label",
-        ),
-        ("records", "train.lst", "".join(f"{k}\t0.5\tx\n" for k in range(12)), "the label 0.5"),
-        ("records", "train.lst", "".join(f"{k}\t-1\tx\n" for k in range(12)), "the label -1"),
         ("folders", "synsets.txt", "n01 one\nn01 two\n", "synsets.txt must have"),
     ],
 )
