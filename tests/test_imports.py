@@ -46,6 +46,7 @@ PLAIN = ("mxnet", "numpy", "cv2")
 OUTSIDE = {"ops": PLAIN, "datasets": PLAIN, "zoo.registry": PLAIN, "storage": PLAIN}
 OUTSIDE.update(errors=(), command_line=())
 OUTSIDE["datasets.stanford_dogs"] = (*PLAIN, "scipy")  # reads .mat files
+OUTSIDE["datasets.pictures"] = (*PLAIN, "PIL")  # reads headers
 
 
 def imports(tree: ast.AST, module: str, package: bool = False) -> Iterator[str]:
