@@ -24,9 +24,9 @@ def ours(case: Dict[str, Any]) -> Ready:
     from gluon_attention.training.config import Config
 
     if case["dtype"] == "bfloat16":
-        from gluon_attention.training.devices import choose_devices, lower_precision
+        from gluon_attention.training.devices import choose_devices, set_precision
 
-        lower_precision(case["dtype"], choose_devices(0))
+        set_precision(case["dtype"], choose_devices(0))
     net = gluon_attention.get_model(case["network"], case["classes"], **options_of(case))
 
     def moves() -> List[Move]:

@@ -64,21 +64,23 @@ def data(asked: Dict[str, Any]) -> Splits:
 
 def complete(run: engine.Run, asked: Dict[str, Any]) -> Dict[str, Any]:
     """In place of training to the end: time some epochs of it."""
-    pin(run.rank)
+    pin(run.workers.rank)
     times, bytes_before = [], 0
     for epoch in range(asked["epochs"]):
         if epoch == 1:  # the first builds graphs
             bytes_before = carried()
-        run.monitor.begin(epoch)
         began = time.perf_counter()
-        run._train(epoch)
+        run.monitor.begin_epoch(epoch)
+        run.train_epoch(epoch)
         mx.nd.waitall()
         times.append((time.perf_counter() - began) / asked["steps"])
-    moved = (carried() - bytes_before) / ((asked["epochs"] - 1) * asked["steps"] * run.workers)
+    moved = (carried() - bytes_before) / (
+        (asked["epochs"] - 1) * asked["steps"] * run.workers.count
+    )
     if run.config.kvstore == "horovod":
         moved *= 2  # what one worker sends another one gets, and both have it on their way
-    if not run.rank:
-        traffic = sum(optimizer.traffic(False) for optimizer in run.optimizers.values())
+    if not run.workers.rank:
+        traffic = sum(optimizer.bytes_per_step(False) for optimizer in run.optimizers.values())
         figures = dict(
             seconds=statistics.median(times[1:]),
             counted=traffic if run.config.kvstore != "device" else 0,

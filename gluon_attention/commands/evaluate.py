@@ -12,7 +12,7 @@ from ..command_line import printable
 from ..datasets.sampling import Batches
 from ..errors import UserError
 from ..training.config import Config, setting
-from ..training.devices import choose_devices, lower_precision, prepare
+from ..training.devices import choose_devices, prepare, set_precision
 from ..training.evaluation import measure
 from ._flags import (
     MOST_SAMPLES,
@@ -68,8 +68,7 @@ def run(flags: argparse.Namespace) -> None:
     if flags.samples is not None:
         require_sampling(model.net)
     config = score_config(model, flags)
-    if config.dtype != "float32":
-        lower_precision(config.dtype, devices)
+    set_precision(config.dtype, devices)
     split = load(model, flags, flags.split, ADVICE)
     batches = Batches(split.samples, config.batch_size * len(devices))
     prepare(model.net, split.samples.first(1), devices, sync_bn=False)

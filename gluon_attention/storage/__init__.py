@@ -1,1 +1,1 @@
-"""Files on disk: whole or not there, and read without trust."""
+"""Atomic files, locked folders, and `.params` files read without trust."""

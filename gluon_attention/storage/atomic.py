@@ -1,4 +1,4 @@
-"""Files that are either whole or not there."""
+"""Files that appear whole or not at all, and the lock of a folder."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ASIDE = ".aside-"
 def written_aside(path: str) -> Iterator[str]:
     """Give the name of a temporary file that replaces `path` when the block ends without error.
 
-    Of a link it replaces what the link leads to.
+    A symbolic link is followed: its target is replaced.
     """
     target = os.path.realpath(path)
     folder = os.path.dirname(target)
@@ -27,35 +27,35 @@ def written_aside(path: str) -> Iterator[str]:
         raise UserError(f"cannot write {path}, a device or a pipe; give the name of a file")
     try:
         os.makedirs(folder, exist_ok=True)
-        handle, aside = tempfile.mkstemp(
+        handle, temporary = tempfile.mkstemp(
             dir=folder, prefix=_ASIDE, suffix="-" + os.path.basename(path)
         )
         os.close(handle)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}; choose another folder") from None
     try:
-        yield aside
-        _sync(aside)
-        os.chmod(aside, 0o666 & ~_umask())
-        os.replace(aside, target)
+        yield temporary
+        _sync(temporary)
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, target)
         _sync(folder)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from None
     finally:
-        if os.path.exists(aside):
-            os.remove(aside)
+        if os.path.exists(temporary):
+            os.remove(temporary)
 
 
 def write_text(path: str, text: str) -> None:
-    """Replace a text file in one move."""
-    with written_aside(path) as aside, open(aside, "w", encoding="utf-8") as file:
+    """Replace a text file atomically."""
+    with written_aside(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
         file.write(text)
 
 
-def claim(folder: str) -> int:
-    """Keep other processes out of a folder until the handle that is given is closed.
+def lock_folder(folder: str) -> int:
+    """Make a folder and lock it against other processes; `unlock_folder` takes what it returns.
 
-    What a killed process was writing is removed.
+    Temporary files of a killed process are removed.
     """
     try:
         os.makedirs(folder, exist_ok=True)
@@ -71,12 +71,22 @@ def claim(folder: str) -> int:
         ) from None
     except OSError:  # a file system without locks
         pass
+    if not (os.path.isdir(folder) and os.path.samestat(os.fstat(handle), os.stat(folder))):
+        os.close(handle)  # another process removed the folder since it was opened
+        return lock_folder(folder)
     remove_leftovers(folder)
     return handle
 
 
+def unlock_folder(folder: str, handle: int) -> None:
+    """Release the lock of a folder, and remove the folder if nothing was written into it."""
+    with suppress(OSError):
+        os.rmdir(folder)
+    os.close(handle)
+
+
 def remove_leftovers(folder: str, age: float = 0.0) -> None:
-    """Remove what a killed process was writing; what is younger in seconds may still be written."""
+    """Remove temporary files of killed processes that are at least `age` seconds old."""
     for path in glob.glob(os.path.join(glob.escape(folder), _ASIDE + "*")):
         with suppress(FileNotFoundError):
             if time.time() - os.path.getmtime(path) >= age:

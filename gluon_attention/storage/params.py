@@ -1,7 +1,7 @@
 """`.params` files, as `mx.nd.save` writes them, read without trusting them.
 
-MXNet's own reader believes every length in a file: a flipped bit makes it ask for terabytes or end
-the process. Here each is held against what is left of the file.
+MXNet's own reader trusts every length in a file: a flipped bit makes it allocate terabytes or abort
+the process. Here every length is checked against the rest of the file.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..errors import UserError
 from .atomic import written_aside
 
 LIST, OLD, DENSE, NUMPY = 0x112, 0xF993FAC8, 0xF993FAC9, 0xF993FACA  # magic numbers
-AXES = 32
+MAX_AXES = 32
 TYPES = {
     0: "float32",
     1: "float64",
@@ -32,7 +32,7 @@ TYPES = {
 
 
 def read_parameters(path: str) -> Dict[str, nd.NDArray]:
-    """Arrays of a file by name; a file that is no whole one of named arrays is refused."""
+    """Named arrays of a file; a damaged file, or one of unnamed arrays, is refused."""
     try:
         with open(path, "rb") as file:
             arrays = _arrays(_Cursor(file.read()))
@@ -47,12 +47,12 @@ def read_parameters(path: str) -> Dict[str, nd.NDArray]:
 
 
 def write_parameters(path: str, save: Callable[[str], None]) -> None:
-    """Let MXNet save a file, which does not always notice a full disk, and hold it against that."""
-    nd.waitall()  # a forward pass may be changing the layout of weights, which nd.save does not see
-    with written_aside(path) as aside:
+    """Let MXNet save a file and read it back: MXNet does not always notice a full disk."""
+    nd.waitall()  # a forward pass may be changing the layout of weights unseen by nd.save
+    with written_aside(path) as temporary:
         try:
-            save(aside)
-            with open(aside, "rb") as file:
+            save(temporary)
+            with open(temporary, "rb") as file:
                 _arrays(_Cursor(file.read()))
         except (MXNetError, _Damaged) as error:
             if isinstance(error, MXNetError) and "filesys" not in str(error):
@@ -61,27 +61,28 @@ def write_parameters(path: str, save: Callable[[str], None]) -> None:
 
 
 class _Damaged(Exception):
-    """The bytes are not what they should be."""
+    """The content is not that of a `.params` file."""
 
 
 class _Cursor:
-    """A place in some bytes that never leaves them."""
+    """A position in some bytes; reading beyond their end raises `_Damaged`."""
 
     def __init__(self, content: bytes) -> None:
-        self.content, self.at = content, 0
+        self.content, self.position = content, 0
 
     def take(self, count: int) -> memoryview:
-        if not 0 <= count <= len(self.content) - self.at:
+        if not 0 <= count <= len(self.content) - self.position:
             raise _Damaged
-        self.at += count
-        return memoryview(self.content)[self.at - count : self.at]
+        self.position += count
+        return memoryview(self.content)[self.position - count : self.position]
 
-    def numbers(self, form: str, count: int = 1) -> Tuple[int, ...]:
-        form = f"<{count}{form}"
-        return struct.unpack(form, self.take(struct.calcsize(form)))
+    def numbers(self, code: str, count: int = 1) -> Tuple[int, ...]:
+        """So many numbers of a type code of `struct`."""
+        code = f"<{count}{code}"
+        return struct.unpack(code, self.take(struct.calcsize(code)))
 
-    def number(self, form: str) -> int:
-        return self.numbers(form)[0]
+    def number(self, code: str) -> int:
+        return self.numbers(code)[0]
 
 
 def _arrays(cursor: _Cursor) -> Dict[str, np.ndarray]:
@@ -91,7 +92,7 @@ def _arrays(cursor: _Cursor) -> Dict[str, np.ndarray]:
     for _ in range(cursor.number("Q")):
         arrays.append(_array(cursor))
     names = [bytes(cursor.take(cursor.number("Q"))).decode() for _ in range(cursor.number("Q"))]
-    rest = len(cursor.content) - cursor.at
+    rest = len(cursor.content) - cursor.position
     if rest or not arrays or len(set(names)) != len(arrays) or len(names) != len(arrays):
         raise _Damaged
     return dict(zip(names, arrays))
@@ -99,17 +100,17 @@ def _arrays(cursor: _Cursor) -> Dict[str, np.ndarray]:
 
 def _array(cursor: _Cursor) -> np.ndarray:
     kind = cursor.number("I")
-    if kind in (DENSE, NUMPY) and cursor.number("i") != 0:  # a sparse one
+    if kind in (DENSE, NUMPY) and cursor.number("i") != 0:  # a sparse array
         raise _Damaged
-    known = kind in (OLD, DENSE, NUMPY)
-    axes = cursor.number("i") if known else kind  # files older than those begin with the axes
-    if not (kind != NUMPY) <= axes <= AXES:
+    has_magic = kind in (OLD, DENSE, NUMPY)  # the oldest files begin with the number of axes
+    axes = cursor.number("i") if has_magic else kind
+    if not (kind != NUMPY) <= axes <= MAX_AXES:
         raise _Damaged
-    shape = cursor.numbers("q" if known else "I", axes)
+    shape = cursor.numbers("q" if has_magic else "I", axes)
     cursor.numbers("i", 2)  # the device it was on
-    form = TYPES.get(cursor.number("i"))
-    if form is None or min(shape, default=1) < 1:
+    dtype = TYPES.get(cursor.number("i"))
+    if dtype is None or min(shape, default=1) < 1:
         raise _Damaged
     count = math.prod(shape)
-    values = np.frombuffer(cursor.take(count * np.dtype(form).itemsize), form)
+    values = np.frombuffer(cursor.take(count * np.dtype(dtype).itemsize), dtype)
     return values.reshape(shape)

@@ -1,7 +1,7 @@
-"""A run can be killed at any moment and goes on from its last whole epoch.
+"""Checkpoints: a run can be killed at any moment and resumes after its last whole epoch.
 
-A checkpoint is one `.npz` file: a zip archive, whose checksums tell a damaged file from a good one,
-of plain arrays, which run no code when they are read.
+A checkpoint is one `.npz` file: a zip archive, whose checksums detect damage, of plain arrays,
+which run no code when they are read.
 """
 
 from __future__ import annotations
@@ -27,31 +27,40 @@ from .optimizers import GroupOptimizer, WeightAverage, named_parameters
 
 LAST, PREVIOUS, BEST = "last.npz", "previous.npz", "best.params"
 DAMAGED = "damaged-last.npz"
+_OFF = (0, "", "none")  # what stood for None in settings before version 0.2
+_MIXUP = ("alpha", "mix_up_each", "mix_up_off")  # without effect unless mix_up is set
 
 
 class Progress(NamedTuple):
     """How far a run has come."""
 
     epoch: int = 0  # epochs that are done
-    counts: Any = None  # steps made by each group
+    counts: Any = None  # steps made by the optimizer of each group
     best: float = -1.0  # score of the best epoch
     best_epoch: int = -1
-    history: Any = ()  # one record an epoch
+    history: Any = ()  # one record per epoch
     settings: Any = None  # those that the weights depend on
-    devices: int = 0  # that a step has the images of; 0 if that is not known
+    devices: int = 0  # whose images a step has; 0 if unknown
 
-    def begun(self, epochs: int, devices: int) -> List[str]:
-        """Sentences on a run that goes on, on so many devices."""
-        told = [f"going on after epoch {self.epoch} of {epochs}"] if self.epoch else []
+    def resume_notes(self, epochs: int, devices: int) -> List[str]:
+        """Sentences on a run that resumes, on so many devices."""
+        notes = [f"going on after epoch {self.epoch} of {epochs}"] if self.epoch else []
         if self.devices not in (0, devices):
-            told.append(
+            notes.append(
                 f"note: a step had the images of {self.devices} devices so far, and has those of "
                 f"{devices} from here on"
             )
-        return told
+        return notes
 
 
-def describe_run(net: Any, splits: Splits) -> Dict[str, Any]:
+class Checkpoint(NamedTuple):
+    """The content of a checkpoint file."""
+
+    arrays: Dict[str, np.ndarray]
+    progress: Progress
+
+
+def describe_run(net: gluon.Block, splits: Splits) -> Dict[str, Any]:
     """What makes the network and its data again: for the `config.json` of a run folder."""
     data = dict(
         source=splits.source,
@@ -70,26 +79,26 @@ def save(
     average: WeightAverage,
     progress: Progress,
 ) -> None:
-    """Write `last.npz`; the one before stays as `previous.npz`."""
-    arrays = {f"net/{name}": p.list_data()[0] for name, p in _changing(net).items()}
+    """Write `last.npz`; the one before becomes `previous.npz`."""
+    arrays = {f"net/{name}": p.list_data()[0] for name, p in _trained(net).items()}
     arrays.update({f"average/{name}": value for name, value in average.values.items()})
     for group, optimizer in optimizers.items():
         arrays.update({f"{group}/{name}": value for name, value in optimizer.state().items()})
     arrays = {name: value.asnumpy() for name, value in arrays.items()}
     arrays["progress"] = np.frombuffer(json.dumps(progress._asdict()).encode(), dtype=np.uint8)
-    whole = io.BytesIO()  # an archive that a full disk cuts short would fail again when it is freed
-    np.savez(whole, **arrays)
+    archive = io.BytesIO()  # in memory: if the disk is full, ZipFile.__del__ raises a second time
+    np.savez(archive, **arrays)
     last = os.path.join(folder, LAST)
-    with written_aside(last) as aside:
-        with open(aside, "wb") as file:
-            file.write(whole.getbuffer())
-        if os.path.exists(last):  # of links, what they lead to, be it on another disk
+    with written_aside(last) as temporary:
+        with open(temporary, "wb") as file:
+            file.write(archive.getbuffer())
+        if os.path.exists(last):  # symbolic links are followed, even to another disk
             previous = os.path.join(folder, PREVIOUS)
             shutil.move(os.path.realpath(last), os.path.realpath(previous))
 
 
-def load(folder: str, settings: Dict[str, Any]) -> Optional[Dict[str, Any]]:
-    """Arrays and `progress` of the newest whole checkpoint of the same settings, or None."""
+def load(folder: str, settings: Dict[str, Any]) -> Optional[Checkpoint]:
+    """The newest undamaged checkpoint of a folder, or None; one of other settings is refused."""
     damaged = []
     for name in (LAST, PREVIOUS):
         path = os.path.join(folder, name)
@@ -97,17 +106,17 @@ def load(folder: str, settings: Dict[str, Any]) -> Optional[Dict[str, Any]]:
             continue
         try:
             with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-                content = {key: archive[key] for key in archive.files}
-            content["progress"] = _progress(content["progress"])
-        except Exception as error:  # whatever numpy makes of a foreign file
+                arrays = {key: archive[key] for key in archive.files}
+            progress = _read_progress(arrays.pop("progress"))
+        except Exception as error:  # numpy raises many types for foreign files
             damaged.append(f"{path} ({type(error).__name__})")
             continue
-        _same(folder, content["progress"].settings, settings)
+        _check_settings(folder, progress.settings, settings)
         if damaged:
-            with suppress(OSError):  # the next checkpoint would put it in the place of this one
+            with suppress(OSError):  # or the next checkpoint would replace this one by it
                 os.replace(os.path.join(folder, LAST), os.path.join(folder, DAMAGED))
             print(f"{damaged[0]} is damaged, and is now {DAMAGED}; going on from {path}")
-        return content
+        return Checkpoint(arrays, progress)
     if damaged:
         raise UserError(
             f"{' and '.join(damaged)}: damaged or no checkpoint; remove it or choose another --name"
@@ -115,84 +124,103 @@ def load(folder: str, settings: Dict[str, Any]) -> Optional[Dict[str, Any]]:
     return None
 
 
-def _progress(written: np.ndarray) -> Progress:
-    """What `save` wrote, every part of the kind it should be; an error if not."""
-    progress = Progress(**json.loads(written.tobytes().decode()))
-    kinds = dict(
-        epoch=int, counts=dict, best=(int, float), best_epoch=int, history=list, devices=int
+def _read_progress(content: np.ndarray) -> Progress:
+    """What `save` wrote; an error if a part has another type."""
+    progress = Progress(**json.loads(content.tobytes().decode()))
+    types = dict(
+        epoch=int,
+        counts=dict,
+        best=(int, float),
+        best_epoch=int,
+        history=list,
+        settings=dict,
+        devices=int,
     )
-    for name, kind in dict(kinds, settings=dict).items():
-        if not isinstance(getattr(progress, name), kind):
+    for name, type_ in types.items():
+        if not isinstance(getattr(progress, name), type_):
             raise TypeError(name)
     if progress.epoch < 0:
         raise ValueError("epoch")
     return progress
 
 
-def _same(folder: str, then: Dict[str, Any], now: Dict[str, Any]) -> None:
-    now = json.loads(json.dumps(now))
-    if then.get("run", now.get("run")) != now.get("run"):
-        runs = f"of {then['run']}, not of {now.get('run')}"
+def _check_settings(folder: str, saved: Dict[str, Any], current: Dict[str, Any]) -> None:
+    """Refuse to resume with other settings.
+
+    Settings missing from an old checkpoint did not exist then, so they cannot conflict.
+    """
+    current = json.loads(json.dumps(current))
+    if saved.get("run", current.get("run")) != current.get("run"):
+        runs = f"of {saved['run']}, not of {current.get('run')}"
         raise UserError(f"{folder} holds a run {runs}: choose another --name")
-    for name in sorted(then):  # what an older version did not know had no effect
-        if then[name] != now.get(name):
-            flag = "--" + name.replace("_", "-")
+    for name in sorted(saved):
+        value = current.get(name)
+        unused = name in _MIXUP and not saved.get("mix_up")
+        if unused or saved[name] == value or (value is None and saved[name] in _OFF):
+            continue
+        flag = "--" + name.replace("_", "-")
+        if name not in current:
             raise UserError(
-                f"{folder} holds a run with {flag} {then[name]}, not {now.get(name)}: "
-                "give the same flags to go on, another --name to start anew, or none to "
+                f"{folder} holds a run of another version, with {flag} {saved[name]}, a flag that "
+                "this version lacks: choose another --name to start anew, or evaluate it with "
                 f"gluon-attention evaluate {folder}"
             )
+        raise UserError(
+            f"{folder} holds a run with {flag} {saved[name]}, not {value}: "
+            "give the same flags to go on, another --name to start anew, or none to "
+            f"gluon-attention evaluate {folder}"
+        )
 
 
 def restore(
-    content: Dict[str, Any],
+    saved: Checkpoint,
     net: gluon.Block,
     optimizers: Dict[str, GroupOptimizer],
     average: WeightAverage,
-) -> Progress:
-    """Put what `load` gave where it belongs."""
+) -> None:
+    """Set weights, optimizer states and averages to those of a checkpoint."""
     try:
-        return _restored(content, net, optimizers, average)
+        _set_all(saved, net, optimizers, average)
     except (AssertionError, KeyError, ValueError, MXNetError):
         raise UserError(
-            "the run folder holds a checkpoint of another network: choose another --name"
+            "the run folder holds a checkpoint of another network, or of another version of this "
+            "one: choose another --name"
         ) from None
 
 
-def _restored(
-    content: Dict[str, Any],
+def _set_all(
+    saved: Checkpoint,
     net: gluon.Block,
     optimizers: Dict[str, GroupOptimizer],
     average: WeightAverage,
-) -> Progress:
-    progress = content["progress"]
-    for name, parameter in _changing(net).items():
-        # As NDArray: oneDNN may have laid out the weights anew, which numpy cannot be copied into.
-        parameter.set_data(nd.array(content[f"net/{name}"]))
-    for name in average.values:
-        average.values[name][:] = nd.array(content[f"average/{name}"])
+) -> None:
+    arrays = saved.arrays
+    for name, parameter in _trained(net).items():
+        # As NDArray: oneDNN may hold the weights in blocks, which numpy cannot be copied into.
+        parameter.set_data(nd.array(arrays[f"net/{name}"]))
+    for name, value in average.values.items():
+        value[:] = nd.array(arrays[f"average/{name}"])
     for group, optimizer in optimizers.items():
         prefix = group + "/"
-        state = {k[len(prefix) :]: v for k, v in content.items() if k.startswith(prefix)}
-        if state or optimizer.on_server:
-            optimizer.restore(state, progress.counts[group])
-    return progress
+        state = {k[len(prefix) :]: v for k, v in arrays.items() if k.startswith(prefix)}
+        if state or optimizer.workers.server_updates:
+            optimizer.restore(state, saved.progress.counts[group])
 
 
-def _changing(net: gluon.Block) -> Dict[str, gluon.Parameter]:
-    """Parameters that training changes: others are marked and come from where they came from."""
+def _trained(net: gluon.Block) -> Dict[str, gluon.Parameter]:
+    """Parameters that training changes; others are marked as constant."""
     named = named_parameters([net])
     return {n: p for n, p in named.items() if not getattr(p, "constant", False)}
 
 
 def save_weights(path: str, net: gluon.Block) -> None:
-    """A plain `.params` file, as `net.load_parameters` reads it."""
+    """Write a plain `.params` file, as `net.load_parameters` reads it."""
     write_parameters(path, net.save_parameters)
 
 
 def load_weights(path: str, net: gluon.Block, devices: Sequence[mx.Context]) -> None:
-    """Read such a file of this very network."""
-    read_parameters(path)  # which MXNet would not survive if it is damaged
+    """Read a `.params` file of exactly this network."""
+    read_parameters(path)  # refuses a damaged file, on which MXNet would crash
     try:
         net.load_parameters(path, ctx=list(devices))
     except (AssertionError, ValueError, MXNetError):

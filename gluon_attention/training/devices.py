@@ -45,25 +45,26 @@ def prepare(
     net: gluon.HybridBlock, image: np.ndarray, devices: Sequence[mx.Context], sync_bn: bool
 ) -> None:
     """Initialise parameters without weights on all devices; `image` (1, C, H, W) sets shapes."""
-    several = sync_bn and len(devices) > 1
-    if several:
+    synchronised = sync_bn and len(devices) > 1
+    if synchronised:
         share_statistics(net, devices)
-    fresh = [p for p in net.collect_params().values() if p._data is None and not p._deferred_init]
-    for parameter in fresh:
-        parameter.initialize(default_init=net.initializer, ctx=list(devices))
-    net.collect_params().reset_ctx(list(devices))
-    first = nd.array(image, ctx=devices[0])
+    parameters = net.collect_params()
+    for parameter in parameters.values():
+        if parameter._data is None and not parameter._deferred_init:
+            parameter.initialize(default_init=net.initializer, ctx=list(devices))
+    parameters.reset_ctx(list(devices))
     try:
-        net.trace(first)
+        net.trace(nd.array(image, ctx=devices[0]))
     except MXNetError:
         raise UserError(
-            f"this network cannot take images of {first.shape[1:]}, channels first, as the data are"
+            f"this network cannot take images of {image.shape[1:]}, channels first, as the data are"
         ) from None
-    net.hybridize(static_alloc=True, static_shape=not several)  # devices that wait for each other
+    # The operators of synchronised BatchNorm wait for each other, which a static shape forbids.
+    net.hybridize(static_alloc=True, static_shape=not synchronised)
 
 
 def has_bfloat16(cpuinfo: str = "/proc/cpuinfo") -> bool:
-    """Whether oneDNN has convolutions in bfloat16 here; where nothing is told, they are tried."""
+    """Whether oneDNN has convolutions in bfloat16 here; assumed where flags are unknown."""
     try:
         with open(cpuinfo, encoding="utf-8") as file:
             flags = re.search(r"^flags\s*:(.*)", file.read(), re.MULTILINE)
@@ -72,10 +73,12 @@ def has_bfloat16(cpuinfo: str = "/proc/cpuinfo") -> bool:
     return flags is None or {"avx512bw", "avx512vl", "avx512dq"} <= set(flags.group(1).split())
 
 
-def lower_precision(dtype: str, devices: Sequence[mx.Context]) -> None:
-    """Let MXNet insert casts: products in the short type, sums and weights in float32."""
+def set_precision(dtype: str, devices: Sequence[mx.Context]) -> None:
+    """Let MXNet insert casts: products in the shorter type, sums and weights in float32."""
     from mxnet.contrib import amp
 
+    if dtype == "float32":
+        return
     if dtype == "float16" and devices[0].device_type != "gpu":
         raise UserError("--dtype float16 needs a GPU; the CPU has bfloat16 and float32")
     if dtype == "float16":
@@ -85,7 +88,7 @@ def lower_precision(dtype: str, devices: Sequence[mx.Context]) -> None:
         raise UserError(
             "--dtype bfloat16 needs a processor with AVX-512, and this has none: leave it out"
         )
-    # oneDNN has no products of features, and MXNet's own are twenty times slower in bfloat16.
+    # oneDNN has no elementwise product in bfloat16, and MXNet's own is twenty times slower.
     in_float32 = [*amp.lists.symbol_bf16.FP32_FUNCS, "elemwise_mul"]
     amp.init(target_dtype=dtype, fp32_ops=in_float32)
 

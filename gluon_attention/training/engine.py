@@ -1,4 +1,4 @@
-"""The only training loop: it moves what a task says, on any devices, and survives being killed."""
+"""The only training loop: it applies the updates of a task on any devices, and can resume."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import math
 import os
 import signal
 import time
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from contextlib import contextmanager
+from typing import Any, Callable, Dict, Iterator, List, Tuple
 
 import mxnet as mx
 import numpy as np
@@ -18,286 +19,263 @@ from ..tasks.task import Losses, Task, Update
 from . import checkpoint
 from .checkpoint import Progress
 from .config import Config
-from .devices import choose_devices, lower_precision, prepare
+from .devices import choose_devices, prepare, set_precision
 from .evaluation import Means, Shards, Sums, accumulated, evaluate, measure, split
-from .monitor import Monitor, total_seconds
-from .optimizers import WeightAverage, even_out, make_optimizers, trainable_numbers
-from .schedule import Schedule, unreached
+from .monitor import Monitor
+from .optimizers import WeightAverage, average_statistics, make_optimizers, trainable_numbers
+from .run_folder import RunFolder, total_seconds
+from .schedule import Schedule, schedule_warnings
 from .signals import Stopped, StopRequest
-from .workers import AllWorkers, check_same_epoch, connect, own_devices, release
+from .workers import AllWorkers, Workers, connect
+
+MakeNetwork = Callable[[int], gluon.HybridBlock]  # from the number of classes
 
 
 def train(
-    config: Config,
-    name: str,
-    network: Callable[[int], gluon.HybridBlock],
-    data: Callable[[], Splits],
+    config: Config, name: str, network: MakeNetwork, data: Callable[[], Splits]
 ) -> Dict[str, Any]:
-    """Train, validate every epoch, test once; give what `result.json` holds.
+    """Train, validate after every epoch, test once; return what `result.json` holds.
 
     Args:
         config: the settings.
-        name: of the run folder, unless the settings have one.
+        name: name of the run folder, unless the settings have one.
         network: makes the network for a number of classes.
-        data: loads the `Splits`.
+        data: loads the data set.
     """
     devices = choose_devices(config.num_gpus)
-    if config.dtype != "float32":
-        if config.sync_bn:
-            raise UserError("--sync-bn works in float32 only: leave out --dtype")
-        lower_precision(config.dtype, devices)
-    kvstore, rank, workers = connect(config, devices)
-    devices = own_devices(kvstore, devices)
-    try:
-        run = _start(config, name, network, data, devices, kvstore, (rank, workers))
-        try:
-            with run.stop:
+    if config.sync_bn and config.dtype != "float32":
+        raise UserError("--sync-bn works in float32 only: leave out --dtype")
+    set_precision(config.dtype, devices)
+    workers = connect(config, devices)
+    path = os.path.join(config.log_dir, config.name or name)
+    try:  # the folder is locked before its checkpoint is read
+        with RunFolder(path, writes=workers.rank == 0 and not config.evaluate) as folder:
+            run = Run.open(config, name, network, data, workers, folder)
+            with run.stoppable():
                 return run.test() if config.evaluate else run.complete()
-        except KeyboardInterrupt as stop:
-            if str(stop):
-                raise
-            raise Stopped(signal.SIGINT, f"interrupted; {run.then()}") from None
-        finally:
-            run.monitor.close()
     except BaseException:
-        release(kvstore)
+        workers.release()
         raise
 
 
-def _start(
-    config: Config,
-    name: str,
-    network: Callable[[int], gluon.HybridBlock],
-    data: Callable[[], Splits],
-    devices: Sequence[mx.Context],
-    kvstore: Any,
-    part: Tuple[int, int],
-) -> Run:
-    """A run as its checkpoint left it, or a new one."""
-    folder = os.path.join(config.log_dir, config.name or name)
-    settings = dict(config.deciding(), run=name)
-    content = checkpoint.load(folder, settings)
-    check_same_epoch(kvstore, content["progress"].epoch if content else 0)
-    if config.evaluate and not content:
-        raise UserError(f"{folder} holds no run to evaluate: train first, without --evaluate")
-    splits = data()
-    mx.random.seed(config.seed)
-    np.random.seed(config.seed)
-    net = network(len(splits.classes))
-    if config.dtype not in net.dtypes:
-        raise UserError(
-            f"this network trains in {' or '.join(net.dtypes)}, not --dtype {config.dtype}"
-        )
-    prepare(net, splits.validation.first(1), devices, config.sync_bn)
-    return Run(config, settings, net, splits, devices, kvstore, part, folder, content)
-
-
 class Run:
-    """Everything that one training run holds."""
+    """One training run: a network, its optimizers, its data and its progress."""
 
     def __init__(
         self,
         config: Config,
-        settings: Dict[str, Any],
         net: gluon.HybridBlock,
         splits: Splits,
-        devices: Sequence[mx.Context],
-        kvstore: Any,
-        part: Tuple[int, int],
-        folder: str,
-        content: Optional[Dict[str, Any]],
+        workers: Workers,
+        folder: RunFolder,
+        progress: Progress,
     ) -> None:
-        """`content` is that of a checkpoint to go on from."""
-        self.config, self.net, self.splits, self.devices = config, net, splits, devices
-        (self.rank, self.workers), self.folder = part, folder
-        self.writes = self.rank == 0 and not config.evaluate
+        self.config, self.net, self.splits = config, net, splits
+        self.workers, self.folder, self.progress = workers, folder, progress
         self.task: Task = net.objective(config)
         if getattr(config, "mix_up", False) and not self.task.mixes:
             raise UserError("this network is not trained with --mix-up: leave it out")
-        size = config.batch_size * len(devices)
-        self.batches = Batches(splits.train, size, shuffle=True, seed=config.seed, part=part)
-        self.validation, self.test_batches = (
-            Batches(samples, size) for samples in (splits.validation, splits.test)
+        batch_size, part = config.batch_size * len(workers.devices), (workers.rank, workers.count)
+        self.train_batches = Batches(
+            splits.train, batch_size, shuffle=True, seed=config.seed, part=part
         )
-        steps = len(self.batches)
+        self.validation_batches = Batches(splits.validation, batch_size)
+        self.test_batches = Batches(splits.test, batch_size)
+        self.steps = len(self.train_batches)  # of an epoch
         schedule = Schedule(
-            config.lr, config.epochs, steps, config.warmup_epochs, config.lr_steps, config.lr_factor
+            config.lr,
+            config.epochs,
+            self.steps,
+            config.warmup_epochs,
+            config.lr_steps,
+            config.lr_factor,
         )
-        self.finite = AllWorkers(kvstore if config.skip_nonfinite else "")
-        self.optimizers = make_optimizers(self.task.groups(), config, schedule, kvstore)
+        self.optimizers = make_optimizers(self.task.groups(), config, schedule, workers)
         self.average = WeightAverage(net, config.ema)
-        self.progress = Progress(settings=settings)
-        if content:
-            self.progress = checkpoint.restore(content, net, self.optimizers, self.average)
-        self.monitor = Monitor(folder if self.writes else None, config, steps)
-        self.stop, self.left_out = StopRequest(), 0
+        self.all_workers = AllWorkers(workers) if config.skip_nonfinite else None
+        self.skipped = 0  # steps of this epoch, by --skip-nonfinite
+        self.monitor = Monitor(folder, config, self.steps)
+        self.stop = StopRequest()
+
+    @classmethod
+    def open(
+        cls,
+        config: Config,
+        name: str,
+        network: MakeNetwork,
+        data: Callable[[], Splits],
+        workers: Workers,
+        folder: RunFolder,
+    ) -> Run:
+        """The run that the checkpoint of the folder continues, or a new one."""
+        settings = dict(config.deciding(), run=name)
+        saved = checkpoint.load(folder.path, settings)
+        workers.check_same_epoch(saved.progress.epoch if saved else 0)
+        if config.evaluate and not saved:
+            raise UserError(
+                f"{folder.path} holds no run to evaluate: train first, without --evaluate"
+            )
+        splits = data()
+        mx.random.seed(config.seed)
+        np.random.seed(config.seed)
+        net = network(len(splits.classes))
+        if config.dtype not in net.dtypes:
+            raise UserError(
+                f"this network trains in {' or '.join(net.dtypes)}, not --dtype {config.dtype}"
+            )
+        prepare(net, splits.validation.first(1), workers.devices, config.sync_bn)
+        run = cls(config, net, splits, workers, folder, Progress(settings=settings))
+        if saved:
+            checkpoint.restore(saved, net, run.optimizers, run.average)
+            run.progress = saved.progress
+        return run
 
     def complete(self) -> Dict[str, Any]:
-        """Train the epochs that are left, then test; nothing, if an earlier process did it all."""
-        done, epochs = self.progress.epoch, self.config.epochs
-        if self.writes:
-            found = self.monitor.result(self.progress.history) if done >= epochs else None
-            if found:
-                print(f"{self.folder} is done; --evaluate tests its best epoch again")
-                return found
-            self.monitor.open(checkpoint.describe_run(self.net, self.splits))
-            devices = len(self.devices) * self.workers
-            notes = smaller_validation(self.splits, self.config.validation)
-            for note in [*notes, *self.progress.begun(epochs, devices), *unreached(self.config)]:
-                print(note, flush=True)
-            self.progress = self.progress._replace(devices=devices)
-        if done:  # the process before may have been killed between its two files
+        """Train the remaining epochs, then test; if an earlier process did, return its result."""
+        epochs, history = self.config.epochs, self.progress.history
+        if self.folder.writes:
+            result = self.folder.read_result(history) if self.progress.epoch >= epochs else None
+            if result:
+                print(f"{self.folder.path} is done; --evaluate tests its best epoch again")
+                return result
+            self._begin()
+        if self.progress.epoch:  # the process before may have been killed before it kept them
             self._keep_weights()
-        while self.progress.epoch < epochs:
-            self.epoch(self.progress.epoch)
+        for epoch in range(self.progress.epoch, epochs):
+            self.epoch(epoch)
         return self.test()
 
-    def epoch(self, number: int) -> None:
-        """Train and validate one epoch, and keep it."""
-        stream = [self.config.seed, number] + [self.rank] * (self.rank > 0)
+    def _begin(self) -> None:
+        """Record what this process trains, and print notes on it."""
+        description = checkpoint.describe_run(self.net, self.splits)
+        self.folder.write_config(self.config, description)
+        self.monitor.open()
+        devices = len(self.workers.devices) * self.workers.count
+        notes = smaller_validation(self.splits, self.config.validation)
+        notes += self.progress.resume_notes(self.config.epochs, devices)
+        for note in notes + schedule_warnings(self.config):
+            print(note, flush=True)
+        self.progress = self.progress._replace(devices=devices)
+
+    def epoch(self, epoch: int) -> None:
+        """Train and validate an epoch, and write its checkpoint."""
+        self._seed(epoch)
+        self.monitor.begin_epoch(epoch)
+        losses, seconds = self.train_epoch(epoch)
+        devices = self.workers.devices
+        with self.average.applied():
+            scores = evaluate(self.task, self.validation_batches, devices, self._check_stop)
+            self.progress = self._after(epoch, seconds, losses, scores)
+            self.monitor.pictures(self.net, self.splits, epoch + 1)
+        if self.folder.writes:
+            path = self.folder.path
+            checkpoint.save(path, self.net, self.optimizers, self.average, self.progress)
+        self._keep_weights()
+        self.monitor.end_epoch(self.progress.history, scores)
+
+    def _seed(self, epoch: int) -> None:
+        """Seed an epoch, so that a resumed run draws what an undisturbed one draws."""
+        rank = self.workers.rank
+        stream = [self.config.seed, epoch] + [rank] * (rank > 0)
         seed = int(np.random.RandomState(stream).randint(2**31))
         mx.random.seed(seed)
         np.random.seed(seed)
-        self.monitor.begin(number)
-        losses, seconds = self._train(number)
-        with self.average.in_place():
-            scores = evaluate(self.task, self.validation, self.devices, self._check)
-            self._record(number, scores, losses, seconds)
-            self.monitor.pictures(self.net, self.splits, self._steps_done(), number + 1)
-        if self.writes:
-            checkpoint.save(self.folder, self.net, self.optimizers, self.average, self.progress)
-        self._keep_weights()
-        self.monitor.end(self.progress.history, scores, self._steps_done())
 
-    def _steps_done(self) -> int:
-        return self.progress.epoch * len(self.batches)
-
-    def _train(self, number: int) -> Tuple[Means, float]:
-        """Move through the training set once; mean losses and seconds."""
-        updates, recent, total = self.task.updates(number), Sums(), Sums()
-        first, last = number * len(self.batches), (number + 1) * len(self.batches) - 1
-        started = time.time()
-        for step, (images, labels) in enumerate(self.batches.epoch(number), first):
-            self._check()
-            shards = split(images, labels, self.devices)
+    def train_epoch(self, epoch: int) -> Tuple[Means, float]:
+        """Train on every batch once; mean losses and seconds."""
+        updates, recent, total = self.task.updates(epoch), Sums(), Sums()
+        names = [name for update in updates for name in update.groups]
+        first, last = epoch * self.steps, (epoch + 1) * self.steps - 1
+        start = time.time()
+        for step, (images, labels) in enumerate(self.train_batches.epoch(epoch), first):
+            self._check_stop()
+            shards = split(images, labels, self.workers.devices)
             for update in updates:
-                recent.add(self.move(update, shards, step))
+                recent.add(self.apply(update, shards, step))
             self.average.update(step)
             self.monitor.step()
             if (step + 1) % self.config.log_interval == 0 or step == last:
                 if step == last:
-                    even_out(self.net)
-                rates = {
-                    name: self.optimizers[name].rate(step) for u in updates for name in u.groups
-                }
-                self._finite({**recent.means(), **self._weights()}, step, rates)
+                    average_statistics(self.net)
+                rates = {name: self.optimizers[name].learning_rate(step) for name in names}
+                self._check_finite({**recent.means(), **self._sum_of_weights()}, step, rates)
                 self.monitor.log(step, recent.means(), rates)
-                total.take(recent)
+                total.merge(recent)
                 recent = Sums()
-        means = total.means() or {"every loss": math.nan}  # when all steps were left out
-        self._finite(means, last, rates)
-        return means, time.time() - started
+        means = total.means() or {"every loss": math.nan}  # if all steps were skipped
+        self._check_finite(means, last, rates)
+        return means, time.time() - start
 
-    def _weights(self) -> Means:
-        """What shows that some weight is not a number, which a loss need not: relu(NaN) is 0."""
-        weights = [p.list_data()[0] for p in self.net.collect_params().values()]
-        every = sum(w.astype("float32").sum() for w in weights).asscalar()
-        return {"the sum of all weights": every}
-
-    def _check(self) -> None:
-        """Stop here if a signal asked for it."""
-        self.stop.check(self.then())
-
-    def then(self) -> str:
-        """What the same command would do if the run ended here."""
-        epoch = self.progress.epoch
-        kept = f"goes on after epoch {epoch}" if epoch else "starts again, as no epoch was done"
-        return f"the same command {kept}"
-
-    def move(self, update: Update, shards: Shards, step: int) -> List[Losses]:
-        """Make one update from the shards of a batch; its losses, none if it was left out."""
+    def apply(self, update: Update, shards: Shards, step: int) -> List[Losses]:
+        """Make one update of a task from a batch; its losses, none if the step was skipped."""
         optimizers, losses = [self.optimizers[name] for name in update.groups], []
         for optimizer in optimizers:
-            optimizer.begin()
+            optimizer.zero_gradients()
         for part in accumulated(shards, self.config.accumulate):
             with autograd.record():
-                found = [update.loss(images, labels) for images, labels in part]
-                totals = [sum(vector.sum() for vector in named.values()) for named in found]
-            # Before backward, which would take the batch into the statistics of BatchNorm.
-            if self.config.skip_nonfinite:
+                part_losses = [update.loss(images, labels) for images, labels in part]
+                totals = [sum(vector.sum() for vector in named.values()) for named in part_losses]
+            # Checked before backward, which updates the BatchNorm statistics.
+            if self.all_workers:
                 numbers = [*totals, *(images.sum() for images, _ in part)]
-                if not self.finite(all(math.isfinite(n.asscalar()) for n in numbers)):
-                    self.left_out += 1
+                if not self.all_workers(all(math.isfinite(n.asscalar()) for n in numbers)):
+                    self.skipped += 1
                     return []
             autograd.backward(totals)
-            losses += found
-        samples = sum(len(images) for images, _ in shards) * self.workers
+            losses += part_losses
+        samples = sum(len(images) for images, _ in shards) * self.workers.count
         for optimizer in optimizers:
             optimizer.step(step, samples)
         return losses
 
-    def _finite(self, means: Means, step: int, rates: Means) -> None:
-        for name, value in means.items():
-            if not math.isfinite(value):
-                last = os.path.join(self.folder, checkpoint.LAST)
-                kept = (
-                    f"the last good epoch is in {last}"
-                    if self.progress.epoch
-                    else "no epoch was done"
-                )
-                rate = max(rates.values())
-                raise UserError(
-                    f"{name} is {value} by step {step + 1} at learning rate {rate:.3g}; {kept}; "
-                    "try a lower --lr, more --warmup-epochs or --clip 5"
-                )
-
-    def _record(self, number: int, scores: Means, losses: Means, seconds: float) -> None:
-        """Take an epoch into the history."""
-        images = len(self.batches) * self.batches.batch_size * self.workers
-        record = {"epoch": number + 1, "seconds": seconds, "images_per_second": images / seconds}
-        if self.workers > 1:
+    def _after(self, epoch: int, seconds: float, losses: Means, scores: Means) -> Progress:
+        """The progress after an epoch, with its record in the history."""
+        images = self.steps * self.train_batches.batch_size * self.workers.count
+        record = {"epoch": epoch + 1, "seconds": seconds, "images_per_second": images / seconds}
+        if self.workers.count > 1:
+            names = [name for update in self.task.updates(epoch) for name in update.groups]
             compressed = self.config.compression is not None
-            moved = [self.optimizers[name] for u in self.task.updates(number) for name in u.groups]
-            record["bytes_per_step"] = sum(optimizer.traffic(compressed) for optimizer in moved)
+            traffic = [self.optimizers[name].bytes_per_step(compressed) for name in names]
+            record["bytes_per_step"] = sum(traffic)
         if self.config.skip_nonfinite:
-            record["left_out"], self.left_out = self.left_out, 0
+            record["skipped_steps"], self.skipped = self.skipped, 0
         record.update({f"train/{name}": value for name, value in losses.items()})
         record.update({f"validation/{name}": value for name, value in scores.items()})
         before, score = self.progress, next(iter(scores.values()))
-        kept = score > before.best or self.config.keep == "last"
-        self.progress = before._replace(
-            epoch=number + 1,
+        is_best = score > before.best or self.config.keep == "last"
+        return before._replace(
+            epoch=epoch + 1,
             counts={name: optimizer.count for name, optimizer in self.optimizers.items()},
-            best=score if kept else before.best,
-            best_epoch=number + 1 if kept else before.best_epoch,
+            best=score if is_best else before.best,
+            best_epoch=epoch + 1 if is_best else before.best_epoch,
             history=[*before.history, record],
         )
 
     def _keep_weights(self) -> None:
-        """Save the weights that were validated last, if they are wanted."""
-        every, epoch = self.config.save_period, self.progress.epoch
+        """Save the weights of the last epoch if it is the best one, or one of --save-period."""
+        period, epoch = self.config.save_period, self.progress.epoch
         names = [checkpoint.BEST] if self.progress.best_epoch == epoch else []
-        if every and epoch % every == 0:
+        if period and epoch % period == 0:
             names.append(f"epoch-{epoch:04d}.params")
-        if names and self.writes:
-            with self.average.in_place():
+        if names and self.folder.writes:
+            with self.average.applied():
                 for name in names:
-                    checkpoint.save_weights(os.path.join(self.folder, name), self.net)
+                    checkpoint.save_weights(self.folder.file(name), self.net)
 
     def test(self) -> Dict[str, Any]:
-        """Read the test split once, with the weights of the best epoch; empty but for rank 0."""
-        if self.rank:
+        """Test once, with the weights of the best epoch; empty on workers other than the first."""
+        if self.workers.rank:
             return {}
-        best = os.path.join(self.folder, checkpoint.BEST)
+        devices, history = self.workers.devices, self.progress.history
         for optimizer in self.optimizers.values():
             optimizer.detach_trainer()
-        checkpoint.load_weights(best, self.net, self.devices)
-        seed, test = self.config.seed, self.test_batches
-        found = measure(self.net, self.task, test, self.devices, seed, self._check)
-        history = self.progress.history
+        checkpoint.load_weights(self.folder.file(checkpoint.BEST), self.net, devices)
+        scores = measure(
+            self.net, self.task, self.test_batches, devices, self.config.seed, self._check_stop
+        )
         speed = np.median([record["images_per_second"] for record in history])
         result = dict(
-            found,
+            scores,
             best_epoch=self.progress.best_epoch,
             images_per_second=float(speed),
             seconds=total_seconds(history),
@@ -305,3 +283,43 @@ class Run:
         )
         self.monitor.finish(self.net, self.splits, result, history)
         return result
+
+    @contextmanager
+    def stoppable(self) -> Iterator[None]:
+        """Inside the block a signal ends the run between two steps, with advice how to resume."""
+        try:
+            with self.stop:
+                yield
+        except KeyboardInterrupt as stop:
+            if str(stop):
+                raise
+            raise Stopped(signal.SIGINT, f"interrupted; {self.resume_advice()}") from None
+        finally:
+            self.monitor.close()
+
+    def _check_stop(self) -> None:
+        self.stop.check(self.resume_advice())
+
+    def resume_advice(self) -> str:
+        """What the same command would do if the run ended here."""
+        epoch = self.progress.epoch
+        effect = f"goes on after epoch {epoch}" if epoch else "starts again, as no epoch was done"
+        return f"the same command {effect}"
+
+    def _sum_of_weights(self) -> Means:
+        """NaN if any weight is, which a loss need not be: relu(NaN) is 0."""
+        weights = [p.list_data()[0] for p in self.net.collect_params().values()]
+        total = sum(w.astype("float32").sum() for w in weights).asscalar()
+        return {"the sum of all weights": total}
+
+    def _check_finite(self, means: Means, step: int, rates: Means) -> None:
+        for name, value in means.items():
+            if not math.isfinite(value):
+                last = self.folder.file(checkpoint.LAST)
+                saved = f"the last good epoch is in {last}"
+                rate = max(rates.values())
+                raise UserError(
+                    f"{name} is {value} by step {step + 1} at learning rate {rate:.3g}; "
+                    f"{saved if self.progress.epoch else 'no epoch was done'}; "
+                    "try a lower --lr, more --warmup-epochs or --clip 5"
+                )

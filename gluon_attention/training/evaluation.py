@@ -16,7 +16,7 @@ Means = Dict[str, float]
 
 
 class Sums:
-    """Running means of named per-sample vectors, left on their devices until they are read."""
+    """Running means of named per-sample vectors, left on their devices until `means()`."""
 
     def __init__(self) -> None:
         self.vectors: Dict[str, List[nd.NDArray]] = {}
@@ -24,15 +24,15 @@ class Sums:
         self.counts: Dict[str, int] = {}
 
     def add(self, parts: Iterable[Losses], queue: int = 4) -> None:
-        """Take vectors in; waits for those of `queue` calls ago, so that work cannot pile up."""
+        """Add vectors; wait for those of `queue` calls ago, so that the host cannot run ahead."""
         for part in parts:
             for name, vector in part.items():
                 self.vectors.setdefault(name, []).append(vector)
                 if len(self.vectors[name]) > queue:
                     self.vectors[name][-queue - 1].wait_to_read()
 
-    def take(self, other: Sums) -> None:
-        """Add what another one holds."""
+    def merge(self, other: Sums) -> None:
+        """Add the sums of another one."""
         other._read()
         for name, total in other.totals.items():
             self.totals[name] = self.totals.get(name, 0.0) + total
@@ -73,7 +73,7 @@ def measure(
     seed: int,
     check: Callable[[], None] = lambda: None,
 ) -> Dict[str, Any]:
-    """What a test finds; locations that are drawn are the same each time."""
+    """Test error and scores; drawn locations are the same in every call."""
     mx.random.seed(seed)
     scores = evaluate(task, batches, devices, check)
     scores.update(box_scores(net, batches, devices[0]))
@@ -82,47 +82,47 @@ def measure(
 
 
 def box_scores(net: Any, batches: Batches, device: mx.Context) -> Means:
-    """Shares of images whose box holds the region that matters, and whose middle lies in it.
+    """Shares of images whose box contains the labelled region, and whose box centre lies in it.
 
-    Of every box from the second scale on, and of the last without a number; empty for a network
-    without boxes, and for a data set without regions.
+    For the box of every scale from the second, and without a number for the last; empty for a
+    network without boxes or a data set without regions.
     """
     if batches.samples.regions is None:
         return {}
-    regions, found = batches.samples.regions(), []  # (N, 4)
+    regions, parts = batches.samples.regions(), []  # (N, 4)
     for images, _ in batches.epoch(0):
         boxes = net.attended_boxes(nd.array(images, ctx=device))
         if boxes is None:
             return {}
-        found.append(boxes.asnumpy())
-    boxes = np.concatenate(found)  # (N, K - 1, 3)
-    middle, half = boxes[..., :2], boxes[..., 2:]
+        parts.append(boxes.asnumpy())
+    boxes = np.concatenate(parts)  # (N, K - 1, 3)
+    centre, half = boxes[..., :2], boxes[..., 2:]
     low, high = regions[:, None, :2], regions[:, None, 2:]
-    holds = (middle - half <= low) & (high <= middle + half)
-    hits = (low <= middle) & (middle <= high)
+    contains = (centre - half <= low) & (high <= centre + half)
+    inside = (low <= centre) & (centre <= high)
     means = {}
-    for name, good in (("holds_region", holds), ("centre_in_region", hits)):
-        shares = good.all(axis=2).mean(axis=0)
+    for name, per_axis in (("holds_region", contains), ("centre_in_region", inside)):
+        shares = per_axis.all(axis=2).mean(axis=0)
         means.update({f"box_{scale}_{name}": float(s) for scale, s in enumerate(shares, 2)})
         means[f"box_{name}"] = float(shares[-1])
     return means
 
 
 def accumulated(shards: Shards, parts: int) -> Iterator[Shards]:
-    """The shards of a batch in so many smaller ones, one after the other."""
+    """Split the shards of a batch into so many parts, for gradient accumulation."""
     parts = min(parts, max(len(images) for images, _ in shards))
     for part in range(parts):
-        cut = []
+        smaller = []
         for images, labels in shards:
             rows = slice(len(images) * part // parts, len(images) * (part + 1) // parts)
             if rows.start < rows.stop:
-                cut.append((images[rows], labels[rows]))
-        if cut:
-            yield cut
+                smaller.append((images[rows], labels[rows]))
+        if smaller:
+            yield smaller
 
 
 def split(images: Any, labels: Any, devices: Sequence[mx.Context]) -> Shards:
-    """A batch cut into one part for each device; a short batch may leave devices out."""
+    """Split a batch over the devices; a short batch may leave some devices without images."""
     used = list(devices)[: len(images)]
     parts = (gluon.utils.split_and_load(a, used, even_split=False) for a in (images, labels))
     return list(zip(*parts))

@@ -1,29 +1,29 @@
-"""Moves the parameters of a group, and averages weights over the steps."""
+"""One optimizer per group of parameters, and the moving average of all weights."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
 from typing import Any, Dict, Iterator, List, Optional, Sequence
 
-import mxnet as mx
 import numpy as np
 from mxnet import gluon, nd
 
 from ..errors import UserError
 from ..tasks.task import Group
+from .config import Config
 from .schedule import Schedule
-from .workers import OffsetStore
+from .workers import Workers
 
-_WITHOUT_DECAY = ("gamma", "beta", "bias")  # how names of parameters end
+_NO_WEIGHT_DECAY = ("gamma", "beta", "bias")  # last words of parameter names
 
 
 def trainable_numbers(net: gluon.Block) -> int:
-    """How many numbers training moves."""
+    """The number of weights that training changes."""
     return sum(int(np.prod(p.shape)) for p in net.collect_params().values() if p.grad_req != "null")
 
 
 def named_parameters(blocks: Sequence[gluon.Block]) -> Dict[str, gluon.Parameter]:
-    """Parameters by their place in the blocks, which does not change from process to process."""
+    """Parameters by their path in the blocks, which is the same in every process."""
     named = {}
     for number, block in enumerate(blocks):
         for name, parameter in block._collect_params_with_prefix().items():
@@ -35,105 +35,104 @@ class GroupOptimizer:
     """One optimizer over the parameters of one group."""
 
     def __init__(
-        self, group: Group, config: Any, schedule: Schedule, kvstore: Any, first: int = 0
+        self,
+        group: Group,
+        config: Config,
+        schedule: Schedule,
+        workers: Workers,
+        first_key: int = 0,
     ) -> None:
-        """`first` is the number of parameters that other optimizers keep in the same store."""
-        self.group, self.schedule, self.clip = group, schedule, config.clip
+        """`first_key` is the number of parameters in the groups before, in the same store."""
+        self.group, self.schedule, self.workers = group, schedule, workers
+        self.clip, self.accumulates = config.clip, config.accumulate > 1
         self.count = 0  # steps made
         self.parameters = [
             p for p in named_parameters(group.blocks).values() if p.grad_req != "null"
         ]
-        self.accumulates = getattr(config, "accumulate", 1) > 1
         for parameter in self.parameters:
-            if parameter.name.endswith(_WITHOUT_DECAY):
+            if parameter.name.endswith(_NO_WEIGHT_DECAY):
                 parameter.wd_mult = 0.0
             if self.accumulates:
                 parameter.grad_req = "add"
-        self.on_server = getattr(kvstore, "type", "") == "dist_async"
-        self.ring = getattr(kvstore, "type", "") == "horovod"
-        self.workers = 1 if isinstance(kvstore, str) else kvstore.num_workers
-        decay = config.weight_decay / (self.workers if self.on_server else 1)  # one by each worker
-        options = dict(wd=decay, learning_rate=config.lr * group.lr_scale)
+        options = dict(learning_rate=config.lr * group.lr_scale, wd=config.weight_decay)
         if config.optimizer in ("sgd", "nag"):
             options["momentum"] = config.momentum
-        if self.on_server:
+        if workers.server_updates:
             if self.clip:
                 raise UserError("--clip needs gradients that --kvstore dist_async sends away")
-            options["lr_scheduler"] = schedule.served(self.workers, group.lr_scale)
-        if not isinstance(kvstore, str):
-            kvstore = OffsetStore(kvstore, first)
+            # The server decays the weights once for the gradient of each worker.
+            options["wd"] /= workers.count
+            options["lr_scheduler"] = schedule.for_server(workers.count, group.lr_scale)
         self.trainer = gluon.Trainer(
             self.parameters,
             config.optimizer,
             options,
-            kvstore=kvstore,
-            update_on_kvstore=self.on_server,
+            kvstore=workers.trainer_store(first_key),
+            update_on_kvstore=workers.server_updates,
         )
-        if self.on_server:  # which gets the optimizer without its parameters
+        if workers.server_updates:  # it unpickles the optimizer without the parameters
             undecayed = [i for i, p in enumerate(self.parameters) if p.wd_mult == 0]
             self.trainer.optimizer.wd_mult = dict.fromkeys(undecayed, 0.0)
 
-    def begin(self) -> None:
-        """A step starts: gradients that the parts of the last batch added up are set to zero."""
+    def zero_gradients(self) -> None:
+        """Clear gradients that the parts of the last batch added up."""
         if self.accumulates:
             for parameter in self.parameters:
                 parameter.zero_grad()
 
-    def rate(self, when: int) -> float:
-        """Learning rate at step `when` of the run."""
-        return self.schedule(when) * self.group.lr_scale
+    def learning_rate(self, step: int) -> float:
+        """Learning rate of a step of the run."""
+        return self.schedule(step) * self.group.lr_scale
 
-    def step(self, when: int, samples: int) -> None:
-        """Move along gradients summed over `samples` at step `when` of the run."""
+    def step(self, step: int, samples: int) -> None:
+        """Update the parameters by gradients summed over `samples`, as that step of the run."""
         if self.trainer.optimizer.lr_scheduler is None:
-            self.trainer.set_learning_rate(self.rate(when))
+            self.trainer.set_learning_rate(self.learning_rate(step))
         if self.clip:
             self.trainer.allreduce_grads()
-            self._clip(self.clip * samples)
+            self._clip_gradients(self.clip * samples)
             self.trainer.update(samples)
         else:
             self.trainer.step(samples)
         self.count += 1
 
-    def _clip(self, longest: float) -> None:
-        """Scale the gradients of a device to a norm of at most `longest`, without reading it."""
+    def _clip_gradients(self, largest: float) -> None:
+        """Scale the gradients of each device to that norm at most, without waiting for the norm."""
         for device in range(len(self.parameters[0].list_grad())):
             grads = [p.list_grad()[device] for p in self.parameters]
             norm = nd.multi_sum_sq(*grads, num_arrays=len(grads)).sum().sqrt()
-            scale = nd.minimum(longest / (norm + 1e-12), 1.0)
+            scale = nd.minimum(largest / (norm + 1e-12), 1.0)
             for grad in grads:
                 grad *= scale.reshape((1,) * grad.ndim).astype(grad.dtype)
 
     def detach_trainer(self) -> None:
-        """Training is over: weights can be set that a server does not know."""
+        """Let `set_data` change the weights without asking a parameter server for them."""
         for parameter in self.parameters:
             parameter._set_trainer(None)
 
-    def traffic(self, compressed: bool) -> float:
-        """Bytes that a worker sends and gets each step; docs/scaling.md has the formulas."""
-        gradients = 4 * sum(int(np.prod(p.shape)) for p in self.parameters)
-        if self.ring:  # out and back
-            return 2 * gradients * 2 * (self.workers - 1) / self.workers
-        return gradients * (1 / 16 if compressed else 1) + gradients  # 2 of 32 bits; weights back
+    def bytes_per_step(self, compressed: bool) -> float:
+        """Bytes that a worker sends and receives in a step."""
+        numbers = sum(int(np.prod(p.shape)) for p in self.parameters)
+        return self.workers.bytes_per_step(numbers, compressed)
 
     def state(self) -> Dict[str, nd.NDArray]:
-        """Momenta and the like by the index of the parameter, of the first device."""
-        found = {}
+        """Momenta and the like of the first device, by `"{parameter index}.{slot}"`."""
+        arrays = {}
         for index, state in self.trainer._updaters[0].states.items():
-            found.update({f"{index}.{slot}": a for slot, a in enumerate(_arrays(state))})
-        return found
+            arrays.update({f"{index}.{slot}": a for slot, a in enumerate(_flat(state))})
+        return arrays
 
     def restore(self, state: Dict[str, Any], steps: int) -> None:
-        """Continue after `steps` steps with what `state()` gave."""
+        """Continue after `steps` steps with what `state()` returned."""
         optimizer = self.trainer.optimizer
-        if self.on_server:  # momenta are lost with the server
-            self.count, optimizer.begin_num_update = steps, steps * self.workers
+        if self.workers.server_updates:  # momenta are lost with the server
+            self.count, optimizer.begin_num_update = steps, steps * self.workers.count
             optimizer.num_update = optimizer.begin_num_update
             return
         for device, updater in enumerate(self.trainer._updaters):
             for index, parameter in enumerate(self.parameters):
                 fresh = optimizer.create_state_multi_precision(index, parameter.list_data()[device])
-                for slot, array in enumerate(_arrays(fresh)):
+                for slot, array in enumerate(_flat(fresh)):
                     array[:] = state[f"{index}.{slot}"]
                 updater.states[index], updater.states_synced[index] = fresh, True
             optimizer._all_index_update_counts[device] = dict.fromkeys(
@@ -143,82 +142,84 @@ class GroupOptimizer:
         optimizer.num_update = self.count = steps
 
 
-def _arrays(state: Any) -> List[nd.NDArray]:
+def _flat(state: Any) -> List[nd.NDArray]:
+    """The arrays of an optimizer's state, which may be None, an array or nested tuples."""
     if state is None:
         return []
     if isinstance(state, nd.NDArray):
         return [state]
-    return [array for part in state for array in _arrays(part)]
+    return [array for part in state for array in _flat(part)]
 
 
 def make_optimizers(
-    groups: Sequence[Group], config: Any, schedule: Schedule, kvstore: Any
+    groups: Sequence[Group], config: Config, schedule: Schedule, workers: Workers
 ) -> Dict[str, GroupOptimizer]:
     """An optimizer for each group; in a shared store their keys follow each other."""
     optimizers: Dict[str, GroupOptimizer] = {}
-    if len(groups) > 1 and config.kvstore == "dist_async":
+    if len(groups) > 1 and workers.server_updates:
         raise UserError(
             "--kvstore dist_async has one optimizer and this network takes "
             f"{len(groups)}; --kvstore dist_sync can hold them"
         )
     for group in groups:
-        first = sum(len(optimizer.parameters) for optimizer in optimizers.values())
-        optimizers[group.name] = GroupOptimizer(group, config, schedule, kvstore, first)
+        first_key = sum(len(optimizer.parameters) for optimizer in optimizers.values())
+        optimizers[group.name] = GroupOptimizer(group, config, schedule, workers, first_key)
     return optimizers
 
 
-def even_out(net: gluon.Block) -> None:
-    """Give all devices the means of what BatchNorm gathered on each, and wait for it."""
-    mx.nd.waitall()  # MXNet does not see that backward writes it
+def average_statistics(net: gluon.Block) -> None:
+    """Set the BatchNorm statistics of all devices to their mean, and wait for it."""
+    nd.waitall()  # the engine does not know that backward writes the statistics
     for parameter in net.collect_params().values():
-        if _differs(parameter):
-            mean = _of_all_devices(parameter)
+        if _is_per_device(parameter):
+            mean = _mean_over_devices(parameter)
             for array in parameter.list_data():
                 mean.copyto(array)
 
 
-def _differs(parameter: gluon.Parameter) -> bool:
-    """Whether devices have it each for itself: gradients are summed, statistics are not."""
+def _is_per_device(parameter: gluon.Parameter) -> bool:
+    """Whether devices have different values: gradients are summed, statistics are not."""
     statistics = parameter.name.endswith(("running_mean", "running_var"))
     return statistics and len(parameter.list_ctx()) > 1
 
 
-def _of_all_devices(parameter: gluon.Parameter) -> nd.NDArray:
+def _mean_over_devices(parameter: gluon.Parameter) -> nd.NDArray:
     first, *others = parameter.list_data()
-    if not _differs(parameter):
+    if not _is_per_device(parameter):
         return first
     return nd.add_n(first, *(a.as_in_context(first.context) for a in others)) / (1 + len(others))
 
 
 class WeightAverage:
-    """An exponential moving average of every parameter, statistics of BatchNorm included."""
+    """An exponential moving average of every parameter, BatchNorm statistics included."""
 
     def __init__(self, net: gluon.Block, decay: Optional[float]) -> None:
+        """Without a decay nothing is averaged: `applied` leaves the weights as they are."""
         self.decay, self.parameters = decay or 0.0, named_parameters([net])
-        self.statistics = any(p.grad_req == "null" for p in self.parameters.values())
+        self.has_statistics = any(p.grad_req == "null" for p in self.parameters.values())
         averaged = self.parameters if decay else {}
-        self.values = {name: _of_all_devices(p).copy() for name, p in averaged.items()}
+        self.values = {name: _mean_over_devices(p).copy() for name, p in averaged.items()}
 
-    def update(self, count: int) -> None:
-        """Take in the weights after step number `count`; early steps are forgotten faster."""
-        keep = min(self.decay, (1 + count) / (10 + count))
-        if self.values and self.statistics:
-            mx.nd.waitall()  # MXNet does not see that backward writes the statistics of BatchNorm
+    def update(self, step: int) -> None:
+        """Take in the weights after a step of the run; the decay is smaller in early steps."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        if self.values and self.has_statistics:
+            nd.waitall()  # the engine does not know that backward writes the statistics
         for name, value in self.values.items():
-            value *= keep
-            value += (1 - keep) * _of_all_devices(self.parameters[name])
+            value *= decay
+            value += (1 - decay) * _mean_over_devices(self.parameters[name])
 
     @contextmanager
-    def in_place(self) -> Iterator[None]:
+    def applied(self) -> Iterator[None]:
         """The network has the averaged weights inside the block."""
-        kept = {name: self.parameters[name].list_data()[0].copy() for name in self.values}
-        self._put(self.values)
+        current = {name: self.parameters[name].list_data()[0].copy() for name in self.values}
+        self._set(self.values)
         try:
             yield
         finally:
-            self._put(kept)
+            self._set(current)
 
-    def _put(self, values: Dict[str, nd.NDArray]) -> None:
-        for name, value in values.items():  # set_data would fail where a server updates
+    def _set(self, values: Dict[str, nd.NDArray]) -> None:
+        for name, value in values.items():  # set_data fails where a server holds the weights
             for array in self.parameters[name].list_data():
                 value.copyto(array)

@@ -1,47 +1,51 @@
-"""Ctrl-C and SIGTERM, which schedulers send before they kill, end a run between two steps."""
+"""Ctrl-C, and the SIGTERM that schedulers send before they kill, end a run between two steps."""
 
 from __future__ import annotations
 
 import signal
 import sys
 import threading
-from typing import Any, Optional
+from types import FrameType
+from typing import Any, Dict, Optional
 
 
 class Stopped(KeyboardInterrupt):
-    """A run was asked to stop and did, with nothing half done; `status` is the exit status."""
+    """A run stopped on request, with nothing half done; `status` is the exit status."""
 
-    def __init__(self, number: int, sentence: str) -> None:
-        super().__init__(sentence)
+    def __init__(self, number: int, message: str) -> None:
+        super().__init__(message)
         self.status = 128 + number
 
 
 class StopRequest:
-    """Within its block a first signal is kept for `check()`; a second one acts at once."""
+    """Inside its block the first signal only requests a stop; the second one acts at once."""
 
     signals = (signal.SIGINT, signal.SIGTERM)
 
-    def __init__(self, told: str = "stopping after this step; Ctrl-C again stops at once") -> None:
-        self.told = told
+    def __init__(
+        self, message: str = "stopping after this step; Ctrl-C again stops at once"
+    ) -> None:
+        """`message` is printed at the first signal."""
+        self.message = message
         self.received: Optional[int] = None
-        self.before: Any = {}
+        self.previous: Dict[int, Any] = {}  # handlers by signal
 
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():  # others get no signals
-            self.before = {number: signal.signal(number, self._note) for number in self.signals}
+            self.previous = {n: signal.signal(n, self._receive) for n in self.signals}
         return self
 
-    def __exit__(self, *raised: Any) -> None:
-        for number, handler in self.before.items():
+    def __exit__(self, *error: Any) -> None:
+        for number, handler in self.previous.items():
             signal.signal(number, handler)
 
-    def check(self, then: str = "") -> None:
-        """End the run here if that was asked for; `then` says how to go on."""
+    def check(self, advice: str = "") -> None:
+        """Raise `Stopped` if a signal was received; `advice` says how to resume."""
         if self.received:
             name = signal.Signals(self.received).name
-            raise Stopped(self.received, f"stopped by {name}; {then}")
+            raise Stopped(self.received, f"stopped by {name}; {advice}")
 
-    def _note(self, number: int, frame: Any) -> None:
+    def _receive(self, number: int, frame: Optional[FrameType]) -> None:
         self.received = number
         self.__exit__()
-        print(self.told, file=sys.stderr, flush=True)
+        print(self.message, file=sys.stderr, flush=True)

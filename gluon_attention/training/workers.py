@@ -1,9 +1,9 @@
-"""Several processes that train one network: where this one stands, and what they share."""
+"""The processes that train one network together: their ranks, devices and store of gradients."""
 
 from __future__ import annotations
 
 import os
-from typing import Any, List, Sequence, Tuple
+from typing import Any, List, Sequence, Union
 
 import mxnet as mx
 from mxnet import nd
@@ -11,13 +11,68 @@ from mxnet.base import _LIB, check_call
 from mxnet.kvstore import KVStoreBase
 
 from ..errors import UserError
+from .config import Config
 
-_EPOCH, _VOTES = 2**20, 2**20 + 1  # keys beyond those of parameters
-_JOINED: List[str] = []  # the store of this process
+_EPOCH_KEY, _VOTE_KEY = 2**20, 2**20 + 1  # beyond the keys of parameters
+_CONNECTED: List[str] = []  # the distributed store of this process
 
 
-def connect(config: Any, devices: List[mx.Context]) -> Tuple[Any, int, int]:
-    """The place of this process among the workers: `(kvstore, rank, workers)`."""
+class Workers:
+    """All workers of a job as one of them sees them; without --kvstore dist_* there is one.
+
+    Attributes:
+        store: what sums gradients: the name of a store within this process, or a store that spans
+            processes.
+        rank: number of this worker.
+        count: number of workers.
+        devices: contexts that this worker computes on.
+    """
+
+    def __init__(
+        self, store: Union[str, mx.kv.KVStore, KVStoreBase], devices: Sequence[mx.Context]
+    ) -> None:
+        self.store, self.devices = store, list(devices)
+        self.rank, self.count = 0, 1
+        if not isinstance(store, str):
+            self.rank, self.count = store.rank, store.num_workers
+        if isinstance(store, HorovodStore):  # one device per worker
+            self.devices = [devices[store.engine.local_rank() % len(devices)]]
+
+    @property
+    def server_updates(self) -> bool:
+        """Whether the parameter server applies the optimizer, to each worker's gradient alone."""
+        return getattr(self.store, "type", "") == "dist_async"
+
+    def trainer_store(self, first_key: int) -> Union[str, OffsetStore]:
+        """The `kvstore` of a `gluon.Trainer` whose parameters have keys from `first_key` on."""
+        return self.store if isinstance(self.store, str) else OffsetStore(self.store, first_key)
+
+    def check_same_epoch(self, epoch: int) -> None:
+        """Refuse to train where another worker resumes from another epoch."""
+        first = nd.array([epoch])
+        if not isinstance(self.store, str):
+            self.store.broadcast(_EPOCH_KEY, first.copy(), first)
+        if first.asscalar() != epoch:
+            raise UserError(
+                f"this worker is at epoch {epoch}, the first at {first.asscalar():g}: "
+                "--log-dir must be one folder that all machines share"
+            )
+
+    def release(self) -> None:
+        """Let a failed worker exit: by itself MXNet waits at exit for the other workers."""
+        if not isinstance(self.store, (str, HorovodStore)):
+            check_call(_LIB.MXKVStoreSetBarrierBeforeExit(self.store.handle, 0))
+
+    def bytes_per_step(self, numbers: int, compressed: bool) -> float:
+        """Bytes a worker sends and receives for so many gradients; formulas in docs/scaling.md."""
+        size = 4 * numbers
+        if isinstance(self.store, HorovodStore):  # ring all-reduce: scatter, then gather
+            return 2 * size * 2 * (self.count - 1) / self.count
+        return size * (1 / 16 if compressed else 1) + size  # 2 of 32 bits out; weights back
+
+
+def connect(config: Config, devices: Sequence[mx.Context]) -> Workers:
+    """The workers of this job, once all of them have started."""
     kind = config.kvstore
     if config.compression and not kind.startswith("dist"):
         raise UserError("--compression needs several machines: --kvstore dist_sync or the like")
@@ -26,56 +81,35 @@ def connect(config: Any, devices: List[mx.Context]) -> Tuple[Any, int, int]:
     if kind == "nccl" and devices[0].device_type != "gpu":
         raise UserError("--kvstore nccl needs GPUs; use device or local on the CPU")
     if kind == "horovod":
-        try:
-            import horovod.mxnet as hvd
-        except ImportError:
-            raise UserError(
-                "--kvstore horovod needs Horovod built for MXNet: docs/scaling.md says how; "
-                "--kvstore dist_sync needs nothing more"
-            ) from None
-        hvd.init()
-        return HorovodStore(hvd), hvd.rank(), hvd.size()
+        return Workers(_horovod(), devices)
     if not kind.startswith("dist"):
-        return kind, 0, 1
+        return Workers(kind, devices)
     if "DMLC_ROLE" not in os.environ:
         raise UserError(
             f"--kvstore {kind} needs a scheduler and servers: start the same command with "
             "`gluon-attention launch -n 2 -- ...`; one machine takes --kvstore device"
         )
-    if _JOINED:  # MXNet would wait for ever
+    if _CONNECTED:  # a second store in one process waits for ever
         raise UserError(f"--kvstore {kind} trains one network a start: start again for the next")
-    _JOINED.append(kind)
+    _CONNECTED.append(kind)
     store = mx.kv.create(kind)
     if config.compression:
         store.set_gradient_compression(
             {"type": config.compression, "threshold": config.compression_threshold}
         )
-    return store, store.rank, store.num_workers
+    return Workers(store, devices)
 
 
-def check_same_epoch(kvstore: Any, epoch: int) -> None:
-    """Make sure that all workers go on from the same epoch."""
-    first = nd.array([epoch])
-    if not isinstance(kvstore, str):
-        kvstore.broadcast(_EPOCH, first.copy(), first)
-    if first.asscalar() != epoch:
+def _horovod() -> HorovodStore:
+    try:
+        import horovod.mxnet as hvd
+    except ImportError:
         raise UserError(
-            f"this worker is at epoch {epoch}, the first at {first.asscalar():g}: "
-            "--log-dir must be one folder that all machines share"
-        )
-
-
-def release(kvstore: Any) -> None:
-    """Let a process end that failed: by itself MXNet would wait at exit for the other workers."""
-    if not isinstance(kvstore, (str, HorovodStore)):
-        check_call(_LIB.MXKVStoreSetBarrierBeforeExit(kvstore.handle, 0))
-
-
-def own_devices(kvstore: Any, devices: List[mx.Context]) -> List[mx.Context]:
-    """Under Horovod a process has one device, by its number on its machine; else all of them."""
-    if not isinstance(kvstore, HorovodStore):
-        return devices
-    return [devices[kvstore.engine.local_rank() % len(devices)]]
+            "--kvstore horovod needs Horovod built for MXNet: docs/scaling.md says how; "
+            "--kvstore dist_sync needs nothing more"
+        ) from None
+    hvd.init()
+    return HorovodStore(hvd)
 
 
 class HorovodStore(KVStoreBase):
@@ -90,73 +124,73 @@ class HorovodStore(KVStoreBase):
     def is_capable(self, capability: str) -> bool:
         return False
 
-    def broadcast(self, key: int, value: Any, out: Any, priority: int = 0) -> None:
+    def broadcast(self, key: int, value: nd.NDArray, out: Any, priority: int = 0) -> None:
         self.engine.broadcast_(value, root_rank=0, name=str(key), priority=priority)
-        _copy(value, _listed(out))
+        _copy(value, _as_list(out))
 
     def pushpull(self, key: int, value: Any, out: Any = None, priority: int = 0) -> None:
-        first, *others = _listed(value)
+        first, *others = _as_list(value)
         for array in others:
             first += array.as_in_context(first.context)
         self.engine.allreduce_(first, average=False, name=str(key), priority=priority)
-        _copy(first, [*others, *([] if out is None else _listed(out))])
+        _copy(first, [*others, *([] if out is None else _as_list(out))])
 
 
-def _listed(arrays: Any) -> Sequence[nd.NDArray]:
+def _as_list(arrays: Any) -> Sequence[nd.NDArray]:
     return [arrays] if isinstance(arrays, nd.NDArray) else arrays
 
 
-def _copy(array: nd.NDArray, places: Sequence[nd.NDArray]) -> None:
-    for place in places:
-        if place is not array:
-            array.copyto(place)
+def _copy(source: nd.NDArray, targets: Sequence[nd.NDArray]) -> None:
+    for target in targets:
+        if target is not source:
+            source.copyto(target)
 
 
 class OffsetStore(KVStoreBase):
-    """A store for a trainer, who counts keys from 0, and would share them with other trainers."""
+    """A store whose keys start at an offset: each trainer counts its keys from 0."""
 
     type, rank, num_workers = "", 0, 1  # attributes here, properties in the base
 
-    def __init__(self, store: Any, first: int) -> None:
-        self.store, self.first, self.type = store, first, store.type
+    def __init__(self, store: Any, offset: int) -> None:
+        self.store, self.offset, self.type = store, offset, store.type
         self.rank, self.num_workers = store.rank, store.num_workers
         self.set_optimizer = store.set_optimizer
 
     def is_capable(self, capability: str) -> bool:
-        """Servers can update in place of the workers if there is one optimizer for all keys."""
+        """Servers can apply the optimizer if all keys share one."""
         return self.type == "dist_async"
 
-    def broadcast(self, key: int, value: Any, out: Any, priority: int = 0) -> None:
+    def broadcast(self, key: int, value: nd.NDArray, out: Any, priority: int = 0) -> None:
         """Give all workers the weights of the first.
 
-        A gradient that is pushed before these weights have come could come in their place. By way
-        of numpy, as weights that oneDNN has laid out anew cannot be sent.
+        Wait for the broadcast: a gradient pushed earlier could overwrite it. Copy through numpy:
+        arrays that oneDNN has laid out in blocks cannot be sent.
         """
         plain = nd.array(value.asnumpy(), ctx=value.context, dtype=value.dtype)
-        self.store.broadcast(self.first + key, plain, out, priority)
+        self.store.broadcast(self.offset + key, plain, out, priority)
         nd.waitall()
 
     def pushpull(self, key: int, value: Any, out: Any = None, priority: int = 0) -> None:
         if isinstance(self.store, HorovodStore):
-            self.store.pushpull(self.first + key, value, out, priority)
+            self.store.pushpull(self.offset + key, value, out, priority)
             return
         # Not the store's own pushpull, which refuses compressed gradients.
-        self.store.push(self.first + key, value, priority)
-        self.store.pull(self.first + key, value if out is None else out, priority)
+        self.store.push(self.offset + key, value, priority)
+        self.store.pull(self.offset + key, value if out is None else out, priority)
 
 
 class AllWorkers:
-    """Asks all workers whether something holds for each of them; all must ask equally often."""
+    """Whether something holds on every worker; all must ask equally often."""
 
-    def __init__(self, kvstore: Any) -> None:
-        several = not isinstance(kvstore, str) and kvstore.type != "dist_async"
-        self.keys = OffsetStore(kvstore, _VOTES) if several else None
-        if self.keys:
-            self.keys.broadcast(0, nd.zeros((1,)), nd.zeros((1,)))
+    def __init__(self, workers: Workers) -> None:
+        alone = isinstance(workers.store, str) or workers.server_updates  # those do not wait
+        self.store = None if alone else OffsetStore(workers.store, _VOTE_KEY)
+        if self.store:
+            self.store.broadcast(0, nd.zeros((1,)), nd.zeros((1,)))
 
     def __call__(self, holds: bool) -> bool:
-        if self.keys is None:  # alone, or of workers that do not wait for each other
+        if self.store is None:
             return holds
         against = nd.array([not holds])
-        self.keys.pushpull(0, against)
+        self.store.pushpull(0, against)
         return against.asscalar() == 0

@@ -116,8 +116,8 @@ def test_damaged_checkpoints_are_read_or_refused(fuzz, tmp_path, whole, capsys):
         content = damaged(whole["last.npz"], drawn)
         last.write_bytes(content)
         previous.write_bytes(whole["last.npz"])
-        found = checkpoint.load(str(tmp_path), SETTINGS)
-        assert found["progress"].epoch == 1 and found["net/weight"].shape == (3, 2)
+        saved = checkpoint.load(str(tmp_path), SETTINGS)
+        assert saved.progress.epoch == 1 and saved.arrays["net/weight"].shape == (3, 2)
         assert previous.read_bytes() == whole["last.npz"]
         assert (last if last.exists() else moved).read_bytes() == content
 
@@ -147,8 +147,8 @@ def test_foreign_checkpoints_are_refused(fuzz, refused, tmp_path):
         net = layer()
 
         def resume():
-            found = checkpoint.load(str(tmp_path), {})
-            checkpoint.restore(found, net, {}, NOTHING)
+            saved = checkpoint.load(str(tmp_path), {})
+            checkpoint.restore(saved, net, {}, NOTHING)
 
         refused(resume)
 

@@ -128,11 +128,11 @@ def begun(words, monkeypatch, name):
     """Run a script up to its first step, which is made."""
 
     def first(run):
-        run.monitor.begin(0)
-        images, labels = next(iter(run.batches.epoch(0)))
-        shards = engine.split(images, labels, run.devices)
+        run.monitor.begin_epoch(0)
+        images, labels = next(iter(run.train_batches.epoch(0)))
+        shards = engine.split(images, labels, run.workers.devices)
         for update in run.task.updates(0):
-            run.move(update, shards, 0)
+            run.apply(update, shards, 0)
         return {}
 
     with monkeypatch.context() as patch:

@@ -185,7 +185,7 @@ from gluon_attention import get_model
 from gluon_attention.training import devices
 
 devices.has_bfloat16 = lambda: True  # nothing is computed
-devices.lower_precision("bfloat16", [mx.cpu()])
+devices.set_precision("bfloat16", [mx.cpu()])
 graph = get_model("cifar_residual_attention56_slim")(mx.sym.var("images")).get_internals()
 _, types, _ = graph.infer_type(images="float32")
 products = [t for n, t in zip(graph.list_outputs(), types) if "elemwise_mul" in n]

@@ -65,13 +65,13 @@ def main():
     family, steps, folder = sys.argv[1], int(sys.argv[2]), sys.argv[3]
     name, shape, options = FAMILIES[family]
     epochs = 20 if steps > 1000 else 10  # each has its own costs
-    memory, ended = [], Monitor.end
+    memory, end_epoch = [], Monitor.end_epoch
 
     def measured(self, *words):
-        ended(self, *words)
+        end_epoch(self, *words)
         memory.append(resident())
 
-    Monitor.end = measured
+    Monitor.end_epoch = measured
     kind = dict(epochs=epochs, batch_size=BATCH, optimizer="adam", lr=1e-3, num_gpus=0)
     config = Both(**kind, log_dir=folder)
     train(

@@ -12,12 +12,14 @@ from gluon_attention.training import checkpoint
 from gluon_attention.training.config import Config
 from gluon_attention.training.optimizers import GroupOptimizer, WeightAverage
 from gluon_attention.training.schedule import Schedule
+from gluon_attention.training.workers import Workers
 
 import mxnet as mx
 import numpy as np
 import pytest
 from mxnet import autograd, gluon, nd
 
+WORKERS = Workers("device", [mx.cpu()])
 SETTINGS = {"lr": 0.1, "lr_steps": (2, 3)}
 
 
@@ -34,7 +36,7 @@ def parts() -> Parts:
     net = gluon.nn.Dense(3, in_units=2)
     net.initialize()
     optimizer = GroupOptimizer(
-        Group("all", [net]), Config(optimizer="adam"), Schedule(0.1, 1, 1), "device"
+        Group("all", [net]), Config(optimizer="adam"), Schedule(0.1, 1, 1), WORKERS
     )
     average = WeightAverage(net, 0.5)
     with autograd.record():
@@ -59,8 +61,9 @@ def numbers(some: Parts) -> Tuple[np.ndarray, ...]:
 
 def test_everything_is_put_back(tmp_path: Path) -> None:
     one, other = saved(tmp_path), parts()
-    progress = checkpoint.restore(checkpoint.load(str(tmp_path), SETTINGS), *other)
-    assert (progress.epoch, other.optimizers["all"].count) == (1, 1)
+    content = checkpoint.load(str(tmp_path), SETTINGS)
+    checkpoint.restore(content, *other)
+    assert (content.progress.epoch, other.optimizers["all"].count) == (1, 1)
     for before, after in zip(numbers(one), numbers(other)):
         np.testing.assert_array_equal(before, after)
 
@@ -70,9 +73,9 @@ def test_everything_is_put_back(tmp_path: Path) -> None:
 def test_arrays_of_another_network_are_refused(tmp_path: Path, name: str, wrong: str) -> None:
     saved(tmp_path)
     content = checkpoint.load(str(tmp_path), SETTINGS)
-    array = content.pop(name)
+    array = content.arrays.pop(name)
     if wrong != "absent":
-        content[name] = np.zeros((5, 2) if wrong == "longer" else (7,), array.dtype)
+        content.arrays[name] = np.zeros((5, 2) if wrong == "longer" else (7,), array.dtype)
     with pytest.raises(UserError, match="holds a checkpoint of another network"):
         checkpoint.restore(content, *parts())
 
@@ -105,7 +108,7 @@ def test_damaged_best_weights_are_said_to_be_damaged(tmp_path: Path) -> None:
 
 def test_what_an_older_version_did_not_know_is_not_compared(tmp_path: Path) -> None:
     saved(tmp_path)
-    assert checkpoint.load(str(tmp_path), {**SETTINGS, "newer": 3})["progress"].epoch == 1
+    assert checkpoint.load(str(tmp_path), {**SETTINGS, "newer": 3}).progress.epoch == 1
     with pytest.raises(UserError, match=r"with --lr-steps \[2, 3\], not \[2\]: give the same"):
         checkpoint.load(str(tmp_path), {**SETTINGS, "lr_steps": (2,)})
 
@@ -132,6 +135,6 @@ def test_reading_a_checkpoint_runs_nothing(tmp_path: Path) -> None:
 
 
 def test_another_number_of_devices_is_told_where_it_is_known() -> None:
-    told = [checkpoint.Progress(devices=count).begun(4, 2) for count in (0, 1, 2)]
+    told = [checkpoint.Progress(devices=count).resume_notes(4, 2) for count in (0, 1, 2)]
     assert [len(lines) for lines in told] == [0, 1, 0]
-    assert checkpoint.Progress(epoch=1).begun(4, 2) == ["going on after epoch 1 of 4"]
+    assert checkpoint.Progress(epoch=1).resume_notes(4, 2) == ["going on after epoch 1 of 4"]

@@ -13,11 +13,18 @@ from gluon_attention import UserError
 from gluon_attention.training import engine, monitor
 from gluon_attention.training import optimizers as optimize
 from gluon_attention.training.devices import prepare
+from gluon_attention.training.workers import Workers
 
 import mxnet as mx
 import numpy as np
 import pytest
 from mxnet import gluon, nd
+
+
+def one_of_two_workers(rank: int) -> Workers:
+    workers = Workers("device", [mx.cpu()])
+    workers.rank, workers.count = rank, 2
+    return workers
 
 
 def dense(net: gluon.Block) -> np.ndarray:
@@ -61,14 +68,14 @@ def test_devices_share_what_batchnorm_gathered_on_each(
     train_toy: Any, tmp_path: Path, monkeypatch: Any, ema: float
 ) -> None:
     gathered: List[np.ndarray] = []
-    share = engine.even_out
+    share = engine.average_statistics
 
-    def even_out(net: gluon.Block) -> None:
+    def average_statistics(net: gluon.Block) -> None:
         nd.waitall()
         gathered.extend(array.asnumpy() for array in net.body[1].running_mean.list_data())
         share(net)
 
-    monkeypatch.setattr(engine, "even_out", even_out)
+    monkeypatch.setattr(engine, "average_statistics", average_statistics)
     monkeypatch.setattr(engine, "choose_devices", lambda count: [mx.cpu(0), mx.cpu(1)])
     train_toy(epochs=1, batch_size=20, ema=ema, keep="last")  # one step, a half on each device
     one, two = gathered
@@ -102,15 +109,15 @@ def test_best_weights_of_a_run_killed_before_they_were_written(
 
 def test_the_average_takes_in_every_step(train_toy: Any, tmp_path: Path, monkeypatch: Any) -> None:
     weights: List[np.ndarray] = []
-    keep = engine.Run.move
+    keep = engine.Run.apply
 
-    def move(self: Any, *words: Any) -> Any:
+    def apply(self: Any, *words: Any) -> Any:
         weights.extend([] if weights else [dense(self.net)])
         losses = keep(self, *words)
         weights.append(dense(self.net))
         return losses
 
-    monkeypatch.setattr(engine.Run, "move", move)
+    monkeypatch.setattr(engine.Run, "apply", apply)
     train_toy(epochs=2, ema=0.4)
     expected, *after = weights
     for count, value in enumerate(after):
@@ -132,10 +139,10 @@ def test_an_epoch_draws_its_own_numbers_whatever_was_drawn_before(
         nd.random.uniform(shape=(len(drawn),)).wait_to_read()
         return {"loss": 0.0}, 1.0
 
-    monkeypatch.setattr(engine.Run, "_train", draw)
+    monkeypatch.setattr(engine.Run, "train_epoch", draw)
     for name, seed in (("one", 0), ("same", 0), ("other", 1)):
         train_toy(epochs=2, name=name, seed=seed)
-    monkeypatch.setattr(engine, "connect", lambda config, devices: ("device", 1, 2))
+    monkeypatch.setattr(engine, "connect", lambda config, devices: one_of_two_workers(1))
     train_toy(epochs=2, name="the second of two workers", seed=1)
     assert drawn[:2] == drawn[2:4]
     for numbers in zip(*drawn[2:]):  # numpy's, MXNet's
@@ -147,7 +154,7 @@ def test_a_step_is_along_a_mean_over_the_images_of_all_workers(
 ) -> None:
     steps: List[Any] = []
     monkeypatch.setattr(optimize.GroupOptimizer, "step", lambda self, *words: steps.append(words))
-    monkeypatch.setattr(engine, "connect", lambda config, devices: ("device", 0, 2))
+    monkeypatch.setattr(engine, "connect", lambda config, devices: one_of_two_workers(0))
     train_toy(epochs=1)
     assert steps == [(0, 16), (1, 16)]
 
@@ -231,14 +238,12 @@ def test_a_result_is_of_the_run_it_lies_with(train_toy: Any, tmp_path: Path, cap
 
 
 def test_a_folder_is_of_one_process(train_toy: Any, tmp_path: Path) -> None:
-    script = (
-        "import sys; from gluon_attention.storage.atomic import claim; mark = claim(sys.argv[1])\n"
-    )
-    script += "print('mine', flush=True); sys.stdin.read()"
+    script = "import sys\nfrom gluon_attention.storage.atomic import lock_folder\n"
+    script += "lock_folder(sys.argv[1])\nprint('locked', flush=True); sys.stdin.read()"
     words = [sys.executable, "-c", script, str(tmp_path / "toy")]
     other = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     with other:
-        assert other.stdout.readline() == "mine\n"
+        assert other.stdout.readline() == "locked\n"
         half = tmp_path / "toy" / ".aside-x-last.npz"  # which the other is writing
         half.write_text("half")
         with pytest.raises(UserError, match="another process is writing .*toy: wait for it, or ch"):
@@ -254,8 +259,8 @@ def test_rates_that_never_come_are_told(train_toy: Any, capsys: Any) -> None:
     train_toy(epochs=2, warmup_epochs=2.0, lr_steps=(5, 3))
     told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note")]
     assert told == [
-        "note: the rate never reaches --lr, as --warmup-epochs 2 is no less than --epochs 2",
-        "note: the rate never falls, as no --lr-steps come before --epochs 2",
+        "note: the learning rate never reaches --lr: --warmup-epochs 2 is no less than --epochs 2",
+        "note: the learning rate never falls: no --lr-steps are below --epochs 2",
     ]
     train_toy(epochs=2, run="other", warmup_epochs=1.0, lr_steps=(5, 1))
     assert "note" not in capsys.readouterr().out

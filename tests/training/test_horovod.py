@@ -16,14 +16,7 @@ from gluon_attention.tasks.task import Group
 from gluon_attention.training.config import Config
 from gluon_attention.training.optimizers import GroupOptimizer, make_optimizers
 from gluon_attention.training.schedule import Schedule
-from gluon_attention.training.workers import (
-    AllWorkers,
-    HorovodStore,
-    OffsetStore,
-    check_same_epoch,
-    own_devices,
-    release,
-)
+from gluon_attention.training.workers import AllWorkers, HorovodStore, OffsetStore, Workers
 
 import mxnet as mx
 import numpy as np
@@ -58,20 +51,25 @@ class Twins:
         array *= 2
 
 
-def moved(kvstore, devices=1):
-    """A layer after three steps over the same eight images, split among devices."""
+def workers_of(store):
+    return Workers(store, [mx.cpu(0), mx.cpu(1)])
+
+
+def train_layer(store, devices=1):
+    """A layer after three steps over the same eight images, split over devices."""
     contexts = [mx.cpu(i) for i in range(devices)]
+    workers, schedule = workers_of(store), Schedule(0.1, 1, 3)
     layer = gluon.nn.Dense(3, in_units=4)
     layer.initialize(mx.init.One(), ctx=contexts)
     config = Config(optimizer="sgd", lr=0.1, clip=0.5)
-    optimizer = GroupOptimizer(Group("net", [layer]), config, Schedule(0.1, 1, 3), kvstore, first=5)
+    optimizer = GroupOptimizer(Group("net", [layer]), config, schedule, workers, first_key=5)
     images = nd.array(np.arange(32).reshape(8, 4) / 32)
     for step in range(3):
         parts = gluon.utils.split_and_load(images, contexts)
         with autograd.record():
             losses = [(layer(part) ** 2).sum() for part in parts]
         autograd.backward(losses)
-        optimizer.step(step, samples=8 * getattr(kvstore, "num_workers", 1))
+        optimizer.step(step, samples=8 * workers.count)
     return optimizer, [
         p.data(context).asnumpy() for p in optimizer.parameters for context in contexts
     ]
@@ -80,11 +78,11 @@ def moved(kvstore, devices=1):
 @pytest.mark.parametrize("devices", [1, 2])
 def test_two_workers_that_compute_the_same_move_as_one(devices):
     twins = Twins()
-    optimizer, two = moved(HorovodStore(twins), devices)
-    for array, other in zip(moved("device", devices)[1], two):
+    optimizer, two = train_layer(HorovodStore(twins), devices)
+    for array, other in zip(train_layer("device", devices)[1], two):
         np.testing.assert_allclose(array, other, rtol=1e-6)
     assert set(twins.names) == {"5", "6"}  # beyond the keys of the optimizer before
-    assert optimizer.traffic(False) == 2 * 4 * 15
+    assert optimizer.bytes_per_step(False) == 2 * 4 * 15
 
 
 def test_every_parameter_of_every_group_has_a_key_of_its_own():
@@ -92,11 +90,12 @@ def test_every_parameter_of_every_group_has_a_key_of_its_own():
     for layer in layers:
         layer.initialize()
     twins, groups = Twins(), [Group(layer.name, [layer]) for layer in layers]
-    made = make_optimizers(groups, Config(), Schedule(0.1, 1, 3), HorovodStore(twins)).values()
+    workers = workers_of(HorovodStore(twins))
+    optimizers = make_optimizers(groups, Config(), Schedule(0.1, 1, 3), workers).values()
     with autograd.record():
         total = sum(layer(nd.ones((1, 4))).sum() for layer in layers)
     total.backward()
-    for optimizer in made:
+    for optimizer in optimizers:
         optimizer.step(0, samples=1)
     assert sorted(twins.names) == sorted("012345" * 2)  # weights once, gradients once
 
@@ -107,29 +106,28 @@ def test_each_of_three_workers_decays_a_server_by_its_share(kind, decay):
     layer = gluon.nn.Dense(3, in_units=4)
     layer.initialize()
     config = Config(optimizer="sgd", weight_decay=0.03)
-    optimizer = GroupOptimizer(Group("net", [layer]), config, Schedule(0.1, 1, 3), store)
-    assert optimizer.trainer.optimizer.wd == pytest.approx(decay)
-    assert optimizer.traffic(False) == 4 * 15 * 2 and optimizer.traffic(True) == 4 * 15 * (
-        1 / 16 + 1
+    optimizer = GroupOptimizer(
+        Group("net", [layer]), config, Schedule(0.1, 1, 3), workers_of(store)
     )
+    assert optimizer.trainer.optimizer.wd == pytest.approx(decay)
+    assert optimizer.bytes_per_step(False) == 4 * 15 * 2
+    assert optimizer.bytes_per_step(True) == 4 * 15 * (1 / 16 + 1)
     if kind == "dist_async":
         assert optimizer.trainer.optimizer.wd_mult == {1: 0}  # of the bias
         optimizer.restore({}, 4)
-        assert (optimizer.count, optimizer.trainer.optimizer.num_update) == (
-            4,
-            12,
-        )  # of all workers
+        assert (optimizer.count, optimizer.trainer.optimizer.num_update) == (4, 4 * 3)
     optimizer.detach_trainer()  # or the server would be asked whenever weights are set
     assert layer.weight._trainer is None
 
 
 def test_what_a_server_that_moves_weights_cannot_do_is_refused():
-    store = SimpleNamespace(type="dist_async", rank=0, num_workers=3)
-    groups, rate = [Group(name, [gluon.nn.Dense(1)]) for name in "ab"], Schedule(0.1, 1, 3)
+    store = SimpleNamespace(type="dist_async", rank=0, num_workers=3, set_optimizer=None)
+    groups, schedule = [Group(name, [gluon.nn.Dense(1)]) for name in "ab"], Schedule(0.1, 1, 3)
+    workers = workers_of(store)
     with pytest.raises(UserError, match="--clip needs gradients"):
-        make_optimizers(groups[:1], Config(clip=1.0), rate, store)
+        make_optimizers(groups[:1], Config(clip=1.0), schedule, workers)
     with pytest.raises(UserError, match="one optimizer and this network takes 2; --kvstore dist_s"):
-        make_optimizers(groups, Config(kvstore="dist_async"), rate, store)
+        make_optimizers(groups, Config(kvstore="dist_async"), schedule, workers)
 
 
 def test_weights_that_onednn_laid_out_anew_are_sent():
@@ -143,22 +141,29 @@ def test_weights_that_onednn_laid_out_anew_are_sent():
     np.testing.assert_array_equal(weight.asnumpy(), before)
 
 
-def test_what_else_workers_share():
+def test_workers_agree_on_the_epoch_and_on_what_holds_for_all():
     store = HorovodStore(Twins())
-    check_same_epoch(store, 3)
-    release(store)
-    assert (
-        AllWorkers(store)(True) and not AllWorkers(store)(False) and not AllWorkers("device")(False)
-    )
-    assert not AllWorkers(SimpleNamespace(type="dist_async"))(False)
-    assert own_devices(store, [mx.cpu(0), mx.cpu(1)]) == [mx.cpu(1)]
-    assert own_devices("device", [mx.cpu(0)]) == [mx.cpu(0)]
+    workers, alone = workers_of(store), workers_of("device")
+    workers.check_same_epoch(3)
+    workers.release()
+    assert AllWorkers(workers)(True) and not AllWorkers(workers)(False)
+    assert AllWorkers(alone)(True) and not AllWorkers(alone)(False)
+    unsynchronised = workers_of(SimpleNamespace(type="dist_async", rank=0, num_workers=3))
+    assert not AllWorkers(unsynchronised)(False)
+
+
+def test_a_worker_of_horovod_has_one_device_of_its_machine():
+    assert workers_of(HorovodStore(Twins())).devices == [mx.cpu(1)]
+    assert workers_of("device").devices == [mx.cpu(0), mx.cpu(1)]
+
+
+def test_a_store_copies_the_sum_to_every_output():
     out = nd.zeros((2,))
-    OffsetStore(store, 0).pushpull(1, nd.ones((2,)), out)
+    OffsetStore(HorovodStore(Twins()), 0).pushpull(1, nd.ones((2,)), out)
     assert (out.asnumpy() == 2).all()
 
 
-RUN = [sys.executable, str(ROOT / "tests" / "distributed_run.py")]
+RUN = [sys.executable, str(ROOT / "tests" / "training" / "distributed_run.py")]
 LAUNCH = ["horovodrun", "-np", "2", "--gloo"]
 FLAGS = ["--optimizer", "sgd", "--lr", "0.05", "--name", "run"]
 

@@ -164,13 +164,13 @@ def test_mistakes_are_one_line(capsys):
 
 def test_a_server_that_counts_all_steps_uses_the_same_schedule():
     plain = Schedule(0.1, epochs=5, steps=4, warmup_epochs=1)
-    served = plain.served(workers=3, scale=0.5)
+    served = plain.for_server(workers=3, lr_scale=0.5)
     for step in range(20):
         for worker in range(3):
             assert served(3 * step + worker + 1) == pytest.approx(0.5 * plain(step))
 
 
-RUN = [sys.executable, str(ROOT / "tests" / "distributed_run.py")]
+RUN = [sys.executable, str(ROOT / "tests" / "training" / "distributed_run.py")]
 LAUNCH = [sys.executable, "-m", "gluon_attention", "launch", "-n", "2", "-s", "1", "--"]
 FLAGS = ["--optimizer", "sgd", "--lr", "0.05", "--name", "run"]
 
@@ -224,13 +224,16 @@ def test_other_ways_to_sum_learn_too(tmp_path, flags):
 
 
 @pytest.mark.slow
-def test_a_step_that_one_worker_leaves_out_is_left_out_by_all(tmp_path, monkeypatch):
+def test_a_step_that_one_worker_skips_is_skipped_by_all(tmp_path, monkeypatch):
     monkeypatch.setenv("POISON", "1")
     done, run = train(tmp_path, 2, 32, "--kvstore", "dist_sync", "--skip-nonfinite")
     assert done.returncode == 0, done.stderr
     with np.load(run / "last.npz") as archive:  # the first worker's, whose numbers were fine
         progress = json.loads(archive["progress"].tobytes())
-    assert [record["left_out"] for record in progress["history"]] == [2, 0]  # of two groups each
+    assert [record["skipped_steps"] for record in progress["history"]] == [
+        2,
+        0,
+    ]  # of two groups each
     assert progress["counts"] == {"first": 39, "last": 39}
     assert json.loads((run / "result.json").read_text())["test_error"] < 50
 

@@ -31,7 +31,13 @@ FAMILIES = ("residual", "recurrent", "closer", "glimpse")
 def test_memory_stays_and_nothing_else_does(tmp_path, family, steps, most):
     """Resident memory after a tenth of the steps and after all of them; what is left at the end."""
     shared = shared_memory()
-    words = [sys.executable, str(ROOT / "tests" / "long_run.py"), family, str(steps), str(tmp_path)]
+    words = [
+        sys.executable,
+        str(ROOT / "tests" / "training" / "long_run.py"),
+        family,
+        str(steps),
+        str(tmp_path),
+    ]
     # glibc would keep what large arrays once took, from some epoch on, which is no leak.
     limits = dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), str(2**17))
     environment = dict(os.environ, OMP_NUM_THREADS="1", **limits)
@@ -93,7 +99,7 @@ def test_a_worker_that_dies_is_reported_and_not_waited_for(tmp_path, monkeypatch
 def test_time_left_is_that_of_the_epochs_left_also_after_a_resume(train_toy, monkeypatch, capsys):
     clock = iter(range(0, 10**6, 90))  # an epoch takes a minute and a half
     monkeypatch.setattr(monitor, "time", type("Clock", (), {"monotonic": lambda: next(clock)}))
-    keep, ends = monitor.Monitor.end, []
+    keep, ends = monitor.Monitor.end_epoch, []
 
     def stopped(self, *words):
         keep(self, *words)
@@ -102,7 +108,7 @@ def test_time_left_is_that_of_the_epochs_left_also_after_a_resume(train_toy, mon
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(monitor.Monitor, "end", stopped)
+        patch.setattr(monitor.Monitor, "end_epoch", stopped)
         train_toy(epochs=4)
     train_toy(epochs=4)
     told = capsys.readouterr().out
@@ -130,7 +136,9 @@ def test_progress_is_that_of_the_epoch(train_toy, monkeypatch, done):
     monkeypatch.setattr(monitor, "tqdm", Bar)
     with monkeypatch.context() as patch:
         if done:  # the same run with more epochs, as far as a test is concerned
-            patch.setattr("gluon_attention.training.checkpoint._same", lambda *words: None)
+            patch.setattr(
+                "gluon_attention.training.checkpoint._check_settings", lambda *words: None
+            )
         train_toy(epochs=3, lr_steps=(9,))
     assert [bar.desc.rstrip(": ") for bar in bars] == [f"epoch {e}/3" for e in range(done + 1, 4)]
     assert all((bar.n, bar.total) == (5, 5) for bar in bars)

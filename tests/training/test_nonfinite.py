@@ -27,12 +27,12 @@ def weights(folder):
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_step_is_left_out_whole(train_toy, tmp_path, monkeypatch, value):
+def test_a_step_is_skipped_as_a_whole(train_toy, tmp_path, monkeypatch, value):
     with monkeypatch.context() as patch:
         poison(patch, steps={4}, value=value)  # the last of five
         train_toy(epochs=1, skip_nonfinite=True, log_dir=str(tmp_path / "five"), lr_steps=(9,))
     history = (tmp_path / "five" / "toy" / "history.csv").read_text().splitlines()
-    assert dict(zip(history[0].split(","), history[1].split(",")))["left_out"] == "1"
+    assert dict(zip(history[0].split(","), history[1].split(",")))["skipped_steps"] == "1"
 
     monkeypatch.setattr(Batches, "__len__", lambda self: 4 if self.shuffle else 2)
     train_toy(epochs=1, log_dir=str(tmp_path / "four"), lr_steps=(9,))
@@ -65,7 +65,7 @@ def spoil(monkeypatch, batch):
     monkeypatch.setattr(Batches, "epoch", spoiled)
 
 
-def test_images_that_are_no_numbers_are_left_out(train_toy, tmp_path, monkeypatch):
+def test_steps_with_nan_images_are_skipped(train_toy, tmp_path, monkeypatch):
     spoil(monkeypatch, batch=2)
     train_toy(skip_nonfinite=True)
     assert all(np.isfinite(array).all() for array in weights(tmp_path).values())
@@ -89,7 +89,7 @@ def test_the_last_good_epoch_is_named_and_kept(train_toy, tmp_path, monkeypatch)
         np.testing.assert_array_equal(one[name], other[name], err_msg=name)
 
 
-def test_parts_of_a_batch_are_left_out_together(train_toy, tmp_path, monkeypatch):
+def test_all_parts_of_a_batch_are_skipped_together(train_toy, tmp_path, monkeypatch):
     poison(monkeypatch, steps={7, 13})  # the second part of step 3, and of step 6 of 15
     train_toy(skip_nonfinite=True, accumulate=2, log_dir=str(tmp_path))
     assert all(np.isfinite(array).all() for array in weights(tmp_path).values())

@@ -22,7 +22,7 @@ def colours(classes):
 def test_a_run_of_another_network_keeps_its_description(train_toy, tmp_path):
     train_toy(epochs=1, name="x")
     before = (tmp_path / "x" / "config.json").read_bytes()
-    with pytest.raises(UserError, match="checkpoint of another network: choose another --name"):
+    with pytest.raises(UserError, match="checkpoint of another network"):
         train_toy(small_ram, epochs=1, name="x")
     with pytest.raises(UserError, match="x holds a run of toy, not of ram: choose another --name"):
         train_toy(small_ram, "ram", epochs=1, name="x")
@@ -43,7 +43,7 @@ def test_a_network_of_other_images_is_refused(train_toy):
 
 def test_one_training_for_each_start_on_several_machines(monkeypatch):
     monkeypatch.setenv("DMLC_ROLE", "worker")
-    monkeypatch.setattr(workers, "_JOINED", ["dist_sync"])
+    monkeypatch.setattr(workers, "_CONNECTED", ["dist_sync"])
     with pytest.raises(UserError, match="--kvstore dist_sync trains one network a start"):
         workers.connect(Config(kvstore="dist_sync"), [])
 

@@ -34,7 +34,7 @@ def test_a_signal_ends_the_run_after_its_step(
 ):
     handler = signal.getsignal(number)
     with monkeypatch.context() as patch:
-        moves = strike(patch, engine.Run, "move", at=7, number=number)  # of five an epoch
+        moves = strike(patch, engine.Run, "apply", at=7, number=number)  # of five an epoch
         with pytest.raises(SystemExit) as ended:
             command(train_toy)
     assert ended.value.code == status and len(moves) == 7
@@ -49,7 +49,7 @@ def test_a_signal_ends_the_run_after_its_step(
 
 
 def test_in_the_first_epoch_nothing_is_kept_and_that_is_said(train_toy, monkeypatch):
-    strike(monkeypatch, engine.Run, "move", at=2, number=signal.SIGTERM)
+    strike(monkeypatch, engine.Run, "apply", at=2, number=signal.SIGTERM)
     with pytest.raises(KeyboardInterrupt, match="starts again, as no epoch was done"):
         train_toy()
 

@@ -42,16 +42,16 @@ def run(folder: Path) -> None:
 
 def test_a_run_broken_off_in_any_stage_goes_on(tmp_path: Path, monkeypatch: Any) -> None:
     run(tmp_path / "whole")
-    keep, left = engine.Run.move, set(BROKEN)
+    keep, left = engine.Run.apply, set(BROKEN)
 
-    def move(self: Any, update: Any, shards: Any, step: int) -> Any:
+    def apply(self: Any, update: Any, shards: Any, step: int) -> Any:
         epoch = step // 2  # of two steps
         if step % 2 and epoch in left:
             left.remove(epoch)
             raise KeyboardInterrupt
         return keep(self, update, shards, step)
 
-    monkeypatch.setattr(engine.Run, "move", move)
+    monkeypatch.setattr(engine.Run, "apply", apply)
     for _ in BROKEN:
         with pytest.raises(KeyboardInterrupt):
             run(tmp_path / "cut")
