@@ -73,7 +73,7 @@ class Cub(Config):
 
 def network(config: Cub, classes: int) -> Any:
     options = {name: getattr(config, name) for name in ("crops", "shrink", "shared", "apn")}
-    options.update(frozen_bn=config.frozen_bn, sides=(*config.smallest, 0.9))
+    options.update(frozen_bn=config.frozen_bn, smallest=config.smallest)
     if config.backbone:
         options["backbone"] = config.backbone
     net = get_model(f"racnn_{config.model}", classes=classes, **options)

@@ -171,7 +171,8 @@ def scales_options(tensors: Arrays) -> Dict[str, Any]:
         apn="plain" if mobile else "paper",
         descriptor="scaled",
         boxes="pixels",
-        sides=(2 / 3, 1.0) if mobile else (2 / 3, 2.0),
+        smallest=(2 / 3,),
+        largest=1.0 if mobile else 2.0,
     )
 
 

@@ -97,7 +97,7 @@ def test_numbers_of_numpy_and_whole_floats_are_numbers() -> None:
         ("ram_28", "widths", "128", "whole numbers from 1 to 65536, such as"),
         ("ram_28", "glimpses", None, "a whole number from 1 to 100, such as 6, not None"),
         ("racnn_mobilenet_v2", "shared", 2, "0 or 1, such as False"),
-        ("racnn_mobilenet_v2", "sides", ("a", 1), "numbers from 0.001 to 2, such as"),
+        ("racnn_mobilenet_v2", "smallest", ("a", 1), "numbers from 0.01 to 1, such as"),
         ("glimpse_resnet50", "reach", "far", "a number from 0.001 to 1, not 'far'"),
         ("glimpse_resnet50", "reach", float("nan"), "a number from 0.001 to 1, not nan"),
         ("glimpse_resnet50", "policy", 3, "one of learned, center, random, not 3"),

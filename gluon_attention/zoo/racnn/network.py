@@ -2,35 +2,38 @@
 
 Jianlong Fu, Heliang Zheng, Tao Mei. CVPR 2017.
 
-A network that looks at an image, chooses a box in it, looks at what is in the box enlarged, and so
-on; every scale answers, and so do all together. Attention proposal networks (APN) choose the boxes
-and learn from nothing but whether the finer scale is surer of the true class.
+The first scale is a CNN on the image. An attention proposal network (APN) reads its feature map and
+proposes a box, whose crop, enlarged, is the input of the next scale, and so on. Every scale has a
+classifier, and one more classifies the concatenated features of all. No label says where a box
+belongs: a ranking loss moves it until the finer scale is more confident of the true class.
 
 Where this differs from the paper, and why:
 
-- A box is bounded by construction: sigmoids keep it in the image and its side between two bounds,
-  where implementations clamp outside of the gradient, push on past the clamp and end at the whole
-  image. The paper's lower bound, a third, is kept.
-- Every crop is cut from the image, not from the crop before it, so that no scale sees less than
-  there is. Boxes are in coordinates of the image; a finer scale's loss moves the coarser boxes too.
+- A box is bounded by construction: sigmoids keep it in the image and its side between two bounds.
+  Implementations that clamp outside of the gradient are pushed on past the clamp and end at the
+  whole image. The paper's lower bound, a third, is kept.
+- Every crop is taken from the image, not from the previous crop, so that no scale loses resolution.
+  Boxes are in coordinates of the image; the loss of a finer scale moves the coarser boxes too.
 - `boxes="pixels"` is what public PyTorch implementations do instead, for weights trained in them:
   clamps, whole pixels, a mask that halves the first row and column, crops of crops. It passes no
   gradient on. `apn="plain"` is the paper's without the pooling before it.
-- `apn="light"` has no fully connected layer over the whole map: of the 266 M parameters of the
-  paper's network 206 M are two of those. It finds a few places as means over softmax maps instead.
-- `shrink` lets the first scale see the image made smaller, so that a closer look has more to see.
+- `apn="light"` has no fully connected layer over the whole feature map: of the 266 M parameters of
+  the paper's network, 206 M are two of those. It regresses the box from expected positions of a
+  few softmax maps instead.
+- `shrink` downscales the image for the first scale, so that finer scales have more detail to add.
 - The paper multiplies pooled features by 0.1 before a classifier (`descriptor="scaled"`), which
-  fits VGG's. `normalised` gives them a root mean square of one, whatever the backbone, and makes
-  scales that are told apart by one fused classifier weigh the same.
+  fits VGG's. `normalised` gives them a root mean square of one, whatever the backbone, so that all
+  scales weigh the same in the fused classifier.
 """
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Iterator, List, NamedTuple, Optional, Tuple
 
-from mxnet import gluon, init, nd
+from mxnet import autograd, gluon, init, nd
 from mxnet.gluon import nn
 
 from ...errors import UserError
@@ -43,11 +46,6 @@ from ..backbones import backbone as build_backbone
 from ..registry import register
 from .task import RankedScales
 
-# Section 4.1 of the paper: VGG-19 at 448, 224 and 224 pixels. The other is of public ports.
-SPECS = {
-    "racnn_vgg19": ("vgg19", "scaled"),
-    "racnn_mobilenet_v2": ("mobilenetv2_1.0", "normalised"),
-}
 APNS = ("light", "paper", "plain")
 BOXES = ("bounded", "pixels")
 DESCRIPTORS = ("scaled", "normalised")
@@ -55,54 +53,68 @@ DESCRIPTORS = ("scaled", "normalised")
 
 @dataclass(frozen=True)
 class RACNNOptions:
-    """Options of RA-CNN."""
+    """Options of RA-CNN; the defaults are the paper's, but for the APN."""
 
-    backbone: str = field("vgg19", "feature extractor of every scale")
-    crops: Tuple[int, ...] = field((224, 224), "sides of the finer scales", low=2, high=4096)
-    shrink: int = field(1, "how much smaller than the image the first scale is", low=1, high=64)
-    shared: bool = field(False, "one backbone for all scales")
-    apn: str = field("light", "kind of the attention proposal networks", choices=APNS)
-    descriptor: str = field("scaled", "scale of pooled features", choices=DESCRIPTORS)
-    sides: Tuple[float, ...] = field(
-        (1 / 3, 0.9),
-        "smallest and largest side of the boxes; or the smallest of each, then the largest",
-        low=0.001,
-        high=2,
+    backbone: str = field("vgg19", "backbone of every scale, by its name in Gluon's model zoo")
+    crops: Tuple[int, ...] = field(
+        (224, 224), "side of the crop of each finer scale in pixels", low=2, high=4096
     )
-    frozen_bn: bool = field(False, "keep the statistics of BatchNorm")
-    boxes: str = field("bounded", "how boxes are kept in the image", choices=BOXES)
+    shrink: int = field(
+        1, "factor by which the first scale sees the image downscaled", low=1, high=64
+    )
+    shared: bool = field(False, "one backbone shared by all scales")
+    apn: str = field("light", "attention proposal network", choices=APNS)
+    descriptor: str = field(
+        "scaled", "scale of pooled features before a classifier", choices=DESCRIPTORS
+    )
+    smallest: Tuple[float, ...] = field(
+        (1 / 3,),
+        "smallest side of all boxes, or of each, as a share of the view it is proposed in",
+        low=0.01,
+        high=1,
+    )
+    largest: float = field(
+        0.9, "largest side of a box, as a share of the view it is proposed in", low=0.01, high=2
+    )
+    frozen_bn: bool = field(False, "BatchNorm with the statistics and scales that were loaded")
+    boxes: str = field("bounded", "way in which boxes are kept in the image", choices=BOXES)
 
     def __post_init__(self) -> None:
-        sides, count = self.sides, len(self.crops)
-        if len(sides) not in (2, count + 1):
-            raise UserError(f"sides must be 2 or {count + 1} numbers, not {len(sides)}")
-        most = 2 if self.boxes == "pixels" else 1  # clamps take off what is over the whole
-        if not all(smallest < sides[-1] <= most for smallest in sides[:-1][:count]):
+        count = len(self.crops)
+        if not self.smallest or len(self.smallest) not in (1, count):
+            raise UserError(f"smallest must be 1 or {count} numbers, not {len(self.smallest)}")
+        limit = 2 if self.boxes == "pixels" else 1  # a clamp cuts off what exceeds the view
+        if not max(self.smallest) < self.largest <= limit:
             raise UserError(
-                f"sides must be shares of a side, the last the largest of all boxes, from 0 to "
-                f"{most}, not {sides}"
+                f"largest must be above smallest and at most {limit} where boxes='{self.boxes}', "
+                f"not {self.largest:g} with {max(self.smallest):g}"
             )
+
+    def bounds(self) -> List[Tuple[float, float]]:
+        """Smallest and largest side of each box."""
+        count = len(self.crops)
+        smallest = self.smallest * count if len(self.smallest) == 1 else self.smallest
+        return [(side, self.largest) for side in smallest]
 
 
 class Trace(NamedTuple):
-    """What a network of K scales saw and what it answered."""
+    """Classification and attention at K scales."""
 
-    logits: Any  # (N, classes), of all scales together
+    logits: Any  # (N, classes), of the fused classifier
     scale_logits: Any  # (N, K, classes)
-    boxes: Any  # (N, K - 1, 3): x and y of the middle, half the side; in [-1, 1] of the image
+    boxes: Any  # (N, K - 1, 3), as `ops.attention_crop` defines them; empty if K is 1
     crops: List[Any]  # K - 1 of (N, 3, size, size)
 
 
 class Head(gluon.HybridBlock):
-    """Features of a scale (N, C, h, w) to its descriptor (N, C) and its answer (N, classes)."""
+    """Features of a scale (N, C, h, w) to its descriptor (N, C) and its logits (N, classes)."""
 
     def __init__(self, classes: int, channels: int, descriptor: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.descriptor, self.channels = descriptor, channels
+        small = init.Normal(0.01)
         with self.name_scope():
-            self.classifier = nn.Dense(
-                classes, in_units=channels, weight_initializer=init.Normal(0.01)
-            )
+            self.classifier = nn.Dense(classes, in_units=channels, weight_initializer=small)
 
     def hybrid_forward(self, F: Any, features: Any) -> Tuple[Any, Any]:
         pooled = F.mean(features, axis=(2, 3))  # (N, C)
@@ -114,11 +126,11 @@ class Head(gluon.HybridBlock):
 
 
 class PaperAPN(gluon.HybridBlock):
-    """Two fully connected layers over the whole map make a box; they fix the size of the image."""
+    """The paper's: two fully connected layers over the feature map; they fix the image size."""
 
-    def __init__(self, pooled: bool, place: Any, **kwargs: Any) -> None:
+    def __init__(self, pooled: bool, bound: Callable[[Any, Any], Any], **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.place = place  # (F, three numbers) to a box
+        self.bound = bound  # (F, three numbers) to a box
         with self.name_scope():
             self.layers = nn.HybridSequential()
             if pooled:
@@ -127,123 +139,160 @@ class PaperAPN(gluon.HybridBlock):
             self.layers.add(_dense(1024, activation="tanh"), _dense(3))
 
     def hybrid_forward(self, F: Any, features: Any) -> Any:
-        return self.place(F, self.layers(features))
+        return self.bound(F, self.layers(features))
 
 
 class LightAPN(gluon.HybridBlock):
-    """Places of a few learned patterns, as means over softmax maps, make a box."""
+    """A linear layer over expected positions of a few softmax maps and over mean features."""
 
-    def __init__(self, place: Any, hidden: int = 64, maps: int = 8, **kwargs: Any) -> None:
+    def __init__(
+        self, bound: Callable[[Any, Any], Any], hidden: int = 64, maps: int = 8, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
-        self.place = place  # (F, three numbers) to a box
+        self.bound = bound  # (F, three numbers) to a box
         with self.name_scope():
             self.conv = nn.Conv2D(hidden, 3, padding=1, activation="relu")
             self.heatmaps = nn.Conv2D(maps, 1)
             self.box = nn.Dense(3, weight_initializer=init.Normal(0.01))
 
     def hybrid_forward(self, F: Any, features: Any) -> Any:
-        seen = self.conv(features)
-        heat = self.heatmaps(seen)  # (N, maps, h, w)
-        shares = F.reshape_like(F.softmax(F.reshape(heat, shape=(0, 0, -3)), axis=2), heat)
-        places = [_mean_place(F, F.sum(shares, axis=a), heat, b) for a, b in ((2, 3), (3, 2))]
-        found = concat(F, *places, F.mean(seen, axis=(2, 3)))
-        return self.place(F, self.box(found))
+        hidden = self.conv(features)
+        logits = self.heatmaps(hidden)  # (N, maps, h, w)
+        weights = F.softmax(F.reshape(logits, shape=(0, 0, -3)), axis=2)
+        weights = F.reshape_like(weights, logits)
+        x = _expected_position(F, F.sum(weights, axis=2), logits, 3)
+        y = _expected_position(F, F.sum(weights, axis=3), logits, 2)
+        return self.bound(F, self.box(concat(F, x, y, F.mean(hidden, axis=(2, 3)))))
 
 
-def _mean_place(F: Any, shares: Any, like: Any, axis: int) -> Any:
-    """Where shares (N, maps, length) lie on an axis from -1 to 1: (N, maps)."""
+def _expected_position(F: Any, weights: Any, like: Any, axis: int) -> Any:
+    """The mean under weights (N, maps, length) on an axis from -1 to 1: (N, maps)."""
     steps = F.contrib.arange_like(like, axis=axis)
-    places = F.broadcast_div(steps * 2, F.clip(F.max(steps, keepdims=True), 1, 1e9)) - 1
-    return F.sum(F.broadcast_mul(shares, F.reshape(places, shape=(1, 1, -1))), axis=2)
+    positions = F.broadcast_div(steps * 2, F.clip(F.max(steps, keepdims=True), 1, 1e9)) - 1
+    return F.sum(F.broadcast_mul(weights, F.reshape(positions, shape=(1, 1, -1))), axis=2)
 
 
 def _dense(units: int, **options: Any) -> nn.Dense:
     return nn.Dense(units, weight_initializer=init.Normal(0.001), **options)
 
 
-class Scales(gluon.HybridBlock):
-    """Looks of growing closeness; their parts are called one by one to train them.
+class View:
+    """Input of a scale; its features are computed once, in the autograd mode of the first reader.
 
-    Args:
-        crops: sides of the finer scales in pixels.
-        shrink: how much smaller than the image the first scale is.
-        shared: one backbone for all scales.
-        bounds: smallest and largest side of each box, as shares of the view before.
+    Attributes:
+        pixels: (N, 3, h, w), the image or a crop of it.
+        box: (N, 3), the part of the image it shows; None for all of it.
     """
 
-    def __init__(
-        self,
-        classes: int,
-        backbone: str,
-        crops: Tuple[int, ...],
-        shrink: int,
-        shared: bool,
-        apn: str,
-        descriptor: str,
-        bounds: Sequence[Tuple[float, float]],
-        frozen_bn: bool,
-        boxes: str,
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, pixels: Any, box: Optional[Any], encode: Callable[[Any], Any]) -> None:
+        self.pixels, self.box, self._encode = pixels, box, encode
+        self._features: Optional[Any] = None
+
+    @property
+    def features(self) -> Any:
+        """Feature map of the scale's backbone, (N, C, h, w)."""
+        if self._features is None:
+            self._features = self._encode(self.pixels)
+        return self._features
+
+
+class Scales(gluon.HybridBlock):
+    """The body of RA-CNN: images to the fields of a `Trace`.
+
+    Training uses its parts through `views`, too: this is the only place where one scale leads to
+    the next.
+    """
+
+    def __init__(self, classes: int, options: RACNNOptions, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.scales, self.crops, self.shrink, self.shared = len(crops) + 1, crops, shrink, shared
-        self.pixels = boxes == "pixels"
-        bound = clamped_box if self.pixels else bounded_box
+        self.crops, self.scales = options.crops, len(options.crops) + 1
+        self.shrink, self.shared = options.shrink, options.shared
+        self.pixels = options.boxes == "pixels"
         with self.name_scope():
             self.backbones = nn.HybridSequential()
-            for _ in range(1 if shared else self.scales):
-                self.backbones.add(build_backbone(backbone, frozen_bn))
+            for _ in range(1 if self.shared else self.scales):
+                self.backbones.add(build_backbone(options.backbone, options.frozen_bn))
             channels = self.backbones[0].channels
             self.heads, self.apns = nn.HybridSequential(), nn.HybridSequential()
             for _ in range(self.scales):
-                self.heads.add(Head(classes, channels, descriptor))
-            for scale, (smallest, largest) in enumerate(bounds):
-                place = partial(bound, smallest=smallest, largest=largest)
-                pooled = apn == "paper" and scale == 0
-                self.apns.add(LightAPN(place) if apn == "light" else PaperAPN(pooled, place))
+                self.heads.add(Head(classes, channels, options.descriptor))
+            for scale, bounds in enumerate(options.bounds()):
+                self.apns.add(_apn(options, scale, bounds))
             self.fused = nn.Dense(
                 classes, in_units=self.scales * channels, weight_initializer=init.Normal(0.01)
             )
 
-    def features(self, view: Any, scale: int) -> Any:
-        """Features of what a scale sees."""
-        return self.backbones[0 if self.shared else scale](view)
+    def features(self, pixels: Any, scale: int) -> Any:
+        """Feature map of the input of a scale."""
+        return self.backbones[0 if self.shared else scale](pixels)
 
-    def whole(self, F: Any, images: Any) -> Any:
-        """What the first scale sees."""
+    def first_view(self, F: Any, images: Any) -> Any:
+        """Input of the first scale."""
         if self.shrink == 1:
             return images
-        pitch = (self.shrink, self.shrink)
-        return F.Pooling(images, kernel=pitch, stride=pitch, pool_type="avg")
+        factor = (self.shrink, self.shrink)
+        return F.Pooling(images, kernel=factor, stride=factor, pool_type="avg")
 
-    def box(self, F: Any, features: Any, outer: Optional[Any], scale: int) -> Any:
-        """The next box, in the image; `outer` is the box that the features are of."""
-        inner = self.apns[scale](features)
-        return inner if outer is None else inner_box(F, outer, inner)
+    def views(
+        self,
+        F: Any,
+        images: Any,
+        *,
+        features: Optional[Callable[[Any, int], Any]] = None,
+        crop: Optional[Callable[[Any, Any, int], Any]] = None,
+        fixed_boxes: bool = False,
+    ) -> Iterator[View]:
+        """The view of every scale, from the image to the finest crop.
 
-    def hybrid_forward(self, F: Any, images: Any) -> Tuple[Any, ...]:
-        view, box = self.whole(F, images), None
-        descriptors, answers, boxes, crops = [], [], [], []
-        for scale in range(self.scales):
-            features = self.features(view, scale)
-            descriptor, logits = self.heads[scale](features)
-            descriptors.append(descriptor)
-            answers.append(logits)
-            if scale < len(self.crops):
-                inner = self.apns[scale](detach(F, features))
-                box = inner if box is None else inner_box(F, box, inner)
+        Args:
+            features: backbones in place of the body's own, (pixels, scale) to features.
+            crop: what crops boxes out of images, (images, boxes, scale) to pixels.
+            fixed_boxes: whether boxes and crops are computed outside of the autograd graph.
+        """
+        features = features or self.features
+        view = View(self.first_view(F, images), None, partial(features, scale=0))
+        for scale, size in enumerate(self.crops):
+            yield view
+            with autograd.pause() if fixed_boxes else nullcontext():
+                box = self.apns[scale](detach(F, view.features))  # in coordinates of the view
+                nested = box if view.box is None else inner_box(F, view.box, box)
                 if self.pixels:
-                    view = pixel_crop(F, view, inner, self.crops[scale])
+                    pixels = pixel_crop(F, view.pixels, box, size)
+                elif crop is None:
+                    pixels = crop_box(F, images, nested, size)
                 else:
-                    view = crop_box(F, images, box, self.crops[scale])
-                boxes.append(box)
-                crops.append(view)
-        fused = self.fused(concat(F, *descriptors, chunk=self.heads[0].channels))
-        return fused, F.stack(*answers, axis=1), F.stack(*boxes, axis=1) if boxes else [], crops
+                    pixels = crop(images, nested, scale)
+            view = View(pixels, nested, partial(features, scale=scale + 1))
+        yield view
+
+    def hybrid_forward(self, F: Any, images: Any) -> Trace:
+        descriptors, logits, boxes, crops = [], [], [], []
+        for view, head in zip(self.views(F, images), self.heads):
+            outputs = head(view.features)
+            descriptors.append(outputs[0])
+            logits.append(outputs[1])
+            if view.box is not None:
+                boxes.append(view.box)
+                crops.append(view.pixels)
+        return Trace(
+            logits=self.fused(concat(F, *descriptors, chunk=self.heads[0].channels)),
+            scale_logits=F.stack(*logits, axis=1),
+            boxes=F.stack(*boxes, axis=1) if boxes else [],
+            crops=crops,
+        )
+
+
+def _apn(options: RACNNOptions, scale: int, bounds: Tuple[float, float]) -> gluon.HybridBlock:
+    """The network that reads the features of a scale and proposes the box of the next."""
+    box = clamped_box if options.boxes == "pixels" else bounded_box
+    bound = partial(box, smallest=bounds[0], largest=bounds[1])
+    if options.apn == "light":
+        return LightAPN(bound)
+    return PaperAPN(options.apn == "paper" and scale == 0, bound)
 
 
 class RACNN(AttentionNet):
-    """RA-CNN; `net(images)` is the answer of all scales together."""
+    """RA-CNN; `net(images)` are the logits of the fused classifier."""
 
     Trace = Trace
     painters = {"boxes": box_tiles}
@@ -267,29 +316,12 @@ class RACNN(AttentionNet):
 
 def build(classes: int, options: RACNNOptions) -> RACNN:
     """The network of `get_model`."""
-    o = options
-    *low, largest = o.sides  # one for all boxes, or one for each
-    pairs = [(smallest, largest) for smallest in (low * len(o.crops))[: len(o.crops)]]
-    scales = Scales(
-        classes,
-        o.backbone,
-        o.crops,
-        o.shrink,
-        o.shared,
-        apn=o.apn,
-        descriptor=o.descriptor,
-        bounds=pairs,
-        frozen_bn=o.frozen_bn,
-        boxes=o.boxes,
-    )
-    return RACNN(scales, classes)
+    return RACNN(Scales(classes, options), classes)
 
 
-for _name, (_backbone, _scaling) in SPECS.items():
-    register(
-        _name,
-        build,
-        options=RACNNOptions(backbone=_backbone, descriptor=_scaling),
-        shape=(3, 448, 448),
-        classes=200,
-    )
+# Section 4.1 of the paper: VGG-19 at 448, 224 and 224 pixels. The other is of public ports.
+for _name, _options in (
+    ("racnn_vgg19", RACNNOptions()),
+    ("racnn_mobilenet_v2", RACNNOptions("mobilenetv2_1.0", descriptor="normalised")),
+):
+    register(_name, build, options=_options, shape=(3, 448, 448), classes=200)

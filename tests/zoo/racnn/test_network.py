@@ -1,4 +1,4 @@
-"""RA-CNN: what its scales see, where its boxes may be, and how large it is."""
+"""RA-CNN: views of its scales, bounds of its boxes, and its size."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ def test_shapes_of_a_trace(batch: int, hybridize: bool) -> None:
     assert [crop.shape for crop in trace.crops] == [(batch, 3, 16, 16), (batch, 3, 24, 24)]
 
 
-def test_boxes_are_nested_in_the_image_and_crops_are_what_they_hold() -> None:
-    net, images = small_racnn(sides=(0.3, 0.8)), images_of(4, 32) * 3
+def test_boxes_are_nested_and_crops_show_them() -> None:
+    net, images = small_racnn(smallest=(0.3,), largest=0.8), images_of(4, 32) * 3
     for parameter in net.body.apns.collect_params(".*weight").values():
         parameter.set_data(nd.random.normal(scale=3, shape=parameter.shape))
     trace = net.trace(images)
     boxes = trace.boxes.asnumpy()
-    middle, half = boxes[..., :2], boxes[..., 2:]
-    low, high = middle - half, middle + half
+    center, half = boxes[..., :2], boxes[..., 2:]
+    low, high = center - half, center + half
     assert low.min() >= -1 - 1e-6 and high.max() <= 1 + 1e-6
     assert (low[:, 0] <= low[:, 1] + 1e-6).all() and (high[:, 1] <= high[:, 0] + 1e-6).all()
     assert (0.3 <= half[:, 0]).all() and (half[:, 0] <= 0.8).all()
@@ -62,41 +62,41 @@ def test_boxes_are_nested_in_the_image_and_crops_are_what_they_hold() -> None:
         np.testing.assert_allclose(trace.crops[scale].asnumpy(), wanted.asnumpy(), atol=1e-4)
 
 
-def test_every_box_can_have_bounds_of_its_own() -> None:
-    net = small_racnn(sides=(0.8, 0.2, 0.9))
+def test_each_box_can_have_a_smallest_side_of_its_own() -> None:
+    net = small_racnn(smallest=(0.8, 0.2))
     boxes = net.trace(images_of(3, 32)).boxes.asnumpy()
     inner = boxes[:, 1, 2] / boxes[:, 0, 2]
     assert (boxes[:, 0, 2] > 0.8).all() and (0.2 < inner).all() and (inner < 0.7).all()
 
 
-def test_the_first_scale_sees_the_image_shrunk() -> None:
+def test_the_first_scale_sees_the_downscaled_image() -> None:
     net, images = small_racnn(shrink=2, crops=(16,)), images_of(2, 32)
     shrunk = images.reshape((2, 3, 16, 2, 16, 2)).mean(axis=(3, 5))
     _, logits = net.body.heads[0](net.body.features(shrunk, 0))
-    found = net.trace(images).scale_logits[:, 0]
-    np.testing.assert_allclose(found.asnumpy(), logits.asnumpy(), rtol=1e-4, atol=1e-5)
+    traced = net.trace(images).scale_logits[:, 0]
+    np.testing.assert_allclose(traced.asnumpy(), logits.asnumpy(), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(
     ("name", "descriptor"), [("racnn_vgg19", "scaled"), ("racnn_mobilenet_v2", "normalised")]
 )
-def test_answers_are_read_from_descriptors(name: str, descriptor: str) -> None:
+def test_logits_are_linear_in_descriptors(name: str, descriptor: str) -> None:
     net, images = get_model(name, **SMALL_RACNN), images_of(2, 32)
     net.initialize(net.initializer)
-    trace, found = net.trace(images), []
+    trace, descriptors = net.trace(images), []
     for scale, view in enumerate([images, *trace.crops]):
         pooled = net.body.features(view, scale).asnumpy().mean(axis=(2, 3))
         rms = np.sqrt((pooled**2).mean(axis=1, keepdims=True))
-        found.append(pooled * 0.1 if descriptor == "scaled" else pooled / rms)
-        answer = net.body.heads[scale].classifier
-        wanted = found[-1] @ answer.weight.data().asnumpy().T
+        descriptors.append(pooled * 0.1 if descriptor == "scaled" else pooled / rms)
+        classifier = net.body.heads[scale].classifier
+        wanted = descriptors[-1] @ classifier.weight.data().asnumpy().T
         np.testing.assert_allclose(trace.scale_logits[:, scale].asnumpy(), wanted, 1e-3, 1e-5)
-    wanted = np.concatenate(found, axis=1) @ net.body.fused.weight.data().asnumpy().T
+    wanted = np.concatenate(descriptors, axis=1) @ net.body.fused.weight.data().asnumpy().T
     np.testing.assert_allclose(trace.logits.asnumpy(), wanted, 1e-3, 1e-5)
 
 
 @pytest.mark.parametrize("frozen", [False, True])
-def test_normalisation_is_frozen_where_that_is_asked_for(frozen: bool) -> None:
+def test_batchnorm_is_frozen_by_an_option(frozen: bool) -> None:
     named = small_racnn(frozen_bn=frozen).body.backbones._collect_params_with_prefix().items()
     affine = {p.grad_req for name, p in named if name.endswith(("gamma", "beta"))}
     assert affine == {"null" if frozen else "write"}
@@ -111,46 +111,49 @@ def test_boxes_are_a_third_of_the_image_at_least(free: float, half: float) -> No
     np.testing.assert_allclose(sides, [[half, half**2]] * 2, rtol=1e-4)
 
 
-def test_patterns_have_places_on_both_axes(hybridize: bool) -> None:
+def test_heatmaps_have_expected_positions_on_both_axes(hybridize: bool) -> None:
     apn, features = small_racnn().body.apns[0], nd.zeros((1, 128, 4, 6))
     features[0, 0, 1, 4], features[0, 0, 2, 0] = 1, -1
     every = slice(None)
     for layer, ones in (
         (apn.conv, [(0, 0, 1, 1)]),
         (apn.heatmaps, [(every, 0, 0, 0)]),
-        (apn.box, [(0, 0), (1, 8), (2, 16)]),  # x of eight patterns, y, how much was seen
+        (apn.box, [(0, 0), (1, 8), (2, 16)]),  # x of eight maps, y, mean features
     ):
         weight = nd.zeros(layer.weight.shape)
         for one in ones:
             weight[one] = 9
         layer.weight.set_data(weight)
-    apn.place = lambda F, found: found / 9
+    apn.bound = lambda F, outputs: outputs / 9
     apn.hybridize(hybridize)
     np.testing.assert_allclose(apn(features).asnumpy(), [[0.6, -1 / 3, 9 / 24]], rtol=1e-4)
 
 
 @pytest.mark.parametrize("pooled", [False, True])
-def test_the_box_of_the_paper_is_read_by_two_layers(pooled: bool, hybridize: bool) -> None:
-    apn, features = PaperAPN(pooled, lambda F, found: found), nd.random.normal(shape=(2, 3, 4, 6))
+def test_the_apn_of_the_paper_is_two_dense_layers(pooled: bool, hybridize: bool) -> None:
+    apn, features = (
+        PaperAPN(pooled, lambda F, outputs: outputs),
+        nd.random.normal(shape=(2, 3, 4, 6)),
+    )
     apn.initialize()
     apn(features)
     for parameter in apn.collect_params().values():
         parameter.set_data(nd.random.normal(scale=0.2, shape=parameter.shape))
     apn.hybridize(hybridize)
-    found, view = apn(features).asnumpy(), features.asnumpy()
+    outputs, pixels = apn(features).asnumpy(), features.asnumpy()
     if pooled:
-        view = view.reshape(2, 3, 2, 2, 3, 2).max(axis=(3, 5))
+        pixels = pixels.reshape(2, 3, 2, 2, 3, 2).max(axis=(3, 5))
     one, two, three, four = (p.data().asnumpy() for p in apn.collect_params().values())
-    wanted = np.tanh(view.reshape(2, -1) @ one.T + two) @ three.T + four
-    np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-3)
+    wanted = np.tanh(pixels.reshape(2, -1) @ one.T + two) @ three.T + four
+    np.testing.assert_allclose(outputs, wanted, rtol=1e-3, atol=1e-3)
 
 
 def test_sizes_of_the_paper() -> None:
     """VGG-19's convolutions, attention proposal networks and heads for 200 classes."""
     net = get_model("racnn_vgg19", apn="paper")
     outputs = sym.Group(list(net.body(sym.var("images"))[:2]))
-    found, _, _ = outputs.infer_shape(images=(1, 3, 448, 448))
-    shapes = dict(zip(outputs.list_arguments(), found))
+    argument_shapes, _, _ = outputs.infer_shape(images=(1, 3, 448, 448))
+    shapes = dict(zip(outputs.list_arguments(), argument_shapes))
     sizes = {
         part: sum(int(np.prod(shapes[name])) for name in getattr(net.body, part).collect_params())
         for part in ("backbones", "apns", "heads")
@@ -179,14 +182,14 @@ def test_export_gives_the_same_numbers(tmp_path: Any) -> None:
         {"apn": "x"},
         {"descriptor": "x"},
         {"shrink": 0},
-        {"sides": ()},
-        {"sides": (0.5, 0.4)},
-        {"sides": (0.0, 0.5)},
-        {"sides": (0.5, 1.5)},
+        {"smallest": ()},
+        {"smallest": (0.95,)},
+        {"smallest": (0.0,)},
+        {"largest": 1.5},
         {"boxes": "x"},
-        {"sides": (0.1, 0.2, 0.3, 0.4)},
+        {"smallest": (0.1, 0.2, 0.3)},
     ],
 )
-def test_senseless_options_are_refused(option: dict) -> None:
+def test_impossible_options_are_refused(option: dict) -> None:
     with pytest.raises(UserError, match=next(iter(option))):
         get_model("racnn_vgg19", **option)

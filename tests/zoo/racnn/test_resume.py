@@ -1,4 +1,4 @@
-"""RA-CNN's schedule, broken off in a stage of every kind, ends as if it had not been."""
+"""RA-CNN's schedule, interrupted in every kind of phase, ends with the same weights."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 STAGES = ["classify1", "locate2", "classify2", "rank2", "classify_fused"]  # one epoch each
-BROKEN = {1, 3, 4}  # locating, ranking, answers
+INTERRUPTED = {1, 3, 4}  # epochs that locate, rank, classify
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,9 @@ def run(folder: Path) -> None:
     )
 
 
-def test_a_run_broken_off_in_any_stage_goes_on(tmp_path: Path, monkeypatch: Any) -> None:
+def test_a_run_interrupted_in_any_phase_resumes(tmp_path: Path, monkeypatch: Any) -> None:
     run(tmp_path / "whole")
-    keep, left = engine.Run.apply, set(BROKEN)
+    keep, left = engine.Run.apply, set(INTERRUPTED)
 
     def apply(self: Any, update: Any, shards: Any, step: int) -> Any:
         epoch = step // 2  # of two steps
@@ -52,7 +52,7 @@ def test_a_run_broken_off_in_any_stage_goes_on(tmp_path: Path, monkeypatch: Any)
         return keep(self, update, shards, step)
 
     monkeypatch.setattr(engine.Run, "apply", apply)
-    for _ in BROKEN:
+    for _ in INTERRUPTED:
         with pytest.raises(KeyboardInterrupt):
             run(tmp_path / "cut")
     run(tmp_path / "cut")

@@ -1,4 +1,4 @@
-"""The task of RA-CNN: what each loss moves, and that boxes go where the answer gets surer."""
+"""The task of RA-CNN: which parameters each loss trains, and the schedule."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any, Set
 
 from gluon_attention import UserError
-from gluon_attention.zoo.racnn.task import RankedScales, Stages, strongest
+from gluon_attention.zoo.racnn.task import RankedScales, RankingOptions, strongest
 
 import numpy as np
 import pytest
@@ -16,11 +16,11 @@ from mxnet import autograd, gluon, nd
 
 
 def task_of(net: Any, **options: Any) -> RankedScales:
-    return RankedScales(net, **options)
+    return RankedScales(net, RankingOptions(**options))
 
 
-def touched(net: Any, task: RankedScales, part: Any) -> Set[str]:
-    """Blocks of which a loss writes gradients at all, zero or not."""
+def trained_blocks(net: Any, task: RankedScales, part: Any) -> Set[str]:
+    """Blocks whose gradients a loss writes, zero or not."""
     for parameter in net.collect_params().values():
         if parameter.grad_req != "null":
             parameter.grad()[:] = 7
@@ -30,14 +30,14 @@ def touched(net: Any, task: RankedScales, part: Any) -> Set[str]:
         total = sum(loss.sum() for loss in losses.values())
     total.backward()
     nd.waitall()
-    found = set()
+    trained = set()
     for name, parameter in net._collect_params_with_prefix().items():
         if parameter.grad_req != "null" and (parameter.grad() != 7).sum().asscalar():
-            found.add(".".join(name.split(".")[1:3]) if "fused" not in name else "fused")
-    if not found & ALL:  # then the statistics of BatchNorm stay as well
+            trained.add(".".join(name.split(".")[1:3]) if "fused" not in name else "fused")
+    if not trained & ALL:  # then the statistics of BatchNorm do not change either
         for name, value in _statistics(net).items():
             np.testing.assert_array_equal(value.asnumpy(), before[name])
-    return found
+    return trained
 
 
 def _statistics(net: Any) -> Any:
@@ -63,15 +63,15 @@ NESTED = {"backbones.0", "heads.0"}
     ],
 )
 @pytest.mark.parametrize("shared", [False, True])
-def test_each_loss_moves_its_own_blocks(part: Any, epoch: int, blocks: set, shared: bool) -> None:
-    net = small_racnn(sides=(0.3, 0.9), shared=shared)
+def test_each_loss_trains_its_own_blocks(part: Any, epoch: int, blocks: set, shared: bool) -> None:
+    net = small_racnn(smallest=(0.3,), shared=shared)
     net.hybridize(shared, static_alloc=True, static_shape=True)  # and imperative when it is not
-    task = task_of(net, margin=1.0, stages=Stages(1, 1, 1))
+    task = task_of(net, margin=1.0, stages=(1, 1, 1))
     if shared:
         blocks = blocks - {"backbones.1", "backbones.2"}
         blocks = blocks | NESTED if blocks & {"heads.1", "heads.2"} else blocks
         blocks = blocks | {"heads.1", "fused"} if "heads.2" in blocks else blocks
-    assert touched(net, task, part) == blocks
+    assert trained_blocks(net, task, part) == blocks
     (update,) = task.updates(epoch)
     groups = {group.name: group.blocks for group in task.groups()}
     moved = [block for name in update.groups for block in groups[name]]
@@ -83,16 +83,16 @@ def test_each_loss_moves_its_own_blocks(part: Any, epoch: int, blocks: set, shar
 
 
 def test_stages_are_a_function_of_the_epoch() -> None:
-    def groups(stages: Stages, count: int, net: Any) -> list:
+    def groups(stages: Any, count: Any, net: Any) -> list:
         task = task_of(net, stages=stages)
         return ["".join(name[0] + name[-1] for name in task.updates(e)[0].groups) for e in count]
 
-    net, answers = small_racnn(), "s1s2s3fd"
+    net, classifiers = small_racnn(), "s1s2s3fd"
     begun = ["s1", "s1", "l2", "s2", "s2", "a2", "a2", "l3", "s3", "s3"]
-    turns = ["a2a3", "a2a3", answers, answers, "a2a3", "a2a3", answers]
-    assert groups(Stages(2, 1, 2), range(17), net) == begun + turns
-    assert len(task_of(net, stages=Stages(0, 0, 0)).updates(0)) == 2  # both for every batch
-    assert groups(Stages(1, 1, 1), range(3), small_racnn(crops=())) == ["s1fd"] * 3
+    turns = ["a2a3", "a2a3", *[classifiers] * 2, "a2a3", "a2a3", classifiers]
+    assert groups((2, 1, 2), range(17), net) == begun + turns
+    assert len(task_of(net, stages=(0, 0, 0)).updates(0)) == 2  # both for every batch
+    assert groups((1, 1, 1), range(3), small_racnn(crops=())) == ["s1fd"] * 3
 
 
 def test_losses_and_scores_are_per_sample() -> None:
@@ -110,7 +110,7 @@ def test_losses_and_scores_are_per_sample() -> None:
     np.testing.assert_allclose(scores["side_3"].asnumpy(), sides.asnumpy(), rtol=1e-5)
 
 
-def test_scores_are_those_of_all_scales_together_and_of_each() -> None:
+def test_scores_are_of_the_fused_classifier_and_of_each_scale() -> None:
     scales = np.eye(5)[[[0, 1, 0], [2, 2, 2]]] * 4  # (N, K, classes)
     logits, labels = np.eye(5)[[1, 3]] * 3, nd.array([1, 2], dtype="int32")
     boxes = np.array([[[0, 0, 0.5], [0, 0, 0.25]], [[0, 0, 0.75], [0, 0, 0.5]]])
@@ -118,10 +118,10 @@ def test_scores_are_those_of_all_scales_together_and_of_each() -> None:
     parts = dict(logits=logits, scale_logits=scales, boxes=boxes)
     trace = SimpleNamespace(**{name: nd.array(part) for name, part in parts.items()})
     task.net = SimpleNamespace(trace=lambda images: trace)
-    found = {name: part.asnumpy().tolist() for name, part in task.scores(None, labels).items()}
-    surprise = np.log(np.exp(3) + 4) - np.array([3, 0])
-    np.testing.assert_allclose(found.pop("cross_entropy"), surprise, rtol=1e-3)
-    assert found == dict(
+    scores = {name: part.asnumpy().tolist() for name, part in task.scores(None, labels).items()}
+    cross_entropy = np.log(np.exp(3) + 4) - np.array([3, 0])
+    np.testing.assert_allclose(scores.pop("cross_entropy"), cross_entropy, rtol=1e-3)
+    assert scores == dict(
         accuracy=[1, 0],
         accuracy_1=[0, 1],
         accuracy_2=[1, 1],
@@ -131,39 +131,39 @@ def test_scores_are_those_of_all_scales_together_and_of_each() -> None:
     )
 
 
-def test_answers_are_trained_towards_smoothed_targets() -> None:
+def test_classifiers_have_smoothed_targets() -> None:
     net, images, labels = small_racnn(), images_of(3, 32), nd.array([4, 0, 1], dtype="int32")
-    trace, task = net.trace(images), task_of(net, smoothing=0.2)
+    trace, task = net.trace(images), RankedScales(net, smoothing=0.2)
     targets = np.full((3, 5), 0.04) + 0.8 * np.eye(5)[[4, 0, 1]]
-    answers = {"classify_fused": trace.logits}
-    answers.update({f"classify{k + 1}": trace.scale_logits[:, k] for k in range(3)})
+    logits_of = {"classify_fused": trace.logits}
+    logits_of.update({f"classify{k + 1}": trace.scale_logits[:, k] for k in range(3)})
     losses = {**task.classify(images, labels), **task.grow(images, labels, 2)}
-    assert losses.keys() == answers.keys()
-    for name, logits in answers.items():
+    assert losses.keys() == logits_of.keys()
+    for name, logits in logits_of.items():
         wanted = -(nd.log_softmax(logits).asnumpy() * targets).sum(axis=1)
         np.testing.assert_allclose(losses[name].asnumpy(), wanted, rtol=1e-4)
 
 
 @pytest.mark.parametrize("response", ["mean", "energy"])
-def test_boxes_are_led_to_the_response_that_was_asked_for(response: str) -> None:
+def test_boxes_are_located_by_the_chosen_response(response: str) -> None:
     net, images = small_racnn(crops=(16,)), images_of(2, 32)
     task = task_of(net, response=response)
-    wanted = strongest(net.body.features(images, 0), response)
+    target = strongest(net.body.features(images, 0), response)
     boxes = net.trace(images).boxes[:, 0]
-    missed = nd.smooth_l1(boxes - wanted, scalar=1).sum(axis=1)
-    found = task.locate(images, None, 0)["locate2"]
-    np.testing.assert_allclose(found.asnumpy(), missed.asnumpy(), rtol=1e-4)
+    distance = nd.smooth_l1(boxes - target, scalar=1).sum(axis=1)
+    loss = task.locate(images, None, 0)["locate2"]
+    np.testing.assert_allclose(loss.asnumpy(), distance.asnumpy(), rtol=1e-4)
 
 
 def test_strongest_response() -> None:
     features = np.random.rand(3, 4, 5, 9)
     for sample, (row, column) in enumerate([(2, 4), (0, 8), (3, 2)]):
         features[sample, :, row, column] += 1
-    found = strongest(nd.array(features)).asnumpy()
-    np.testing.assert_allclose(found, [[0, 0, 0.5], [0.5, -0.5, 0.5], [-0.5, 0.5, 0.5]], atol=1e-6)
+    boxes = strongest(nd.array(features)).asnumpy()
+    np.testing.assert_allclose(boxes, [[0, 0, 0.5], [0.5, -0.5, 0.5], [-0.5, 0.5, 0.5]], atol=1e-6)
     features[0, 0, 4, 0] = 3.3  # a high square, but a low mean
-    found = [strongest(nd.array(features), way)[0].asnumpy() for way in ("mean", "energy")]
-    np.testing.assert_allclose(found, [[0, 0, 0.5], [-0.5, 0.5, 0.5]], atol=1e-6)
+    boxes = [strongest(nd.array(features), kind)[0].asnumpy() for kind in ("mean", "energy")]
+    np.testing.assert_allclose(boxes, [[0, 0, 0.5], [-0.5, 0.5, 0.5]], atol=1e-6)
     assert strongest(nd.ones((1, 4, 1, 1))).asnumpy().tolist() == [[0, 0, 0.5]]
 
 
@@ -199,15 +199,15 @@ def test_settings_make_the_task() -> None:
         locate_lr=3.0,
     )
     task = small_racnn().objective(config)
-    assert (task.margin, task.stages, task.smoothing) == (0.2, Stages(1, 2, 3), 0.1)
-    assert {crop.gradient for crop in task.crops} == {"mask"} and task.response == "energy"
+    options = task.options
+    assert (options.margin, task.stages, task.smoothing) == (0.2, (1, 2, 3), 0.1)
+    assert {crop.gradient for crop in task.crops} == {"mask"} and options.response == "energy"
     rates = {group.name: group.lr_scale for group in task.groups()}
     assert (rates["attend3"], rates["locate3"], rates["scale1"]) == (0.5, 3.0, 1.0)
-    with pytest.raises(UserError, match="response"):
-        task_of(small_racnn(), response="loudest")
-    with pytest.raises(UserError, match="stages must be whole numbers from 0"):
-        task_of(small_racnn(), stages=Stages(1, -1, 1))
+    for bad in (dict(response="loudest"), dict(stages=(1, -1, 1))):
+        with pytest.raises(UserError, match=next(iter(bad))):
+            small_racnn().objective(SimpleNamespace(label_smoothing=0.0, **bad))
     with pytest.raises(UserError, match="boxes='pixels' cannot be trained"):
-        task_of(small_racnn(boxes="pixels", sides=(2 / 3, 2))).groups()
+        task_of(small_racnn(boxes="pixels", smallest=(2 / 3,), largest=2)).groups()
     with pytest.raises(UserError, match="three"):
         small_racnn().objective(SimpleNamespace(label_smoothing=0.0, stages=(1,)))
