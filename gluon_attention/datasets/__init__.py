@@ -1,4 +1,4 @@
-"""One function per data set: its training, validation and test samples."""
+"""Data sets: one function each, which returns training, validation and test samples."""
 
 from .cifar import cifar10, cifar100
 from .cub import cub200

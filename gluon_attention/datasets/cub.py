@@ -1,14 +1,14 @@
-"""CUB-200-2011, birds of 200 kinds, or any folder that has its layout.
+"""CUB-200-2011, birds of 200 species, or any folder with its layout.
 
-Training pictures: a random 448 pixels of the picture whose short side is 512, mirrored or not.
-Evaluation: its centre. The boxes around the birds are for evaluation only.
+Training: a random crop of 448 from the picture whose short side is 512, flipped at random.
+Evaluation: its centre crop. The boxes around the birds are used for evaluation only.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Dict, NamedTuple, Tuple
+from typing import Dict, Iterator, NamedTuple, Optional, Tuple
 
 import numpy as np
 
@@ -23,13 +23,13 @@ LISTS = ("images", "image_class_labels", "train_test_split", "bounding_boxes", "
 
 
 class Birds(NamedTuple):
-    """All that the lists say, in the order of images.txt."""
+    """The annotations of all pictures, in the order of images.txt."""
 
     source: PictureFiles
     labels: np.ndarray  # (N,)
     training: np.ndarray  # (N,) bool
-    boxes: np.ndarray  # (N, 4): left, top, width, height in pixels, from edge to edge
-    names: Tuple[str, ...]
+    boxes: np.ndarray  # (N, 4): left, top, width, height, from edge to edge of pixels
+    names: Tuple[str, ...]  # of the classes
 
 
 @register
@@ -37,7 +37,7 @@ def cub200(
     root: str,
     *,
     size: int = 448,
-    short: int = 0,
+    short: Optional[int] = None,
     seed: int = 0,
     validation: int = 600,
     augment: bool = True,
@@ -48,32 +48,34 @@ def cub200(
     Args:
         root: folder of images/ and the five lists, images.txt and so on.
         size: side of the inputs.
-        short: short side of the pictures that they are cut from; 0 for what 512 is to 448.
-        validation: pictures cut from the training set; a tenth of it at most.
-        augment: move and mirror training pictures.
-        workers: threads that decode.
+        short: short side that pictures are resized to before the crop; None for 512 / 448 of the
+            size.
+        seed: seed of the validation pictures.
+        validation: number of pictures held out of the training set; at most a tenth of it.
+        augment: random crop and flip of training pictures.
+        workers: number of threads that decode.
     """
-    birds, short = read_birds(Path(root)), short or round(size * 512 / 448)
+    birds = read_birds(Path(root))
+    short = round(size * 512 / 448) if short is None else short
     rows = np.flatnonzero(birds.training)
     if not 0 < len(rows) < len(birds.labels):
         raise UserError(f"{root}/train_test_split.txt must have lines that end in 1 and in 0")
-    kept, held = hold_out(birds.labels[rows], validation, seed, tenth=True)
-    fixed = View(size, short=short)
-    moving = View(size, short=short, random=True) if augment else fixed
-
+    train, held_out = hold_out(birds.labels[rows], validation, seed, tenth=True)
+    centre = View(size, short=short)
     pictures = Pictures(birds.source, birds.labels, len(birds.names), workers)
 
     def with_regions(rows: np.ndarray) -> Samples:
-        return replace(pictures.samples(rows, fixed), regions=lambda: regions(birds, rows, fixed))
+        samples = pictures.samples(rows, centre)
+        return replace(samples, regions=lambda: regions(birds, rows, centre))
 
     return Splits(
-        pictures.samples(rows[kept], moving),
-        with_regions(rows[held]),
+        pictures.samples(rows[train], replace(centre, random=augment)),
+        with_regions(rows[held_out]),
         with_regions(np.flatnonzero(~birds.training)),
         classes=birds.names,
         mean=IMAGENET_MEAN,
         std=IMAGENET_STD,
-        view=fixed,
+        view=centre,
     )
 
 
@@ -82,10 +84,10 @@ def read_birds(folder: Path) -> Birds:
     lists = {name: _read(folder / f"{name}.txt") for name in LISTS}
     images = lists["images"]
     for name in LISTS[1:4]:
-        without = [number for number in images if number not in lists[name]]
-        if without:
+        lacking = [number for number in images if number not in lists[name]]
+        if lacking:
             raise UserError(
-                f"{folder / name}.txt has no line for image {without[0]}; copy it again"
+                f"{folder / name}.txt has no line for image {lacking[0]}; copy it again"
             )
     classes = lists["classes"]
     if not images or not classes:
@@ -93,9 +95,9 @@ def read_birds(folder: Path) -> Birds:
     for file in images.values():
         if Path(file).is_absolute() or ".." in Path(file).parts:
             raise UserError(f"{folder}/images.txt: {file!a} is not below images/; copy it again")
-    place = {number: label for label, number in enumerate(classes)}
+    label_of = {number: label for label, number in enumerate(classes)}
 
-    def column(name: str) -> Any:
+    def column(name: str) -> Iterator[str]:
         return (lists[name][number] for number in images)
 
     try:
@@ -104,7 +106,7 @@ def read_birds(folder: Path) -> Birds:
             raise ValueError("a box is not four numbers")
         return Birds(
             PictureFiles([folder / "images" / file for file in images.values()]),
-            np.array([place[number] for number in column("image_class_labels")]),
+            np.array([label_of[number] for number in column("image_class_labels")]),
             np.array([("0", "1").index(value) == 1 for value in column("train_test_split")]),
             np.array(boxes),
             tuple(name.partition(".")[2] or name for name in classes.values()),
@@ -116,35 +118,37 @@ def read_birds(folder: Path) -> Birds:
 
 
 def regions(birds: Birds, rows: np.ndarray, view: View) -> np.ndarray:
-    """Boxes of the birds as a fixed view shows them: left, top, right, bottom.
+    """Boxes of the birds in the inputs of a centre crop, (N, 4): left, top, right, bottom.
 
-    As in `ops.crop`, the middles of the corner pixels are at -1 and 1.
+    As in `ops.crop`, the centres of the corner pixels are at -1 and 1.
     """
-    found = np.empty((len(rows), 4))
+    boxes = np.empty((len(rows), 4))
     for index, row in enumerate(rows):
         picture = decode(birds.source.content(row), birds.source.name(row))
         shape = np.array(picture.shape[1::-1])  # width, height
         resized = np.maximum(np.rint(shape * (view.short / shape.min())), view.short)
         corner = (resized - view.size) // 2
-        low, extent = birds.boxes[row].reshape(2, 2)
-        ends = np.stack([low, low + extent]) * (resized / shape) - corner
-        middles = ends - 0.5  # where the middle of pixel 0 is at 0, and not its edge
-        found[index] = (middles / (view.size - 1) * 2 - 1).ravel()
-    return np.clip(found, -1, 1)
+        upper_left, extent = birds.boxes[row].reshape(2, 2)
+        edges = np.stack([upper_left, upper_left + extent]) * (resized / shape) - corner
+        positions = edges - 0.5  # the centre of pixel 0 is at 0
+        boxes[index] = (positions / (view.size - 1) * 2 - 1).ravel()
+    return np.clip(boxes, -1, 1)
 
 
 def _read(path: Path) -> Dict[str, str]:
-    """The rest of every line by its first word."""
+    """The rest of each line by its first word."""
     if not path.is_file():
         raise missing_files(path.parent, f"{path.name} of CUB-200-2011")
     lines = read_lines(path)
     pairs = [line.split(maxsplit=1) for line in lines if line.strip()]
-    short = [number for number, pair in enumerate(pairs) if len(pair) < 2]
-    if short:
-        raise UserError(f"line {short[0] + 1} of {path} is not '<number> <value>'; copy it again")
-    rest = {number: value.strip() for number, value in pairs}
-    if len(rest) < len(pairs):
-        seen = [number for number, _ in pairs]
-        twice = next(number for number in seen if seen.count(number) > 1)
+    incomplete = [number for number, pair in enumerate(pairs) if len(pair) < 2]
+    if incomplete:
+        raise UserError(
+            f"line {incomplete[0] + 1} of {path} is not '<number> <value>'; copy it again"
+        )
+    values = {number: value.strip() for number, value in pairs}
+    if len(values) < len(pairs):
+        numbers = [number for number, _ in pairs]
+        twice = next(number for number in numbers if numbers.count(number) > 1)
         raise UserError(f"{path} has two lines that begin with {twice}; copy it again")
-    return rest
+    return values

@@ -1,9 +1,9 @@
-"""A generated data set that nobody can read without looking closely.
+"""A generated data set whose classes differ in detail that a downscaled image does not contain.
 
-A scene holds a large coloured shape, whose form gives the group, and on it a small grey mark, whose
-stripes decide the class within the group. A coarse look, the image with every `coarse`-th part of
-its side averaged to a pixel, shows where the mark is and nothing else of it: over every such pixel
-the stripes average to the grey of the mark, exactly.
+A scene has a large coloured shape and on it a small grey mark. The shape decides the group, and the
+direction of the mark's stripes decides the class within the group. In the image averaged down to
+`coarse` pixels a side the mark is visible but its stripes are not: within each coarse pixel their
+mean is exactly the grey of the mark.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ SHAPES = ("disc", "square", "cross", "triangle")
 STRIPES = ("flat", "rising", "upright", "falling")
 CLASSES = tuple(f"{stripes}_on_{shape}" for shape in SHAPES for stripes in STRIPES)
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
-MARK, PERIOD = 0.125, 1.5  # half side; coarse pixels a stripe
-CONTRAST, NOISE = 75.0, 8.0  # of 255; more contrast would be clipped and so leave a trace
-RADIUS = (0.5, 0.7)  # smallest and largest of a shape, as shares of half the image
-CHUNK = 32  # scenes drawn at once: all would need much memory
+MARK, PERIOD = 0.125, 1.5  # radius as a share of half the image; coarse pixels a stripe
+CONTRAST, NOISE = 75.0, 8.0  # of 255; clipping of more contrast would change the coarse means
+RADIUS = (0.5, 0.7)  # range of the shape's radius, as shares of half the image
+CHUNK = 32  # scenes rendered at once, to bound memory
 
 
 class Scenes(NamedTuple):
-    """Images, what they show and where their mark is."""
+    """Images, their labels and the boxes of their marks."""
 
     images: np.ndarray  # (N, 3, size, size) uint8
     labels: np.ndarray  # (N,)
@@ -50,9 +50,10 @@ def detail(
 
     Args:
         size: side of the images, a multiple of `coarse`.
-        coarse: side at which the stripes cannot be seen.
-        radius: smallest and largest shape, as shares of half the image.
-        train, validation, test: images.
+        coarse: side of the downscaled image in which the stripes are invisible.
+        radius: range of the shape's radius, as shares of half the image.
+        train, validation, test: numbers of images.
+        seed: seed of all scenes.
     """
 
     def samples(stream: int, count: int) -> Samples:
@@ -84,7 +85,7 @@ def scenes(
             f"size must be a multiple of coarse, twice as much or more, and coarse 16 or more, "
             f"not {size} and {coarse}"
         )
-    if not 0.35 <= radius[0] <= radius[1] <= 0.9:  # a cross has to have room for the mark
+    if not 0.35 <= radius[0] <= radius[1] <= 0.9:  # a smaller cross has no room for the mark
         raise UserError(f"radius must be two numbers from 0.35 to 0.9, not {radius}")
     rng = np.random.default_rng(seed)
     labels = rng.permutation(np.arange(count) % len(CLASSES))
@@ -92,48 +93,48 @@ def scenes(
     marks = np.empty((count, 4))
     for start in range(0, count, CHUNK):
         rows = slice(start, start + CHUNK)
-        images[rows], marks[rows] = _draw(labels[rows], size, coarse, rng, radius)
+        images[rows], marks[rows] = _render(labels[rows], size, coarse, rng, radius)
     return Scenes(images, labels, marks)
 
 
-def _draw(
+def _render(
     labels: np.ndarray,
     size: int,
     coarse: int,
     rng: np.random.Generator,
     radii: Tuple[float, float],
 ) -> Tuple[np.ndarray, np.ndarray]:
-    """Images and marks of some labels."""
-    count, places = len(labels), np.linspace(-1, 1, size, dtype=np.float32)
+    """Images and mark boxes for some labels."""
+    count, axis = len(labels), np.linspace(-1, 1, size, dtype=np.float32)
     group, stripes = labels // len(STRIPES), labels % len(STRIPES)
     radius = rng.uniform(*radii, size=count)
-    middle = rng.uniform(-1, 1, size=(count, 2)) * (0.95 - radius)[:, None]
-    mark = _place(group, middle, radius, rng)
-    x, y = places[None, None, :], places[None, :, None]
+    centre = rng.uniform(-1, 1, size=(count, 2)) * (0.95 - radius)[:, None]
+    mark = _mark_centres(group, centre, radius, rng)
+    x, y = axis[None, None, :], axis[None, :, None]
 
     def column(values: np.ndarray) -> np.ndarray:
         return values.astype(np.float32)[:, None, None]
 
-    def away(points: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+    def offsets(points: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
         return x - column(points[:, 0]), y - column(points[:, 1])
 
-    across, down = away(middle)
-    shape = _inside(column(group), across / column(radius), down / column(radius))
-    ground = np.repeat(rng.uniform(20, 70, size=(count, 1)), 3, axis=1)  # dark, of no colour
+    dx, dy = offsets(centre)
+    shape = _inside(column(group), dx / column(radius), dy / column(radius))
+    background = np.repeat(rng.uniform(20, 70, size=(count, 1)), 3, axis=1)  # dark grey
     colour = rng.uniform(80, 200, size=(count, 3))
     colour[np.arange(count), rng.integers(3, size=count)] = 230
     pixels = np.where(
-        shape[:, None], *(c[..., None, None].astype(np.float32) for c in (colour, ground))
+        shape[:, None], *(c[..., None, None].astype(np.float32) for c in (colour, background))
     )
-    across, down = away(mark)
-    disc = across**2 + down**2 < MARK**2
+    dx, dy = offsets(mark)
+    disc = dx**2 + dy**2 < MARK**2
     angle = stripes * (np.pi / 4) + np.pi / 2
-    pitch = 2 * np.pi * coarse / 2 / PERIOD
+    frequency = 2 * np.pi * coarse / 2 / PERIOD
     wave = np.cos(
-        pitch * (across * column(np.cos(angle)) + down * column(np.sin(angle)))
+        frequency * (dx * column(np.cos(angle)) + dy * column(np.sin(angle)))
         + column(rng.uniform(0, 2 * np.pi, size=count))
     )
-    grey = 128 + CONTRAST * _unseen(wave * disc, size // coarse, disc)
+    grey = 128 + CONTRAST * _without_coarse_means(wave * disc, size // coarse, disc)
     pixels = np.where(disc[:, None], grey[:, None], pixels)
     pixels += rng.normal(0, NOISE, size=pixels.shape).astype(np.float32)
     boxes = np.concatenate([mark - MARK, mark + MARK], axis=1)
@@ -141,41 +142,41 @@ def _draw(
 
 
 def _inside(group: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Whether points, in radii from the middle of a shape, are in it."""
+    """Whether points are inside a shape of radius 1 around the origin."""
     x, y = np.abs(x), np.broadcast_to(y, np.broadcast_shapes(x.shape, np.shape(y)))
-    tall = np.abs(y)
+    height = np.abs(y)
     return np.choose(
         group.astype(int),
         [
-            x**2 + tall**2 < 1,
-            np.maximum(x, tall) < 0.85,
-            (np.minimum(x, tall) < 0.38) & (np.maximum(x, tall) < 1),
+            x**2 + height**2 < 1,
+            np.maximum(x, height) < 0.85,
+            (np.minimum(x, height) < 0.38) & (np.maximum(x, height) < 1),
             (y < 0.8) & (2 * x < y + 1),
         ],
     )
 
 
-def _place(
-    group: np.ndarray, middle: np.ndarray, radius: np.ndarray, rng: np.random.Generator
+def _mark_centres(
+    group: np.ndarray, centre: np.ndarray, radius: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
-    """A place on every shape, so far from its rim that the mark has room: (N, 2)."""
-    tries = rng.uniform(-1, 1, size=(len(group), 256, 2))
-    room = MARK / radius[:, None]
-    fits = np.ones(tries.shape[:2], bool)
+    """A random position on each shape with room for the mark, (N, 2), by rejection sampling."""
+    candidates = rng.uniform(-1, 1, size=(len(group), 256, 2))  # in radii of the shape
+    mark = MARK / radius[:, None]
+    fits = np.ones(candidates.shape[:2], bool)
     for angle in np.arange(8) * (np.pi / 4):
-        rim = tries + np.stack([np.cos(angle) * room, np.sin(angle) * room], axis=-1)
+        rim = candidates + np.stack([np.cos(angle) * mark, np.sin(angle) * mark], axis=-1)
         fits &= _inside(group[:, None], rim[..., 0], rim[..., 1])
-    chosen = tries[np.arange(len(group)), fits.argmax(axis=1)]
-    return middle + chosen * radius[:, None]
+    first = candidates[np.arange(len(group)), fits.argmax(axis=1)]
+    return centre + first * radius[:, None]
 
 
-def _unseen(wave: np.ndarray, pitch: int, disc: np.ndarray) -> np.ndarray:
-    """The wave less its mean over what each coarse pixel has of the disc."""
+def _without_coarse_means(wave: np.ndarray, factor: int, disc: np.ndarray) -> np.ndarray:
+    """The wave on the disc, with zero mean within each coarse pixel of `factor`^2 pixels."""
     count, size = wave.shape[0], wave.shape[1]
 
     def sums(values: np.ndarray) -> np.ndarray:
-        parts = values.reshape(count, size // pitch, pitch, size // pitch, pitch)
-        return parts.sum(axis=(2, 4), dtype=np.float32)
+        blocks = values.reshape(count, size // factor, factor, size // factor, factor)
+        return blocks.sum(axis=(2, 4), dtype=np.float32)
 
     means = sums(wave) / np.maximum(sums(disc), 1)
-    return (wave - means.repeat(pitch, axis=1).repeat(pitch, axis=2)) * disc
+    return (wave - means.repeat(factor, axis=1).repeat(factor, axis=2)) * disc

@@ -1,16 +1,17 @@
-"""Pictures of any size, decoded in threads: from folders of files, seen through a `View`."""
+"""Pictures of any size in folders, decoded in threads and transformed by a `View`."""
 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import cv2
 import numpy as np
 
 from ..errors import UserError
 from .pictures import decode
+from .records import Records
 from .sampling import Samples
 from .view import View
 
@@ -18,7 +19,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
 
 class PictureFiles(NamedTuple):
-    """Pictures that are files; whatever else has `name` and `content` will do as well."""
+    """Pictures in files of their own; `records.Records` has the same two methods."""
 
     paths: Sequence[Path]
 
@@ -28,22 +29,28 @@ class PictureFiles(NamedTuple):
     def content(self, row: int) -> bytes:
         try:
             return self.paths[row].read_bytes()
-        except (OSError, ValueError) as error:  # a name can hold what no name may
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the name
             reason = getattr(error, "strerror", error)
             raise UserError(
                 f"cannot read {self.name(row)}: {reason}; replace it or take it out"
             ) from None
 
 
-class Decoder:
-    """Loads pictures in threads; every picture has its own random stream, whatever the threads."""
+PictureSource = Union[PictureFiles, Records]
 
-    def __init__(self, source: PictureFiles, rows: np.ndarray, view: View, workers: int) -> None:
+
+class Decoder:
+    """Loads some pictures of a source in threads.
+
+    Each picture has its own random stream, so results do not depend on the number of threads.
+    """
+
+    def __init__(self, source: PictureSource, rows: np.ndarray, view: View, workers: int) -> None:
         if workers < 1:
             raise UserError(f"workers must be a number of threads above 0, not {workers}")
         self.source, self.rows, self.view, self.workers = source, rows, view, workers
         self.pool: Optional[ThreadPoolExecutor] = None
-        cv2.setNumThreads(0)  # threads inside of threads would fight for the cores
+        cv2.setNumThreads(0)  # OpenCV's own threads would compete with these for the cores
 
     def load(self, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Inputs of some rows, float32 (N, 3, size, size)."""
@@ -52,30 +59,30 @@ class Decoder:
         out = np.empty((len(rows), 3, self.view.size, self.view.size), np.float32)
         streams = rng.integers(2**63, size=len(rows))
 
-        def one(index: int) -> None:
+        def load_one(index: int) -> None:
             row = self.rows[rows[index]]
             picture = decode(self.source.content(row), self.source.name(row))
             out[index] = self.view(picture, np.random.default_rng(streams[index]))
 
-        for _ in self.pool.map(one, range(len(rows))):
-            continue  # raises what a thread raised
+        for _ in self.pool.map(load_one, range(len(rows))):
+            continue  # raises the exceptions of the threads
         return out
 
     def content(self, row: int) -> bytes:
-        """The file and how it is seen."""
+        """The view and the bytes of the file."""
         return repr(self.view).encode() + self.source.content(self.rows[row])
 
 
 class Pictures(NamedTuple):
-    """All pictures of a data set, of which `samples` takes some."""
+    """All labelled pictures of a source, from which the samples of each split are selected."""
 
-    source: PictureFiles
+    source: PictureSource
     labels: np.ndarray  # (N,)
     classes: int
     workers: int  # threads that decode
 
     def samples(self, rows: np.ndarray, view: View) -> Samples:
-        """The pictures of some rows, seen through a view."""
+        """Samples of some rows, transformed by a view."""
         decoder = Decoder(self.source, rows, view, self.workers)
         return Samples(self.labels[rows], self.classes, decoder.load, decoder.content)
 
@@ -86,9 +93,9 @@ def scan(
     """PictureFiles, labels and class names of `folder/<class>/<picture>`, all sorted.
 
     Args:
-        index: label of each class folder; their sorted order when it is None.
+        index: label by name of a class folder; None numbers the sorted folders.
     """
-    folders = [path for path in _listed(folder) if path.is_dir() and path.name[0] != "."]
+    folders = [path for path in _sorted_entries(folder) if path.is_dir() and path.name[0] != "."]
     if index is None:
         index = {path.name: label for label, path in enumerate(folders)}
     unknown = [path.name for path in folders if path.name not in index]
@@ -100,19 +107,19 @@ def scan(
     paths: List[Path] = []
     labels: List[int] = []
     for path in folders:
-        found = [p for p in _listed(path) if p.suffix.lower() in SUFFIXES]
-        if not found:
+        pictures = [p for p in _sorted_entries(path) if p.suffix.lower() in SUFFIXES]
+        if not pictures:
             raise UserError(
                 f"{path} has no picture with a name in {', '.join(SUFFIXES)}; fill or remove it"
             )
-        paths += found
-        labels += [index[path.name]] * len(found)
+        paths += pictures
+        labels += [index[path.name]] * len(pictures)
     if not paths:
         raise UserError(f"{folder} has no <class>/<picture>, with a name in {', '.join(SUFFIXES)}")
     return paths, np.array(labels), list(index)
 
 
-def _listed(folder: Path) -> List[Path]:
+def _sorted_entries(folder: Path) -> List[Path]:
     try:
         return sorted(folder.iterdir())
     except OSError as error:

@@ -1,8 +1,8 @@
 """ImageNet (ILSVRC-2012) from folders of pictures or from RecordIO files.
 
-Training pictures: a part of 8 to 100 % of the area and aspect 3/4 to 4/3, resized and mirrored,
-with colours changed as in 'Bag of Tricks for Image Classification' (arXiv 1812.01187).
-Evaluation: the centre of the picture whose short side is 256 for a crop of 224.
+Training: a random part of 8 to 100 % of the area and aspect 3/4 to 4/3, resized, flipped at random
+and colour-jittered as in 'Bag of Tricks for Image Classification' (arXiv 1812.01187).
+Evaluation: the centre crop of 224 from the picture whose short side is 256.
 """
 
 from __future__ import annotations
@@ -38,36 +38,38 @@ def imagenet(
     Args:
         root: folder of `train/<wnid>/` and `val/<wnid>/`, or of train.rec and val.rec with .idx.
             The label is the line of the wnid in synsets.txt, or else its rank among the folders.
-        validation: pictures cut from the training set; a tenth of it at most.
-        workers: threads that decode.
-        jitter, lighting: changes of brightness, contrast, saturation and of the colour of light.
+        size: side of the inputs.
+        seed: seed of the validation pictures.
+        validation: number of pictures held out of the training set; at most a tenth of it.
+        workers: number of threads that decode.
+        jitter: largest relative change of brightness, contrast and saturation.
+        lighting: standard deviation of the noise along ImageNet's colour axes.
     """
     folder = Path(root)
     training, names = _pictures(folder, "train", workers)
     test, _ = _pictures(folder, "val", workers, names)
-    train, held = hold_out(training.labels, validation, seed, tenth=True)
-    moving = View(size, random=True, jitter=jitter, lighting=lighting)
-
+    train, held_out = hold_out(training.labels, validation, seed, tenth=True)
+    centre = centre_view(size)
     return Splits(
-        training.samples(train, moving),
-        training.samples(held, centre_view(size)),
-        test.samples(np.arange(len(test.labels)), centre_view(size)),
+        training.samples(train, View(size, random=True, jitter=jitter, lighting=lighting)),
+        training.samples(held_out, centre),
+        test.samples(np.arange(len(test.labels)), centre),
         classes=names,
         mean=IMAGENET_MEAN,
         std=IMAGENET_STD,
-        view=centre_view(size),
+        view=centre,
     )
 
 
 def imagenet_val(root: str, *, size: int = 224, workers: int = 4) -> Tuple[Samples, List[str]]:
-    """Samples of val/ alone and the names of its classes, to evaluate without training pictures."""
+    """Samples and class names of val/ alone, to evaluate without training pictures."""
     with name_unreadable():
         pictures, names = _pictures(Path(root), "val", workers)
     return pictures.samples(np.arange(len(pictures.labels)), centre_view(size)), names
 
 
 def read_synsets(folder: Path) -> Dict[str, str]:
-    """Name of each wnid, in the order of the labels; empty without synsets.txt."""
+    """Class name by wnid, in the order of the labels; empty without synsets.txt."""
     path = folder / "synsets.txt"
     if not path.is_file():
         return {}
@@ -83,7 +85,7 @@ def _pictures(
     """The pictures and class names of a subfolder, or of a .rec file when there is one.
 
     Args:
-        wnids: the classes in the order of their labels, when synsets.txt does not say.
+        wnids: the classes in the order of their labels, used without synsets.txt.
     """
     synsets = read_synsets(folder) or {wnid: wnid for wnid in wnids}
     packed = folder / f"{name}.rec"

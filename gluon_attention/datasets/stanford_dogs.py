@@ -1,11 +1,12 @@
-"""Stanford Dogs, 120 breeds, or any folder that has its layout.
+"""Stanford Dogs, 120 breeds, or any folder with its layout.
 
-Pictures are resized so that their short side is `size`. Training: a square at a random place along
-the long side, mirrored or not. Evaluation: its centre.
+Pictures are resized so that their short side is `size`. Training: a square at a random position
+along the long side, flipped at random. Evaluation: the square in the centre.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Dict, List, Tuple
 
@@ -35,12 +36,13 @@ def stanford_dogs(
     Args:
         root: folder of Images/, train_list.mat and test_list.mat.
         size: side of the inputs.
-        validation: pictures cut from the training list; a tenth of it at most.
-        augment: move and mirror training pictures.
-        workers: threads that decode.
+        seed: seed of the validation pictures.
+        validation: number of pictures held out of the training list; at most a tenth of it.
+        augment: random crop and flip of training pictures.
+        workers: number of threads that decode.
     """
     folder = Path(root)
-    training, test = (_listed(folder, name) for name in LISTS)
+    training, test = (_read_list(folder, name) for name in LISTS)
     names = _breeds(folder, [*training.items(), *test.items()])
     files = [*training, *test]
     lacking = next((name for name in files if not (folder / "Images" / name).is_file()), None)
@@ -48,24 +50,23 @@ def stanford_dogs(
         raise missing_files(folder, f"Images/{lacking}, which its lists name")
     labels = np.array([*training.values(), *test.values()])
     source = PictureFiles([folder / "Images" / name for name in files])
-    kept, held = hold_out(labels[: len(training)], validation, seed, tenth=True)
-    fixed = View(size, short=size)
-    moving = View(size, short=size, random=True) if augment else fixed
+    train, held_out = hold_out(labels[: len(training)], validation, seed, tenth=True)
+    centre = View(size, short=size)
     pictures = Pictures(source, labels, len(names), workers)
     return Splits(
-        pictures.samples(kept, moving),
-        pictures.samples(held, fixed),
-        pictures.samples(np.arange(len(training), len(files)), fixed),
+        pictures.samples(train, replace(centre, random=augment)),
+        pictures.samples(held_out, centre),
+        pictures.samples(np.arange(len(training), len(files)), centre),
         classes=names,
         mean=IMAGENET_MEAN,
         std=IMAGENET_STD,
-        view=fixed,
+        view=centre,
     )
 
 
-def _listed(folder: Path, name: str) -> Dict[str, int]:
-    """Labels from 0 by file, `<folder>/<picture>`, in the order of a list."""
-    from scipy.io import loadmat  # only now: nothing else of the package needs it
+def _read_list(folder: Path, name: str) -> Dict[str, int]:
+    """Labels from 0 by file, `<folder>/<picture>`, in the order of the list."""
+    from scipy.io import loadmat  # here, as nothing else of the package needs scipy
 
     if not (folder / name).is_file():
         raise missing_files(folder, f"{name} of Stanford Dogs")
@@ -73,20 +74,20 @@ def _listed(folder: Path, name: str) -> Dict[str, int]:
         content = loadmat(str(folder / name))
         files = [str(np.ravel(cell)[0]) for cell in np.ravel(content["file_list"])]
         labels = [int(label) - 1 for label in np.ravel(content["labels"])]
-    except Exception as error:  # noqa: BLE001 - scipy raises whatever damage leads it to
+    except Exception as error:  # noqa: BLE001 - scipy raises many types for a damaged file
         raise UserError(f"{folder / name} is not a list of Stanford Dogs: {error}") from None
     if not files or len(files) != len(labels):
         raise UserError(f"{folder / name} lists {len(files)} files and {len(labels)} labels")
     return dict(zip(files, labels))
 
 
-def _breeds(folder: Path, listed: List[Tuple[str, int]]) -> List[str]:
-    """Names of the classes, from the folders that their pictures lie in."""
-    found: Dict[int, str] = {}
-    for file, label in listed:
-        place = found.setdefault(label, Path(file).parent.name)
-        if Path(file).parent.name != place:
+def _breeds(folder: Path, labelled_files: List[Tuple[str, int]]) -> List[str]:
+    """Class names in the order of the labels, from the folders of the pictures."""
+    folders: Dict[int, str] = {}
+    for file, label in labelled_files:
+        name = Path(file).parent.name
+        if folders.setdefault(label, name) != name:
             raise UserError(f"the lists of {folder} file label {label + 1} under two folders")
-    if sorted(found) != list(range(len(found))):
-        raise UserError(f"the lists of {folder} leave out a label from 1 to {max(found) + 1}")
-    return [found[label].partition("-")[2] or found[label] for label in range(len(found))]
+    if sorted(folders) != list(range(len(folders))):
+        raise UserError(f"the lists of {folder} leave out a label from 1 to {max(folders) + 1}")
+    return [folders[label].partition("-")[2] or folders[label] for label in range(len(folders))]
