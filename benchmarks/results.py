@@ -4,41 +4,42 @@ from __future__ import annotations
 
 from typing import Optional, Sequence
 
+from gluon_attention import UserError
+from gluon_attention.command_line import Parser, command
 from gluon_attention.storage.atomic import write_text
 
-from figures import ablations, cards, chart, plan, published, rows, shares, tables
-from figures.flags import Parser
+from figures import ablations, cards, chart, operators, published, rows, scaling_plan, tables
 
 tables.TABLES.update(
     cards.CARDS,
-    scaling_plan=plan.plan_table,
+    scaling_plan=scaling_plan.plan_table,
     ablations=ablations.ablations_table,
     published=published.published_table,
-    shares=shares.shares_table,
+    shares=operators.shares_table,
 )
 
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
-    """Do what the flags say."""
+    """Check the rows, then redraw what the flags name."""
     parser = Parser(description=__doc__, allow_abbrev=False)
-    parser.add_argument("--csv", default=rows.PATH, metavar="PATH", help="the rows")
+    parser.add_argument("--csv", default=rows.PATH, metavar="PATH", help="file of the rows")
     parser.add_argument(
-        "--readme", nargs="+", default=[], metavar="PATH", help="files whose tables are drawn anew"
+        "--readme", nargs="+", default=[], metavar="PATH", help="pages whose tables are redrawn"
     )
-    parser.add_argument("--chart", metavar="PATH", help="a PNG of the speeds, drawn anew")
+    parser.add_argument("--chart", metavar="PATH", help="PNG of the speeds, redrawn")
     flags = parser.parse_args(argv)
     try:
-        known = rows.read(flags.csv)
+        all_rows = rows.read(flags.csv)
         for path in flags.readme:
             with open(path, encoding="utf-8") as file:
                 text = file.read()
-            write_text(path, tables.rendered(text, known))
+            write_text(path, tables.rendered(text, all_rows))
         if flags.chart:
-            chart.draw(known, flags.chart)
+            chart.draw(all_rows, flags.chart)
     except (OSError, ValueError) as error:
-        parser.error(str(error))
-    print(f"{len(known)} rows, all complete")
+        raise UserError(str(error)) from None
+    print(f"{len(all_rows)} rows, all complete")
 
 
 if __name__ == "__main__":
-    main()
+    command(main)

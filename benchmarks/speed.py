@@ -1,7 +1,7 @@
-"""Images per second and peak memory of training and inference: ours and its peers, in one run.
+"""Images per second and peak memory of training and inference: our networks and their peers.
 
-Every contestant is a process of its own. They compute in turns, A B C A B C, so that whatever else
-the machine does hits all alike; only ratios of neighbouring turns mean anything.
+Every contestant is a process of its own. They compute in turns, A B C A B C, so that other load of
+the machine slows all of them alike; only ratios of neighbouring turns are comparable.
 """
 
 from __future__ import annotations
@@ -18,66 +18,69 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from figures import rows
 from figures.cases import CASES, MODES, NAMES, PRODUCT, TYPES, Case, step_name, type_of
-from figures.flags import Parser, number
 from peers.protocol import Worker, WorkerError
 
 PEERS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "peers")
 
 
 class Figures(NamedTuple):
-    """What one contestant did in one case."""
+    """Figures of one contestant in one case."""
 
     network: str
     parameters: int
     version: str
     rates: List[float]  # images per second of each round
     peak_mb: float
-    multiply_adds: int  # of one image
+    multiply_adds: int  # per image
 
 
-def main(argv: Optional[Sequence[str]] = None) -> int:
-    """Measure what the flags say."""
+def main(argv: Optional[Sequence[str]] = None) -> None:
+    """Measure all cases, modes, types and batch sizes of the command line."""
     flags = parse(argv)
     pythons = dict.fromkeys(NAMES, sys.executable)
-    found = torch_python(flags.torch_python)
-    pythons.update(torch=found, torch_compile=found, product=found)
-    wanted = [peer for peer in flags.peers if pythons[peer]]
-    if len(wanted) < len(flags.peers):
-        print("no PyTorch here: its figures are left out; --torch-python names an interpreter")
-    if found:
-        wanted.append(PRODUCT)
+    with_torch = torch_python(flags.torch_python)
+    pythons.update(torch=with_torch, torch_compile=with_torch, product=with_torch)
+    peers = [peer for peer in flags.peers if pythons[peer]]
+    if len(peers) < len(flags.peers):
+        print("PyTorch is left out: --torch-python names an interpreter that has it")
+    if with_torch:
+        peers.append(PRODUCT)
     failures = 0
-    asked = itertools.product(flags.cases, flags.modes, flags.types, flags.batches)
-    for case, mode, dtype, batch in asked:
+    jobs = itertools.product(flags.cases, flags.modes, flags.types, flags.batches)
+    for case, mode, dtype, batch in jobs:
         if dtype not in CASES[case].types or not type_of("ours", mode, dtype):
             continue
         print(f"\n{case}, {mode}, {dtype}, batch {batch}", flush=True)
         job = dict(mode=mode, dtype=dtype, batch=batch)
-        figures, lost = contest(flags, CASES[case], job, wanted, pythons)
-        failures += lost
+        figures, failed = contest(flags, CASES[case], job, peers, pythons)
+        failures += failed
         if figures:
             print(table(figures, passes_of(CASES[case], mode)), flush=True)
         if flags.write and figures:
             rows.append(rows_of(CASES[case], job, figures))
-    return 1 if failures else 0
+    if failures:
+        sys.exit(1)
 
 
 def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     """Read the command line; `--smoke` replaces every size by a tiny one."""
+    from gluon_attention.command_line import Parser  # see peers/protocol.py
+    from gluon_attention.fields import number
+
     parser = Parser(description=__doc__.splitlines()[0], allow_abbrev=False)
-    some = dict(nargs="+", metavar="NAME")
+    names = dict(nargs="+", metavar="NAME")
     parser.add_argument(
-        "--cases", choices=CASES, default=["residual92", "ram28"], help=", ".join(CASES), **some
+        "--cases", choices=CASES, default=["residual92", "ram28"], help=", ".join(CASES), **names
     )
-    parser.add_argument("--modes", choices=MODES, default=MODES, help=", ".join(MODES), **some)
+    parser.add_argument("--modes", choices=MODES, default=MODES, help=", ".join(MODES), **names)
     parser.add_argument(
         "--types",
         choices=TYPES,
         default=TYPES[:1],
         help=", ".join(TYPES) + " (8 bits: inference, against each peer's shortest type)",
-        **some,
+        **names,
     )
-    parser.add_argument("--peers", choices=NAMES, default=NAMES, help=", ".join(NAMES), **some)
+    parser.add_argument("--peers", choices=NAMES, default=NAMES, help=", ".join(NAMES), **names)
     parser.add_argument(
         "--batches",
         type=number(int, 1),
@@ -87,21 +90,25 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
         help="batch sizes",
     )
     parser.add_argument(
-        "--rounds", type=number(int, 1), default=7, metavar="N", help="turns of each contestant"
+        "--rounds",
+        type=number(int, 1),
+        default=7,
+        metavar="N",
+        help="number of turns of each contestant",
     )
     parser.add_argument(
-        "--seconds", type=number(float, 0.01), default=3.0, metavar="N", help="length of a turn"
+        "--seconds", type=number(float, 0.01), default=3.0, metavar="X", help="seconds of a turn"
     )
     parser.add_argument(
-        "--torch-python", default="", metavar="PATH", help="interpreter that has PyTorch 2"
+        "--torch-python", default="", metavar="PATH", help="Python interpreter with PyTorch 2"
     )
     parser.add_argument(
-        "--smoke", action="store_true", help="tiny sizes, under a minute: does it work at all"
+        "--smoke", action="store_true", help="tiny sizes in under a minute, to see whether it works"
     )
     parser.add_argument("--write", action="store_true", help="append the figures to results.csv")
     flags = parser.parse_args(argv)
     if flags.smoke and flags.write:
-        parser.error("--smoke figures mean nothing, so --write refuses them")
+        parser.error("--smoke figures mean nothing: leave out --write")
     if flags.smoke:
         flags.cases, flags.batches, flags.rounds, flags.seconds = (
             ["residual56", "ram28", "racnn128", "glimpse32"],
@@ -113,19 +120,21 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     return flags
 
 
-def torch_python(named: str) -> str:
-    """The interpreter that runs PyTorch: the one named, this one, or TORCH_PYTHON; '' for none."""
-    for python in [named] if named else [sys.executable, os.environ.get("TORCH_PYTHON", "")]:
+def torch_python(path: str) -> str:
+    """An interpreter with PyTorch: `path`, this one, or TORCH_PYTHON; '' where none has it."""
+    for python in [path] if path else [sys.executable, os.environ.get("TORCH_PYTHON", "")]:
         if python and shutil.which(python):
             if not subprocess.run([python, "-c", "import torch"], capture_output=True).returncode:
                 return python
-    if named:
-        Parser().error(f"--torch-python {named} cannot import torch")
+    if path:
+        from gluon_attention import UserError
+
+        raise UserError(f"--torch-python {path} cannot import torch")
     return ""
 
 
 def command_of(peer: str, python: str) -> List[str]:
-    """What starts the process of a contestant."""
+    """The command that starts the process of a contestant."""
     script, role = {
         "torch": ("torch_worker.py", "eager"),
         "torch_compile": ("torch_worker.py", "compile"),
@@ -142,35 +151,35 @@ def contest(
     peers: Sequence[str],
     pythons: Dict[str, str],
 ) -> Tuple[Dict[str, Figures], int]:
-    """Figures of every contestant that works, and how many did not."""
+    """Figures of the contestants that work, and the number of those that do not."""
     figures, workers, steps, failed = {}, {}, {}, 0
     with ExitStack() as stack:
         for peer in (p for p in peers if p in case.networks):
             network, dtype = case.networks[peer], type_of(peer, job["mode"], job["dtype"])
             if not dtype:
                 continue
-            asked = dict(case._asdict(), network=network, **dict(job, dtype=dtype))
+            setup = dict(case._asdict(), network=network, **dict(job, dtype=dtype))
             try:
                 worker = stack.enter_context(Worker(command_of(peer, pythons[peer])))
-                ready = worker.ask(do="setup", case=asked)
-                worker.ask(do="run", steps=2)  # compiles, and fills the pools
-                pace = worker.ask(do="run", steps=1)["seconds"]
+                ready = worker.ask(do="setup", case=setup)
+                worker.ask(do="run", steps=2)  # compile, and fill memory pools
+                step_seconds = worker.ask(do="run", steps=1)["seconds"]
             except WorkerError as error:
                 print(f"{peer} is left out: {error}", flush=True)
                 failed += 1
                 continue
             workers[peer] = worker
-            steps[peer] = max(1, round(flags.seconds / pace))
+            steps[peer] = max(1, round(flags.seconds / step_seconds))
             facts = (ready["parameters"], ready["version"], [], 0.0, ready["multiply_adds"])
             figures[peer] = Figures(network, *facts)
         try:
             for _ in range(flags.rounds):
                 for peer, worker in workers.items():
-                    took = worker.ask(do="run", steps=steps[peer])
-                    figures[peer].rates.append(job["batch"] * steps[peer] / took["seconds"])
-                    figures[peer] = figures[peer]._replace(peak_mb=took["peak_mb"])
+                    turn = worker.ask(do="run", steps=steps[peer])
+                    figures[peer].rates.append(job["batch"] * steps[peer] / turn["seconds"])
+                    figures[peer] = figures[peer]._replace(peak_mb=turn["peak_mb"])
         except WorkerError as error:
-            print(f"{peer} gave up, so this case has no figures: {error}", flush=True)
+            print(f"this case has no figures, because {peer} failed: {error}", flush=True)
             return {}, failed + 1
     return figures, failed
 
@@ -181,17 +190,18 @@ def ratio(ours: Figures, peer: Figures) -> float:
 
 
 def passes_of(case: Case, mode: str) -> int:
+    """Number of times that a step costs as much as a forward pass."""
     return case.passes if mode == "train" else 1
 
 
 def peak_share(figures: Dict[str, Figures], passes: int) -> float:
-    """Part of what a matrix product of the type gets out of the processor that ours does."""
+    """Multiply-adds per second of our network, relative to a large matrix product."""
     ours, product = figures["ours"], figures[PRODUCT]
     return passes * ours.multiply_adds / product.multiply_adds * ratio(ours, product)
 
 
 def table(figures: Dict[str, Figures], passes: int) -> str:
-    """One line a contestant; the last column is how many times faster ours is."""
+    """One line per contestant; `ours x` is how many times faster ours is."""
     lines = [f"{'':14}{'images/s':>10}{'min':>9}{'max':>9}{'peak MB':>9}{'ours x':>8}  version"]
     for peer, f in figures.items():
         if peer == PRODUCT and "ours" in figures:
@@ -207,17 +217,13 @@ def table(figures: Dict[str, Figures], passes: int) -> str:
 
 def rows_of(case: Case, job: Dict[str, Any], figures: Dict[str, Figures]) -> List[rows.Row]:
     """The figures as rows of results.csv."""
-    what, dataset = step_name(**job), case.dataset
-    found = []
+    step, new = step_name(**job), []
     for peer, f in figures.items():
         name = f.network if peer == "ours" else f"{peer} {f.network}"
 
         def row(metric: str, value: float, unit: str, against: str = "", name=name, f=f) -> None:
-            found.append(
-                rows.measured(
-                    name, dataset, f"{what}_{metric}", value, unit, against, parameters=f.parameters
-                )
-            )
+            measured = (name, case.dataset, f"{step}_{metric}", value, unit, against)
+            new.append(rows.measured(*measured, parameters=f.parameters))
 
         if peer == PRODUCT:
             if "ours" in figures:
@@ -227,16 +233,12 @@ def rows_of(case: Case, job: Dict[str, Any], figures: Dict[str, Figures]) -> Lis
         row("images_per_second", statistics.median(f.rates), "images/s")
         row("peak_mb", f.peak_mb, "MB")
         if peer != "ours" and "ours" in figures:
-            row(
-                "ratio",
-                ratio(figures["ours"], f),
-                "x",
-                peer,
-                figures["ours"].network,
-                figures["ours"],
-            )
-    return found
+            ours = figures["ours"]
+            row("ratio", ratio(ours, f), "x", peer, ours.network, ours)
+    return new
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from gluon_attention.command_line import command
+
+    command(main)

@@ -1,4 +1,4 @@
-"""The table of ablations, which were trained alike, beside what their paper says."""
+"""The table of ablations, all trained with the same settings, beside the errors of the paper."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ PAPER = {
 
 
 def ablations_table(rows: Sequence[Row]) -> str:
-    """Errors as means over seeds, with each seed's."""
+    """Error of each seed and their mean, one line per ablation."""
     runs: Dict[Tuple[str, ...], List[Row]] = {}
-    for r in rows:
-        if r.metric == METRIC:
-            key = (r.name, r.dataset, r.epochs, f"{int(r.parameters):,}")
-            runs.setdefault(key, []).append(r)
+    for row in rows:
+        if row.metric == METRIC:
+            key = (row.name, row.dataset, row.epochs, f"{int(row.parameters):,}")
+            runs.setdefault(key, []).append(row)
     lines = []
     for (name, dataset, epochs, parameters), seeds in runs.items():
-        values = [float(r.value) for r in sorted(seeds, key=lambda r: int(r.seed))]
+        values = [float(row.value) for row in sorted(seeds, key=lambda row: int(row.seed))]
         each = ", ".join(f"{value:.1f}" for value in values)
         mean = f"{sum(values) / len(values):.1f} %"
         lines.append([name, dataset, epochs, parameters, each, mean, _paper(name, dataset)])
@@ -44,5 +44,5 @@ def ablations_table(rows: Sequence[Row]) -> str:
 
 
 def _paper(name: str, dataset: str) -> str:
-    found = PAPER.get((name, dataset))
-    return f"{found} %" if found else "-"
+    error = PAPER.get((name, dataset))
+    return f"{error} %" if error else "-"

@@ -1,4 +1,4 @@
-"""Tables of the model cards in docs/: what each network costs, and what was measured of it."""
+"""Tables of the model cards in docs/: costs of the networks and measured errors."""
 
 from __future__ import annotations
 
@@ -24,40 +24,41 @@ FAMILIES = {  # names of networks, and of their rows, by shell pattern
 
 def names(family: str) -> List[str]:
     """Registered names of a family, small networks first."""
-    found = [name for pattern in FAMILIES[family] for name in list_models(pattern)]
+    registered = [name for pattern in FAMILIES[family] for name in list_models(pattern)]
 
     def order(name: str) -> Tuple[Any, ...]:
         words = re.split(r"(\d+)", name)  # 56 comes before 128
         return (entry(name).shape, *(int(w) if w.isdigit() else w for w in words))
 
-    return sorted(found, key=order)
+    return sorted(registered, key=order)
 
 
 def variant(name: str) -> str:
-    """The line of one network: its usual input and classes, and what an image costs."""
-    known = entry(name)
-    found = cost(get_model(name), known.shape)
-    shape = "x".join(map(str, known.shape))
-    adds = found.multiply_adds / 1e9
+    """The line of one network: input, classes, parameters and multiply-adds of an image."""
+    network = entry(name)
+    costs = cost(get_model(name), network.shape)
+    shape = "x".join(map(str, network.shape))
+    adds = costs.multiply_adds / 1e9
     adds = f"{adds:.3g} G" if adds >= 0.1 else f"{adds * 1e3:.3g} M"
-    return f"| `{name}` | {shape} | {known.classes} | {found.parameters:,} | {adds} |"
+    return f"| `{name}` | {shape} | {network.classes} | {costs.parameters:,} | {adds} |"
 
 
 def variants(family: str, rows: Sequence[Row] = ()) -> str:
+    """All networks of a family."""
     head = markdown(["network", "input", "classes", "parameters", "multiply-adds"], [])
     return head + "".join(variant(name) + "\n" for name in names(family))
 
 
 def errors(family: str, rows: Sequence[Row]) -> str:
-    """Test errors of a family, and what its scales do; commands stand in results.csv."""
-    mine = [r for r in rows if any(fnmatchcase(r.name, name) for name in FAMILIES[family])]
-    missed = [r for r in mine if r.metric in ("test_error", "kept_features_error")]
-    found = [errors_table(missed)] if missed else []
-    if any(r.metric == "accuracy_1" for r in mine):
-        found.append(scales_table(mine))
-    if not found:
-        return "Nothing was trained to the end yet: there is no row in `benchmarks/results.csv`.\n"
-    return "\n".join(found)
+    """Test errors of a family, and the scores of its scales where it has any."""
+    own = [r for r in rows if any(fnmatchcase(r.name, name) for name in FAMILIES[family])]
+    errors = [r for r in own if r.metric in ("test_error", "kept_features_error")]
+    parts = [errors_table(errors)] if errors else []
+    if any(r.metric == "accuracy_1" for r in own):
+        parts.append(scales_table(own))
+    if not parts:
+        return "No training has finished yet: `benchmarks/results.csv` has no row.\n"
+    return "\n".join(parts)
 
 
 CARDS: Dict[str, Callable[[Sequence[Row]], str]] = {

@@ -1,4 +1,4 @@
-"""What the speed benchmark compares: networks, and who can compute them in which type."""
+"""Cases of the speed benchmark: networks, contestants, and the types they compute in."""
 
 from __future__ import annotations
 
@@ -7,39 +7,39 @@ from typing import Any, Dict, NamedTuple, Optional, Tuple
 MODES = ("train", "inference")
 TYPES = ("float32", "bfloat16", "int8")
 NAMES = ("ours", "gluoncv", "torch", "torch_compile", "onnxruntime")
-PRODUCT = "product"  # takes turns with them, and tells what the processor can do
+PRODUCT = "product"  # a contestant that measures the speed of a large matrix product
 
 
 class Case(NamedTuple):
-    """One network and what it is called by each contestant that has it."""
+    """One network, and its name for each contestant that has it."""
 
     shape: Tuple[int, int, int]
     classes: int
     networks: Dict[str, str]
-    options: Dict[str, Any] = {}  # of our network
-    settings: Dict[str, Any] = {}  # of its task
+    options: Dict[str, Any] = {}  # options of our network
+    settings: Dict[str, Any] = {}  # settings of its task
     types: Tuple[str, ...] = ("float32", "int8")
-    passes: int = 3  # of a step, as long as a forward one: it goes back to features and weights
+    passes: int = 3  # cost of a training step in forward passes: backward costs two
 
     @property
     def dataset(self) -> str:
-        """What rows say that it was computed on."""
+        """The data set in the rows."""
         return "random " + "x".join(map(str, self.shape))
 
 
 def step_name(mode: str, dtype: str, batch: int) -> str:
-    """How metrics of a step begin; `tables.step_of` reads it."""
+    """Prefix of the metrics of a step, which `tables.step_of` parses."""
     return f"{mode}_b{batch}" if dtype == "float32" else f"{mode}_{dtype}_b{batch}"
 
 
 def type_of(peer: str, mode: str, dtype: str) -> Optional[str]:
-    """The type that a contestant computes in where the others use `dtype`; None: it stays out.
+    """The type that a contestant computes in where ours uses `dtype`; None if it takes no part.
 
-    Eight bits are compared with the shortest type that a peer has as it is installed.
+    Eight bits are compared with the shortest type that a peer offers.
     """
     if peer == PRODUCT:
         return dtype
-    if peer == "onnxruntime":  # runs what was exported, and has no bfloat16 on a CPU
+    if peer == "onnxruntime":  # runs exported graphs, and has no bfloat16 on a CPU
         return dtype if mode == "inference" and dtype != "bfloat16" else None
     if dtype != "int8":
         return dtype
@@ -52,12 +52,12 @@ def _case(ours: str, torch: str, gluoncv: str = "", **options: Any) -> Case:
     shape = options.pop("shape", (3, 32, 32))
     networks = {"ours": ours, "gluoncv": gluoncv, "torch": torch, "torch_compile": torch}
     networks.update(onnxruntime=ours, product="matrix product")
-    named = {peer: name for peer, name in networks.items() if name}
-    return Case(shape, options.pop("classes", 10), named, **options)
+    networks = {peer: name for peer, name in networks.items() if name}
+    return Case(shape, options.pop("classes", 10), networks, **options)
 
 
 def _racnn(size: int) -> Case:
-    """Two crops of half the size; a step moves answers, then boxes, by the gradient both have."""
+    """Two crops of half the size; a step trains classifiers, then boxes, by the same gradient."""
     return _case(
         "racnn_mobilenet_v2",
         f"ra_cnn:{size // 2}",
@@ -65,12 +65,12 @@ def _racnn(size: int) -> Case:
         classes=200,
         options=dict(crops=(size // 2, size // 2)),
         settings=dict(stages=(0, 0, 0), gradient="sampler"),
-        passes=5,  # the boxes need no gradient of weights
+        passes=5,  # the pass for the boxes needs no gradient of weights
     )
 
 
 def _glimpse(patch: int) -> Case:
-    """Three glimpses of two patches; the visual network is fixed."""
+    """Three glimpses of two patches; the encoder is frozen."""
     return _case(
         "glimpse_resnet50",
         f"glimpse:{patch}",

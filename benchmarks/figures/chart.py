@@ -1,4 +1,4 @@
-"""One picture of all speeds: how many times faster than each peer."""
+"""A bar chart of the speed relative to each peer."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ COLOURS = ("#4c72b0", "#dd8452", "#c44e52", "#8172b3")
 
 
 def draw(rows: Sequence[Row], path: str) -> None:
-    """A bar for each ratio; those right of the line are ours."""
+    """Draw a bar for each ratio; ours is faster where it passes the line at 1."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
     cases = {
-        case: {peer: known[peer] for peer in PEERS if peer in known}
-        for case, known in reversed(list(speeds(latest(rows)).items()))
+        case: {peer: figures[peer] for peer in PEERS if peer in figures}
+        for case, figures in reversed(list(speeds(latest(rows)).items()))
     }
     cases = {case: ratios for case, ratios in cases.items() if ratios}
     bars = sum(map(len, cases.values()))
@@ -33,7 +33,7 @@ def draw(rows: Sequence[Row], path: str) -> None:
         for peer, ratio in reversed(ratios.items()):
             axis.barh(place, ratio, 0.9, color=COLOURS[list(PEERS).index(peer)])
             label = axis.text(ratio, place, f" {ratio:.2f}", va="center", fontsize=7)
-            label.set_bbox(dict(color="white", pad=0))  # the line would cross some
+            label.set_bbox(dict(color="white", pad=0))  # hides the line at 1
             place += 1
         place += 0.8
     axis.axvline(1, color="black", linewidth=1)

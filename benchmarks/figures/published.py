@@ -1,4 +1,4 @@
-"""The table of what was reached here beside what others published of the same."""
+"""The table of our errors beside published ones."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from figures.tables import markdown
 
 
 class Published(NamedTuple):
-    """One of our results, and errors in percent that were published of the same network."""
+    """One of our results, and published errors of the same network in percent."""
 
     network: str  # as in the rows
     dataset: str
-    shown: str  # what the table calls the data
+    data: str  # name of the data in the table
     paper: str
     others: str
 
@@ -43,20 +43,20 @@ PUBLISHED = (
 
 
 def published_table(rows: Sequence[Row]) -> str:
-    """Ours as means over seeds; of several samples, the most first."""
+    """Means over seeds; with several numbers of episodes, the largest number first."""
     errors: Dict[Tuple[str, str], Dict[int, List[float]]] = {}
     for r in rows:
-        known = errors.setdefault((r.name, r.dataset), {})
+        of_network = errors.setdefault((r.name, r.dataset), {})
         if r.metric in ("test_error", "kept_features_error"):
-            known.setdefault(int(r.samples or 0), []).append(float(r.value))
+            of_network.setdefault(int(r.samples or 0), []).append(float(r.value))
         elif r.metric == "accuracy":
-            known.setdefault(0, []).append(100 - float(r.value))
+            of_network.setdefault(0, []).append(100 - float(r.value))
     lines = []
-    for network, dataset, shown, *theirs in PUBLISHED:
+    for network, dataset, data, *others in PUBLISHED:
         samples = sorted(errors.get((network, dataset), {}).items(), reverse=True)
         if samples:
             ours = ", ".join(f"{mean(values):.2f}" for _, values in samples)
             name = network.split(",")[0]
-            lines.append([f"`{name}`", shown, ours, *theirs])
+            lines.append([f"`{name}`", data, ours, *others])
     header = ["network", "data", "error here, %", "in its paper", "best elsewhere"]
     return markdown(header, lines)

@@ -1,4 +1,4 @@
-"""Rows of results.csv, the one source of every figure in README."""
+"""Rows of results.csv, the one source of every figure in README and docs."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ import re
 import shlex
 import subprocess
 import sys
-import tempfile
 from typing import Any, List, NamedTuple, Optional, Sequence
 
 FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PATH = os.path.join(FOLDER, "results.csv")
 
 
+REQUIRED = ("name", "dataset", "metric", "value", "unit", "machine", "date", "commit", "command")
+
+
 class Row(NamedTuple):
-    """One figure and how it came about; all text, as in the file."""
+    """One figure and how it was measured; all fields are text, as in the file."""
 
     name: str
     dataset: str
@@ -28,7 +30,7 @@ class Row(NamedTuple):
     value: str
     unit: str
     against: str  # the peer of a ratio
-    samples: str  # RAM's M
+    samples: str  # number of episodes that RAM averages
     seed: str
     epochs: str
     parameters: str
@@ -38,20 +40,10 @@ class Row(NamedTuple):
     command: str
 
     def problem(self) -> Optional[str]:
-        """What is missing or senseless, or None."""
+        """What is missing or impossible, or None."""
         trained = self.metric == "test_error"
-        always = [
-            "name",
-            "dataset",
-            "metric",
-            "value",
-            "unit",
-            "machine",
-            "date",
-            "commit",
-            "command",
-        ]
-        for field in always + (["seed", "epochs", "parameters"] if trained else []):
+        required = REQUIRED + (("seed", "epochs", "parameters") if trained else ())
+        for field in required:
             if not getattr(self, field).strip():
                 return f"{field} is empty"
         for field, pattern in _PATTERNS.items():
@@ -76,24 +68,29 @@ _PATTERNS = {
 
 
 def measured(
-    name: str, dataset: str, metric: str, value: float, unit: str, against: str = "", **known: Any
+    name: str, dataset: str, metric: str, value: float, unit: str, against: str = "", **facts: Any
 ) -> Row:
-    """A row of here and now; `known` is any of samples, seed, epochs, parameters, command."""
-    facts = dict(
+    """A row of today, of this machine and commit.
+
+    Args:
+        against: peer of a ratio.
+        facts: any of samples, seed, epochs, parameters, command, commit.
+    """
+    fields = dict(
         samples="", seed="", epochs="", parameters="", command=command(), machine=machine()
     )
-    facts.update(date=datetime.date.today().isoformat(), commit=commit())
-    facts.update({key: str(fact) for key, fact in known.items()})
-    return Row(name, dataset, metric, f"{value:.6g}", unit, against, **facts)
+    fields.update(date=datetime.date.today().isoformat(), commit=commit())
+    fields.update({key: str(fact) for key, fact in facts.items()})
+    return Row(name, dataset, metric, f"{value:.6g}", unit, against, **fields)
 
 
 def command() -> str:
     """The command line of this process, seen from the root of the repository."""
     script = os.path.relpath(os.path.abspath(sys.argv[0]), os.path.dirname(FOLDER))
     words = ["python", script, *sys.argv[1:]]
-    if "--torch-python" in words:  # where it lies is nobody's business
-        place = words.index("--torch-python")
-        del words[place : place + 2]
+    if "--torch-python" in words:  # a path of one machine
+        index = words.index("--torch-python")
+        del words[index : index + 2]
     return " ".join(map(shlex.quote, words))
 
 
@@ -106,8 +103,8 @@ def commit() -> str:
     )
     if head.returncode:
         return "0000000"
-    others = [line for line in changed.stdout.splitlines() if not line.endswith("results.csv")]
-    return head.stdout.strip() + ("+" if others else "")
+    edits = [line for line in changed.stdout.splitlines() if not line.endswith("results.csv")]
+    return head.stdout.strip() + ("+" if edits else "")
 
 
 def machine() -> str:
@@ -139,6 +136,8 @@ def read(path: str = PATH) -> List[Row]:
 
 def append(rows: Sequence[Row], path: str = PATH) -> None:
     """Add rows at the end: all of them, or none."""
+    from gluon_attention.storage.atomic import write_text  # see peers/protocol.py
+
     for row in rows:
         if row.problem():
             raise ValueError(f"{row.name}, {row.metric}: {row.problem()}")
@@ -146,23 +145,4 @@ def append(rows: Sequence[Row], path: str = PATH) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(Row._fields)
     writer.writerows([*(read(path) if os.path.exists(path) else []), *rows])
-    _replace(path, text.getvalue())
-
-
-def _replace(path: str, text: str) -> None:
-    """As `gluon_attention.storage.atomic.write_text`, but without MXNet.
-
-    Importing the package chooses threads, for this process and so for the peers that it starts.
-    """
-    path = os.path.realpath(path)
-    handle, aside = tempfile.mkstemp(dir=os.path.dirname(path))
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(aside, 0o644)
-        os.replace(aside, path)
-    except BaseException:
-        os.remove(aside)
-        raise
+    write_text(path, text.getvalue())

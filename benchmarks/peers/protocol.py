@@ -1,7 +1,7 @@
-"""A contestant is a process: a line of JSON asks, a line of JSON answers.
+"""A contestant is a process: it reads requests as lines of JSON and writes replies likewise.
 
-Both ends are here and use the standard library only, because the far end may run under another
-interpreter. What libraries print goes to stderr, so that it never mixes with the answers.
+Both sides use the standard library only, because a contestant may run under another interpreter.
+What libraries print goes to stderr, so that it does not mix with the replies.
 """
 
 from __future__ import annotations
@@ -17,6 +17,10 @@ import time
 from contextlib import suppress
 from typing import Any, Callable, Dict, NamedTuple, Optional, Sequence
 
+# Contestants start in the environment as it was before gluon_attention was imported, which sets the
+# number of threads of its process.
+ENVIRONMENT = dict(os.environ)
+
 
 class Ready(NamedTuple):
     """A contestant that is set up: `run(steps)` returns when the last step is computed."""
@@ -24,12 +28,12 @@ class Ready(NamedTuple):
     run: Callable[[int], None]
     parameters: int
     version: str
-    multiply_adds: int = 0  # of an image, where it is known
+    multiply_adds: int = 0  # of an image; 0 where unknown
 
 
 def serve(setup: Callable[[Dict[str, Any]], Ready]) -> None:
-    """Answer `setup` and `run` requests until stdin closes."""
-    answers = os.fdopen(os.dup(1), "w")
+    """Reply to `setup` and `run` requests until stdin closes."""
+    replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     ready: Optional[Ready] = None
     for line in sys.stdin:
@@ -37,22 +41,22 @@ def serve(setup: Callable[[Dict[str, Any]], Ready]) -> None:
         try:
             if request["do"] == "setup":
                 ready = setup(request["case"])
-                answer = {key: fact for key, fact in ready._asdict().items() if key != "run"}
+                reply = {key: fact for key, fact in ready._asdict().items() if key != "run"}
             else:
                 start = time.perf_counter()
                 ready.run(request["steps"])
-                answer = {"seconds": time.perf_counter() - start, "peak_mb": peak_mb()}
-        except Exception as error:  # whatever it is, the asking side must hear of it
+                reply = {"seconds": time.perf_counter() - start, "peak_mb": peak_mb()}
+        except Exception as error:  # the benchmark reports it and goes on without us
             reason = str(error).strip().splitlines() or [""]
-            answer = {"error": f"{type(error).__name__}: {reason[0]}"}
-        answers.write(json.dumps(answer) + "\n")
-        answers.flush()
+            reply = {"error": f"{type(error).__name__}: {reason[0]}"}
+        replies.write(json.dumps(reply) + "\n")
+        replies.flush()
 
 
 def options_of(case: Dict[str, Any]) -> Dict[str, Any]:
     """Options of a network; JSON has lists where Python had tuples."""
-    given = case.get("options", {}).items()
-    return {name: tuple(v) if isinstance(v, list) else v for name, v in given}
+    options = case.get("options", {}).items()
+    return {name: tuple(v) if isinstance(v, list) else v for name, v in options}
 
 
 def peak_mb() -> float:
@@ -62,11 +66,11 @@ def peak_mb() -> float:
 
 
 class WorkerError(Exception):
-    """A contestant cannot take part; says why in one sentence."""
+    """Why a contestant cannot take part, in one sentence."""
 
 
 class Worker:
-    """The near end: starts the process, asks, and stops it when the `with` block ends."""
+    """The process of a contestant; it is stopped when the `with` block ends."""
 
     def __init__(self, command: Sequence[str], env: Optional[Dict[str, str]] = None) -> None:
         self.log = tempfile.TemporaryFile("w+")
@@ -75,7 +79,7 @@ class Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.log,
-            env=env,
+            env=ENVIRONMENT if env is None else env,
             text=True,
         )
 
@@ -83,7 +87,7 @@ class Worker:
         return self
 
     def __exit__(self, *_: Any) -> None:
-        with suppress(BrokenPipeError):  # a request may be left that nobody reads any more
+        with suppress(BrokenPipeError):  # the process may have ended before it read a request
             self.process.stdin.close()
         try:
             self.process.wait(timeout=10)
@@ -94,9 +98,9 @@ class Worker:
         self.log.close()
 
     def ask(self, timeout: float = 600, **request: Any) -> Dict[str, Any]:
-        """The answer to a request; a process that is silent for `timeout` seconds is killed."""
-        patience = threading.Timer(timeout, self.process.kill)
-        patience.start()
+        """The reply to a request; a process without one for `timeout` seconds is killed."""
+        timer = threading.Timer(timeout, self.process.kill)
+        timer.start()
         try:
             self.process.stdin.write(json.dumps(request) + "\n")
             self.process.stdin.flush()
@@ -104,15 +108,15 @@ class Worker:
         except BrokenPipeError:
             line = ""
         finally:
-            patience.cancel()
+            timer.cancel()
         if not line:
-            raise WorkerError(f"ended without an answer: {self.last_words()}")
-        answer = json.loads(line)
-        if "error" in answer:
-            raise WorkerError(answer["error"])
-        return answer
+            raise WorkerError(f"ended without a reply: {self.last_line()}")
+        reply = json.loads(line)
+        if "error" in reply:
+            raise WorkerError(reply["error"])
+        return reply
 
-    def last_words(self) -> str:
+    def last_line(self) -> str:
         """The last line the process printed."""
         self.log.seek(0)
         lines = self.log.read().strip().splitlines()

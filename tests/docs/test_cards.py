@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 
 from gluon_attention import get_model, list_models
 from gluon_attention.export.cost import cost
 
 import pytest
+import results  # noqa: F401 - registers all tables
+from figures import cards, rows, tables
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "benchmarks"))
-
-import results  # noqa: E402, F401 - knows all tables
-from figures import cards, rows, tables  # noqa: E402
 
 FAMILIES = {"residual": "residual_attention", "ram": "ram", "racnn": "racnn", "glimpse": "glimpse"}
 DOCS = (ROOT / "docs").glob("*.md")
@@ -70,8 +67,8 @@ def test_every_name_has_a_family() -> None:
 
 def test_published_costs() -> None:
     """Attention-56: 6.2 to 6.3 G in the literature, 31.9 M with statistics of BatchNorm."""
-    found = cost(get_model("residual_attention56"), (3, 224, 224))
-    assert found.parameters == 31810728 and 6.2e9 < found.multiply_adds < 6.3e9
+    costs = cost(get_model("residual_attention56"), (3, 224, 224))
+    assert costs.parameters == 31810728 and 6.2e9 < costs.multiply_adds < 6.3e9
 
 
 def test_the_cost_of_a_small_network_by_hand() -> None:

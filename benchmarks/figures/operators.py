@@ -1,4 +1,4 @@
-"""Kinds of operators, and what share of a step each takes."""
+"""Kinds of operators, and the table of their shares in the time of a step."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Dict, Sequence, Tuple
 from figures.rows import Row
 from figures.tables import markdown, step_of
 
-# Forward and backward alike; the first that fits. Names are MXNet's, without _backward_.
+# Names of MXNet without _backward_, by kind; the first kind that matches counts.
 KINDS = {
     "convolutions": r"Convolution|_sg_mkldnn_conv",
     "matrix_products": r"FullyConnected|_sg_mkldnn_fully_connected|dot|batch_dot|_linalg_gemm2",
@@ -20,26 +20,27 @@ KINDS = {
     r"|Concat|stack|slice\w*|SliceChannel|Flatten|Reshape|reshape\w*",
     "update": r"multi_sgd\w*|sgd\w*",
 }
-PARTS = (*KINDS, "other", "between")  # of the time of a step; the last is in no operator
+PARTS = (*KINDS, "other", "between")  # of a step; "between" is the time outside all operators
 
 
 def kind_of(operator: str) -> str:
-    """The kind that a name of the profiler belongs to."""
+    """The kind of an operator of the profiler."""
     name = operator.replace("_backward_", "")
     return next((kind for kind, names in KINDS.items() if re.fullmatch(names, name)), "other")
 
 
 def shares_table(rows: Sequence[Row]) -> str:
-    """Shares of a step, one line a case."""
+    """Shares of a step, one line per case."""
     cases: Dict[Tuple[str, str, str], Dict[str, float]] = {}
-    for r in rows:
-        found = step_of(r.metric, r"time_\w+")
-        if found:
-            work, batch, what = found
-            cases.setdefault((r.name, work, batch), {})[what[len("time_") :]] = float(r.value)
+    for row in rows:
+        step = step_of(row.metric, r"time_\w+")
+        if step:
+            work, batch, metric = step
+            percents = cases.setdefault((row.name, work, batch), {})
+            percents[metric[len("time_") :]] = float(row.value)
     lines = [
-        [*case, *(f"{known[part]:.0f} %" for part in PARTS)]
-        for case, known in sorted(cases.items())
+        [*case, *(f"{percents[part]:.0f} %" for part in PARTS)]
+        for case, percents in sorted(cases.items())
     ]
     header = ["network", "", "batch", *(part.replace("_", " ") for part in PARTS)]
     return markdown(header, lines)

@@ -1,0 +1,96 @@
+"""Shares of kinds of operators in the time of a step of one of our networks.
+
+python benchmarks/operator_time.py residual92 train --dtype bfloat16 --batch 32
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from typing import Any, Dict, Optional, Sequence
+
+from gluon_attention.command_line import Parser, command
+from gluon_attention.fields import number
+
+from figures import rows
+from figures.cases import CASES, MODES, TYPES, Case, step_name, type_of
+from figures.operators import PARTS, kind_of
+
+PEERS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "peers")
+
+
+def main(argv: Optional[Sequence[str]] = None) -> None:
+    """Profile one case and print the share of each kind of operator."""
+    flags = parse(argv)
+    case = CASES[flags.case]
+    job = dict(mode=flags.mode, dtype=flags.dtype, batch=flags.batch)
+    percents = shares(profile(case, job, flags.steps))
+    for kind, percent in percents.items():
+        print(f"{kind:22}{percent:6.1f} %")
+    if flags.write:
+        name, metric = case.networks["ours"], step_name(**job) + "_time_"
+        rows.append(
+            [
+                rows.measured(name, case.dataset, metric + kind, percent, "%")
+                for kind, percent in percents.items()
+            ]
+        )
+
+
+def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
+    """Read the command line."""
+    parser = Parser(description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser.add_argument("case", choices=CASES, metavar="CASE", help=", ".join(CASES))
+    parser.add_argument("mode", choices=MODES, metavar="MODE", help=", ".join(MODES))
+    parser.add_argument("--dtype", choices=TYPES, default="float32", help="type of the computation")
+    count = dict(type=number(int, 1), metavar="N")
+    parser.add_argument("--batch", default=32, help="batch size (default: 32)", **count)
+    parser.add_argument("--steps", default=10, help="number of steps (default: 10)", **count)
+    parser.add_argument("--write", action="store_true", help="append the shares to results.csv")
+    flags = parser.parse_args(argv)
+    if flags.dtype not in CASES[flags.case].types or not type_of("ours", flags.mode, flags.dtype):
+        parser.error(f"{flags.case} has no {flags.mode} in {flags.dtype}")
+    return flags
+
+
+def profile(case: Case, job: Dict[str, Any], steps: int) -> Dict[str, float]:
+    """Milliseconds of every operator by name, and under "" those outside all operators."""
+    for mode in ("TRAIN", "INFERENCE"):  # the profiler sees a bulk of operators as one
+        os.environ[f"MXNET_EXEC_BULK_EXEC_{mode}"] = "0"
+    sys.path.insert(0, PEERS)
+    from mxnet_worker import ours
+
+    ready = ours(dict(case._asdict(), network=case.networks["ours"], **job))
+    from mxnet import profiler
+
+    ready.run(3)
+    with tempfile.TemporaryDirectory() as folder:
+        # MXNet unlinks this file at once and may write it when the process ends. It must not be a
+        # device: run as root, this deleted /dev/null.
+        trace = os.path.join(folder, "profile.json")
+        kinds = dict(profile_imperative=True, profile_symbolic=True, aggregate_stats=True)
+        profiler.set_config(filename=trace, **kinds)
+        profiler.set_state("run")
+        start = time.perf_counter()
+        ready.run(steps)
+        total = 1000 * (time.perf_counter() - start)
+        profiler.set_state("stop")
+        table = json.loads(profiler.dumps(format="json"))["Time"]["operator"]
+    times = {name: entry["Total"] for name, entry in table.items()}
+    return {**times, "": max(0.0, total - sum(times.values()))}
+
+
+def shares(times: Dict[str, float]) -> Dict[str, float]:
+    """Percent of the time by kind of operator."""
+    percents = dict.fromkeys(PARTS, 0.0)
+    for name, milliseconds in times.items():
+        percents[kind_of(name) if name else "between"] += 100 * milliseconds / sum(times.values())
+    return percents
+
+
+if __name__ == "__main__":
+    command(main)
