@@ -10,7 +10,7 @@ import argparse
 from typing import Any, List, Optional, Sequence, Tuple
 
 from gluon_attention.command_line import Parser, command
-from gluon_attention.commands.data import Split, add_data, load
+from gluon_attention.commands._data import Split, add_data, load
 from gluon_attention.commands.export import calibration
 from gluon_attention.commands.open_model import open_model
 from gluon_attention.datasets.sampling import Batches
@@ -40,7 +40,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     )
     parser.add_argument("--write", action="store_true", help="append the figures to results.csv")
     add_data(parser)
-    parser.set_defaults(calibrate=None)  # with validation images
+    parser.set_defaults(calibrate=None, size=None)  # with validation images
     flags = parser.parse_args(argv)
     model = open_model(flags.model)
     model.net.trace(nd.zeros((1, *model.shape)))

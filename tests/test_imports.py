@@ -142,7 +142,7 @@ def test_file(path: Path) -> None:
         ("training.engine", "from ..zoo import get_model"),
         ("training.engine", "def f():\n    from gluon_attention.zoo.registry import entry"),
         ("zoo.glimpse.network", "from ...training import engine"),
-        ("zoo.glimpse.network", "from ...commands.data import load"),
+        ("zoo.glimpse.network", "from ...commands._data import load"),
         ("tasks.task", "from ..zoo.registry import entry"),
         ("ops.crop", "import scipy.ndimage"),
         ("ops.crop", "from ..zoo.base import AttentionNet"),

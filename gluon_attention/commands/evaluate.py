@@ -14,6 +14,7 @@ from ..errors import UserError
 from ..training.config import Config, setting
 from ..training.devices import choose_devices, prepare, set_precision
 from ..training.evaluation import measure
+from ._data import add_data, load
 from ._flags import (
     MOST_SAMPLES,
     add_batch_size,
@@ -25,7 +26,6 @@ from ._flags import (
     model_of,
     require_sampling,
 )
-from .data import add_data, load
 from .open_model import Model
 
 ADVICE = "run the script that trained it with --evaluate, or "

@@ -18,9 +18,9 @@ from ..export.fusion import fuse, require_onednn
 from ..export.graph import as_graph, export_onnx, require_onnx, save
 from ..fields import number
 from ..storage.atomic import write_text
+from ._data import add_data, load
 from ._flags import add_devices, add_json, add_network, add_verb, model_of
 from ._pictures import picture_paths, read_picture
-from .data import add_data, load
 from .open_model import Model
 
 IMAGES = 64  # for calibration

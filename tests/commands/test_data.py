@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from gluon_attention import get_model
-from gluon_attention.commands.data import load
+from gluon_attention.commands._data import load
 from gluon_attention.commands.evaluate import score_config
 from gluon_attention.commands.export import calibration
 from gluon_attention.commands.open_model import Overrides, open_model
@@ -53,7 +53,7 @@ def test_images_are_normalised_as_the_network_wants_them(shell: Any, tmp_path: P
     assert half == pytest.approx(whole, rel=1e-3) and whole["accuracy"] > 0.8
 
 
-def test_what_agrees_is_not_touched() -> None:
+def test_images_of_the_networks_normalisation_are_unchanged() -> None:
     flags = Namespace(dataset=None, data_dir=str(SAMPLE / "cifar10"), seed=None, size=None)
     samples = load(open_model(SLIM), flags, "test").samples
     plain = cifar10(SAMPLE / "cifar10").test
@@ -62,7 +62,7 @@ def test_what_agrees_is_not_touched() -> None:
 
 
 @pytest.mark.parametrize("seed", [None, 3])
-def test_the_seed_of_a_flag_is_that_of_the_validation_images(seed: Any) -> None:
+def test_the_seed_flag_decides_the_validation_images(seed: Any) -> None:
     flags = Namespace(dataset=None, data_dir=str(SAMPLE / "mnist"), seed=seed, size=None)
     samples = load(open_model("ram_28"), flags, "validation").samples
     plain = mnist(str(SAMPLE / "mnist"), seed=seed or 0, download=False).validation
@@ -70,7 +70,7 @@ def test_the_seed_of_a_flag_is_that_of_the_validation_images(seed: Any) -> None:
 
 
 @pytest.mark.parametrize("own", [True, False])
-def test_calibration_sees_what_the_network_is_given(tmp_path: Path, own: bool) -> None:
+def test_calibration_images_are_normalised_for_the_network(tmp_path: Path, own: bool) -> None:
     """Pictures of the user through the view of the model, or else validation images."""
     model = open_model("ram_28", Overrides(mean=(0.5,), std=(0.25,)))
     flags = dict(dataset=None, data_dir=str(SAMPLE / "mnist"), seed=None, size=None, images=2)
@@ -94,7 +94,7 @@ def test_flags_come_before_settings_of_the_run_and_those_before_the_usual_ones()
     assert (usual.batch_size, usual.samples, usual.seed) == (2, 4, 0)
 
 
-def test_regions_stay_with_what_is_normalised_anew(tmp_path: Path) -> None:
+def test_regions_stay_when_images_are_renormalised(tmp_path: Path) -> None:
     options = dict(backbone="tiny", crops=(16, 16), shrink=2)
     made = dict(size=64, coarse=32, train=1, validation=6, test=4)  # training fills no batch
     file = saved(
@@ -112,7 +112,7 @@ def test_regions_stay_with_what_is_normalised_anew(tmp_path: Path) -> None:
     assert len(samples.regions()) == len(samples) == 6
 
 
-def test_what_is_never_trained_can_be_measured(shell: Any, tmp_path: Path) -> None:
+def test_a_network_that_was_never_trained_can_be_evaluated(shell: Any, tmp_path: Path) -> None:
     options = dict(backbone="tiny", crops=(16, 16), shrink=2, boxes="pixels", classes=16)
     source = dict(name="detail", options=dict(size=64, coarse=32, train=1, validation=1, test=4))
     file = saved(tmp_path / "x.params", "racnn_mobilenet_v2", options=options, source=source)

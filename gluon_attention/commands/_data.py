@@ -1,0 +1,151 @@
+"""The data set that a verb reads: the one of its flags, or else of the network's training run."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import os
+import sys
+from dataclasses import replace
+from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+
+from .. import datasets
+from ..datasets.mnist import TASKS
+from ..datasets.sampling import DATASETS, Samples, Splits, smaller_validation
+from ..datasets.view import centre_view
+from ..errors import UserError
+from ..fields import number
+from .open_model import Model, takes
+
+Normalisation = Tuple[Sequence[float], Sequence[float]]  # mean and std of pixel / 255, per channel
+
+
+class Split(NamedTuple):
+    """One split of a data set."""
+
+    samples: Samples
+    classes: Sequence[str]
+    source: Dict[str, Any]  # name and options of the data set function
+
+
+def add_data(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that `load` reads."""
+    names = sorted(set(DATASETS) - {"mnist"} | {f"mnist-{task}" for task in TASKS})
+    group = parser.add_argument_group("data set")
+    group.add_argument("--dataset", choices=names, help="data set (default: that of the training)")
+    group.add_argument("--data-dir", help="folder of the data set (default: that of the run)")
+    group.add_argument(
+        "--seed", type=number(int, 0), metavar="N", help="seed of validation images and noise"
+    )
+
+
+def load(model: Model, flags: argparse.Namespace, split: str, advice: str = "") -> Split:
+    """A split, `test` or `validation`, normalised for the network.
+
+    `advice` is what the user can do other than --dataset if the data set is unknown.
+    """
+    name, options = _choose(model, flags)
+    if name not in DATASETS:
+        raise UserError(f"its data are of no data set known here: {advice}add --dataset")
+    parameters = inspect.signature(DATASETS[name]).parameters
+    if "size" in parameters:
+        _set_size(model, options, flags.size, from_files="root" in parameters)
+    if "root" in parameters:
+        options["root"] = _folder(model, flags)
+    splits = _load_splits(name, options, split)
+    _check_fits(model, name, splits, flags.size)
+    if split == "validation":
+        for note in smaller_validation(splits, options.get("validation", 0)):
+            print(note, file=sys.stderr)
+    samples = renormalise(
+        getattr(splits, split), (splits.mean, splits.std), (model.view.mean, model.view.std)
+    )
+    return Split(samples, splits.classes, splits.source)
+
+
+def renormalise(samples: Samples, old: Normalisation, new: Normalisation) -> Samples:
+    """Samples with another normalisation; the same object if both are equal."""
+    (old_mean, old_std), (new_mean, new_std) = np.asarray(old), np.asarray(new)
+    if np.array_equal(old, new):
+        return samples
+    scale = (old_std / new_std).astype(np.float32).reshape(-1, 1, 1)
+    shift = ((old_mean - new_mean) / new_std).astype(np.float32).reshape(-1, 1, 1)
+    return replace(samples, load=lambda rows, rng: samples.load(rows, rng) * scale + shift)
+
+
+def _choose(model: Model, flags: argparse.Namespace) -> Tuple[Optional[str], Dict[str, Any]]:
+    """Name and options of the data set; options of the training apply to its own data set only."""
+    source = model.source or {}
+    name, options = source.get("name"), dict(source.get("options") or {})
+    if flags.dataset:
+        dataset, _, task = flags.dataset.partition("-")
+        options = options if dataset == name else {}
+        name = dataset
+        if task:
+            options["task"] = task
+    if flags.seed is not None:
+        options["seed"] = flags.seed
+    return name, options
+
+
+def _folder(model: Model, flags: argparse.Namespace) -> str:
+    """The folder of the data set."""
+    folder = flags.data_dir or model.settings.get("data_dir")
+    if not folder:
+        raise UserError("add --data-dir, the folder of the data set; data/README.md has more")
+    if not os.path.isdir(folder):
+        raise UserError(f"--data-dir {folder} is no folder; data/README.md says what it holds")
+    return folder
+
+
+def _set_size(model: Model, options: Dict[str, Any], size: Optional[int], from_files: bool) -> None:
+    """Set the side of the inputs: `size`, or that of the training, or the network's default.
+
+    The default is for pictures from files only: generated images have a size of their own.
+    """
+    if size:
+        options["size"] = size
+        if options.get("short"):
+            options["short"] = model.view.short
+    elif from_files:
+        options.setdefault("size", model.view.size)
+
+
+def _load_splits(name: str, options: Dict[str, Any], split: str) -> Splits:
+    """All splits; of ImageNet without training pictures only the test split."""
+    root = options.get("root")
+    if name == "imagenet" and split == "test" and not _has_training_pictures(root):
+        size = options["size"]
+        samples, classes = datasets.imagenet_val(root, size=size)
+        view = centre_view(size)
+        return Splits(None, None, samples, classes, view.mean, view.std, view, {"name": name})
+    return DATASETS[name](**options)
+
+
+def _has_training_pictures(root: str) -> bool:
+    return any(os.path.exists(os.path.join(root, name)) for name in ("train", "train.rec"))
+
+
+def _check_fits(model: Model, name: str, splits: Splits, size: Optional[int]) -> None:
+    """Refuse a data set whose classes or images do not fit the network."""
+    other = "choose another --dataset"
+    if len(splits.classes) != model.net.classes:
+        raise UserError(
+            f"the network tells {model.net.classes} classes apart and {name} has "
+            f"{len(splits.classes)}; {other}"
+        )
+    channels, side = len(splits.mean), splits.view.size
+    if channels != len(model.view.mean):
+        kinds = {1: "grey", 3: "coloured"}
+        raise UserError(
+            f"the network takes {kinds[len(model.view.mean)]} images and those of {name} are "
+            f"{kinds[channels]}; {other}"
+        )
+    if size not in (None, side):
+        raise UserError(f"images of {name} have {side} pixels a side: leave out --size")
+    if not takes(model.net, (channels, side, side)):
+        raise UserError(
+            f"the network takes no images of {side} pixels a side, as those of {name} are; {other}"
+        )
