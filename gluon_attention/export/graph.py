@@ -78,7 +78,7 @@ def require_onnx() -> Any:
         return importlib.import_module("onnx")
     except ImportError:
         raise UserError(
-            "ONNX needs its package: run `pip install 'onnx<1.18' onnxruntime`"
+            "ONNX needs its package: run `pip install onnx onnxruntime`"
         ) from None
 
 
