@@ -7,6 +7,7 @@ import json
 from typing import Any, Dict
 
 from ..export.cost import cost
+from ..fields import declared
 from ..zoo.pretrained import all_weights
 from ..zoo.registry import entry, get_model, options_of
 from ._flags import add_json, add_verb
@@ -25,9 +26,12 @@ def run(flags: argparse.Namespace) -> None:
         return
     for key, value in {"name": network["name"], **columns(network)}.items():
         print(f"{key:15}{value}")
-    print("options")
-    for key, value in network["options"].items():
-        print(f"  {key}={value!r}")
+    print("options (the defaults of this name)")
+    for option in declared(type(entry(flags.name).options)):
+        value = f"{option.name}={network['options'][option.name]!r}"
+        choices = option.metadata["choices"]
+        accepted = " {" + ",".join(map(str, choices)) + "}" if choices else ""
+        print(f"  {value:34}{option.metadata['help']}{accepted}")
 
 
 def describe(name: str) -> Dict[str, Any]:

@@ -65,9 +65,9 @@ def test_a_description_beside_the_file_is_used(weights: str) -> None:
 def test_options_are_added_to_those_of_the_description(weights: str) -> None:
     describe(weights)
     model = open_model(weights, Overrides(options=dict(apn="light")))
-    assert model.net.recipe["options"] == dict(TINY, apn="light")
+    assert model.net.arguments["options"] == dict(TINY, apn="light")
     model = open_model(weights, Overrides(options=dict(shrink=1)))
-    assert model.net.recipe["options"] == dict(TINY, shrink=1)
+    assert model.net.arguments["options"] == dict(TINY, shrink=1)
 
 
 def test_options_of_another_network_are_not_added(weights: str) -> None:

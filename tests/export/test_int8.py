@@ -43,7 +43,7 @@ def test_a_layer_that_reads_a_location_stays_in_float32(tmp_path: Path) -> None:
     assert narrow.endswith("glimpse_where_fwd")
     images = mnist(str(SAMPLE / "mnist"), download=False).test.first(64)
     quantized = quantize(graph, images)
-    head = narrow.replace("glimpse_where_fwd", "answer_weight")
+    head = narrow.replace("glimpse_where_fwd", "head_weight")
     assert narrow.replace("fwd", "weight") in quantized.parameters
     assert head in graph.parameters and head not in quantized.parameters  # renamed, in 8 bits
     change = compare(net, tuple(save(quantized, str(tmp_path / "ram"))), images)
