@@ -1,1 +1,1 @@
-"""Pictures of what a network attended to."""
+"""Pictures of what a network attends to."""

@@ -1,4 +1,4 @@
-"""What pictures are made of: tiles of one size, their labels and colours, and the files."""
+"""Tiles of pictures: labels, colours and marks on them, sheets of them, and image files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def save_png(path: str, picture: np.ndarray) -> None:
 
 
 def load_png(path: str) -> np.ndarray:
-    """A picture as `save_png` took it."""
+    """Read a picture (H, W, 3) uint8."""
     with Image.open(path) as picture:
         return np.asarray(picture.convert("RGB"))
 
@@ -39,7 +39,7 @@ def save_gif(path: str, frames: Tiles, seconds: float = 0.8) -> None:
 
 
 def resize(image: np.ndarray) -> np.ndarray:
-    """Small images grow by a whole factor, so that their pixels stay square and sharp."""
+    """An image at the size of tiles; small ones by a whole factor, so that pixels stay sharp."""
     side = max(image.shape[:2])
     if side > LARGEST:
         size = [max(1, round(n * LARGEST / side)) for n in image.shape[1::-1]]
@@ -49,7 +49,7 @@ def resize(image: np.ndarray) -> np.ndarray:
 
 
 def heat(gray: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Values in [0, 1] of any size as colours over a gray image, which shines through."""
+    """Values in [0, 1] of any size as colours, darkened where a gray image is dark."""
     values = cv2.resize(values, gray.shape[1::-1], interpolation=cv2.INTER_LINEAR)
     colours = COLOURS[np.rint(values * 255).astype(np.uint8)]
     return np.rint(colours * (0.5 + 0.5 * gray / 255)).astype(np.uint8)
@@ -73,41 +73,42 @@ def tile(picture: np.ndarray, label: str, span: Optional[Tuple[float, float]] = 
     return np.asarray(framed)
 
 
-def mark(base: np.ndarray, boxes: np.ndarray, way: np.ndarray) -> np.ndarray:
-    """A picture with boxes and the way to the last of some points."""
+def mark(base: np.ndarray, boxes: np.ndarray, path: np.ndarray) -> np.ndarray:
+    """A picture with boxes, and a line through some points to the last of them."""
     picture = Image.fromarray(base)
     draw = ImageDraw.Draw(picture)
     colours = COLOURS[np.linspace(255, 100, len(boxes)).astype(int)]
     for box, colour in zip(boxes, colours):
         draw.rectangle(list(map(float, box)), outline=tuple(map(int, colour)), width=2)
-    draw.line([tuple(map(float, point)) for point in way], fill=(255, 80, 60), width=2)
-    x, y = way[-1]
+    draw.line([tuple(map(float, point)) for point in path], fill=(255, 80, 60), width=2)
+    x, y = path[-1]
     draw.ellipse([x - 3, y - 3, x + 3, y + 3], fill=(255, 80, 60))
     return np.asarray(picture)
 
 
 def paste(view: np.ndarray, patch: np.ndarray, box: np.ndarray) -> None:
-    """Show pixels (C, g, g), of 0 to 1, where they were seen, as coarse as they were."""
+    """Draw a patch (C, g, g), of 0 to 1, into its box of a view, each pixel as a square."""
     left, top, right, bottom = np.rint(box).astype(int)
-    shown = np.clip(patch * 255 + 0.5, 0, 255).astype(np.uint8).transpose(1, 2, 0)
-    shown = cv2.resize(shown, (right - left, bottom - top), interpolation=cv2.INTER_NEAREST)
-    shown = shown.reshape(bottom - top, right - left, -1)
+    pixels = np.clip(patch * 255 + 0.5, 0, 255).astype(np.uint8).transpose(1, 2, 0)
+    pixels = cv2.resize(pixels, (right - left, bottom - top), interpolation=cv2.INTER_NEAREST)
+    pixels = pixels.reshape(bottom - top, right - left, -1)
     height, width = view.shape[:2]
-    part = shown[max(-top, 0) : height - top, max(-left, 0) : width - left]
-    view[max(top, 0) : bottom, max(left, 0) : right] = part
+    inside = pixels[max(-top, 0) : height - top, max(-left, 0) : width - left]
+    view[max(top, 0) : bottom, max(left, 0) : right] = inside
 
 
 def sheet(tiles: Tiles) -> np.ndarray:
-    """Tiles in rows, at most `COLUMNS` in one, on white."""
+    """Tiles in rows of at most `COLUMNS`, on white."""
     height, width = tiles[0].shape[:2]
     columns = min(COLUMNS, len(tiles))
     rows = -(-len(tiles) // columns)
     whole = np.full((rows * (height + GAP), columns * (width + GAP), 3), 255, np.uint8)
-    for place, part in enumerate(tiles):
-        top, left = place // columns * (height + GAP), place % columns * (width + GAP)
-        whole[top : top + height, left : left + width] = part
+    for number, picture in enumerate(tiles):
+        top, left = number // columns * (height + GAP), number % columns * (width + GAP)
+        whole[top : top + height, left : left + width] = picture
     return whole
 
 
 def below(sheets: Tiles) -> np.ndarray:
+    """Pictures of one width, one below the other."""
     return np.concatenate(sheets, axis=0)

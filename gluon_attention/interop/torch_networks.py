@@ -146,7 +146,7 @@ def recurrent_arrays(
         "sensor.fc1": "glimpse.what",
         "sensor.fc2": "glimpse.where",
         "locator.fc": "locator.hidden",
-        "locator.fc_lt": "locator.place",
+        "locator.fc_lt": "locator.mean",
         "baseliner.fc": "baseline",
         "classifier.fc": "head",
     }

@@ -1,1 +1,1 @@
-"""Tensors in, tensors out: operators without parameters."""
+"""Operators without parameters: crops, resizing, and workarounds for MXNet."""

@@ -1,26 +1,26 @@
-"""The crop of RA-CNN: a box in, what lies in the box out, and a choice of what moves the box.
+"""The attention crop of RA-CNN: the content of a box, and a choice of gradients for the box.
 
-A box is (tx, ty, tl): its middle, x before y, and half its side, all in the coordinates of
+A box is (tx, ty, tl): its center, x before y, and half its side, all in the coordinates of
 `ops.crop`, in which the image spans -1 to 1. So (0, 0, 1) is the whole image, tl is the side of the
-box as a share of the image's, and boxes have the proportions of their image.
+box as a share of the image's, and boxes have the aspect ratio of their image.
 
-What moves a box, `gradient`:
+`gradient` chooses what a box is trained by:
 
-- `sampler`: the true gradient of bilinear sampling: how the loss changes when the pixels under the
-  crop slide or spread. Exact and local: on fine texture it points at the next stripe.
+- `sampler`: the exact gradient of bilinear sampling: how the loss changes when the pixels under the
+  crop slide or spread. It is local: on fine texture it points at the next stripe.
 - `mask`: the rule of the paper. The energy of a pixel, E = sum over channels of dL/dcrop squared,
   says how much it matters. With M the boxcar over the box, whose edges have the slope `sharpness`
   in half sides of the box, the box descends -sum(E * dM/dbox): it moves to the side that matters.
-  dM/dtl is positive everywhere, so that this alone would widen any box for ever. Of each derivative
-  its mean over the crop is taken off: what is left of dM/dtl is positive at the rim and negative
-  inside, and energy that is the same everywhere pulls at nothing. The sum is divided by the root of
-  the crop's energy, which makes it grow with the loss as a gradient does, not with its square, and
-  it is measured in half sides of the box.
+  dM/dtl is positive everywhere, so that this alone would widen any box for ever. Therefore the mean
+  over the crop is subtracted from each derivative: what remains of dM/dtl is positive at the rim
+  and negative inside, and an energy that is the same everywhere has no effect. The sum is divided
+  by the root of the crop's energy, which makes it proportional to the loss as a gradient is, not to
+  its square, and it is measured in half sides of the box.
 - `both`: their sum.
 
 With `masked` the crop is multiplied by its boxcar, as the paper has it: the rim fades to zero,
-which in normalised images is the mean colour of the data, not black, and half of it is gone on the
-outer rows. That costs what the box was chosen for, so it is off: the crop is what the box holds.
+which in normalised images is the mean colour of the data, not black, and the outer rows lose half
+of it. That costs what the box was chosen for, so it is off: the crop is the content of the box.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class AttentionCrop(gluon.HybridBlock):
 
     Args:
         size: height and width of the crops, or one number for both.
-        gradient: what moves the boxes: sampler, mask or both.
+        gradient: what boxes are trained by: sampler, mask or both.
         image_gradient: whether images get the gradient of the crops too.
         masked: fade the rim of the crops to zero.
         sharpness: slope of the boxcar's edges, per half side of the box.
@@ -71,71 +71,73 @@ class AttentionCrop(gluon.HybridBlock):
 
     def hybrid_forward(self, F: Any, images: Any, boxes: Any) -> Any:
         images = images if self.image_gradient else detach(F, images)
-        exact = detach(F, boxes) if self.gradient == "mask" else boxes
-        seen = crop_box(F, images, exact, self.size)
+        sampled_boxes = detach(F, boxes) if self.gradient == "mask" else boxes
+        crops = crop_box(F, images, sampled_boxes, self.size)
         if self.gradient != "sampler":
-            seen = F.Custom(seen, boxes, op_type=OP_NAME, sharpness=self.sharpness)
+            crops = F.Custom(crops, boxes, op_type=OP_NAME, sharpness=self.sharpness)
         if self.masked:
-            middle = F.zeros_like(F.slice_axis(boxes, axis=1, begin=0, end=2))  # of all crops
-            seen = F.broadcast_mul(seen, boxcar(F, middle, middle + 1, self.size, self.sharpness))
-        return seen
+            center = F.zeros_like(F.slice_axis(boxes, axis=1, begin=0, end=2))  # of all crops
+            mask = boxcar(F, center, center + 1, self.size, self.sharpness)
+            crops = F.broadcast_mul(crops, mask)
+        return crops
 
 
 def crop_box(F: Any, images: Any, boxes: Any, size: CropSize) -> Any:
-    """What lies in boxes (N, 3), with the true gradient."""
+    """The content of boxes (N, 3), with the exact gradient of bilinear sampling."""
     half = F.slice_axis(boxes, axis=1, begin=2, end=3)
     extent = concat(F, half, half)
     return crop(F, images, F.slice_axis(boxes, axis=1, begin=0, end=2), extent, size)
 
 
-def bounded_box(F: Any, free: Any, smallest: float, largest: float) -> Any:
-    """Boxes from any numbers (N, 3): sides between two bounds, and never out of the image.
+def bounded_box(F: Any, raw: Any, smallest: float, largest: float) -> Any:
+    """Boxes from any numbers (N, 3): sides between two bounds, and never outside the image.
 
-    Sigmoids, not clips: no box is so far out that its gradient is gone. The middle has the room
-    that the side leaves it.
+    Sigmoids, not clips, so that no box is so far out that its gradient vanishes. The side limits
+    the range of the center.
     """
-    half = F.slice_axis(free, axis=1, begin=2, end=3)
+    half = F.slice_axis(raw, axis=1, begin=2, end=3)
     half = smallest + (largest - smallest) * F.sigmoid(half)
-    middle = 2 * F.sigmoid(F.slice_axis(free, axis=1, begin=0, end=2)) - 1
-    return concat(F, F.broadcast_mul(middle, 1 - half), half)
+    center = 2 * F.sigmoid(F.slice_axis(raw, axis=1, begin=0, end=2)) - 1
+    return concat(F, F.broadcast_mul(center, 1 - half), half)
 
 
-def clamped_box(F: Any, free: Any, smallest: float, largest: float) -> Any:
-    """Boxes as public PyTorch implementations bound them: first the side, then the middle."""
-    half = largest * F.sigmoid(F.slice_axis(free, axis=1, begin=2, end=3))
+def clamped_box(F: Any, raw: Any, smallest: float, largest: float) -> Any:
+    """Boxes as public PyTorch implementations bound them: first the side, then the center."""
+    half = largest * F.sigmoid(F.slice_axis(raw, axis=1, begin=2, end=3))
     half = F.clip(half, smallest, 1)
-    middle = 2 * F.sigmoid(F.slice_axis(free, axis=1, begin=0, end=2)) - 1
-    middle = F.broadcast_minimum(F.broadcast_maximum(middle, half - 1), 1 - half)
-    return concat(F, middle, half)
+    center = 2 * F.sigmoid(F.slice_axis(raw, axis=1, begin=0, end=2)) - 1
+    center = F.broadcast_minimum(F.broadcast_maximum(center, half - 1), 1 - half)
+    return concat(F, center, half)
 
 
 def pixel_crop(F: Any, images: Any, boxes: Any, size: CropSize) -> Any:
-    """Whole pixels of boxes, times a boxcar that halves the first row and column.
+    """Crops of whole pixels, times a boxcar that halves the first row and column.
 
-    Here -1 and 1 are the outer edges of the image, not the middles of its corner pixels.
+    As public PyTorch implementations crop: -1 and 1 are the outer edges of the image, not the
+    centers of its corner pixels.
     """
     half, windows, masks = F.slice_axis(boxes, axis=1, begin=2, end=3), [], []
     for axis in (0, 1):  # x, y
-        middle = F.slice_axis(boxes, axis=1, begin=axis, end=axis + 1)
-        places = F.contrib.arange_like(images, axis=3 - axis)  # (W,) or (H,)
-        length = F.reshape(F.max(places, keepdims=True) + 1, shape=(1, 1))
-        edges = [F.clip(0.5 * (middle + side + 1), 0, 1) for side in (-half, half)]
+        center = F.slice_axis(boxes, axis=1, begin=axis, end=axis + 1)
+        pixels = F.contrib.arange_like(images, axis=3 - axis)  # (W,) or (H,)
+        length = F.reshape(F.max(pixels, keepdims=True) + 1, shape=(1, 1))
+        edges = [F.clip(0.5 * (center + side + 1), 0, 1) for side in (-half, half)]
         # A clamped edge is a whole number but for rounding.
         low, high = (F.floor(F.broadcast_mul(edge, length) + 1e-4) for edge in edges)  # (N, 1)
         windows.append((low + high - 1, high - low - 1, length - 1))
-        row = F.reshape(places, shape=(1, -1))
+        row = F.reshape(pixels, shape=(1, -1))
         rise, fall = (F.sigmoid(SHARPNESS * F.broadcast_sub(row, edge)) for edge in (low, high))
         masks.append(rise - fall)  # (N, W) or (N, H)
     across, down = masks
     mask = F.broadcast_mul(F.expand_dims(down, axis=2), F.expand_dims(across, axis=1))
-    seen = F.broadcast_mul(images, F.expand_dims(mask, axis=1))
+    masked = F.broadcast_mul(images, F.expand_dims(mask, axis=1))
     center = concat(F, *(F.broadcast_div(c, last) - 1 for c, _, last in windows))
     extent = concat(F, *(F.broadcast_div(e, last) for _, e, last in windows))
-    return crop(F, seen, center, extent, size)
+    return crop(F, masked, center, extent, size)
 
 
 def inner_box(F: Any, outer: Any, inner: Any) -> Any:
-    """A box given in the coordinates of another one's crop, in those of the image."""
+    """A box in the coordinates of the crop of another box, converted to those of the image."""
     half = F.slice_axis(outer, axis=1, begin=2, end=3)
     shift = F.slice_axis(outer, axis=1, begin=0, end=2)
     scaled = F.broadcast_mul(inner, half)
@@ -147,29 +149,30 @@ def inner_box(F: Any, outer: Any, inner: Any) -> Any:
 
 
 def mask_gradient_table(size: Tuple[int, int], sharpness: float) -> np.ndarray:
-    """What a pixel's energy adds to tx, ty and tl: (3, H, W), each with a mean of zero."""
+    """dM/dtx, dM/dty and dM/dtl for every pixel of a crop: (3, H, W), each with a mean of zero."""
 
     def edges(length: int) -> List[np.ndarray]:
-        places = np.linspace(-1, 1, length)
-        rise, fall = (1 / (1 + np.exp(-sharpness * (places + side))) for side in (1, -1))
-        slopes = sharpness * rise * (1 - rise), sharpness * fall * (1 - fall)
-        return [rise - fall, slopes[1] - slopes[0], slopes[0] + slopes[1]]
+        """The boxcar along an axis, and its derivatives by center and half side."""
+        pixels = np.linspace(-1, 1, length)
+        rise, fall = (1 / (1 + np.exp(-sharpness * (pixels + side))) for side in (1, -1))
+        rise_slope, fall_slope = sharpness * rise * (1 - rise), sharpness * fall * (1 - fall)
+        return [rise - fall, fall_slope - rise_slope, rise_slope + fall_slope]
 
-    (down, down_move, down_grow), (across, across_move, across_grow) = map(edges, size)
+    (rows, rows_center, rows_half), (columns, columns_center, columns_half) = map(edges, size)
     table = np.stack(
         [
-            np.outer(down, across_move),
-            np.outer(down_move, across),
-            np.outer(down, across_grow) + np.outer(down_grow, across),
+            np.outer(rows, columns_center),
+            np.outer(rows_center, columns),
+            np.outer(rows, columns_half) + np.outer(rows_half, columns),
         ]
     )
     return table - table.mean(axis=(1, 2), keepdims=True)
 
 
 class MaskGradient(mx.operator.CustomOp):
-    """The crop as it is; on the way back its box gets the pull of its energy.
+    """The identity on crops, whose backward pass gives their boxes the gradient of the mask rule.
 
-    The pull is not linear in the gradient of the crop, which no graph of MXNet's operators can be.
+    That is not linear in the gradient of the crop, as every graph of MXNet's own operators is.
     """
 
     def __init__(self, sharpness: float) -> None:
@@ -186,8 +189,8 @@ class MaskGradient(mx.operator.CustomOp):
         self.assign(in_grad[0], req[0], out_grad[0])
         energy = out_grad[0].square().sum(axis=1).reshape((len(out_grad[0]), -1))  # (N, HW)
         total = energy.sum(axis=1, keepdims=True)
-        moved = nd.dot(energy, self._table(out_grad[0]), transpose_b=True)  # (N, 3)
-        self.assign(in_grad[1], req[1], -nd.broadcast_div(moved, (total + 1e-30).sqrt()))
+        ascent = nd.dot(energy, self._table(out_grad[0]), transpose_b=True)  # (N, 3)
+        self.assign(in_grad[1], req[1], -nd.broadcast_div(ascent, (total + 1e-30).sqrt()))
 
     def _table(self, like: nd.NDArray) -> nd.NDArray:
         key = like.shape[2:], like.context

@@ -1,9 +1,9 @@
 """Windows of images: one crop, its growing pyramid, its soft mask.
 
 Every function takes `F` (`mx.nd` or `mx.sym`) first, so that it runs alone and in a hybrid block.
-Coordinates are in [-1, 1] with the pixel centres of the corners at -1 and 1, x before y: `center`
+Coordinates are in [-1, 1] with the pixel centers of the corners at -1 and 1, x before y: `center`
 and `extent` are (N, 2), a window spans center - extent to center + extent, and a window of g pixels
-of a W-pixel row has extent (g - 1) / (W - 1). What lies outside an image is zero.
+of a W-pixel row has extent (g - 1) / (W - 1). Outside an image everything is zero.
 """
 
 from __future__ import annotations

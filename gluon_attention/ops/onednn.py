@@ -1,7 +1,8 @@
-"""Memory layouts on a CPU, where oneDNN keeps features in blocks of 16 channels.
+"""Memory layouts on a CPU, where oneDNN keeps feature maps in blocks of 16 channels.
 
-Operators that oneDNN lacks, such as products, take and give plain memory. What follows them goes
-on in plain memory, where BatchNorm and sums are several times slower, until something moves it.
+Operators that oneDNN lacks, such as products, read and write plain memory. The operators after them
+stay in plain memory, where BatchNorm and sums are several times slower, until a convolution brings
+the feature map back into blocks.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _onednn = (
 
 @contextmanager
 def portable() -> Iterator[None]:
-    """Graphs that are built inside are free of `blocked`: for export, fusion and quantization."""
+    """Graphs built inside have no operators of this module: for export, fusion and quantization."""
     global _onednn
     before, _onednn = _onednn, False
     try:
@@ -32,26 +33,26 @@ def portable() -> Iterator[None]:
 
 
 def for_onednn(F: Any) -> bool:
-    """Whether `F` builds a graph that nothing but this build of MXNet, with oneDNN, will run."""
+    """Whether `F` builds a graph that only this build of MXNet, with oneDNN, will run."""
     return _onednn and F is not mx.nd
 
 
 def blocked(F: Any, x: Any, channels: int) -> Any:
-    """`x` (N, channels, H, W) as it is, in the layout of convolutions if this is a graph."""
+    """The identity on `x` (N, channels, H, W), in the layout of convolutions if this is a graph."""
     if not for_onednn(F):
         return x
-    # Of the type of x. F.slice would divide by zero where x is in blocks already.
+    # A 1 computed from x has its dtype. slice_axis, because F.slice divides by zero on blocked x.
     one = F.slice_axis(F.slice_axis(x, axis=0, begin=0, end=1), axis=1, begin=0, end=1)
     one = F.ones_like(F.max(one, keepdims=True))  # (1, 1, 1, 1)
-    # Blocked last, so that ones get no gradient computed.
+    # BlockGrad comes last, so that no gradient of the ones is computed.
     ones = F.BlockGrad(F.broadcast_axis(one, axis=0, size=channels))
     return F.Convolution(x, ones, no_bias=True, **_each(channels))
 
 
 def relu6(F: Any, x: Any, channels: int, reflected: bool = False) -> Any:
-    """`x` (N, channels, H, W), of float32, between 0 and 6; `reflected`: oneDNN is given 6 - x.
+    """ReLU6 of `x` (N, channels, H, W), float32; with `reflected` a graph takes 6 - x instead.
 
-    Its graphs have 6 - relu(6 - relu(x)), or relu(6 - relu(6 - x)), in blocks: MXNet's clip, in
+    Graphs compute 6 - relu(6 - relu(x)), or relu(6 - relu(6 - x)), in blocks: MXNet's clip, in
     plain memory, takes longer than the convolutions of a MobileNet.
     """
     if not for_onednn(F):
@@ -63,5 +64,5 @@ def relu6(F: Any, x: Any, channels: int, reflected: bool = False) -> Any:
 
 
 def _each(channels: int) -> Dict[str, Any]:
-    """Options of a 1x1 convolution of each channel by itself."""
+    """Options of a depthwise 1x1 convolution."""
     return dict(kernel=(1, 1), num_filter=channels, num_group=channels)

@@ -1,8 +1,8 @@
 """Bilinear resize to the size of another tensor, as two matrix products.
 
-Corners are aligned: the first and last pixels keep their places. The interpolation matrices are
-built inside the graph from the shapes it meets, so one hybridized network takes any image size.
-`contrib.BilinearResize2D` computes the same, but its backward pass on a CPU is several times
+Corners are aligned: the first and last pixels keep their positions. The interpolation matrices are
+built inside the graph from the shapes of its inputs, so one hybridized network takes images of any
+size. `contrib.BilinearResize2D` computes the same, but its backward pass on a CPU is several times
 slower and, with more than one thread, not reproducible.
 """
 
@@ -12,19 +12,19 @@ from typing import Any
 
 
 def _weights(F: Any, source: Any, source_axis: int, target: Any, target_axis: int) -> Any:
-    """Hat functions of the distance between source pixels and the places that are sampled."""
+    """Hat functions of the distance between source pixels and sampling positions: (in, out)."""
     index = F.contrib.arange_like(source, axis=source_axis)
     pixels = F.cast(index, dtype="float32")  # (in,)
     steps = F.cast(F.contrib.arange_like(target, axis=target_axis), dtype="float32")  # (out,)
     last = F.max(pixels, keepdims=True)
-    # One target pixel samples the first source pixel: its step is 0, whatever it is divided by.
-    places = F.broadcast_div(
+    # A single target pixel samples the first source pixel: its step is 0, whatever divides it.
+    positions = F.broadcast_div(
         F.broadcast_mul(steps, last), F.clip(F.max(steps, keepdims=True), 1, 1e9)
     )
-    distance = F.broadcast_sub(F.expand_dims(pixels, axis=1), F.expand_dims(places, axis=0))
+    distance = F.broadcast_sub(F.expand_dims(pixels, axis=1), F.expand_dims(positions, axis=0))
     hat = F.relu(1 - F.abs(distance))  # (in, out)
-    # Places need float32; the product needs the type of its other factor, which a graph
-    # knows only through an operator that looks at both.
+    # Positions need float32; the product needs the dtype of its other factor, which a graph
+    # can infer only through an operator that takes both.
     hat = F.amp_multicast(hat, index, num_outputs=2, cast_narrow=True)[0]
     return F.BlockGrad(hat)
 

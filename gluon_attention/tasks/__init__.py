@@ -1,1 +1,1 @@
-"""What a network is trained for: groups of parameters, updates and scores."""
+"""Tasks: what trains a network, and by which scores it is measured."""

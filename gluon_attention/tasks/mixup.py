@@ -9,14 +9,14 @@ from mxnet import nd
 
 
 class Mixing:
-    """Mixes a batch until an epoch; the share is one for the batch or one for each pair."""
+    """Mixup of batches up to an epoch, with one weight for the batch or one for each pair."""
 
     def __init__(self, alpha: float, each: bool = False, until: Optional[int] = None) -> None:
         self.alpha, self.each, self.until = alpha, each, until
 
     @classmethod
     def from_config(cls, config: Any) -> Optional[Mixing]:
-        """What the settings ask for: None without mixup."""
+        """The mixup of a configuration; None without it."""
         if not getattr(config, "mix_up", False):  # only some scripts have the flag
             return None
         return cls(config.alpha, config.mix_up_each, round(config.epochs * (1 - config.mix_up_off)))
@@ -28,12 +28,12 @@ class Mixing:
         """Mixed images (N, C, H, W) and targets (N, classes); draws from numpy's global state."""
         count, ctx = len(images), images.context
         order = nd.array(np.random.permutation(count), ctx=ctx, dtype="int32")
-        drawn = np.random.beta(self.alpha, self.alpha, size=count if self.each else 1)
-        share = nd.array(np.broadcast_to(drawn, count), ctx=ctx)  # (N,)
-        return tuple(self._mix(a, share, order) for a in (images, targets))
+        weights = np.random.beta(self.alpha, self.alpha, size=count if self.each else 1)
+        weights = nd.array(np.broadcast_to(weights, count), ctx=ctx)  # (N,)
+        return tuple(self._mix(values, weights, order) for values in (images, targets))
 
     @staticmethod
-    def _mix(values: nd.NDArray, share: nd.NDArray, order: nd.NDArray) -> nd.NDArray:
-        share = share.reshape((-1,) + (1,) * (values.ndim - 1)).astype(values.dtype)
-        others = nd.take(values, order)
-        return others + nd.broadcast_mul(values - others, share)
+    def _mix(values: nd.NDArray, weights: nd.NDArray, order: nd.NDArray) -> nd.NDArray:
+        weights = weights.reshape((-1,) + (1,) * (values.ndim - 1)).astype(values.dtype)
+        partners = nd.take(values, order)
+        return partners + nd.broadcast_mul(values - partners, weights)

@@ -1,4 +1,4 @@
-"""What a network is trained for: which losses move which parameters now.
+"""Tasks: which losses train which parameters in an epoch, and which scores are measured.
 
 A task knows nothing of devices, optimizers, logging or files; the engine knows nothing of losses.
 """
@@ -15,7 +15,7 @@ from .mixup import Mixing
 
 
 class Group(NamedTuple):
-    """Parameters that one optimizer moves."""
+    """Parameters that one optimizer updates."""
 
     name: str
     blocks: Sequence[gluon.Block]
@@ -23,7 +23,7 @@ class Group(NamedTuple):
 
 
 class Update(NamedTuple):
-    """One move: descend the sum of the losses' parts in the parameters of one group or more."""
+    """One optimizer step: descend the sum of the losses in one group of parameters or more."""
 
     group: Union[str, Sequence[str]]
     loss: Callable[[nd.NDArray, nd.NDArray], Losses]  # (images, labels) -> {name: (N,)}
@@ -37,7 +37,7 @@ class Task(ABC):
     """Base of all tasks. Losses and scores are per sample: the engine averages them.
 
     Attributes:
-        mixes: whether it can learn from mixed images.
+        mixes: whether it can be trained with mixup.
         samples: episodes that `scores` averages; None of a task that draws nothing for them.
     """
 
@@ -46,11 +46,11 @@ class Task(ABC):
 
     @abstractmethod
     def groups(self) -> List[Group]:
-        """Every group of parameters that some update moves."""
+        """Every group of parameters that some update trains."""
 
     @abstractmethod
     def updates(self, epoch: int) -> List[Update]:
-        """The moves made for each batch of an epoch; pure, so that resuming needs no state."""
+        """The updates of each batch of an epoch: of nothing but the epoch, so resuming needs no state."""
 
     @abstractmethod
     def scores(self, images: nd.NDArray, labels: nd.NDArray) -> Losses:
@@ -58,7 +58,7 @@ class Task(ABC):
 
 
 class OneLoss(Task):
-    """A task that moves all of one `net` along one loss."""
+    """A task that trains all of one `net` by one loss."""
 
     net: gluon.Block
 
@@ -70,11 +70,11 @@ class OneLoss(Task):
 
     @abstractmethod
     def loss(self, images: nd.NDArray, labels: nd.NDArray) -> Losses:
-        """`{name: (N,)}`, the parts of what is descended."""
+        """`{name: (N,)}`, the terms of the loss."""
 
 
 class Classification(OneLoss):
-    """Cross entropy, with labels smoothed and images mixed until the last epochs."""
+    """Cross entropy with label smoothing, and with mixup until the last epochs."""
 
     mixes = True
 
@@ -89,7 +89,7 @@ class Classification(OneLoss):
 
     @classmethod
     def from_config(cls, net: gluon.Block, config: Any) -> Classification:
-        """The task that the settings ask for."""
+        """The task of a configuration."""
         return cls(net, net.classes, config.label_smoothing, Mixing.from_config(config))
 
     def updates(self, epoch: int) -> List[Update]:
@@ -97,10 +97,10 @@ class Classification(OneLoss):
         return [Update("net", self.mixed_loss if mixing else self.loss)]
 
     def loss(self, images: nd.NDArray, labels: nd.NDArray) -> Losses:
-        return self._descend(images, self._targets(labels))
+        return self._cross_entropy(images, self._targets(labels))
 
     def mixed_loss(self, images: nd.NDArray, labels: nd.NDArray) -> Losses:
-        return self._descend(*self.mixing(images, self._targets(labels)))
+        return self._cross_entropy(*self.mixing(images, self._targets(labels)))
 
     def _targets(self, labels: nd.NDArray) -> nd.NDArray:
         return smoothed(labels, self.classes, self.smoothing)
@@ -108,10 +108,10 @@ class Classification(OneLoss):
     def scores(self, images: nd.NDArray, labels: nd.NDArray) -> Losses:
         return top_scores(self.net(images), labels)
 
-    def _descend(self, images: nd.NDArray, targets: nd.NDArray) -> Losses:
+    def _cross_entropy(self, images: nd.NDArray, targets: nd.NDArray) -> Losses:
         return {"cross_entropy": cross_entropy(self.net(images), targets)}
 
 
 def settings_of(config: Any, *names: str) -> Dict[str, Any]:
-    """Those of some settings that a script has: the flags of a task are not in every `Config`."""
+    """The settings of some names that a config has: not every script has the flags of a task."""
     return {name: value for name, value in vars(config).items() if name in names}

@@ -72,7 +72,7 @@ class AttentionNet(gluon.HybridBlock):
         """The trace of images with the given noise."""
         return self.Trace(*self.body(images, *noise))
 
-    # What a network that draws overrides.
+    # Randomness.
 
     def zero_noise(self, F: Any) -> Tuple[Any, ...]:
         """The arguments of `body` after the images with which nothing is drawn."""
@@ -109,7 +109,7 @@ class AttentionNet(gluon.HybridBlock):
         episodes = [nd.softmax(self.sample(images)[0].logits) for _ in range(samples)]
         return nd.stack(*episodes).mean(axis=0)
 
-    # What can be shown and measured of the trace.
+    # Measures of the trace.
 
     def attended_boxes(self, images: nd.NDArray) -> Optional[nd.NDArray]:
         """Boxes (N, K, 3) that should hold what the label is about: x, y, half the side.
@@ -131,7 +131,7 @@ class AttentionNet(gluon.HybridBlock):
             name = re.sub(pattern, replacement, name)
         return name
 
-    # Features that are computed once per image and kept.
+    # Features that are computed once per image and cached.
 
     def feature_specs(self) -> List[Dict[str, Any]]:
         """What `encode` can compute, each as all that it depends on but image and weights.
@@ -159,7 +159,7 @@ class AttentionNet(gluon.HybridBlock):
         """The task that trains this network; `config` is a `training.config.Config`."""
         return Classification.from_config(self, config)
 
-    # Gluon's methods, made fit for this build of MXNet.
+    # Gluon's methods, adapted to this build of MXNet.
 
     def infer_shape(self, *args: Any) -> None:
         """From the graph of the body, in which every parameter has a use."""

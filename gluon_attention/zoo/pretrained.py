@@ -1,8 +1,8 @@
 """Trained weights that ship with the package, or lie in a folder of the user's.
 
 A folder of weights holds `index.json`: `{name: {"file": ..., "sha256": ..., "classes": ...}}`, and
-for the command line, where they are known, "names" of the classes, and "view" and "source" of the
-data, both as in the `config.json` of a run.
+optionally, for the command line, "names" of the classes, and "view" and "source" of the data, both
+as in the `config.json` of a run.
 """
 
 from __future__ import annotations

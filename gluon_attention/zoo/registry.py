@@ -116,25 +116,27 @@ def get_model(
 
     Without `pretrained` the parameters are not initialised: call `net.initialize()`.
     """
-    known = entry(name)
-    accepted = _values(known.options)
+    network = entry(name)
+    accepted = _values(network.options)
     unknown = sorted(set(options) - set(accepted))
     if unknown:
-        raise UserError(f"{known.name} has no option '{unknown[0]}'; it has {', '.join(accepted)}")
+        raise UserError(
+            f"{network.name} has no option '{unknown[0]}'; it has {', '.join(accepted)}"
+        )
     if classes is not None and (not isinstance(classes, numbers.Integral) or classes < 1):
         raise UserError(f"classes must be a whole number above 0, not {classes!r}")
-    classes = known.classes if classes is None else int(classes)
+    classes = network.classes if classes is None else int(classes)
     if pretrained not in (True, False):
         raise UserError(
             f"pretrained must be True or False, not {pretrained!a:.60}; load_weights(net, file) "
             "loads a file"
         )
-    checked = fields.replace(known.options, options)
-    net = known.build(classes, checked)
-    given = {option: getattr(checked, option) for option in options}
-    net.arguments = dict(name=known.name, classes=classes, options=given)
+    checked = fields.replace(network.options, options)
+    net = network.build(classes, checked)
+    options = {option: getattr(checked, option) for option in options}
+    net.arguments = dict(name=network.name, classes=classes, options=options)
     if pretrained:
-        load_pretrained(net, known.name, ctx=ctx or mx.cpu(), root=root)
+        load_pretrained(net, network.name, ctx=ctx or mx.cpu(), root=root)
     return net
 
 

@@ -169,7 +169,11 @@ class RecurrentAttention(AttentionNet):
     Trace = Trace
     initializer = init.Xavier(magnitude=2.34)
     samples = 10
-    renamed = ((r"^body\.answer\.", "body.head."), (r"^body\.guess\.", "body.step_head."))
+    renamed = (
+        (r"^body\.answer\.", "body.head."),
+        (r"^body\.guess\.", "body.step_head."),
+        (r"^body\.locator\.place\.", "body.locator.mean."),
+    )
 
     def __init__(self, classes: int, options: RamOptions, **kwargs: Any) -> None:
         super().__init__(Episode(classes, options), **kwargs)

@@ -36,7 +36,7 @@ class Locator(gluon.HybridBlock):
             self.hidden = gluon.nn.Dense(
                 hidden, activation="relu", in_units=in_units, prefix="hidden_"
             )
-            self.place = gluon.nn.Dense(2, in_units=hidden, prefix="place_")
+            self.mean = gluon.nn.Dense(2, in_units=hidden, prefix="mean_")
 
     def hybrid_forward(self, F: Any, hidden: Any) -> Any:
-        return F.tanh(self.place(self.hidden(hidden)))
+        return F.tanh(self.mean(self.hidden(hidden)))

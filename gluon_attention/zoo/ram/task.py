@@ -1,4 +1,4 @@
-"""How a network that draws its locations is trained: one update of three losses."""
+"""The task of RAM: one update of a classification, a baseline and a REINFORCE loss."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ REWARDS = ("gain", "right")
 class EpisodeLoss(gluon.HybridBlock):
     """The `PARTS` of the loss of an episode, each (N,).
 
-    One graph, because its sixty small operators would cost more time one by one.
+    One graph, because its sixty small operators would take more time one by one.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Reinforce(OneLoss):
         "right": 1 for every location of an episode whose prediction is right; the paper's.
         "gain": what a glimpse and, discounted, those after it add to the log-probability of the
             label. It says which glimpse helped, long before predictions are right. The head that
-            predicts between glimpses is trained on the side: its loss moves nothing but itself.
+            predicts between glimpses is trained on the side: its loss trains nothing but itself.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class Reinforce(OneLoss):
 
     @classmethod
     def from_config(cls, net: Any, config: Any) -> Reinforce:
-        """The task that the settings ask for."""
+        """The task of a configuration."""
         settings = settings_of(config, "samples", "reward")
         return cls(net, smoothing=config.label_smoothing, **settings)
 
@@ -134,11 +134,12 @@ class Reinforce(OneLoss):
 
 
 def entropy(locations: nd.NDArray) -> nd.NDArray:
-    """Nats of a normal distribution as wide as these (N, T, 2) are over a batch, averaged: (1,).
+    """Differential entropy of locations (N, T, 2) over a batch, averaged over steps: (1,).
 
-    It falls when a policy looks at one place whatever the image.
+    In nats, of the normal distribution with their covariance. It falls when a policy looks at the
+    same location in every image.
     """
-    away = nd.broadcast_sub(locations, locations.mean(axis=0, keepdims=True))
-    (xx, yy), xy = away.square().mean(axis=0).T, away.prod(axis=2).mean(axis=0)  # (T,)
+    centered = nd.broadcast_sub(locations, locations.mean(axis=0, keepdims=True))
+    (xx, yy), xy = centered.square().mean(axis=0).T, centered.prod(axis=2).mean(axis=0)  # (T,)
     area = nd.maximum(xx * yy - xy.square(), 1e-12)  # determinant of the covariance
     return (1 + float(np.log(2 * np.pi)) + area.log() / 2).mean()

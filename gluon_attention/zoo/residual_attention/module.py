@@ -1,4 +1,4 @@
-"""Residual units and attention modules, the bricks of residual attention networks."""
+"""Residual units and attention modules of residual attention networks."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class NextUnit(gluon.HybridBlock):
 
 
 def preact_unit(channels: int, stride: int = 1, project: bool = False) -> gluon.HybridBlock:
-    """Pre-activation bottleneck; a projection sees the input after its BN and ReLU."""
+    """Pre-activation bottleneck; a projection takes the input after its BN and ReLU."""
     return BottleneckV2(channels, stride, downsample=project)
 
 
@@ -60,27 +60,27 @@ def stack(unit: Unit, count: int, channels: int) -> nn.HybridSequential:
 
 
 def activate(after: str = "preact") -> List[gluon.HybridBlock]:
-    """BN and ReLU, unless the unit that comes before ends with them."""
+    """BN and ReLU, unless the unit before ends with them."""
     return [] if after == "next" else [nn.BatchNorm(), nn.Activation("relu")]
 
 
 class Stage(NamedTuple):
-    """Units, the first of which changes the size, then attention modules."""
+    """Units, the first of which has the stride, then attention modules."""
 
     channels: int
     stride: int
     units: int
-    depth: Optional[int] = None  # how often a mask is halved; None where there are no modules
+    depth: Optional[int] = None  # poolings in a mask; None where there are no modules
 
 
 class Depths(NamedTuple):
     """Modules per stage, and the units of a module."""
 
     modules: Tuple[int, ...]
-    before: int = 1  # p of the paper: before trunk and mask part
+    before: int = 1  # p of the paper: before trunk and mask split
     trunk: int = 2  # t: in the trunk
     mask: int = 1  # r: between two poolings of the mask
-    after: int = 1  # p: after trunk and mask have joined
+    after: int = 1  # after trunk and mask have joined
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class ResidualAttentionOptions:
     )
     mask_activation: str = field(
         "mixed",
-        "activation of the masks: sigmoid, or normalised over channels or places first",
+        "activation of the masks: sigmoid, or normalisation over channels or positions",
         choices=("mixed", "channel", "spatial"),
     )
     attention: str = field(
@@ -152,7 +152,7 @@ class MaskLevel(gluon.HybridBlock):
 
 
 class AttentionModule(gluon.HybridBlock):
-    """A trunk of units, weighted by a mask of its own shape; returns features and mask."""
+    """A trunk of units, weighted by a mask of its shape; returns features and mask."""
 
     def __init__(
         self, unit: Unit, stage: Stage, depths: Depths, options: ResidualAttentionOptions

@@ -2,17 +2,17 @@
 
 Wang, Jiang, Qian, Yang, Li, Zhang, Wang, Tang (2017), https://arxiv.org/abs/1704.06904
 
-Attention modules multiply the features of a trunk by a mask that an hourglass branch draws over
-them: `T + M * T`. A network is a stem, stages of units and modules, and global average pooling,
+Attention modules multiply the features of a trunk by a mask, the output of an hourglass branch:
+`T + M * T`. A network is a stem, stages of units and modules, and global average pooling,
 so it takes images of any size.
 
 Where this differs from the paper, and which source is followed where they disagree:
 
-- Masks receive what the authors' network definition adds - the skip units - and nothing else.
-  GluonCV also adds the down-path and the trunk: `mask_fusion="gluoncv"`.
+- Masks add the skip units, as the authors' network definition does, and nothing else. GluonCV also
+  adds the down-path and the trunk: `mask_fusion="gluoncv"`.
 - ImageNet nets have the modules per stage of the authors' Attention-56 and -92 (1, 2, 3); deeper
-  ones have equal stages, depth = 36 m + 20. GluonCV's uneven table is kept under GluonCV's names,
-  with its single unit after each module, which makes its "452" 398 layers deep.
+  ones have equal stages, depth = 36 m + 20. GluonCV's names have its uneven table and its single
+  unit after each module, which makes its "452" 398 layers deep.
 - The paper gives no CIFAR network. `cifar_residual_attention*` is the wide one most
   implementations settled on: masks of depth 2, 1, 0 and an 8x8 tail. `_deep` has masks of depth
   3, 2, 1 and a 4x4 tail. Both have the modules per stage of the ImageNet nets, so that the wide
@@ -45,7 +45,7 @@ from .module import (
 
 
 class Architecture(NamedTuple):
-    """Everything about a network but how many modules it has and how many units they have."""
+    """A network but for the number of its modules and of their units."""
 
     shape: Tuple[int, int, int]
     classes: int
@@ -74,7 +74,7 @@ SLIM = Architecture(
 
 
 class ResidualAttentionBody(gluon.HybridBlock):
-    """Logits, and the mask of every module in the order they are met."""
+    """Logits, and the masks of all modules in order."""
 
     def __init__(
         self,
@@ -111,7 +111,7 @@ class ResidualAttentionBody(gluon.HybridBlock):
 
 
 def _stem(channels: int, small: bool) -> nn.HybridSequential:
-    """First convolution; large images are made four times smaller."""
+    """First convolution; of stride 4 with pooling for large images."""
     stem = nn.HybridSequential()
     with stem.name_scope():
         if small:
@@ -125,10 +125,10 @@ def _stem(channels: int, small: bool) -> nn.HybridSequential:
 
 
 class Trace(NamedTuple):
-    """What a residual attention network did."""
+    """Logits and masks."""
 
     logits: Any  # (N, classes)
-    masks: List[Any]  # of each module: (N, C, H, W)
+    masks: List[Any]  # of each module, (N, C, H, W)
 
 
 class ResidualAttention(AttentionNet):

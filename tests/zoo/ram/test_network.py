@@ -66,8 +66,8 @@ def test_any_batch_colour_and_size(shape: tuple, hybridize: bool) -> None:
 @pytest.mark.parametrize("move", ["relative", "absolute"])
 def test_the_locator_gives_steps_or_locations(move: str) -> None:
     net = small_ram(move=move)
-    net.body.locator.place.weight.set_data(nd.zeros((2, 8)))
-    net.body.locator.place.bias.set_data(nd.array([0.3, -1.2]))
+    net.body.locator.mean.weight.set_data(nd.zeros((2, 8)))
+    net.body.locator.mean.bias.set_data(nd.array([0.3, -1.2]))
     noise = nd.random.uniform(-0.5, 0.5, shape=(2, 3, 2))
     trace = net.Trace(*net.body(images_of(2, 28, 1), noise))
     output = np.tanh([0.3, -1.2])
@@ -149,7 +149,7 @@ def test_random_locations_train_no_policy() -> None:
     noise = net.draw_noise(nd.zeros((4000, 1, 1, 1)))[0].asnumpy()
     np.testing.assert_allclose(noise.std(axis=0), 3**-0.5, rtol=0.05)
     assert trained(net, "reinforce") == set()
-    net.body.locator.place.bias.set_data(nd.array([0.3, -0.2]))
+    net.body.locator.mean.bias.set_data(nd.array([0.3, -0.2]))
     assert not net.trace(images_of(2, 28, 1)).means.asnumpy().any()
 
 
