@@ -50,7 +50,7 @@ class Task(ABC):
 
     @abstractmethod
     def updates(self, epoch: int) -> List[Update]:
-        """The updates of each batch of an epoch: of nothing but the epoch, so resuming needs no state."""
+        """The updates of each batch; they depend on the epoch alone, so resuming needs no state."""
 
     @abstractmethod
     def scores(self, images: nd.NDArray, labels: nd.NDArray) -> Losses:
