@@ -1,9 +1,9 @@
-"""Cut the small samples that ship in data/sample out of the published data sets.
+"""Make the small samples of data/sample from the published data sets.
 
     python data/make_sample.py --cifar10 FOLDER --mnist FOLDER --imagenet FOLDER
 
-Each sample keeps the layout of its set. MANIFEST.json lists its files with their sha256, and tells
-the loaders that this is a sample.
+A sample has the file layout of its data set. MANIFEST.json lists its files with their SHA-256 and
+marks the folder as a sample for the loaders.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from gluon_attention.datasets.sampling import hold_out
 import cv2
 import numpy as np
 
-# Differences of neighbours, along a row and from row to row, compress best.
-XZ = [
+# Differences of neighbouring pixels, along and across rows, compress best.
+XZ_FILTERS = [
     {"id": lzma.FILTER_DELTA, "dist": 1},
     {"id": lzma.FILTER_DELTA, "dist": 32},
     {"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME},
 ]
-# One class above those of ImageNet, and four of them: three to train on, one for val/.
-KINDS = [
+# Each class unites four of ImageNet: pictures of three are for train/, of one for val/.
+CLASSES = [
     ("n01503061", "bird", "n01530575 n01558993 n02007558 n02056570"),
     ("n01661091", "reptile", "n01667114 n01692333 n01698640 n01729977"),
     ("n02084071", "dog", "n02086240 n02094114 n02106662 n02110185"),
@@ -41,20 +41,22 @@ KINDS = [
 
 
 def sample_cifar10(source: Path, target: Path, train: int, test: int) -> None:
-    """The same number of images of every class, from all training files and from the test file."""
+    """Images of balanced classes from all training files, and from the test file."""
     source = cifar.locate(cifar.CIFAR10, source)
     target = target / cifar.CIFAR10.folder
     counts = {}
-    for name, wanted, count in (
+    for name, checksums, count in (
         ("data_batch_1.bin", cifar.CIFAR10.train, train),
         ("test_batch.bin", cifar.CIFAR10.test, test),
     ):
         content = b"".join(
-            published.read_verified(source, file, sha1) for file, sha1 in wanted.items()
+            published.read_verified(source, file, sha1) for file, sha1 in checksums.items()
         )
         records = np.frombuffer(content, np.uint8).reshape(-1, 1 + cifar.PIXELS)
-        chosen = records[hold_out(records[:, 0], count, seed=0)[1]]
-        published.write_file(target / f"{name}.xz", lzma.compress(chosen.tobytes(), filters=XZ))
+        sample = records[hold_out(records[:, 0], count, seed=0)[1]]
+        published.write_file(
+            target / f"{name}.xz", lzma.compress(sample.tobytes(), filters=XZ_FILTERS)
+        )
         counts[f"{name}.xz"] = count
     names = (source / cifar.CIFAR10.names).read_bytes()
     published.write_file(target / cifar.CIFAR10.names, names)
@@ -62,40 +64,40 @@ def sample_cifar10(source: Path, target: Path, train: int, test: int) -> None:
 
 
 def sample_mnist(source: Path, target: Path, train: int, test: int) -> None:
-    """Digits with the shares that the classes have in the set."""
+    """Digits in the proportions of the data set's classes."""
     counts = {}
     for split, count in (("train", train), ("t10k", test)):
         images, labels = read_split(source, split)
-        chosen = hold_out(labels, count, seed=0)[1]
+        rows = hold_out(labels, count, seed=0)[1]
         for name, array in (
-            (f"{split}-images-idx3-ubyte.gz", images[chosen]),
-            (f"{split}-labels-idx1-ubyte.gz", labels[chosen]),
+            (f"{split}-images-idx3-ubyte.gz", images[rows]),
+            (f"{split}-labels-idx1-ubyte.gz", labels[rows]),
         ):
             header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes()
-            packed = gzip.compress(header + array.tobytes(), 9, mtime=0)
-            published.write_file(target / name, packed)
+            content = gzip.compress(header + array.tobytes(), 9, mtime=0)
+            published.write_file(target / name, content)
             counts[name] = count
     write_manifest(target, counts)
 
 
 def sample_imagenet(source: Path, target: Path, side: int) -> None:
-    """A few pictures in the folders of ImageNet, for tests and smoke runs only."""
+    """A few pictures in the layout of ImageNet, for tests only."""
     paths = {path.parent.name: path for path in scan(source / "val")[0]}
-    for wnid, _, members in KINDS:
+    for wnid, _, members in CLASSES:
         for number, member in enumerate(members.split()):
             picture = decode(paths[member].read_bytes(), str(paths[member]))
             scale = min(1.0, side / min(picture.shape[:2]))
             small = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
             quality = [cv2.IMWRITE_JPEG_QUALITY, 80]
-            packed = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), quality)[1]
+            content = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), quality)[1]
             folder = target / ("val" if number == 3 else "train") / wnid
-            published.write_file(folder / paths[member].name, packed.tobytes())
-    lines = "".join(f"{wnid} {name}\n" for wnid, name, _ in KINDS)
+            published.write_file(folder / paths[member].name, content.tobytes())
+    lines = "".join(f"{wnid} {name}\n" for wnid, name, _ in CLASSES)
     published.write_file(target / "synsets.txt", lines.encode())
 
 
 def write_manifest(folder: Path, counts: dict) -> None:
-    """List the files of a sample: checksum, and how many images or labels each has."""
+    """List the files of a sample with their checksums and numbers of images or labels."""
     entries = {
         name: {"sha256": hashlib.sha256((folder / name).read_bytes()).hexdigest(), "count": count}
         for name, count in counts.items()
@@ -105,12 +107,12 @@ def write_manifest(folder: Path, counts: dict) -> None:
 
 
 def main() -> None:
-    parser = Parser(description="Cut the samples of data/sample.")
-    parser.add_argument("--cifar10", type=Path, help="folder with cifar-10-batches-bin/")
-    parser.add_argument("--mnist", type=Path, help="folder with the four IDX files")
-    parser.add_argument("--imagenet", type=Path, help="folder with val/<wnid>/*.JPEG")
-    here = Path(__file__).resolve().parent
-    parser.add_argument("--output", type=Path, default=here / "sample")
+    parser = Parser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cifar10", type=Path, help="folder of cifar-10-batches-bin/")
+    parser.add_argument("--mnist", type=Path, help="folder of the four IDX files")
+    parser.add_argument("--imagenet", type=Path, help="folder of val/<wnid>/*.JPEG")
+    default = Path(__file__).resolve().parent / "sample"
+    parser.add_argument("--output", type=Path, default=default, help="folder of the samples")
     args = parser.parse_args()
     try:
         if args.cifar10:
@@ -119,7 +121,7 @@ def main() -> None:
             sample_mnist(args.mnist, args.output / "mnist", 3000, 1000)
         if args.imagenet:
             sample_imagenet(args.imagenet, args.output / "imagenet", 160)
-    except (OSError, ValueError) as error:  # a path can hold what no name may
+    except (OSError, ValueError) as error:  # ValueError: a NUL in a path
         raise UserError(str(error)) from None
 
 

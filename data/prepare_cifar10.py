@@ -1,4 +1,4 @@
-"""Download CIFAR-10 (binary version), or take it from a folder or archive, unpack and verify it.
+"""Download CIFAR-10 (binary version) or copy it from a folder or archive, and verify it.
 
 python data/prepare_cifar10.py
 python data/prepare_cifar10.py --from cifar-10-binary.tar.gz --data-dir data/cifar10
@@ -15,11 +15,11 @@ from gluon_attention.datasets.cifar import CIFAR10, fetch, locate, unpack
 
 
 def copy(source: Path, target: Path) -> None:
-    """Unpack the .bin files of a folder, compressed or not, once they are known to be right."""
+    """Copy the verified files of a folder, decompressed if they are compressed."""
     source = locate(CIFAR10, source)
-    known = {**CIFAR10.train, **CIFAR10.test}
-    published.check_published(source, known)
-    for name, sha1 in known.items():
+    checksums = {**CIFAR10.train, **CIFAR10.test}
+    published.check_published(source, checksums)
+    for name, sha1 in checksums.items():
         published.write_file(target / name, published.read_verified(source, name, sha1))
     names = published.find_file(source, CIFAR10.names)
     if names:
@@ -29,14 +29,14 @@ def copy(source: Path, target: Path) -> None:
 def main() -> None:
     parser = Parser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "--data-dir", type=Path, default=Path("data/cifar10"), help="where to put it"
+        "--data-dir", type=Path, default=Path("data/cifar10"), help="folder of the data set"
     )
     parser.add_argument(
         "--from",
         type=Path,
         dest="source",
         metavar="FOLDER_OR_ARCHIVE",
-        help="cifar-10-binary.tar.gz, or a folder with its .bin or .bin.xz files",
+        help="cifar-10-binary.tar.gz, or a folder of its .bin or .bin.xz files",
     )
     args = parser.parse_args()
     folder = args.data_dir / CIFAR10.folder
@@ -49,7 +49,7 @@ def main() -> None:
             unpack(CIFAR10, args.source.read_bytes(), args.data_dir)
         for name, sha1 in {**CIFAR10.train, **CIFAR10.test}.items():
             published.read_verified(folder, name, sha1)
-    except (OSError, ValueError) as error:  # a path can hold what no name may
+    except (OSError, ValueError) as error:  # ValueError: a NUL in a path
         raise UserError(str(error)) from None
     print(
         f"{folder}: {len(CIFAR10.train)} training files and {len(CIFAR10.test)} test file verified"
