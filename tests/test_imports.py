@@ -1,23 +1,26 @@
-"""The rooms of the house: who imports whom, and how large a file and a function may be."""
+"""Who may import whom, and how long files and functions may be."""
 
 from __future__ import annotations
 
 import ast
 import sys
 from pathlib import Path
-from typing import Iterator, List, Optional, Sequence, Tuple
+from typing import Dict, Iterator, List, Optional, Sequence, Set, Tuple
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "gluon_attention"
 SCRIPTS = ("train", "benchmarks", "tests", "data")
-SHARED = ("cub_writer", "builders", "machine", "torch_writer")  # by all tests
+SHARED = ("builders", "cub_writer", "machine", "torch_writer")  # modules that any test may import
+PROGRAMS = (("benchmarks", "peers"), ("tests", "reference"))  # run without the package
 FILES = sorted(path for room in (PACKAGE, *SCRIPTS) for path in (ROOT / room).rglob("*.py")) + [
     ROOT / "setup.py"
 ]
+MOST_LINES, MOST_LINES_OF_A_FUNCTION = 400, 60
 
-# The longest prefix of a module decides which modules of the package it may import, by prefix.
+# Modules and folders of the package that a module or folder may import. A folder that is missing,
+# such as commands, may import all.
 MAY_IMPORT = {
     "ops": ("ops", "errors"),
     "storage": ("storage", "errors"),
@@ -41,7 +44,7 @@ MAY_IMPORT = {
     "fields": ("errors",),
     "errors": (),
 }
-# The same for what is imported from outside; the standard library is open to all.
+# The same for other packages; the standard library is open to all.
 PLAIN = ("mxnet", "numpy", "cv2")
 OUTSIDE = {"ops": PLAIN, "datasets": PLAIN, "zoo.registry": PLAIN, "storage": PLAIN}
 OUTSIDE.update(errors=(), command_line=())
@@ -70,25 +73,24 @@ def runtime_nodes(tree: ast.AST) -> Iterator[ast.AST]:
 
 
 def longest(module: str, prefixes: Sequence[str]) -> Optional[str]:
-    """The longest of the dotted prefixes that `module` lies in."""
-    found = [p for p in prefixes if f"{module}.".startswith(f"{p}.")]
-    return max(found, key=len) if found else None
+    """The longest of the dotted prefixes that contain `module`."""
+    matches = [p for p in prefixes if f"{module}.".startswith(f"{p}.")]
+    return max(matches, key=len, default=None)
 
 
-def strangers(tree: ast.AST, module: str, package: bool = False) -> List[str]:
+def forbidden(tree: ast.AST, module: str, package: bool = False) -> List[str]:
     """Imports that a module of the package must not make; `module` is named without the package."""
-    rule = longest(module, list(MAY_IMPORT))
-    outside = longest(module, list(OUTSIDE))
-    wrong = []
+    inside, outside = longest(module, list(MAY_IMPORT)), longest(module, list(OUTSIDE))
+    names = []
     for name in imports(tree, f"{PACKAGE}.{module}", package):
         top, _, inner = name.partition(".")
         if top == PACKAGE:
-            fine = rule is None or longest(inner, MAY_IMPORT[rule]) is not None
+            allowed = inside is None or longest(inner, MAY_IMPORT[inside]) is not None
         else:
-            fine = outside is None or top in OUTSIDE[outside] or is_standard(top)
-        if not fine:
-            wrong.append(name)
-    return wrong
+            allowed = outside is None or top in OUTSIDE[outside] or is_standard(top)
+        if not allowed:
+            names.append(name)
+    return names
 
 
 def is_standard(top: str) -> bool:
@@ -99,10 +101,10 @@ def is_standard(top: str) -> bool:
 
 
 def siblings(tree: ast.AST, path: Path) -> List[str]:
-    """Imports of a script from its own folder or another folder of scripts."""
-    near = {p.stem for p in path.parent.glob("*.py")} - set(SHARED) | set(SCRIPTS)
-    found = {name.lstrip(".").split(".")[0] for name in imports(tree, path.stem)}
-    return sorted(found & near)
+    """Scripts that a script imports; only tests share modules."""
+    scripts = {p.stem for p in path.parent.glob("*.py")} - set(SHARED) | set(SCRIPTS)
+    imported = {name.lstrip(".").split(".")[0] for name in imports(tree, path.stem)}
+    return sorted(imported & scripts)
 
 
 def functions(tree: ast.AST) -> Iterator[Tuple[str, int]]:
@@ -121,19 +123,70 @@ def parse(path: Path) -> ast.AST:
 def test_file(path: Path) -> None:
     tree = parse(path)
     lines = path.read_text(encoding="utf-8").count("\n")
-    assert lines <= 400, f"{lines} lines"
-    assert [name for name, length in functions(tree) if length > 60] == []
-    assert "util" not in path.stem, "a name that says nothing"
+    assert lines <= MOST_LINES, f"{lines} lines"
+    assert [name for name, length in functions(tree) if length > MOST_LINES_OF_A_FUNCTION] == []
+    assert "util" not in path.stem, "a name without meaning"
     place = path.relative_to(ROOT).with_suffix("").parts
     if place[0] == PACKAGE:
         package = place[-1] == "__init__"
         module = ".".join(place[1:-1] if package else place[1:])
-        assert strangers(tree, module, package) == []
+        assert forbidden(tree, module, package) == []
         annotated = any(getattr(node, "annotation", None) for node in ast.walk(tree))
         assert not annotated or "from __future__ import annotations" in path.read_text()
-    elif place[0] in SCRIPTS and place[:2] not in (("benchmarks", "peers"), ("tests", "reference")):
-        # These are programs of several files that run under an interpreter without the package.
+    elif place[0] in SCRIPTS and place[:2] not in PROGRAMS:
         assert siblings(tree, path) == []
+
+
+def import_graph(sources: Dict[str, ast.AST]) -> Dict[str, Set[str]]:
+    """The modules of the package that each module imports; packages end in `.__init__`."""
+    packages = {name[: -len(".__init__")] for name in sources if name.endswith(".__init__")}
+    graph: Dict[str, Set[str]] = {}
+    for module, tree in sources.items():
+        package = module.endswith(".__init__")
+        name = module[: -len(".__init__")] if package else module
+        graph[module] = set()
+        for imported in imports(tree, name, package):
+            target = longest(imported, list({*sources, *packages}))
+            if target:
+                graph[module].add(f"{target}.__init__" if target in packages else target)
+    return graph
+
+
+def circles(graph: Dict[str, Set[str]]) -> List[str]:
+    """Modules that import themselves by way of others."""
+
+    def reachable(start: str) -> Set[str]:
+        modules, stack = set(), [start]
+        while stack:
+            new = graph[stack.pop()] - modules
+            modules |= new
+            stack += new
+        return modules
+
+    return sorted(module for module in graph if module in reachable(module))
+
+
+def test_no_module_of_the_package_imports_itself() -> None:
+    sources = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts): parse(path)
+        for path in FILES
+        if path.relative_to(ROOT).parts[0] == PACKAGE
+    }
+    graph = import_graph(sources)
+    assert sum(map(len, graph.values())) > 200
+    assert circles(graph) == []
+
+
+def test_a_circle_is_found() -> None:
+    sources = {
+        "p.__init__": "from .a import x",
+        "p.a": "from . import b\nfrom .c import z",
+        "p.b": "def f():\n    from .a import y",
+        "p.c": "import os",
+    }
+    graph = import_graph({name: ast.parse(text) for name, text in sources.items()})
+    assert graph["p.__init__"] == {"p.a"} and graph["p.a"] == {"p.b", "p.c"}
+    assert circles(graph) == ["p.a", "p.b"]
 
 
 @pytest.mark.parametrize(
@@ -150,21 +203,21 @@ def test_file(path: Path) -> None:
         ("errors", "import mxnet"),
     ],
 )
-def test_a_stranger_is_seen(module: str, source: str) -> None:
-    assert len(strangers(ast.parse(source), module)) == 1
+def test_a_forbidden_import_is_found(module: str, source: str) -> None:
+    assert len(forbidden(ast.parse(source), module)) == 1
 
 
-def test_a_neighbour_is_no_stranger() -> None:
+def test_an_allowed_import_is_accepted() -> None:
     source = "import os, mxnet as mx\nfrom ...ops.crop import crop\nfrom ...tasks.task import Task"
-    assert strangers(ast.parse(source), "zoo.glimpse.network") == []
+    assert forbidden(ast.parse(source), "zoo.glimpse.network") == []
 
 
-def test_a_sibling_is_seen() -> None:
+def test_a_script_that_imports_another_is_found() -> None:
     tree = ast.parse("import conftest\nfrom train import cifar10_train\nimport gluon_attention")
     assert siblings(tree, Path(__file__)) == ["conftest", "train"]
 
 
-def test_preparation_comes_first() -> None:
+def test_mxnet_is_prepared_before_it_is_imported() -> None:
     tree = parse(ROOT / PACKAGE / "__init__.py")
     first = ast.parse("from . import runtime\nruntime.prepare()").body
     assert [ast.dump(node) for node in tree.body[1:3]] == [ast.dump(node) for node in first]

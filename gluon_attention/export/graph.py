@@ -77,9 +77,7 @@ def require_onnx() -> Any:
     try:
         return importlib.import_module("onnx")
     except ImportError:
-        raise UserError(
-            "ONNX needs its package: run `pip install onnx onnxruntime`"
-        ) from None
+        raise UserError("ONNX needs its package: run `pip install onnx onnxruntime`") from None
 
 
 def export_onnx(
