@@ -17,7 +17,7 @@ from ..datasets.sampling import DATASETS, Samples, Splits, smaller_validation
 from ..datasets.view import centre_view
 from ..errors import UserError
 from ..fields import number
-from .open_model import Model, takes
+from .open_model import Model, accepts
 
 Normalisation = Tuple[Sequence[float], Sequence[float]]  # mean and std of pixel / 255, per channel
 
@@ -50,6 +50,9 @@ def load(model: Model, flags: argparse.Namespace, split: str, advice: str = "") 
     if name not in DATASETS:
         raise UserError(f"its data are of no data set known here: {advice}add --dataset")
     parameters = inspect.signature(DATASETS[name]).parameters
+    unknown = sorted(set(options) - set(parameters))
+    if unknown:
+        raise UserError(f"the data set {name} has no option '{unknown[0]}': add --dataset")
     if "size" in parameters:
         _set_size(model, options, flags.size, from_files="root" in parameters)
     if "root" in parameters:
@@ -96,6 +99,8 @@ def _folder(model: Model, flags: argparse.Namespace) -> str:
     if not folder:
         raise UserError("add --data-dir, the folder of the data set; data/README.md has more")
     if not os.path.isdir(folder):
+        if not flags.data_dir:
+            raise UserError(f"the run was trained on {folder}, no folder here: add --data-dir")
         raise UserError(f"--data-dir {folder} is no folder; data/README.md says what it holds")
     return folder
 
@@ -145,7 +150,7 @@ def _check_fits(model: Model, name: str, splits: Splits, size: Optional[int]) ->
         )
     if size not in (None, side):
         raise UserError(f"images of {name} have {side} pixels a side: leave out --size")
-    if not takes(model.net, (channels, side, side)):
+    if not accepts(model.net, (channels, side, side)):
         raise UserError(
             f"the network takes no images of {side} pixels a side, as those of {name} are; {other}"
         )

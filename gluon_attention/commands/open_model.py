@@ -198,15 +198,16 @@ def _described(path: str, document: Dict[str, Any]) -> Description:
         return value or {}
 
     network, data = block(document, "network"), block(document, "data")
+    settings = block(document, "settings")
     source = block(data, "source")
     block(network, "options"), block(data, "view"), block(source, "options")
-    for named in (network, source):
-        if not isinstance(named.get("name"), (str, type(None))):
-            raise UserError(f"{path}: 'name' must be text, not {named['name']!a:.60}")
+    for parent, key in ((network, "name"), (source, "name"), (settings, "data_dir")):
+        if not isinstance(parent.get(key), (str, type(None))):
+            raise UserError(f"{path}: '{key}' must be text, not {parent[key]!a:.60}")
     if not isinstance(data.get("classes"), (list, type(None))):
         raise UserError(f"{path}: 'classes' must be a list of names, not {data['classes']!a:.60}")
     unregistered = "network" in document and document["network"] is None
-    return Description(network, data, block(document, "settings"), unregistered)
+    return Description(network, data, settings, unregistered)
 
 
 def _assemble(
@@ -223,7 +224,7 @@ def _assemble(
     view = _view(name, overrides, description.data)
     source = description.data.get("source")
     model = Model(net, name, [str(each) for each in names], view, source, description.settings)
-    if not takes(net, model.shape):
+    if not accepts(net, model.shape):
         raise UserError(
             f"{name} with these options takes no images of shape {model.shape}: "
             "say --size, --mean and --std of those that it was trained on"
@@ -231,7 +232,7 @@ def _assemble(
     return model
 
 
-def takes(net: AttentionNet, shape: Tuple[int, int, int]) -> bool:
+def accepts(net: AttentionNet, shape: Tuple[int, int, int]) -> bool:
     """Whether the shapes of a network's weights fit images (C, H, W)."""
     try:
         net(mx.sym.var("images")).infer_shape_partial(images=(1, *shape))

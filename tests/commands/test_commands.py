@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any, Tuple
@@ -131,6 +132,26 @@ def test_evaluate_repeats_the_result_of_a_run(shell: Any, run: Path) -> None:
     assert status == 0 and report["test"] == result["test"]
     assert report["test_error"] == result["test_error"]
     assert report["data"] == {"name": "mnist", "options": {"task": "translated60", "seed": 5}}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("data_dir", "elsewhere", "trained on elsewhere, no folder here: add --data-dir"),
+        ("source", dict(name="mnist", options=dict(foo=1)), "mnist has no option 'foo'"),
+        ("dtype", "float8", "dtype must be one of float32"),
+        ("batch_size", 0, "batch_size must be a whole number from 1"),
+    ],
+)
+def test_evaluate_refuses_a_config_of_wrong_values(
+    shell: Any, run: Path, tmp_path: Path, key: str, value: Any, message: str
+) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    config = json.loads((run / "config.json").read_text())
+    config["data" if key == "source" else "settings"][key] = value
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config))
+    status, out, err = shell("evaluate", tmp_path / "run", "--num-gpus", 0)
+    assert status == 2 and not out and len(err) == 1 and message in err[0]
 
 
 def test_evaluate_takes_the_data_set_of_a_name(shell: Any) -> None:

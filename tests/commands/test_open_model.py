@@ -87,6 +87,7 @@ def test_options_of_another_network_are_not_added(weights: str) -> None:
         (dict(data=dict(source="mnist")), "'source' must be an object"),
         (dict(data=dict(source=dict(name=["mnist"]))), "'name' must be text"),
         (dict(data={}, settings=[1]), "'settings' must be an object"),
+        (dict(data={}, settings=dict(data_dir=5)), "'data_dir' must be text"),
     ],
 )
 def test_a_description_of_the_wrong_shape_is_refused(
