@@ -12,7 +12,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "gluon_attention"
 SCRIPTS = ("train", "benchmarks", "tests", "data")
-SHARED = ("builders", "cub_writer", "machine", "torch_writer")  # modules that any test may import
+# Modules that any test may import.
+SHARED = ("builders", "cub_writer", "foreign_states", "machine", "torch_writer")
 PROGRAMS = (("benchmarks", "peers"), ("tests", "reference"))  # run without the package
 FILES = sorted(path for room in (PACKAGE, *SCRIPTS) for path in (ROOT / room).rglob("*.py")) + [
     ROOT / "setup.py"
@@ -36,7 +37,7 @@ MAY_IMPORT = {
         *("training", "tasks", "datasets.sampling", "explain", "storage"),
         *("command_line", "fields", "runtime", "errors", "__version__"),
     ),
-    "interop": ("interop", "zoo", "storage", "datasets", "errors"),
+    "interop": ("interop", "zoo", "storage", "errors"),
     "export": ("export", "zoo", "ops", "storage", "errors"),
     "command_line": ("errors",),
     "runtime": ("errors", "numpy_names"),

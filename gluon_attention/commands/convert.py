@@ -55,21 +55,25 @@ def add_parser(verbs: Any) -> None:
 def run(flags: argparse.Namespace) -> None:
     options = read_options(flags.options)
     converted = convert(flags.source, flags.name, flags.output, flags.classes, options)
-    filled, parameters = converted.filled, converted.net.collect_params().values()
+    report, parameters = converted.report, converted.net.collect_params().values()
     numbers = sum(parameter.data().size for parameter in parameters)
     apart = difference(converted, flags.source, flags.compare) if flags.compare else {}
     if flags.json:
-        report = dict(origin=filled.origin, tensors=filled.tensors, unused=filled.unused)
-        report.update(parameters=filled.parameters, numbers=numbers, network=converted.call)
-        print(json.dumps({**report, **apart}))
+        document = dict(report._asdict(), numbers=numbers, network=converted.arguments)
+        print(json.dumps({**document, "assumed": converted.assumed, **apart}))
         return
-    used = filled.tensors - len(filled.unused)
-    print(printable(f"{flags.source}: {filled.origin}, {filled.tensors} tensors"))
-    print(f"  all {filled.parameters} parameters ({numbers:,} numbers) come from {used} of them")
-    if filled.unused:
-        print(printable(f"  {len(filled.unused)} are of no use there, such as {filled.unused[0]}"))
-    name, *others = converted.call.items()
+    used = report.tensors - len(report.unused)
+    print(printable(f"{flags.source}: {report.origin}, {report.tensors} tensors"))
+    print(f"  all {report.parameters} parameters ({numbers:,} numbers) come from {used} of them")
+    if report.unused:
+        print(printable(f"  {len(report.unused)} are of no use there, such as {report.unused[0]}"))
+    name, *others = converted.arguments.items()
     arguments = [repr(name[1]), *(f"{key}={value!r}" for key, value in others)]
     print(printable(f"{flags.output}: get_model({', '.join(arguments)})"))
+    if converted.assumed:
+        options = ", ".join(f"{key}={value!r}" for key, value in converted.assumed.items())
+        print(f"  assumed, as the file does not tell: {options}; --options says otherwise")
+    if converted.note:
+        print(f"  assumed: {converted.note}")
     if apart:
         print(f"  outputs differ by up to {apart['difference']:.2g}, of {apart['largest']:.2g}")

@@ -1,8 +1,4 @@
-"""Public PyTorch networks: how their files name what the networks of the zoo have.
-
-Each layout says which options make a network of the zoo compute the same numbers, and where every
-parameter of it comes from. What a source keeps but does not use is on a list.
-"""
+"""The checkpoints of public repositories that are read, and how each becomes a net of the zoo."""
 
 from __future__ import annotations
 
@@ -12,84 +8,183 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tu
 from mxnet import gluon
 
 from ..errors import UserError
+from ..zoo.attention_net import AttentionNet
 from ..zoo.glimpse.network import GlimpseNet
 from ..zoo.racnn.network import RACNN
 from ..zoo.ram.network import RecurrentAttention
 from ..zoo.residual_attention.network import ResidualAttention
-from . import torch_networks as networks
-from .tensor_table import Arrays, TensorTable
+from . import glimpse, racnn, ram, residual_attention
+from .tensor_table import Arrays, TensorTable, check_options
+
+IMAGENET = dict(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+PIXELS = dict(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+MNIST = dict(mean=(0.1307,), std=(0.3081,))
+# RA-CNN's mean, in the order of the channels that the source reads; its pixels reach 255.
+RACNN_MEAN = (109.97 / 255, 127.34 / 255, 123.88 / 255)
+RACNN_STD = (1 / 255, 1 / 255, 1 / 255)
 
 
-class Layout(NamedTuple):
-    """A kind of checkpoint, and how it gets into a network."""
+class CheckpointFormat(NamedTuple):
+    """The files of one network of one public repository.
+
+    Attributes:
+        origin: the network at its source.
+        marks: patterns of names that all its files have, and those of no other format.
+        network: class of the net that computes the same.
+        options: gives its options, as far as the tensors tell them, and the number of classes.
+        convert: gives the arrays of the net by their names, from a table of the tensors.
+        data: how the source prepares images, as the `.json` of a file says it.
+        unused: pattern of the names that the source keeps and does not use.
+        assumed: options that the tensors do not tell, with the values of the source today.
+        untold: options that the tensors do not tell and that keep the value of the name.
+        note: what else the tensors do not tell, as a sentence.
+        bgr: whether the source reads blue first; the net reads red first.
+    """
 
     origin: str
-    marks: Sequence[str]  # names that no other kind has
-    net: type
-    options: Callable[[Arrays], Dict[str, Any]]  # of a network that equals the source
-    convert: Callable[[Any, TensorTable, Dict[str, Any]], Arrays]  # by the names of the net
-    unused: str  # pattern of names that the source keeps for nothing
-    norm: Sequence[Sequence[float]]  # mean and std of pixel / 255 that it was trained with
-    bgr: bool = False  # whether the source sees blue first; the net sees red first
+    marks: Sequence[str]
+    network: type
+    options: Callable[[Arrays], Dict[str, Any]]
+    convert: Callable[[Any, TensorTable], Arrays]
+    data: Callable[[AttentionNet], Dict[str, Any]]
+    unused: str = ""
+    assumed: Dict[str, Any] = {}
+    untold: Sequence[str] = ()
+    note: str = ""
+    bgr: bool = False
 
 
-def layout_of(tensors: Arrays) -> Optional[Layout]:
-    """The kind of checkpoint that names tell of."""
-    known = (kind for kind in LAYOUTS if all(mark in tensors for mark in kind.marks))
-    return next(known, None)
+def format_of(tensors: Arrays) -> Optional[CheckpointFormat]:
+    """The format whose names a file has, or None."""
+
+    def has(mark: str) -> bool:
+        return any(re.fullmatch(mark, name) for name in tensors)
+
+    return next((form for form in FORMATS if all(map(has, form.marks))), None)
 
 
-def from_layout(layout: Layout, net: gluon.Block, tensors: Arrays) -> Tuple[Arrays, List[str]]:
-    """A checkpoint in the names of a net, and what has no use, all of which is on the list."""
-    if not isinstance(net, layout.net):
+def convert_tensors(
+    form: CheckpointFormat, net: gluon.Block, tensors: Arrays, chosen: Sequence[str] = ()
+) -> Tuple[Arrays, List[str]]:
+    """Arrays of a checkpoint by the names of a net, and the names of tensors without a use.
+
+    Args:
+        form: format of the checkpoint.
+        net: gets the arrays; its options must be those of the format.
+        tensors: of the file.
+        chosen: options that the user knows better than the tensors tell.
+    """
+    if not isinstance(net, form.network):
         raise UserError(
-            f"these are weights of {layout.origin}, and the net is a {type(net).__name__}"
+            f"these are weights of {form.origin}, and the net is a {type(net).__name__}"
         )
-    supply = TensorTable(tensors)
-    arrays = layout.convert(net, supply, layout.options(tensors))
-    over = [name for name in supply.left if not re.fullmatch(layout.unused, name)]
-    if over:
-        raise UserError(f"it has '{over[0]}' ({layout.origin}), which the net has no place for")
-    return arrays, list(supply.left)
+    required = form.options(tensors)
+    required.pop("classes")  # differs where a new head is trained
+    free = set(form.untold) & set(chosen)
+    check_options(form.origin, net, {k: v for k, v in required.items() if k not in free})
+    table = TensorTable(tensors)
+    arrays = form.convert(net, table)
+    extra = [name for name in table.remaining if not re.fullmatch(form.unused, name)]
+    if extra:
+        raise UserError(f"it has '{extra[0]}' ({form.origin}), which the net has no place for")
+    return arrays, list(table.remaining)
+
+
+def gluoncv_data(net: AttentionNet) -> Dict[str, Any]:
+    """GluonCV normalises CIFAR by statistics of its own."""
+    if net.arguments["name"].startswith("cifar"):
+        return dict(mean=(0.4914, 0.4822, 0.4465), std=(0.2023, 0.1994, 0.2010))
+    return IMAGENET
+
+
+def _ram_data(net: AttentionNet) -> Dict[str, Any]:
+    """The statistics of MNIST; a network of coloured images was trained on others."""
+    options = net.arguments["options"]
+    return MNIST if options.get("channels", 1) == 1 else {}
+
+
+def _whole_square(size: int, **normalisation: Any) -> Callable[[AttentionNet], Dict[str, Any]]:
+    """Images whose short side is resized to the size of the net, instead of a crop inside."""
+    return lambda net: {"view": {"size": size, "short": size}, **normalisation}
 
 
 _BATCHES = r"(.*\.)?num_batches_tracked"
-LAYOUTS = (
-    Layout(
+_RACNN_UNUSED = _BATCHES + r"|b[123]\.(features\.18|classifier|last_linear|linear\d)\..*"
+FORMATS = (
+    CheckpointFormat(
         "PyTorch's ResidualAttentionModel",
-        ("residual_block1.conv1.weight", "attention_module1.last_blocks.conv1.weight", "fc.weight"),
+        ("conv1.1.weight", "attention_module1.last_blocks.conv1.weight", "fc.weight"),
         ResidualAttention,
-        networks.residual_options,
-        networks.residual_arrays,
-        rf"{_BATCHES}|.*\.conv4\.weight",
-        ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+        residual_attention.fused_options,
+        residual_attention.tengshaofeng,
+        lambda net: PIXELS,
+        unused=rf"{_BATCHES}|.*\.conv4\.weight",
+        untold=("mask_fusion",),
     ),
-    Layout(
+    CheckpointFormat(
+        "PistonY's ResidualAttentionModel",
+        ("conv1.1.gamma", "attention_module1.last_blocks.conv1.weight", "fc.weight"),
+        ResidualAttention,
+        residual_attention.fused_options,
+        residual_attention.pistony,
+        lambda net: IMAGENET,
+    ),
+    CheckpointFormat(
+        "GluonCV",
+        ("attention_module1.0.last_blocks.conv1.weight", "fc.weight"),
+        ResidualAttention,
+        residual_attention.fused_options,
+        residual_attention.gluoncv,
+        gluoncv_data,
+    ),
+    CheckpointFormat(
+        "haoxintong's AttentionNet",
+        (r"features\.\d\.mask_branch\.output\.0\.gamma", "output.weight"),
+        ResidualAttention,
+        residual_attention.plain_options,
+        residual_attention.haoxintong,
+        lambda net: IMAGENET,
+    ),
+    CheckpointFormat(
         "PyTorch's RecurrentAttention",
         ("sensor.fc1.weight", "rnn.i2h.weight", "locator.fc.weight", "classifier.fc.weight"),
         RecurrentAttention,
-        networks.recurrent_options,
-        networks.recurrent_arrays,
-        _BATCHES,
-        ((0.1307,), (0.3081,)),
+        ram.options,
+        ram.convert,
+        _ram_data,
+        unused=_BATCHES,
+        assumed=dict(std=0.05),
+        untold=("patch", "scales", "glimpses", "start"),
+        note="each patch is twice as wide as the one before: --glimpse_scale 2 at the source",
     ),
-    Layout(
-        "PyTorch's RACNN",
-        ("classifier1.weight", "classifier3.weight", "apn1.0.weight", "apn2.2.weight"),
+    CheckpointFormat(
+        "klrc's RACNN",
+        ("classifier1.weight", "classifier3.weight", "apn2.2.weight", racnn.MOBILENET),
         RACNN,
-        networks.scales_options,
-        networks.scales_arrays,
-        _BATCHES + r"|b[123]\.(features\.18|classifier|last_linear|linear\d)\..*",
-        ((123.88 / 255, 127.34 / 255, 109.97 / 255), (1 / 255, 1 / 255, 1 / 255)),
+        racnn.klrc_options,
+        racnn.klrc,
+        _whole_square(448, mean=RACNN_MEAN[::-1], std=RACNN_STD),
+        unused=_RACNN_UNUSED,
         bgr=True,
     ),
-    Layout(
+    CheckpointFormat(
+        "jeong-tae's RACNN",
+        ("classifier1.weight", "classifier3.weight", "apn2.2.weight"),
+        RACNN,
+        racnn.jeong_tae_options,
+        racnn.jeong_tae,
+        _whole_square(448, mean=RACNN_MEAN, std=RACNN_STD),
+        unused=_RACNN_UNUSED,
+        note="the source reads red first since March 2020; weights of before read blue first",
+    ),
+    CheckpointFormat(
         "PyTorch's Recurrent_Attention",
         ("core.weight_ih", "core.weight_hh", "location.W_v.weight", "glimpse.resnet.0.weight"),
         GlimpseNet,
-        networks.glimpse_options,
-        networks.glimpse_arrays,
-        _BATCHES + r"|context\.resnet\..*|location\.W_.\.weight",
-        ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+        glimpse.options,
+        glimpse.convert,
+        _whole_square(384, **IMAGENET),
+        unused=_BATCHES + r"|context\.resnet\..*|location\.W_.\.weight",
+        untold=("glimpses", "start_size"),
     ),
 )

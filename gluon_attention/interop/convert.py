@@ -1,4 +1,4 @@
-"""A checkpoint of another origin, as a file of this package with all that is needed to use it."""
+"""A checkpoint of another origin, written as a file of this package with all that its use needs."""
 
 from __future__ import annotations
 
@@ -7,33 +7,32 @@ import os
 import subprocess
 import sys
 import tempfile
-from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, NamedTuple, Optional
 
 import numpy as np
 from mxnet import nd
 
-from ..datasets.view import IMAGENET_MEAN, IMAGENET_STD
 from ..errors import UserError
 from ..storage.atomic import write_text
 from ..storage.params import write_parameters
 from ..zoo.attention_net import AttentionNet
-from ..zoo.registry import Entry, entry, get_model, options_of
-from .checkpoints import layout_of
-from .load import Filled, fill, is_gluoncv_attention, read
+from ..zoo.registry import entry, get_model, options_of
+from .checkpoints import format_of, gluoncv_data
+from .load import LoadReport, load_and_report, read
 from .tensor_table import fitting
 from .tensors import Tensor
 
 INTERPRETER = "GLUON_ATTENTION_TORCH"  # names a Python that has PyTorch, if this one has none
 
-Norm = Tuple[Sequence[float], Sequence[float]]  # mean and std of pixel / 255, of each channel
-
 
 class Converted(NamedTuple):
-    """What `convert` made."""
+    """What `convert` wrote."""
 
     net: AttentionNet
-    call: Dict[str, Any]  # arguments of get_model
-    filled: Filled
+    arguments: Dict[str, Any]  # of the call of get_model that makes the net
+    report: LoadReport
+    assumed: Dict[str, Any]  # options that the file does not tell, and their values
+    note: str  # what else the file does not tell
 
 
 def convert(
@@ -50,76 +49,83 @@ def convert(
         name: of a network; options that the kind of file asks for are added.
         target: file to write; `x.json` is written beside `x.params`.
         classes: length of the logits, if the file does not tell.
-        options: of the network, better known than what the file tells.
+        options: of the network; they override those told by the file.
     """
-    beside = os.path.splitext(target)[0] + ".json"
-    if os.path.realpath(source) in (os.path.realpath(target), os.path.realpath(beside)):
+    description = os.path.splitext(target)[0] + ".json"
+    if os.path.realpath(source) in (os.path.realpath(target), os.path.realpath(description)):
         raise UserError(f"{target} is the file that is read; choose another to write")
     if target.lower().endswith(".json"):
         raise UserError(f"{target} must not end in .json, where its network is said: use .params")
-    arrays, known = read(source), entry(name)
-    layout = layout_of(arrays)
-    with fitting(source):
-        wanted = layout.options(arrays) if layout else _gluoncv(arrays)
-    foreign = set(wanted) - set(options_of(known.name)) - {"classes"}
-    if layout and foreign:
-        raise UserError(f"{source} is of {layout.origin}, and {known.name} is no such network")
-    call = {**wanted, **(options or {})}
-    count = classes or call.pop("classes", None) or known.classes
-    call.pop("classes", None)
-    net = get_model(known.name, count, **call)
-    filled = fill(net, source)
+    chosen, known, tensors = options or {}, entry(name), read(source)
+    form = format_of(tensors)
+    required: Dict[str, Any] = {}
+    if form:
+        with fitting(source):
+            required = {**form.assumed, **form.options(tensors)}
+        if set(required) - set(options_of(known.name)) - {"classes"}:
+            raise UserError(f"{source} is of {form.origin}, and {known.name} is no such network")
+    classes = classes or required.pop("classes", None) or known.classes
+    required.pop("classes", None)
+    net = get_model(known.name, classes, **{**required, **chosen})
+    report = load_and_report(net, source, chosen=tuple(chosen))
     write_parameters(target, net.save_parameters)
-    about: Dict[str, Any] = {"network": {"name": known.name, "classes": count, "options": call}}
-    if layout or known.alias or filled.origin == "GluonCV":
-        norm = layout.norm if layout else _gluoncv_norm(known)
-        about["data"] = dict(zip(("mean", "std"), norm))
-    write_text(beside, json.dumps(about, indent=2) + "\n")
-    return Converted(net, {"name": known.name, "classes": count, **call}, filled)
+    document: Dict[str, Any] = {"network": net.arguments}
+    data = form.data(net) if form else gluoncv_data(net) if known.alias else {}
+    if data:
+        document["data"] = data
+    write_text(description, json.dumps(document, indent=2) + "\n")
+    used = {**options_of(known.name), **net.arguments["options"]}
+    untold = (*form.assumed, *form.untold) if form else ()
+    assumed = {option: used[option] for option in untold if option not in chosen}
+    changed = {k: v for k, v in net.arguments["options"].items() if v != options_of(known.name)[k]}
+    arguments = {"name": known.name, "classes": classes, **changed}
+    return Converted(net, arguments, report, assumed, form.note if form else "")
 
 
-def _gluoncv(arrays: Dict[str, Any]) -> Dict[str, Any]:
-    """Options of the network whose weights these are, if they are GluonCV's."""
-    if is_gluoncv_attention(arrays) and "fc.weight" in arrays:
-        return {"classes": arrays["fc.weight"].shape[0], "mask_fusion": "gluoncv"}
-    return {}
+def difference(converted: Converted, source: str, module: str) -> Dict[str, float]:
+    """How far the outputs of the net are from those of the PyTorch module that the file is of.
 
-
-def _gluoncv_norm(known: Entry) -> Norm:
-    """Mean and std that GluonCV trained with: its scripts for CIFAR-10 have a std of their own."""
-    if known.name.startswith("cifar"):
-        return (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
-    return IMAGENET_MEAN, IMAGENET_STD
-
-
-def difference(made: Converted, source: str, module: str) -> Dict[str, float]:
-    """How far the outputs of the PyTorch module that the file is of are from those of the net.
-
-    `module` is `MODULE:CALLABLE`, called without arguments, looked for from the working directory
-    and run by the Python in GLUON_ATTENTION_TORCH. It gets the tensors of the file, not the file.
+    Args:
+        converted: what `convert` made of the file.
+        source: the file.
+        module: `MODULE:CALLABLE`, looked for from the working directory and called without
+            arguments by the Python that GLUON_ATTENTION_TORCH names. The module gets the tensors
+            of the file, not the file.
     """
+    tensors = read(source)
+    shape = entry(converted.arguments["name"]).shape
+    images = np.random.RandomState(0).randn(2, *shape).astype("float32")
+    expected = _torch_outputs(module, tensors, images)
+    form = format_of(tensors)
+    images = images[:, ::-1] if form and form.bgr else images
+    trace = converted.net.trace(nd.array(images))
+    outputs = (trace.scale_logits if expected.ndim == 3 else trace.logits).asnumpy()
+    if outputs.shape != expected.shape:
+        raise UserError(f"{module} returns {expected.shape}, and the net {outputs.shape}")
+    return {
+        "difference": float(abs(outputs - expected).max()),
+        "largest": float(abs(expected).max()),
+    }
+
+
+def _torch_outputs(module: str, tensors: Dict[str, Tensor], images: np.ndarray) -> np.ndarray:
+    """Outputs of a PyTorch module with these weights, run by a Python that has PyTorch."""
     python = os.environ.get(INTERPRETER, sys.executable)
-    images = np.random.RandomState(0).randn(2, *entry(made.call["name"]).shape).astype("float32")
+    script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "run_torch_module.py")
     with tempfile.TemporaryDirectory() as folder:
         np.save(os.path.join(folder, "images.npy"), images)
-        tensors = {n: t for n, t in read(source).items() if isinstance(t, Tensor) and t.is_real()}
-        np.savez(os.path.join(folder, "weights.npz"), **{n: t.array() for n, t in tensors.items()})
-        script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "run_torch_module.py")
-        ran = subprocess.run(
+        weights = {
+            n: t.array() for n, t in tensors.items() if isinstance(t, Tensor) and t.is_real()
+        }
+        np.savez(os.path.join(folder, "weights.npz"), **weights)
+        process = subprocess.run(
             [python, script, module, folder], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
         )
-        if ran.returncode:
-            said = ran.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"]
+        if process.returncode:
+            lines = process.stderr.decode(errors="replace").strip().splitlines()
+            reason = lines[-1] if lines else "no reason given"
             raise UserError(
-                f"{module} could not be run by {python}: {said[-1]}; {INTERPRETER} can name "
-                "another Python"
+                f"{module} could not be run by {python}: {reason}; {INTERPRETER} can name another "
+                "Python"
             )
-        answers = np.load(os.path.join(folder, "answers.npy"))
-    layout = layout_of(read(source))
-    if layout and layout.bgr:
-        images = images[:, ::-1]
-    trace = made.net.trace(nd.array(images))
-    ours = (trace.scale_logits if answers.ndim == 3 else trace.logits).asnumpy()
-    if ours.shape != answers.shape:
-        raise UserError(f"{module} answers {answers.shape}, and the net {ours.shape}")
-    return {"difference": float(abs(ours - answers).max()), "largest": float(abs(answers).max())}
+        return np.load(os.path.join(folder, "outputs.npy"))

@@ -1,100 +1,105 @@
-"""Weights from files: this package's own, GluonCV's and PyTorch's, told apart by what they hold."""
+"""Weights from files, told apart by what they hold: this package's own, PyTorch's and others'."""
 
 from __future__ import annotations
 
 import os
 import re
-from typing import Any, List, NamedTuple
+from typing import Any, List, NamedTuple, Sequence
 
-from mxnet import gluon, nd
+from mxnet import gluon
 
 from ..errors import UserError
 from ..storage.params import read_parameters
 from ..zoo.backbones import Backbone
 from ..zoo.freezing import walk_blocks
 from ..zoo.loading import check_arrays, load_arrays, set_parameters
-from ..zoo.residual_attention.network import ResidualAttention
-from .checkpoints import from_layout, layout_of
-from .tensor_table import Arrays, TensorTable, fitting
+from .checkpoints import convert_tensors, format_of
+from .paddle_file import PICKLE, read_paddle
+from .tensor_table import Arrays, TensorTable, as_numpy, fitting
 from .tensors import Tensor
 from .torch_file import is_torch, read_torch
-from .torch_networks import residual_place, residual_places
-from .torchvision import backbone_arrays, is_torchvision, leave_identity
+from .torchvision import backbone_arrays, freeze_identity, identity, is_torchvision
 
 
-class Filled(NamedTuple):
+class LoadReport(NamedTuple):
     """What became of a file."""
 
     origin: str
     tensors: int  # in the file
-    unused: List[str]  # those of them that its own network keeps for nothing
+    unused: List[str]  # names of those that their own network does not use
     parameters: int  # of the net
 
 
 def load_weights(net: gluon.Block, file: str, ctx: Any = None, new_head: bool = False) -> None:
-    """Load a file of this package, GluonCV or PyTorch into a net that it fits exactly.
+    """Load a file of this package, or of another that docs/weights.md lists, into a net.
 
     Args:
-        net: gets arrays of its parameters' types, whatever those of the file are.
-        file: told apart by what it holds; docs/weights.md lists what is read.
+        net: its parameters must fit the file exactly, and keep their types.
+        file: its kind is told by its content, not by its name.
         ctx: device or devices of parameters that have none yet.
-        new_head: accept a file for another number of classes, and initialise the head anew: to
-            fine-tune a network that was trained on another data set. RAM accepts weights of fewer
-            scales too.
+        new_head: accept a file of another number of classes, whose head is then initialised anew,
+            to fine-tune what was trained on another data set; and one of a smaller network that
+            this one can go on from, such as RAM of fewer scales.
     """
-    fill(net, file, ctx, new_head)
+    load_and_report(net, file, ctx, new_head)
 
 
-def fill(net: gluon.Block, file: str, ctx: Any = None, new_head: bool = False) -> Filled:
-    """The same; tells what was used."""
-    arrays = saved = read(file)
-    _refuse_backbone(net, file, saved)
-    origin, unused = "gluon_attention", []
-    if isinstance(next(iter(arrays.values())), Tensor):
-        origin, arrays, unused = _from_torch(net, file, saved)
-    elif is_gluoncv_attention(arrays):
-        origin, arrays = "GluonCV", _from_gluoncv_attention(net, arrays)
-    arrays = {name: _untensored(array) for name, array in arrays.items()}
+def load_and_report(
+    net: gluon.Block,
+    file: str,
+    ctx: Any = None,
+    new_head: bool = False,
+    chosen: Sequence[str] = (),
+) -> LoadReport:
+    """As `load_weights`; `chosen` options are right whatever is assumed of files of this kind."""
+    tensors = read(file)
+    form = format_of(tensors)
+    origin, arrays, unused = "gluon_attention", tensors, []
+    if form is not None:
+        with fitting(file):
+            arrays, unused = convert_tensors(form, net, tensors, chosen)
+            arrays = {name: _values(array) for name, array in arrays.items()}
+        origin = form.origin
+    else:
+        _refuse_backbone(net, file, tensors)
+        _refuse_unknown(file, tensors)
     load_arrays(net, arrays, file, origin, ctx, new_head)
-    return Filled(origin, len(saved), unused, len(net._collect_params_with_prefix()))
+    parameters = len(net._collect_params_with_prefix())
+    return LoadReport(origin, len(tensors), unused, parameters)
 
 
-def _refuse_backbone(net: gluon.Block, file: str, arrays: Arrays) -> None:
-    """Say where a file belongs that holds what a net begins with, and nothing of the rest."""
-    inside = [block for block in walk_blocks(net) if isinstance(block, Backbone)]
-    if not inside or layout_of(arrays):
+def _values(array: Any) -> Any:
+    return as_numpy(array) if isinstance(array, Tensor) else array
+
+
+def _refuse_backbone(net: gluon.Block, file: str, tensors: Arrays) -> None:
+    """Say where a file of a backbone alone belongs, if the net has one and more."""
+    backbones = [block for block in walk_blocks(net) if isinstance(block, Backbone)]
+    if not backbones:
         return
-    numbered = any(re.match(r"(features\.)?\d+\.", name) for name in arrays)
-    if numbered or is_torchvision(arrays) or set(arrays) >= set(inside[0].legacy.values()):
+    numbered = any(re.match(r"(features\.)?\d+\.", name) for name in tensors)
+    if numbered or is_torchvision(tensors) or set(tensors) >= set(backbones[0].legacy.values()):
         raise UserError(
             f"{file} holds a backbone alone, and {type(net).__name__} is more than that; give it "
             "to a training script as --backbone-weights, or to load_backbone"
         )
 
 
-def _from_torch(net: gluon.Block, file: str, tensors: Arrays) -> Any:
-    """Origin, arrays in the names of the net, and names without a use."""
-    layout = layout_of(tensors)
-    with fitting(file):
-        if layout is None:
-            raise UserError(
-                "it is a PyTorch checkpoint of no network known here and begins with "
-                f"{ascii(next(iter(tensors)))[:60]}; docs/weights.md lists those that are"
-            )
-        arrays, unused = from_layout(layout, net, tensors)
-    return layout.origin, arrays, unused
-
-
-def _untensored(array: Any) -> Any:
-    return array.array() if isinstance(array, Tensor) else array
+def _refuse_unknown(file: str, tensors: Arrays) -> None:
+    name, tensor = next(iter(tensors.items()))
+    if isinstance(tensor, Tensor):
+        raise UserError(
+            f"{file} does not fit: it is a checkpoint of no network known here and begins with "
+            f"{ascii(name)[:60]}; docs/weights.md lists those that are"
+        )
 
 
 def load_backbone(backbone: Backbone, file: str, ctx: Any = None) -> None:
-    """Load the features of a whole network of Gluon's zoo, GluonCV's or torchvision's.
+    """Load the features of a network of Gluon's zoo, GluonCV's or torchvision's, without its head.
 
-    GluonCV's MobileNetV2 has no expansion in its first bottleneck and Gluon's has: there, what the
-    file lacks becomes an identity that is not trained. What it is given has been through a ReLU6,
-    and so has what it gives.
+    The first bottleneck of Gluon's MobileNetV2 has an expansion that GluonCV's and torchvision's
+    lack: it becomes an identity that is not trained, which is exact, as its input has been through
+    a ReLU6 and so is its output.
     """
     parameters = backbone.layers._collect_params_with_prefix()
     arrays = read(file)
@@ -105,11 +110,11 @@ def load_backbone(backbone: Backbone, file: str, ctx: Any = None) -> None:
     else:
         prefix = "features." if any(name.startswith("features.") for name in arrays) else ""
         arrays = {n[len(prefix) :]: a for n, a in arrays.items() if n.startswith(prefix)}
-    longer = "3.out.7.gamma" in parameters and "3.out.7.gamma" not in arrays
-    if longer and "3.out.4.gamma" in arrays:
-        arrays = _with_identity(arrays)
-        leave_identity(backbone)
-    arrays = {name: _untensored(arrays[name]) for name in parameters if name in arrays}
+    expands = "3.out.7.gamma" in parameters and "3.out.7.gamma" not in arrays
+    if expands and "3.out.4.gamma" in arrays:
+        arrays = _with_identity(arrays, backbone)
+        freeze_identity(backbone)
+    arrays = {name: arrays[name] for name in parameters if name in arrays}
     check_arrays(arrays, parameters, file, "a backbone")
     set_parameters(parameters, arrays, ctx)
 
@@ -121,63 +126,32 @@ def _from_torchvision(backbone: Backbone, file: str, tensors: Arrays) -> Arrays:
             "and VGG"
         )
     with fitting(file):
-        return backbone_arrays(backbone, TensorTable(tensors))
+        arrays = backbone_arrays(backbone, TensorTable(tensors))
+        return {name: _values(array) for name, array in arrays.items()}
 
 
-def _with_identity(arrays: Arrays) -> Arrays:
-    """The first bottleneck behind a 1x1 convolution and a BatchNorm that do nothing."""
+def _with_identity(arrays: Arrays, backbone: Backbone) -> Arrays:
+    """The first bottleneck behind a 1x1 convolution and a BatchNorm that change nothing."""
     moved = {}
     for name, array in arrays.items():
         match = re.match(r"3\.out\.(\d+)\.(.*)", name)
         moved[f"3.out.{int(match[1]) + 3}.{match[2]}" if match else name] = array
-    channels = arrays["3.out.0.weight"].shape[0]
-    moved["3.out.0.weight"] = nd.eye(channels).reshape((channels, channels, 1, 1))
-    for name, value in (("gamma", 1), ("beta", 0), ("running_mean", 0), ("running_var", 1 - 1e-5)):
-        moved[f"3.out.1.{name}"] = nd.full((channels,), value)
+    for name in ("0.weight", "1.gamma", "1.beta", "1.running_mean", "1.running_var"):
+        moved[f"3.out.{name}"] = identity(name[2:], backbone)
     return moved
 
 
 def read(file: str) -> Arrays:
-    """What a file holds by name: NDArrays, or tensors where it is PyTorch's."""
-    head = _head(file)
-    if is_torch(head):
-        return read_torch(file)
-    return read_parameters(file)
-
-
-def _head(file: str) -> bytes:
-    """How a file begins."""
+    """The arrays of a file by name: NDArrays of a `.params` file, `Tensor`s of another."""
     if not os.path.isfile(file):
         raise UserError(f"{file} is not a file; name a file of weights")
     try:
         with open(file, "rb") as stream:
-            return stream.read(512)
+            head = stream.read(512)
     except OSError as error:
         raise UserError(f"cannot read {file}: {error.strerror}") from None
-
-
-def is_gluoncv_attention(arrays: Arrays) -> bool:
-    """Whether a file is of one of GluonCV's residual attention nets."""
-    return any(re.match(r"attention_module\d\.\d+\.trunk_branches\.", name) for name in arrays)
-
-
-def _from_gluoncv_attention(net: gluon.Block, arrays: Arrays) -> Arrays:
-    """GluonCV's residual attention nets; names that have no place in the net are kept."""
-    if not isinstance(net, ResidualAttention):
-        return arrays
-    if net.options.mask_fusion != "gluoncv":
-        raise UserError(
-            "these weights of GluonCV were trained with its extra additions in the masks; build "
-            "the net by GluonCV's name, such as 'residualattentionnet56', or with "
-            "mask_fusion='gluoncv'"
-        )
-    places = residual_places(net, 0, lambda unit, number: f"attention_module{unit}.{number - 1}")
-    renamed = {}
-    for name, array in arrays.items():
-        block, _, kind = name.rpartition(".")
-        place = residual_place(block, places)
-        name = f"{place}.{kind}" if place else name
-        if name == "body.head.3.weight":  # a 1x1 convolution of the pooled features
-            array = array.reshape((array.shape[0], -1))
-        renamed[name] = array
-    return renamed
+    if is_torch(head):
+        return read_torch(file)
+    if head.startswith(PICKLE):
+        return read_paddle(file)
+    return read_parameters(file)

@@ -1,4 +1,4 @@
-"""What converters share: refusals that name the file, tensors taken once, nets that must agree."""
+"""What converters share: errors that name the file, tensors taken once, options that must agree."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from typing import Any, Dict, Iterator, Optional
 import numpy as np
 
 from ..errors import UserError
+from ..zoo.attention_net import AttentionNet
+from ..zoo.registry import options_of
+from .tensors import Tensor
 
-Arrays = Dict[str, Any]  # by name: arrays, or tensors of a file that is read when they are used
-
+Arrays = Dict[str, Any]  # by name: NDArrays, numpy arrays, or `Tensor`s, read when they are used
 
 # What Python's own modules raise when a file is not what they expect.
 _DAMAGE = (
@@ -23,65 +25,67 @@ _DAMAGE = (
 
 @contextmanager
 def reading(file: str) -> Iterator[None]:
-    """Whatever goes wrong inside, as one sentence on a file that cannot be read."""
+    """Turn every error inside into one sentence that says that the file cannot be read."""
     try:
         yield
     except UserError as error:
         raise UserError(f"{file} is not loaded: {error}") from None
     except _DAMAGE as error:
-        said = " ".join(ascii(str(error))[1:-1].split()).rstrip(".")[:120]
+        reason = " ".join(ascii(str(error))[1:-1].split()).rstrip(".")[:120]
+        reason = reason or type(error).__name__
         raise UserError(
-            f"{file} is cut off or damaged ({said or type(error).__name__}); fetch or save it again"
+            f"{file} is cut off or damaged ({reason}); fetch or save it again"
         ) from None
 
 
 @contextmanager
 def fitting(file: str) -> Iterator[None]:
-    """Refusals of what a file holds, as sentences that name the file."""
+    """Begin the refusals of what a file holds with the name of the file."""
     try:
         yield
     except UserError as error:
-        told = str(error)  # names it already where numbers were read only now
-        raise UserError(told if file in told else f"{file} does not fit: {told}") from None
+        message = str(error)  # that of a tensor which is read only now names the file already
+        raise UserError(message if file in message else f"{file} does not fit: {message}") from None
 
 
 class TensorTable:
-    """The tensors of a file, each to be taken once."""
+    """The tensors of a file, each to be taken once; those that remain have had no use."""
 
     def __init__(self, tensors: Arrays) -> None:
-        self.left = dict(tensors)
+        self.remaining = dict(tensors)
 
-    def take(self, name: str) -> Any:
+    def pop(self, name: str) -> Any:
         """A tensor as it is in the file."""
-        if name not in self.left:
-            raise UserError(f"it has no '{name}' (any more), which the net needs")
-        return self.left.pop(name)
+        if name not in self.remaining:
+            raise UserError(f"it has no '{name}', which the net needs")
+        return self.remaining.pop(name)
 
     def array(self, name: str, *shape: Optional[int]) -> np.ndarray:
-        """Its numbers; None stands for any length of a side."""
-        tensor = self.take(name)
+        """The numbers of a tensor of this shape, where None stands for any length."""
+        tensor = self.pop(name)
         fits = len(tensor.shape) == len(shape)
         if not fits or any(want not in (None, have) for have, want in zip(tensor.shape, shape)):
             raise UserError(f"'{name}' is {tuple(tensor.shape)} and has to be {shape}")
-        return tensor.array()
+        return as_numpy(tensor)
 
 
-def check_options(origin: str, have: Dict[str, Any], want: Dict[str, Any]) -> None:
-    """Refuse a net that would compute something else with these weights.
+def as_numpy(tensor: Any) -> np.ndarray:
+    """The numbers of a tensor, or of an NDArray."""
+    return tensor.array() if isinstance(tensor, Tensor) else tensor.asnumpy()
 
-    Args:
-        origin: of the weights.
-        have: options that the net was built with.
-        want: those of a net that gives the same numbers.
-    """
-    wrong = [name for name in have if have[name] != want[name]]
+
+def check_options(origin: str, net: AttentionNet, required: Dict[str, Any]) -> None:
+    """Refuse a net that would compute something else with the weights of a checkpoint."""
+    arguments = net.arguments
+    options = {**options_of(arguments["name"]), **arguments["options"]}
+    wrong = {name: value for name, value in required.items() if options[name] != value}
     if wrong:
-        asked = ", ".join(f"{name}={value!r}" for name, value in want.items())
-        raise UserError(f"weights of {origin} give the same numbers only in a net with {asked}")
+        text = ", ".join(f"{name}={value!r}" for name, value in wrong.items())
+        raise UserError(f"weights of {origin} give the same numbers only in a net with {text}")
 
 
 def out_features(tensors: Arrays, name: str) -> int:
-    """How many numbers a layer puts out: the rows of its matrix."""
+    """The number of outputs of a linear layer: rows of its matrix."""
     if name not in tensors or len(tensors[name].shape) != 2:
         raise UserError(f"it has no matrix '{name}', which every such checkpoint has")
     return tensors[name].shape[0]

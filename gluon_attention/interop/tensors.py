@@ -8,12 +8,12 @@ import numpy as np
 
 from ..errors import UserError
 
-BRAIN = "bfloat16"  # the upper half of a float32, which numpy has no type for
-TYPES = {
+BFLOAT16 = "bfloat16"  # the upper half of a float32, which numpy has no type for
+STORAGE_TYPES = {
     "FloatStorage": "f4",
     "DoubleStorage": "f8",
     "HalfStorage": "f2",
-    "BFloat16Storage": BRAIN,
+    "BFloat16Storage": BFLOAT16,
     "LongStorage": "i8",
     "IntStorage": "i4",
     "ShortStorage": "i2",
@@ -24,15 +24,15 @@ TYPES = {
 
 
 class Storage:
-    """Numbers of a file; `read` gives their bytes."""
+    """The numbers of one or more tensors; `read` gives their bytes."""
 
     def __init__(self, code: str, count: int, read: Callable[[], bytes], order: str) -> None:
         self.code, self.count, self.read, self.order = code, count, read, order
 
     def values(self) -> np.ndarray:
-        """All of them, brain floats as float32."""
+        """All of the numbers, bfloat16 as float32."""
         raw = self.read()
-        if self.code == BRAIN:
+        if self.code == BFLOAT16:
             halves = np.frombuffer(raw, f"{self.order}u2", self.count)
             return (halves.astype("u4") << 16).view("f4")
         return np.frombuffer(raw, self.order + self.code, self.count)
@@ -47,21 +47,21 @@ class Tensor(NamedTuple):
     strides: Tuple[int, ...]  # in elements
 
     def is_real(self) -> bool:
-        """Whether these are no whole numbers."""
-        return self.storage.code in ("f4", "f8", "f2", BRAIN)
+        """Whether the numbers are of a floating-point type."""
+        return self.storage.code in ("f4", "f8", "f2", BFLOAT16)
 
     def array(self) -> np.ndarray:
-        """The numbers as float32."""
+        """The numbers as a float32 array."""
         if not self.is_real():
-            raise UserError(f"it holds whole numbers ({self.storage.code}) where weights belong")
+            raise UserError(f"it holds integers ({self.storage.code}) where weights belong")
         values = self.storage.values()
         steps = [step * values.itemsize for step in self.strides]
         view = np.ndarray(self.shape, values.dtype, values, self.offset * values.itemsize, steps)
         return np.ascontiguousarray(view, dtype="float32").reshape(self.shape)
 
 
-def _rebuild(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Tensor:
-    """A tensor whose every element lies in its storage, and which has no more of them."""
+def _rebuild_tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Tensor:
+    """A tensor whose elements all lie in its storage, and which has no more than that."""
     tensor = Tensor(storage, offset, tuple(shape), tuple(strides))
     numbers = (offset, *tensor.shape, *tensor.strides)
     if not isinstance(storage, Storage) or any(type(n) is not int or n < 0 for n in numbers):
@@ -86,8 +86,8 @@ def refuse_kind(*_: Any) -> Any:
 
 _UTILS = "torch._utils._rebuild_"
 CALLS: Dict[str, Callable[..., Any]] = {
-    f"{_UTILS}tensor": _rebuild,  # before 0.4
-    f"{_UTILS}tensor_v2": _rebuild,
+    f"{_UTILS}tensor": _rebuild_tensor,  # before 0.4
+    f"{_UTILS}tensor_v2": _rebuild_tensor,
     f"{_UTILS}tensor_v3": refuse_kind,
     f"{_UTILS}sparse_tensor": refuse_kind,
     f"{_UTILS}qtensor": refuse_kind,
@@ -98,6 +98,6 @@ CALLS: Dict[str, Callable[..., Any]] = {
 }
 
 
-def width(code: str) -> int:
+def item_size(code: str) -> int:
     """Bytes of a number."""
-    return 2 if code == BRAIN else np.dtype(code).itemsize
+    return 2 if code == BFLOAT16 else np.dtype(code).itemsize

@@ -1,95 +1,111 @@
-"""Torchvision's ResNet-50, MobileNetV2 and VGG in the names of Gluon's layers."""
+"""Converter of torchvision's ResNet-50, MobileNetV2 and VGG, as backbones of Gluon."""
 
 from __future__ import annotations
 
 import re
-from typing import Any, Dict, Optional
+from typing import Any, Callable, Container, Dict, Optional
 
 import numpy as np
 
 from ..errors import UserError
 from ..zoo.backbones import Backbone
 from ..zoo.freezing import freeze_bn
+from .tensor_table import Arrays, TensorTable
 
-_KINDS = {"gamma": "weight", "beta": "bias"}
-_BOTTLENECK = ("conv1", "bn1", "", "conv2", "bn2", "", "conv3", "bn3")  # by index in Gluon's body
-# Convolution and BatchNorm of each step, by index in Gluon's block; the first has no expansion.
-_INVERTED = {0: "0.0", 1: "0.1", 3: "1.0", 4: "1.1", 6: "2", 7: "3"}
-_FIRST = {3: "0.0", 4: "0.1", 6: "1", 7: "2"}
+# A name of each network; the second is a ResNet-50 whose children were put into a sequence.
+RESNET, NUMBERED_RESNET = "layer1.0.conv3.weight", "4.0.conv3.weight"
+MOBILENET, VGG = "features.1.conv.0.0.weight", "features.0.weight"
+
+KINDS = {"gamma": "weight", "beta": "bias"}
+BOTTLENECK = {0: "conv1", 1: "bn1", 3: "conv2", 4: "bn2", 6: "conv3", 7: "bn3"}  # Gluon's `body`
+# Layers of an inverted residual: Gluon's index in `out`, torchvision's in `conv`.
+INVERTED = {0: "0.0", 1: "0.1", 3: "1.0", 4: "1.1", 6: "2", 7: "3"}
+FIRST_INVERTED = {3: "0.0", 4: "0.1", 6: "1", 7: "2"}  # without an expansion
+MOBILENET_ENDS = {
+    "0": "features.0.0",
+    "1": "features.0.1",
+    "20": "features.18.0",
+    "21": "features.18.1",
+}
 
 
-def is_torchvision(names: Any) -> bool:
-    """Whether these are names of one of the three."""
-    return any(
-        mark in names
-        for mark in ("layer1.0.conv3.weight", "features.1.conv.0.0.weight", "features.0.weight")
-    )
+def is_torchvision(names: Container[str]) -> bool:
+    """Whether these are names of one of the networks."""
+    return any(mark in names for mark in (RESNET, NUMBERED_RESNET, MOBILENET, VGG))
 
 
-def backbone_arrays(backbone: Backbone, supply: Any, prefix: str = "") -> Dict[str, Any]:
-    """Arrays for `backbone.layers`, taken from a supply; what PyTorch lacks does nothing there."""
-    names = supply.left
-    if f"{prefix}layer1.0.conv3.weight" in names or f"{prefix}4.0.conv3.weight" in names:
-        _check_strides(backbone)
-        theirs = _resnet if f"{prefix}conv1.weight" in names else _numbered
-    elif f"{prefix}features.1.conv.0.0.weight" in names:
-        theirs = _mobilenet
-    else:
-        theirs = lambda block: f"features.{block}"
+def backbone_arrays(backbone: Backbone, table: TensorTable, prefix: str = "") -> Arrays:
+    """Arrays for `backbone.layers`; layers that torchvision lacks become identities."""
+    layer_name = _layer_names(backbone, table.remaining, prefix)
     arrays: Dict[str, Any] = {}
     for name, parameter in backbone.layers._collect_params_with_prefix().items():
-        block, _, kind = name.rpartition(".")
-        source = theirs(block)
+        layer, _, kind = name.rpartition(".")
+        source = layer_name(layer)
         if source is None:
             arrays[name] = identity(kind, backbone)
-        elif (
-            theirs in (_resnet, _numbered) and kind == "bias"
-        ):  # Gluon's convolutions of 1x1 pixels have one
+        elif kind == "bias" and layer_name in (_resnet, _numbered_resnet):
+            # Gluon's 1x1 convolutions of ResNet v1 have a bias in front of their BatchNorm.
             arrays[name] = np.zeros(parameter.shape, "float32")
         else:
-            arrays[name] = supply.take(f"{prefix}{source}.{_KINDS.get(kind, kind)}")
-    if theirs is _mobilenet:
-        leave_identity(backbone)
+            arrays[name] = table.pop(f"{prefix}{source}.{KINDS.get(kind, kind)}")
+    if layer_name is _mobilenet:
+        freeze_identity(backbone)
     return arrays
 
 
-def _resnet(block: str) -> str:
-    if block in ("0", "1"):
-        return ("conv1", "bn1")[int(block)]
-    match = re.fullmatch(r"(\d+)\.(\d+)\.(body|downsample)\.(\d+)", block)
-    if not match or not 4 <= int(match[1]) <= 7:
-        return f"(a place for {block})"
-    stage = f"layer{int(match[1]) - 3}.{match[2]}"
-    inner = int(match[4])
-    return (
-        f"{stage}.downsample.{inner}"
-        if match[3] == "downsample"
-        else (f"{stage}.{_BOTTLENECK[inner]}")
-    )
+def _layer_names(
+    backbone: Backbone, names: Container[str], prefix: str
+) -> Callable[[str], Optional[str]]:
+    """A function from Gluon's name of a layer to torchvision's; None for one that it lacks."""
+    if f"{prefix}{RESNET}" in names or f"{prefix}{NUMBERED_RESNET}" in names:
+        _check_strides(backbone)
+        return _resnet if f"{prefix}{RESNET}" in names else _numbered_resnet
+    return _mobilenet if f"{prefix}{MOBILENET}" in names else _vgg
 
 
-def _numbered(block: str) -> str:
-    """The same where its children were put into a sequence."""
-    if block in ("0", "1"):
-        return block
-    return re.sub(r"^layer(\d)", lambda match: str(int(match[1]) + 3), _resnet(block))
+def _vgg(layer: str) -> str:
+    return f"features.{layer}"
 
 
-def _mobilenet(block: str) -> Optional[str]:
-    if block in ("0", "1", "20", "21"):
-        number = int(block)
-        return f"features.{0 if number < 2 else 18}.{number % 2 if number < 2 else number - 20}"
-    match = re.fullmatch(r"(\d+)\.out\.(\d)", block)
+def _resnet(layer: str) -> str:
+    """`4.0.body.3` as `layer1.0.conv2`."""
+    if layer in ("0", "1"):
+        return ("conv1", "bn1")[int(layer)]
+    match = re.fullmatch(r"([4-7])\.(\d+)\.(body|downsample)\.(\d+)", layer)
     if not match:
-        return f"(a place for {block})"
-    number, inner = int(match[1]), int(match[2])
-    if number > 3:
-        return f"features.{number - 2}.conv.{_INVERTED[inner]}"
-    return f"features.1.conv.{_FIRST[inner]}" if inner in _FIRST else None
+        return f"(a place for {layer})"
+    block = f"layer{int(match[1]) - 3}.{match[2]}"
+    if match[3] == "downsample":
+        return f"{block}.downsample.{match[4]}"
+    return f"{block}.{BOTTLENECK[int(match[4])]}"
+
+
+def _numbered_resnet(layer: str) -> str:
+    """`4.0.body.3` as `4.0.conv2`."""
+    if layer in ("0", "1"):
+        return layer
+    return re.sub(r"^layer(\d)", lambda match: str(int(match[1]) + 3), _resnet(layer))
+
+
+def _mobilenet(layer: str) -> Optional[str]:
+    """`4.out.3` as `features.2.conv.1.0`."""
+    if layer in MOBILENET_ENDS:
+        return MOBILENET_ENDS[layer]
+    match = re.fullmatch(r"(\d+)\.out\.(\d)", layer)
+    if not match:
+        return f"(a place for {layer})"
+    block, index = int(match[1]) - 2, int(match[2])
+    if block > 1:
+        return f"features.{block}.conv.{INVERTED[index]}"
+    return f"features.1.conv.{FIRST_INVERTED[index]}" if index in FIRST_INVERTED else None
 
 
 def identity(kind: str, backbone: Backbone) -> np.ndarray:
-    """An expansion that changes nothing, in front of what PyTorch's first bottleneck has."""
+    """A parameter of the expansion in the first bottleneck of Gluon's MobileNetV2.
+
+    PyTorch's has none. With these values it changes nothing: what it is given has been through a
+    ReLU6, and so is what it gives.
+    """
     norm = backbone.layers[3].out[1]
     channels = backbone.layers[0]._channels
     if kind == "weight":
@@ -98,20 +114,21 @@ def identity(kind: str, backbone: Backbone) -> np.ndarray:
     return np.full((channels,), value, "float32")
 
 
-def leave_identity(backbone: Backbone) -> None:
-    """What changes nothing is not trained: what it is given has been through a ReLU6."""
+def freeze_identity(backbone: Backbone) -> None:
+    """Do not train the expansion that `identity` fills."""
     convolution, norm = backbone.layers[3].out[:2]
     convolution.weight.grad_req = "null"
     freeze_bn(norm)
 
 
 def _check_strides(backbone: Backbone) -> None:
+    """Refuse a ResNet-50 whose stride of 2 is in another convolution than torchvision's."""
     try:
-        block = backbone.layers[5][0].body[0]
+        first = backbone.layers[5][0].body[0]
     except (IndexError, TypeError, AttributeError):
-        return  # it will lack names
-    if tuple(block._kwargs["stride"]) != (1, 1):
+        return  # no ResNet-50: it will lack names
+    if tuple(first._kwargs["stride"]) != (1, 1):
         raise UserError(
-            "PyTorch's ResNet moves by two pixels in its 3x3 convolutions and this backbone in the "
-            "1x1 before them: take backbone 'resnet50_v1.5'"
+            "PyTorch's ResNet has stride 2 in its 3x3 convolutions, and this backbone in the 1x1 "
+            "convolutions before them: take backbone 'resnet50_v1.5'"
         )

@@ -51,6 +51,7 @@ IGNORED_CALLS = frozenset(
     for modules, names in (
         (("builtins", "__builtin__"), ("set", "frozenset", "getattr", "slice", "complex")),
         (("collections",), ("defaultdict", "Counter", "deque")),
+        (("datetime",), ("datetime", "date", "time", "timedelta", "timezone")),
         (("torch",), ("device", "Size")),
         (("torch.serialization",), ("_get_layout",)),
         (("functools", "pathlib"), ("partial", "PosixPath", "WindowsPath")),

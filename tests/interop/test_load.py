@@ -103,27 +103,6 @@ def _shorter() -> Any:
     return net
 
 
-def test_files_of_gluoncv_need_the_net_they_were_trained_in(tmp_path: Path) -> None:
-    import gluoncv
-
-    theirs = gluoncv.model_zoo.get_model("cifar_residualattentionnet56", classes=3)
-    theirs.infer_shape(nd.zeros((1, 3, 32, 32)))
-    theirs.initialize()
-    file = saved(theirs, tmp_path)
-    with pytest.raises(UserError, match="extra additions .* mask_fusion='gluoncv'"):
-        load_weights(get_model("cifar_residual_attention56", classes=3), file)
-    with pytest.raises(UserError, match=r"\(GluonCV\) and \(10, any\) in the net"):
-        load_weights(get_model("cifar_residualattentionnet56"), file)
-    with pytest.raises(UserError, match=r"\(GluonCV\) has no 'body.steps.4"):
-        load_weights(get_model("cifar_residualattentionnet92", classes=3), file)
-    with pytest.raises(UserError, match=r"\(GluonCV\) has no"):
-        load_weights(mx.gluon.nn.Dense(3), file)
-    load_weights(get_model("cifar_residual_attention56", classes=3, mask_fusion="gluoncv"), file)
-    net = get_model("cifar_residualattentionnet56", classes=4)
-    load_weights(net, file, new_head=True)
-    assert net(nd.zeros((1, 3, 32, 32))).shape == (1, 4)
-
-
 @pytest.fixture()
 def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder in place of the weights that ship with the package."""
@@ -154,7 +133,7 @@ def test_pretrained_names(shelf: Path) -> None:
         get_model(SMALL, pretrained="a.params")
 
 
-def test_weights_for_other_classes_want_new_head_only(shelf: Path) -> None:
+def test_weights_for_other_classes_get_a_new_head_only(shelf: Path) -> None:
     shipped = trained()
     store(shipped, shelf)
     net = get_model(SMALL, classes=4, pretrained=True)

@@ -10,8 +10,8 @@ from typing import Any, Dict, List, Tuple
 
 from gluon_attention import get_model
 from gluon_attention.__main__ import main
-from gluon_attention.interop.checkpoints import layout_of
-from gluon_attention.interop.load import fill, load_backbone, read
+from gluon_attention.interop.checkpoints import format_of
+from gluon_attention.interop.load import load_and_report, load_backbone, read
 from gluon_attention.zoo.backbones import backbone
 
 import numpy as np
@@ -57,10 +57,10 @@ def test_networks(kind: str, tmp_path: Path, record_property: Any) -> None:
     name, more = NETWORKS[kind]
     for file in FILES:
         tensors = read(str(tmp_path / f"{file}.pt"))
-        net = get_model(name, **{**layout_of(tensors).options(tensors), **more})
-        filled = fill(net, str(tmp_path / f"{file}.pt"))
-        assert filled.tensors == len(tensors)
-        bgr = layout_of(tensors).bgr
+        net = get_model(name, **{**format_of(tensors).options(tensors), **more})
+        report = load_and_report(net, str(tmp_path / f"{file}.pt"))
+        assert report.tensors == len(tensors)
+        bgr = format_of(tensors).bgr
         trace = net.trace(images.flip(axis=1) if bgr else images)
         near(trace.scale_logits if answers.ndim == 3 else trace.logits, answers, record_property)
 
