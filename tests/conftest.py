@@ -130,7 +130,7 @@ def seed_decides_validation() -> Callable[[Callable[..., Splits]], None]:
 
 
 @pytest.fixture
-def moves_in_training() -> Callable[[Splits, bool], None]:
+def only_training_is_random() -> Callable[[Splits, bool], None]:
     def check(splits: Splits, moving: bool) -> None:
         train, *still = (part.load.__self__.view for part in splits[:3])
         assert train == replace(splits.view, random=moving) and still == [splits.view] * 2

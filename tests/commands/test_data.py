@@ -1,4 +1,4 @@
-"""The data set that `evaluate` and `export --int8` work on: normalised and checked for the net."""
+"""The data set of `evaluate` and `export --int8`: normalised and checked for the network."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MEAN, STD = (0.4914, 0.4824, 0.4467), (0.2471, 0.2435, 0.2616)
 
 
 def saved(file: Path, name: str, **data: Any) -> Path:
-    """Random weights of a network, and a .json of what is known of its data."""
+    """Random weights of a network, and a .json that describes its data."""
     net = get_model(name, **data.pop("options", {}))
     net.initialize(net.initializer)
     net(mx.nd.zeros((1, 3, 32, 32)))
@@ -35,7 +35,7 @@ def saved(file: Path, name: str, **data: Any) -> Path:
     return file
 
 
-def test_images_are_normalised_as_the_network_wants_them(shell: Any, tmp_path: Path) -> None:
+def test_images_are_normalised_for_the_network(shell: Any, tmp_path: Path) -> None:
     """Half the weights of the first convolution, and half of std: the same network."""
     net = get_model(SLIM, pretrained=True)
     first = net.collect_params(".*conv.*weight")
@@ -77,37 +77,39 @@ def test_calibration_images_are_normalised_for_the_network(tmp_path: Path, own: 
     pictures = np.random.randint(256, size=(3, 40, 50, 3), dtype="uint8")
     for number, picture in enumerate(pictures):
         Image.fromarray(picture).save(tmp_path / f"{number}.png")
-    found = calibration(model, Namespace(**flags, calibrate=[str(tmp_path)] if own else None))
+    images = calibration(model, Namespace(**flags, calibrate=[str(tmp_path)] if own else None))
     plain = (mnist(SAMPLE / "mnist").validation.first(2) - 0.5) / 0.25
-    wanted = np.stack([model.view(picture) for picture in pictures[:2]]) if own else plain
-    np.testing.assert_allclose(found, wanted, atol=1e-6)
+    expected = np.stack([model.view(picture) for picture in pictures[:2]]) if own else plain
+    np.testing.assert_allclose(images, expected, atol=1e-6)
 
 
-def test_flags_come_before_settings_of_the_run_and_those_before_the_usual_ones() -> None:
+def test_flags_override_settings_of_the_run_and_those_override_defaults() -> None:
     model = SimpleNamespace(settings=dict(samples=3, seed=5, batch_size=8))
-    said = [score_config(model, Namespace(batch_size=b, samples=None, seed=0)) for b in (None, 16)]
-    found = [(c.batch_size, c.samples, c.seed, c.label_smoothing) for c in said]
-    assert found == [(8, 3, 0, 0.0), (16, 3, 0, 0.0)]
-    usual = score_config(
+    configs = [
+        score_config(model, Namespace(batch_size=b, samples=None, seed=0)) for b in (None, 16)
+    ]
+    values = [(c.batch_size, c.samples, c.seed, c.label_smoothing) for c in configs]
+    assert values == [(8, 3, 0, 0.0), (16, 3, 0, 0.0)]
+    default = score_config(
         SimpleNamespace(settings={}), Namespace(batch_size=2, samples=4, seed=None)
     )
-    assert (usual.batch_size, usual.samples, usual.seed) == (2, 4, 0)
+    assert (default.batch_size, default.samples, default.seed) == (2, 4, 0)
 
 
 def test_regions_stay_when_images_are_renormalised(tmp_path: Path) -> None:
     options = dict(backbone="tiny", crops=(16, 16), shrink=2)
-    made = dict(size=64, coarse=32, train=1, validation=6, test=4)  # training fills no batch
+    generated = dict(size=64, coarse=32, train=1, validation=6, test=4)  # training fills no batch
     file = saved(
         tmp_path / "x.params",
         "racnn_mobilenet_v2",
         options=dict(options, classes=16),
-        source=dict(name="detail", options=made),
+        source=dict(name="detail", options=generated),
         mean=(0.0,) * 3,
         std=(1.0,) * 3,
     )
     flags = Namespace(dataset=None, data_dir=None, seed=None, size=None)
     samples = load(open_model(str(file)), flags, "validation").samples
-    plain = detail(**made).validation
+    plain = detail(**generated).validation
     np.testing.assert_allclose(samples.first(4), plain.first(4) * 0.25 + 0.5, atol=1e-6)
     assert len(samples.regions()) == len(samples) == 6
 
@@ -135,16 +137,18 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("words", "sentence"), MISTAKES, ids=[words for words, _ in MISTAKES])
-def test_mistakes(shell: Any, tmp_path: Path, words: str, sentence: str) -> None:
-    known = dict(cifar10=SAMPLE / "cifar10", mnist=SAMPLE / "mnist", val=tmp_path / "val")
+def test_a_data_set_that_does_not_fit_is_refused(
+    shell: Any, tmp_path: Path, words: str, sentence: str
+) -> None:
+    paths = dict(cifar10=SAMPLE / "cifar10", mnist=SAMPLE / "mnist", val=tmp_path / "val")
     if "{birds}" in words:
         small = dict(backbone="tiny", crops=(16, 16), shrink=2, classes=16)
-        known["birds"] = saved(tmp_path / "x.params", "racnn_mobilenet_v2", options=small)
+        paths["birds"] = saved(tmp_path / "x.params", "racnn_mobilenet_v2", options=small)
     if "{looks}" in words:
         small = dict(backbone="tiny", patch=16, hidden=8, classes=2)
-        known["looks"] = saved(tmp_path / "x.params", "glimpse_mobilenet_v2", options=small)
+        paths["looks"] = saved(tmp_path / "x.params", "glimpse_mobilenet_v2", options=small)
     for name in ("cat", "dog"):
         (tmp_path / "val" / "val" / name).mkdir(parents=True)
         Image.new("RGB", (64, 64)).save(tmp_path / "val" / "val" / name / "a.png")
-    status, out, err = shell("evaluate", *(word.format(**known) for word in words.split()))
+    status, out, err = shell("evaluate", *(word.format(**paths) for word in words.split()))
     assert status == 2 and not out and len(err) == 1 and sentence in err[0]

@@ -29,7 +29,7 @@ def splits():
 
 @pytest.fixture(scope="module")
 def records():
-    """Pixels to label of the training file of the sample, read in the simplest way."""
+    """Pixels to label of the training file of the sample, by an independent reader."""
     content = published.read_verified(SAMPLE / FOLDER, "data_batch_1.bin", "")
     rows = [content[start : start + 3073] for start in range(0, len(content), 3073)]
     return {row[1:]: row[0] for row in rows}
@@ -54,18 +54,18 @@ def test_splits_of_the_sample(splits, records):
 
 
 def test_validation_pictures_are_not_trained_on(splits, records):
-    """A cropped picture still has the middle of its original, mirrored or not."""
-    middles = {}
+    """A cropped picture still contains the centre of its original, flipped or not."""
+    centres = {}
     for key in records:
         image = np.frombuffer(key, np.uint8).reshape(3, 32, 32)
-        middles[image[:, 8:24, 8:24].tobytes()] = key
-    held = {image.tobytes() for image in pixels_of(splits.validation.first(250))}
+        centres[image[:, 8:24, 8:24].tobytes()] = key
+    held_out = {image.tobytes() for image in pixels_of(splits.validation.first(250))}
     images, labels = next(epoch(splits, 0))
     for image, label in zip(pixels_of(images), labels):
         spots = [(y, x) for y in range(4, 13) for x in range(4, 13)]
         views = [v[:, y : y + 16, x : x + 16] for v in (image, image[:, :, ::-1]) for y, x in spots]
-        found = [middles[v.tobytes()] for v in views if v.tobytes() in middles]
-        assert found and records[found[0]] == label and found[0] not in held
+        keys = [centres[v.tobytes()] for v in views if v.tobytes() in centres]
+        assert keys and records[keys[0]] == label and keys[0] not in held_out
 
 
 def test_normalisation_is_exact(splits):
@@ -92,34 +92,38 @@ def test_crop_and_flip_against_a_slow_reference():
     images = np.random.default_rng(0).integers(256, size=(40, 3, 32, 32)).astype(np.uint8)
     augment = cifar.CropFlip(Normalise(MEAN.ravel(), STD.ravel()))
     cropped = augment(images, np.random.default_rng(1))
-    seen = set()
+    positions = set()
     for image, out in zip(images, pixels_of(cropped)):
         choices = [(t, l, m) for t in range(9) for l in range(9) for m in (False, True)]  # noqa: E741
         fits = [c for c in choices if np.array_equal(out, quick_crop_flip(image, *c))]
         assert len(fits) == 1
         np.testing.assert_array_equal(out, slow_crop_flip(image, *fits[0]))
-        seen.add(fits[0])
-    assert len({t for t, _, _ in seen}) > 6 and 10 < sum(m for _, _, m in seen) < 30
+        positions.add(fits[0])
+    assert len({t for t, _, _ in positions}) > 6 and 10 < sum(m for _, _, m in positions) < 30
     black = (0 - MEAN) / STD
     corner = cropped[[i for i, out in enumerate(pixels_of(cropped)) if not out[:, 0].any()]][0]
     np.testing.assert_allclose(corner[:, :1], np.broadcast_to(black, (3, 1, 32)), atol=2e-6)
 
 
 @pytest.mark.parametrize("crop, pad", [(28, 2), (24, 0), (16, 0)])
-def test_smaller_crops_are_parts_that_move_by_4_pixels_or_more(crop, pad):
+def test_smaller_crops_move_by_at_least_4_pixels(crop, pad):
     images = np.random.default_rng(0).integers(1, 256, size=(60, 3, 32, 32)).astype(np.uint8)
     cropped = cifar.CropFlip(Normalise(MEAN.ravel(), STD.ravel()), crop)(
         images, np.random.default_rng(1)
     )
     padded = np.pad(images, ((0, 0), (0, 0), (pad, pad), (pad, pad)))
     places = range(padded.shape[2] - crop + 1)
-    seen = set()
+    positions = set()
     for image, out in zip(padded, pixels_of(cropped)):
         parts = {(t, l): image[:, t : t + crop, l : l + crop] for t in places for l in places}  # noqa: E741
-        found = [at for at, p in parts.items() if (p == out).all() or (p[:, :, ::-1] == out).all()]
-        assert len(found) == 1
-        seen.update(found)
-    assert {t for t, _ in seen} | {l for _, l in seen} == set(places)  # noqa: E741
+        matches = [
+            corner
+            for corner, p in parts.items()
+            if (p == out).all() or (p[:, :, ::-1] == out).all()
+        ]
+        assert len(matches) == 1
+        positions.update(matches)
+    assert {t for t, _ in positions} | {l for _, l in positions} == set(places)  # noqa: E741
 
 
 def quick_crop_flip(image, top, left, mirror):
@@ -127,7 +131,7 @@ def quick_crop_flip(image, top, left, mirror):
     return padded[:, :, ::-1] if mirror else padded
 
 
-def test_cutout_blanks_one_square_of_the_mean_colour():
+def test_cutout_sets_one_square_to_the_mean_colour():
     # Larger than the crop, so that no black border is in it.
     images = np.full((200, 3, 40, 40), 255, np.uint8)
     augment = cifar.CropFlip(Normalise(MEAN.ravel(), STD.ravel()), cutout=8)
@@ -140,7 +144,7 @@ def test_cutout_blanks_one_square_of_the_mean_colour():
     assert blank.any(axis=0).all() and (blank.sum(axis=(1, 2)) == 64).any()
 
 
-def test_epochs_repeat_and_differ(splits):
+def test_epochs_are_reproducible_and_different(splits):
     again = cifar10(str(SAMPLE), download=False)
     for index in (0, 1):
         np.testing.assert_array_equal(next(epoch(splits, index))[0], next(epoch(again, index))[0])
@@ -153,7 +157,7 @@ def test_the_seed_decides_the_validation_images(seed_decides_validation):
 
 
 def write_sample(folder, contents):
-    """A folder of binary files that its manifest vouches for."""
+    """A folder of binary files with a manifest."""
     folder.mkdir(parents=True)
     entries = {}
     for name, content in contents.items():
@@ -173,7 +177,7 @@ def test_cifar100(tmp_path, coarse):
 
 
 @pytest.mark.parametrize("load", [cifar10, cifar100])
-def test_only_training_images_are_cut_and_blanked_as_asked(tmp_path, load):
+def test_crop_and_cutout_apply_to_training_images_only(tmp_path, load):
     archive = {cifar10: cifar.CIFAR10, cifar100: cifar.CIFAR100}[load]
     records = bytes(archive.header + cifar.PIXELS) * 20
     names = (next(iter(archive.train)), *archive.test)
@@ -184,7 +188,7 @@ def test_only_training_images_are_cut_and_blanked_as_asked(tmp_path, load):
     assert [(part == 0).any() for part in parts] == [True, False]  # black is not the mean colour
 
 
-def test_wrong_files(tmp_path):
+def test_damaged_and_unpublished_files_are_refused(tmp_path):
     record = bytes(3073)
     write_sample(
         tmp_path / "short", {"data_batch_1.bin": record * 20, "test_batch.bin": record[1:]}
@@ -206,7 +210,7 @@ def test_wrong_files(tmp_path):
         published.read_verified(folder, "data_batch_1.bin", "")
 
 
-def test_without_files_or_network(tmp_path, monkeypatch):
+def test_missing_files_without_a_network_end_in_one_line(tmp_path, monkeypatch):
     def offline(*args, **kwargs):
         raise urllib.error.URLError("no route")
 
@@ -228,29 +232,29 @@ def archive_of(names):
     return buffer.getvalue()
 
 
-def test_download_verifies_unpacks_and_leaves_nothing_behind(tmp_path, monkeypatch):
-    wanted = [*cifar.CIFAR10.train, *cifar.CIFAR10.test, cifar.CIFAR10.names]
-    content = archive_of(wanted)
+def test_a_download_is_verified_and_unpacked_completely(tmp_path, monkeypatch):
+    expected = [*cifar.CIFAR10.train, *cifar.CIFAR10.test, cifar.CIFAR10.names]
+    content = archive_of(expected)
     monkeypatch.setattr("urllib.request.urlopen", lambda url, timeout: io.BytesIO(content))
     with pytest.raises(UserError, match="not the published file"):
         cifar.fetch(cifar.CIFAR10, tmp_path)
-    known = cifar.CIFAR10._replace(md5=hashlib.md5(content).hexdigest())
-    cifar.fetch(known, tmp_path)
-    assert sorted(path.name for path in (tmp_path / FOLDER).iterdir()) == sorted(wanted)
-    assert (tmp_path / FOLDER / wanted[0]).read_text() == wanted[0]
-    for broken in (archive_of(wanted[:2]), content[: len(content) // 2], b"nothing"):
+    archive = cifar.CIFAR10._replace(md5=hashlib.md5(content).hexdigest())
+    cifar.fetch(archive, tmp_path)
+    assert sorted(path.name for path in (tmp_path / FOLDER).iterdir()) == sorted(expected)
+    assert (tmp_path / FOLDER / expected[0]).read_text() == expected[0]
+    for broken in (archive_of(expected[:2]), content[: len(content) // 2], b"nothing"):
         with pytest.raises(UserError, match="is not cifar-10-binary.tar.gz"):
-            cifar.unpack(known, broken, tmp_path / "broken")
+            cifar.unpack(archive, broken, tmp_path / "broken")
 
 
-def test_a_folder_of_something_else_is_not_filled(tmp_path, monkeypatch):
-    monkeypatch.setattr("urllib.request.urlopen", lambda *words, **named: pytest.fail("asked"))
+def test_nothing_is_downloaded_into_a_folder_of_other_files(tmp_path, monkeypatch):
+    monkeypatch.setattr("urllib.request.urlopen", lambda *words, **named: pytest.fail("downloaded"))
     (tmp_path / "cifar-100-binary").mkdir()
     with pytest.raises(UserError, match="lacks cifar-10.*such as 'cifar-100-binary'; give --data"):
         cifar10(str(tmp_path))
-    reached = []
-    monkeypatch.setattr(published, "download", lambda *words: reached.append(words) or b"")
+    downloads = []
+    monkeypatch.setattr(published, "download", lambda *words: downloads.append(words) or b"")
     (tmp_path / "cifar-10-binary.tar.gz").touch()
     with pytest.raises(UserError, match="download it again"):
         cifar10(str(tmp_path))
-    assert reached
+    assert downloads

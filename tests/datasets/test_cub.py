@@ -1,4 +1,4 @@
-"""CUB-200-2011, on scenes written in its layout."""
+"""CUB-200-2011, tested with generated scenes in its layout."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def folder(tmp_path_factory: Any) -> Path:
     return path
 
 
-def test_splits_are_those_of_the_lists(folder: Path) -> None:
+def test_the_lists_decide_the_splits(folder: Path) -> None:
     splits = cub200(str(folder), size=48, short=56, validation=100)
     assert len(splits.train) + len(splits.validation) == 36
     assert (len(splits.validation), len(splits.test)) == (3, 24)
@@ -47,12 +47,12 @@ def test_a_smaller_validation_set_is_recorded_and_noted(folder: Path, capsys: An
     assert not capsys.readouterr().out
 
 
-def test_evaluation_sees_the_middle_of_the_normalised_picture(folder: Path) -> None:
+def test_test_images_are_normalised_centre_crops(folder: Path) -> None:
     splits = cub200(str(folder), size=48, short=SIZE)
     images = splits.test.first(1)
-    wanted = scenes(COUNT, SIZE, 32, 1).images[36, :, 8:56, 8:56].transpose(1, 2, 0) / 255
-    wanted = (wanted - splits.mean) / splits.std
-    np.testing.assert_allclose(images[0], wanted.transpose(2, 0, 1), atol=1e-4)
+    expected = scenes(COUNT, SIZE, 32, 1).images[36, :, 8:56, 8:56].transpose(1, 2, 0) / 255
+    expected = (expected - splits.mean) / splits.std
+    np.testing.assert_allclose(images[0], expected.transpose(2, 0, 1), atol=1e-4)
 
 
 def test_the_seed_decides_the_validation_images(folder: Path, seed_decides_validation: Any) -> None:
@@ -60,30 +60,32 @@ def test_the_seed_decides_the_validation_images(folder: Path, seed_decides_valid
 
 
 @pytest.mark.parametrize("augment", [True, False])
-def test_only_training_pictures_move(folder: Path, moves_in_training: Any, augment: bool) -> None:
+def test_only_training_pictures_are_augmented(
+    folder: Path, only_training_is_random: Any, augment: bool
+) -> None:
     splits = cub200(str(folder), size=448, augment=augment)
     assert splits.view == View(448, short=512)
-    moves_in_training(splits, augment)
+    only_training_is_random(splits, augment)
 
 
-def test_regions_follow_the_view(folder: Path) -> None:
+def test_regions_are_in_coordinates_of_the_crop(folder: Path) -> None:
     marks = scenes(COUNT, SIZE, 32, 1).marks[36:]
     whole = cub200(str(folder), size=SIZE, short=SIZE).test.regions()
     np.testing.assert_allclose(whole, marks, atol=0.0035)  # files have tenths of a pixel
     part = cub200(str(folder), size=48, short=SIZE).test.regions()
-    wanted = np.clip(((whole + 1) / 2 * 63 - 8) / 47 * 2 - 1, -1, 1)
-    np.testing.assert_allclose(part, wanted, atol=1e-6)
+    expected = np.clip(((whole + 1) / 2 * 63 - 8) / 47 * 2 - 1, -1, 1)
+    np.testing.assert_allclose(part, expected, atol=1e-6)
 
 
 def test_edges_of_a_box_lie_between_pixels(folder: Path) -> None:
     birds = read_birds(folder)._replace(boxes=np.array([[16, 24, 32, 8], [0, 0, 64, 64]]))
-    near = np.linspace(-1, 1, SIZE)
-    around = [(near[i - 1] + near[i]) / 2 for i in (16, 24, 48, 32)]
-    found = regions(birds, np.arange(2), View(SIZE, short=SIZE))
-    np.testing.assert_allclose(found, [around, [-1, -1, 1, 1]], atol=1e-12)
+    centres = np.linspace(-1, 1, SIZE)
+    edges = [(centres[i - 1] + centres[i]) / 2 for i in (16, 24, 48, 32)]
+    boxes = regions(birds, np.arange(2), View(SIZE, short=SIZE))
+    np.testing.assert_allclose(boxes, [edges, [-1, -1, 1, 1]], atol=1e-12)
     half = regions(birds, np.arange(1), View(SIZE // 2, short=SIZE // 2))[0]
-    near = np.linspace(-1, 1, SIZE // 2)
-    np.testing.assert_allclose(half, [(near[i - 1] + near[i]) / 2 for i in (8, 12, 24, 16)])
+    centres = np.linspace(-1, 1, SIZE // 2)
+    np.testing.assert_allclose(half, [(centres[i - 1] + centres[i]) / 2 for i in (8, 12, 24, 16)])
 
 
 def test_regions_of_a_picture_that_is_not_square(folder: Path, tmp_path: Path) -> None:
@@ -106,12 +108,12 @@ def test_regions_of_a_picture_that_is_not_square(folder: Path, tmp_path: Path) -
         assert mask.any() or right - left < 0.1
         rows, columns = places[mask.any(axis=1)], places[mask.any(axis=0)]
         if mask.any():
-            found = [columns[0], rows[0], columns[-1], rows[-1]]
-            np.testing.assert_allclose(found, [left, top, right, bottom], atol=0.08)
+            bright_box = [columns[0], rows[0], columns[-1], rows[-1]]
+            np.testing.assert_allclose(bright_box, [left, top, right, bottom], atol=0.08)
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "said"),
+    ("name", "text", "words"),
     [
         ("bounding_boxes", None, "bounding_boxes.txt"),
         ("image_class_labels", "1 1\n", "image 2"),
@@ -121,8 +123,8 @@ def test_regions_of_a_picture_that_is_not_square(folder: Path, tmp_path: Path) -
         ("images", "", "any image"),
     ],
 )
-def test_broken_lists_are_named(
-    folder: Path, tmp_path: Path, name: str, text: Any, said: str
+def test_an_error_names_the_broken_list(
+    folder: Path, tmp_path: Path, name: str, text: Any, words: str
 ) -> None:
     for path in folder.glob("*.txt"):
         (tmp_path / path.name).write_text(path.read_text())
@@ -130,5 +132,5 @@ def test_broken_lists_are_named(
         (tmp_path / f"{name}.txt").unlink()
     else:
         (tmp_path / f"{name}.txt").write_text(text)
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=words):
         cub200(str(tmp_path))

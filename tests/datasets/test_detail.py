@@ -1,4 +1,4 @@
-"""The generated scenes: what a coarse look can tell and what it cannot."""
+"""The generated scenes: what the downscaled image contains and what it does not."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from cub_writer import write_cub
 
 
 def test_scenes_are_balanced_seeded_and_different() -> None:
-    found, again, other = (scenes(64, 96, 32, seed) for seed in (1, 1, 2))
-    assert found.images.shape == (64, 3, 96, 96) and found.images.dtype == np.uint8
-    assert (np.bincount(found.labels) == 4).all() and len(CLASSES) == 16
-    for one, same, new in zip(found, again, other):
+    first, again, other = (scenes(64, 96, 32, seed) for seed in (1, 1, 2))
+    assert first.images.shape == (64, 3, 96, 96) and first.images.dtype == np.uint8
+    assert (np.bincount(first.labels) == 4).all() and len(CLASSES) == 16
+    for one, same, new in zip(first, again, other):
         np.testing.assert_array_equal(one, same)
         assert (one != new).any()
 
 
 @pytest.mark.parametrize("radius", [(0.5, 0.7), (0.38, 0.5)])
 @pytest.mark.parametrize(("size", "coarse"), [(64, 32), (192, 64), (128, 32)])
-def test_marks_lie_on_the_shape_inside_of_the_image(size: int, coarse: int, radius: Any) -> None:
-    found = scenes(48, size, coarse, radius=radius)
-    assert abs(found.marks).max() <= 1
+def test_marks_lie_on_the_shape_inside_the_image(size: int, coarse: int, radius: Any) -> None:
+    drawn = scenes(48, size, coarse, radius=radius)
+    assert abs(drawn.marks).max() <= 1
     places = np.linspace(-1, 1, size)
-    for image, (left, top, right, bottom) in zip(found.images, found.marks):
+    for image, (left, top, right, bottom) in zip(drawn.images, drawn.marks):
         x, y = (left + right) / 2, (top + bottom) / 2
         ring = [(x + 0.16 * np.cos(a), y + 0.16 * np.sin(a)) for a in np.arange(8) * np.pi / 4]
         pixels = [image[:, abs(places - v).argmin(), abs(places - u).argmin()] for u, v in ring]
@@ -36,13 +36,13 @@ def test_marks_lie_on_the_shape_inside_of_the_image(size: int, coarse: int, radi
         assert sum(coloured) >= 4  # the ground is dark and grey
 
 
-def test_stripes_decide_and_a_coarse_look_cannot_tell_them() -> None:
+def test_stripes_are_visible_at_full_size_only() -> None:
     size, coarse, count = 192, 64, 192
-    found = scenes(count, size, coarse, 3)
+    drawn = scenes(count, size, coarse, 3)
     energy = np.zeros((count, 4))  # of changes across each direction, in the middle of the mark
     coarse_energy = np.zeros((count, 4))
     pitch = size // coarse
-    for row, (image, mark) in enumerate(zip(found.images, found.marks)):
+    for row, (image, mark) in enumerate(zip(drawn.images, drawn.marks)):
         grey = image.mean(axis=0)
         small = grey.reshape(coarse, pitch, coarse, pitch).mean(axis=(1, 3))
         for picture, table, reach in ((grey, energy, 7), (small, coarse_energy, 2)):
@@ -51,13 +51,13 @@ def test_stripes_decide_and_a_coarse_look_cannot_tell_them() -> None:
             for index, (dy, dx) in enumerate([(0, 1), (1, 1), (1, 0), (1, -1)]):
                 moved = np.roll(patch, (dy, dx), axis=(0, 1))
                 table[row, index] = ((patch - moved)[1:-1, 1:-1] ** 2).mean()
-    stripes = found.labels % 4
-    assert _told_apart(energy, stripes) > 0.9
-    assert _told_apart(coarse_energy, stripes) < 0.4
+    stripes = drawn.labels % 4
+    assert _nearest_mean_accuracy(energy, stripes) > 0.9
+    assert _nearest_mean_accuracy(coarse_energy, stripes) < 0.4
 
 
-def _told_apart(features: np.ndarray, labels: np.ndarray) -> float:
-    """Accuracy of the nearest mean of a class, on the half that the means were not taken from."""
+def _nearest_mean_accuracy(features: np.ndarray, labels: np.ndarray) -> float:
+    """Accuracy of a nearest-mean classifier: means from the first half, test on the second."""
     features = np.log(features + 1e-3)
     features = features - features.mean(axis=1, keepdims=True)
     half = len(labels) // 2
@@ -66,33 +66,33 @@ def _told_apart(features: np.ndarray, labels: np.ndarray) -> float:
     return float((away.argmin(axis=1) == labels[half:]).mean())
 
 
-def test_splits_differ_and_know_their_marks() -> None:
+def test_splits_differ_and_have_regions() -> None:
     splits = detail(size=64, coarse=32, train=32, validation=16, test=24, seed=5)
     assert [len(part) for part in splits[:3]] == [32, 16, 24]
     images, labels = splits.test.first(8), splits.test.labels
-    wanted = scenes(24, 64, 32, [5, 2])
-    np.testing.assert_array_equal(labels, wanted.labels)
-    np.testing.assert_allclose(images, (wanted.images[:8] / 255 - 0.5) / 0.25, atol=1e-5)
-    np.testing.assert_array_equal(splits.test.regions(), wanted.marks)
-    assert (splits.validation.regions() != wanted.marks[:16]).any()
+    expected = scenes(24, 64, 32, [5, 2])
+    np.testing.assert_array_equal(labels, expected.labels)
+    np.testing.assert_allclose(images, (expected.images[:8] / 255 - 0.5) / 0.25, atol=1e-5)
+    np.testing.assert_array_equal(splits.test.regions(), expected.marks)
+    assert (splits.validation.regions() != expected.marks[:16]).any()
 
 
-def test_a_shape_without_room_for_a_mark_is_refused() -> None:
+def test_a_shape_too_small_for_the_mark_is_refused() -> None:
     with pytest.raises(UserError, match="from 0.35"):
         scenes(4, 64, 32, radius=(0.2, 0.5))
 
 
 @pytest.mark.parametrize("sizes", [(64, 48), (32, 32), (24, 8)])
-def test_senseless_sizes_are_refused(sizes: Any) -> None:
+def test_a_size_that_is_no_multiple_of_coarse_is_refused(sizes: Any) -> None:
     with pytest.raises(UserError, match="multiple of coarse"):
         scenes(4, *sizes)
 
 
-def test_the_layout_of_cub_holds_the_same_scenes(tmp_path: Any) -> None:
+def test_cub_files_contain_the_same_scenes(tmp_path: Any) -> None:
     write_cub(str(tmp_path), 20, size=64, coarse=32, seed=2)
-    found = scenes(20, 64, 32, 2)
+    drawn = scenes(20, 64, 32, 2)
     files = dict(line.split() for line in (tmp_path / "images.txt").read_text().splitlines())
-    for number, image in enumerate(found.images, 1):
+    for number, image in enumerate(drawn.images, 1):
         picture = cv2.imread(str(tmp_path / "images" / files[str(number)]))[..., ::-1]
         np.testing.assert_array_equal(picture, image.transpose(1, 2, 0))
     split = (tmp_path / "train_test_split.txt").read_text().split()[1::2]

@@ -22,7 +22,7 @@ MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 
 
 def colour(index):
-    """Four colours far apart, whatever a JPEG does to them."""
+    """One of four colours that JPEG compression leaves distinct."""
     return [(230, 20, 20), (20, 230, 20), (20, 20, 230), (120, 120, 120)][index]
 
 
@@ -35,7 +35,7 @@ def write_picture(path, rgb, shape=(40, 60)):
 
 @pytest.fixture()
 def coloured(tmp_path):
-    """Four classes of plain pictures, six to train on and two in val/ of each."""
+    """Four classes of one colour each, with six pictures in train/ and two in val/."""
     for part, count in (("train", 6), ("val", 2)):
         for label, wnid in enumerate(("n04", "n02", "n03", "n01")):
             for number in range(count):
@@ -75,7 +75,7 @@ def test_labels_are_sorted_folders_or_lines_of_synsets(coloured):
     assert [len(part) for part in named[:3]] == [22, 2, 8]
 
 
-def test_val_alone(coloured):
+def test_val_without_training_pictures(coloured):
     shutil.rmtree(coloured / "train")
     (coloured / "synsets.txt").write_text("n00 none\nn04 red\nn02 green\nn03 blue\nn01 grey\n")
     samples, names = imagenet_val(str(coloured), size=32)
@@ -86,7 +86,7 @@ def test_val_alone(coloured):
         imagenet(str(coloured))
 
 
-def test_only_training_pictures_move():
+def test_only_training_pictures_are_augmented():
     splits = imagenet(str(SAMPLE))
     views = [part.load.__self__.view for part in splits[:3]]
     moving = View(224, random=True, area=(0.08, 1), jitter=0.4, lighting=0.1)
@@ -94,7 +94,7 @@ def test_only_training_pictures_move():
     assert imagenet_val(str(SAMPLE))[0].load.__self__.view == views[2]
 
 
-def test_epochs_repeat_whatever_the_workers():
+def test_epochs_do_not_depend_on_the_number_of_workers():
     runs = [imagenet(str(SAMPLE), size=64, workers=workers).train for workers in (1, 3)]
     for index in (0, 1):
         one, other = (epoch(run, index) for run in runs)
@@ -103,7 +103,7 @@ def test_epochs_repeat_whatever_the_workers():
     assert not np.array_equal(epoch(runs[0], 0)[0], epoch(runs[0], 1)[0])
 
 
-def test_every_picture_is_seen_in_its_own_way(tmp_path):
+def test_each_picture_has_its_own_random_view(tmp_path):
     noise = np.random.default_rng(0).integers(256, size=(40, 40, 3)).astype(np.uint8)
     for part in ("train", "val"):
         for number in range(6):
@@ -119,20 +119,20 @@ def test_the_seed_decides_the_validation_images(coloured, seed_decides_validatio
 
 def test_training_and_validation_are_disjoint(coloured):
     splits = imagenet(str(coloured), size=32)
-    train, held = (set(part.load.__self__.rows) for part in splits[:2])
-    assert not train & held and train | held == set(range(24))
+    train, held_out = (set(part.load.__self__.rows) for part in splits[:2])
+    assert not train & held_out and train | held_out == set(range(24))
 
 
 def test_centre_view_against_its_definition():
     picture = np.random.default_rng(0).integers(256, size=(64, 100, 3)).astype(np.uint8)
     out = View(48, short=64)(picture, np.random.default_rng(0))
-    wanted = (picture[8:56, 26:74] / 255 - MEAN) / STD
+    expected = (picture[8:56, 26:74] / 255 - MEAN) / STD
     assert out.shape == (3, 48, 48) and out.dtype == np.float32
-    np.testing.assert_allclose(out.transpose(1, 2, 0), wanted, atol=1e-5)
+    np.testing.assert_allclose(out.transpose(1, 2, 0), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("shape", [(30, 90), (90, 30), (7, 7), (256, 256), (1, 50)])
-def test_any_shape_fits(shape):
+def test_pictures_of_any_shape_fill_the_input(shape):
     picture = np.full((*shape, 3), 255, np.uint8)
     for view in (View(24, short=32), View(24, short=32, random=True), View(24, random=True)):
         out = view(picture, np.random.default_rng(0))
@@ -140,8 +140,8 @@ def test_any_shape_fits(shape):
         np.testing.assert_allclose(out, ((1 - MEAN) / STD)[:, None, None] + 0 * out, atol=1e-5)
 
 
-def test_random_views_cover_places_and_mirror():
-    """A picture of its own coordinates tells where each crop is from."""
+def test_random_views_cover_all_positions_and_flips():
+    """Pixels hold their own coordinates, so each crop shows its position."""
     y, x = np.mgrid[:100, :200].astype(np.uint8)
     picture = np.stack([y, x, 0 * x], axis=2)
     view = View(50, short=100, random=True, mean=(0, 0, 0), std=(1, 1, 1))
@@ -170,17 +170,17 @@ def test_random_parts_have_the_areas_and_aspects():
     assert 0.7 < min(aspects) < 0.8 and 1.25 < max(aspects) < 1.45
 
 
-def test_colours_against_the_steps_they_stand_for():
+def test_the_colour_map_equals_its_separate_steps():
     picture = np.random.default_rng(0).integers(256, size=(20, 20, 3)).astype(np.uint8)
     view = View(20, short=20, random=False, jitter=0.4, lighting=0.1)
     out = view(picture, np.random.default_rng(5)).transpose(1, 2, 0)
     rng, luma = np.random.default_rng(5), np.array([0.299, 0.587, 0.114])
     bright, contrast, saturation = rng.uniform(0.6, 1.4, size=3)
-    wanted = picture / 255 * bright
-    wanted = contrast * wanted + (1 - contrast) * (wanted @ luma).mean()
-    wanted = saturation * wanted + (1 - saturation) * (wanted @ luma)[..., None]
-    wanted = wanted + COLOUR_AXES @ rng.normal(0, 0.1, size=3)
-    np.testing.assert_allclose(out, (wanted - MEAN) / STD, atol=1e-4)
+    expected = picture / 255 * bright
+    expected = contrast * expected + (1 - contrast) * (expected @ luma).mean()
+    expected = saturation * expected + (1 - saturation) * (expected @ luma)[..., None]
+    expected = expected + COLOUR_AXES @ rng.normal(0, 0.1, size=3)
+    np.testing.assert_allclose(out, (expected - MEAN) / STD, atol=1e-4)
 
 
 def test_decode_grey_png_and_rotated(tmp_path):
@@ -198,17 +198,17 @@ def test_decode_grey_png_and_rotated(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"no picture", None])
-def test_broken_pictures_are_named(coloured, content):
+def test_an_error_names_the_broken_picture(coloured, content):
     path = coloured / "val" / "n02" / "n02_1.JPEG"
     noise = np.random.default_rng(0).integers(256, size=(60, 60, 3)).astype(np.uint8)
-    whole = cv2.imencode(".jpg", noise)[1].tobytes()
-    path.write_bytes(whole[: len(whole) // 2] if content is None else content)
+    jpeg = cv2.imencode(".jpg", noise)[1].tobytes()
+    path.write_bytes(jpeg[: len(jpeg) // 2] if content is None else content)
     splits = imagenet(str(coloured), size=32)
     with pytest.raises(UserError, match=r"n02_1\.JPEG is broken"):
         every(splits.test)
 
 
-def test_senseless_folders(coloured, tmp_path):
+def test_unknown_classes_and_empty_folders_are_refused(coloured, tmp_path):
     write_picture(coloured / "val" / "n99" / "a.png", (0, 0, 0))
     with pytest.raises(UserError, match="n99 is not one of the 4 classes"):
         imagenet(str(coloured))
@@ -224,7 +224,7 @@ def test_senseless_folders(coloured, tmp_path):
 
 
 def test_records_with_magic_numbers_and_many_labels(tmp_path):
-    """Payloads that hold the magic number are split by the writer, and joined here."""
+    """The writer splits payloads at the magic number; the reader joins them."""
     payloads = [MAGIC, b"abcd" + MAGIC * 2 + b"tail", b"x" * 7, MAGIC + b"\0" * 9]
     path = tmp_path / "train.rec"
     writer = mx.recordio.MXIndexedRecordIO(str(path.with_suffix(".idx")), str(path), "w")
@@ -239,7 +239,7 @@ def test_records_with_magic_numbers_and_many_labels(tmp_path):
     np.testing.assert_array_equal(records.labels, [0, 1, 3, 3])
 
 
-def test_cut_off_and_foreign_records(tmp_path):
+def test_truncated_and_foreign_records_are_refused(tmp_path):
     path = tmp_path / "train.rec"
     path.write_bytes(b"nothing of the kind" * 9)
     with pytest.raises(UserError, match="train.rec needs train.idx"):
@@ -257,3 +257,13 @@ def test_cut_off_and_foreign_records(tmp_path):
     path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(UserError, match="record 0, is cut off"):
         Records(path).content(0)
+
+
+@pytest.mark.parametrize("label", [0.5, -1, float("nan")])
+def test_labels_of_records_are_whole_numbers_from_0(tmp_path, label):
+    path = tmp_path / "train.rec"
+    writer = mx.recordio.MXIndexedRecordIO(str(path.with_suffix(".idx")), str(path), "w")
+    writer.write_idx(0, mx.recordio.pack(mx.recordio.IRHeader(0, label, 0, 0), b"x" * 9))
+    writer.close()
+    with pytest.raises(UserError, match=f"record 0, has the label {label}"):
+        Records(path)

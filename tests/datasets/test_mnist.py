@@ -1,4 +1,4 @@
-"""MNIST and the scenes made of it, against a slow reference."""
+"""MNIST and its rendered scenes, against a slow reference."""
 
 import gzip
 import hashlib
@@ -49,13 +49,13 @@ def test_splits_of_the_sample(digits):
     assert [len(part) for part in splits[:3]] == [2700, 300, 1000]
     assert list(splits.classes) == list("0123456789")
     images, labels = digits
-    known = {image.tobytes(): label for image, label in zip(images, labels)}
+    label_of = {image.tobytes(): label for image, label in zip(images, labels)}
     parts = [every(part) for part in splits[:2]]
     for pixels, numbers in parts:
         rows = np.rint(pixels[:, 0] * 255).astype(np.uint8)
-        assert [known[row.tobytes()] for row in rows] == list(numbers)
-    train, held = ({image.tobytes() for image in pixels} for pixels, _ in parts)
-    assert not train & held
+        assert [label_of[row.tobytes()] for row in rows] == list(numbers)
+    train, held_out = ({image.tobytes() for image in pixels} for pixels, _ in parts)
+    assert not train & held_out
 
 
 def test_pixels_are_exact_and_black_is_zero():
@@ -68,7 +68,7 @@ def test_pixels_are_exact_and_black_is_zero():
 
 
 @pytest.mark.parametrize("task", sorted(TASKS))
-def test_tasks(task):
+def test_scenes_of_a_task_are_reproducible_and_new_each_epoch(task):
     side, pieces = TASKS[task]
     splits = sample(task=task, augment=1.0)
     images, labels = next(epoch(splits, 0))
@@ -102,11 +102,13 @@ def test_only_training_digits_are_augmented(task):
     assert same == [False, True, True]
 
 
-def slow_scene(digits, row, drawn, side):
+def slow_scene(digits, row, positions, side):
     canvas = np.zeros((side, side), np.uint8)
-    top, left = drawn.digit[row]
+    top, left = positions.digit[row]
     canvas[top : top + 28, left : left + 28] = digits[row]
-    for source, (y, x), (to_y, to_x) in zip(drawn.source[row], drawn.cut[row], drawn.piece[row]):
+    for source, (y, x), (to_y, to_x) in zip(
+        positions.source[row], positions.cut[row], positions.piece[row]
+    ):
         for i in range(8):
             for j in range(8):
                 pixel = digits[source, y + i, x + j]
@@ -117,29 +119,29 @@ def slow_scene(digits, row, drawn, side):
 def test_scenes_against_a_slow_reference(digits):
     images = digits[0][:20]
     scenes = SceneRenderer(images, 60, 4)
-    drawn = scenes.draw(np.arange(20), np.random.default_rng(0))
-    rendered = scenes.render(images, drawn)
+    positions = scenes.draw(np.arange(20), np.random.default_rng(0))
+    rendered = scenes.render(images, positions)
     for row in range(20):
-        np.testing.assert_array_equal(rendered[row], slow_scene(images, row, drawn, 60))
+        np.testing.assert_array_equal(rendered[row], slow_scene(images, row, positions, 60))
 
 
-def test_draws_are_uniform_and_stay_inside(digits):
+def test_positions_are_uniform_and_inside_the_scene(digits):
     rows = np.arange(2000) % 30
-    drawn = SceneRenderer(digits[0][:30], 60, 4).draw(rows, np.random.default_rng(0))
-    for places, count in ((drawn.digit, 33), (drawn.cut, 21), (drawn.piece, 53)):
+    positions = SceneRenderer(digits[0][:30], 60, 4).draw(rows, np.random.default_rng(0))
+    for places, count in ((positions.digit, 33), (positions.cut, 21), (positions.piece, 53)):
         assert set(np.unique(places)) == set(range(count))
-    assert (drawn.source != rows[:, None]).all()
-    assert set(np.unique(drawn.source)) == set(range(30))
-    for pieces in (drawn.source, drawn.cut[..., 0], drawn.piece[..., 0]):
-        assert (pieces[:, 0] == pieces[:, 1]).mean() < 0.1  # each is drawn by itself
+    assert (positions.source != rows[:, None]).all()
+    assert set(np.unique(positions.source)) == set(range(30))
+    for pieces in (positions.source, positions.cut[..., 0], positions.piece[..., 0]):
+        assert (pieces[:, 0] == pieces[:, 1]).mean() < 0.1  # drawn independently
 
 
-def test_overlapping_pieces_show_the_brighter_pixel():
+def test_the_brighter_pixel_of_overlapping_pieces_is_kept():
     images = np.stack([np.zeros((28, 28)), np.full((28, 28), 9), np.full((28, 28), 5)])
     scenes = SceneRenderer(images.astype(np.uint8), 28, 2)
     spot = np.zeros((1, 2, 2), int)
-    drawn = Positions(np.zeros((1, 2), int), np.array([[1, 2]]), spot, spot + 3)
-    canvas = scenes.render(scenes.digits[:1], drawn)[0]
+    positions = Positions(np.zeros((1, 2), int), np.array([[1, 2]]), spot, spot + 3)
+    canvas = scenes.render(scenes.digits[:1], positions)[0]
     assert (canvas[3:11, 3:11] == 9).all() and canvas.sum() == 9 * 64
 
 
@@ -152,7 +154,7 @@ def test_pieces_come_from_digits_of_their_own_split(digits):
 
 
 class Fixed:
-    """Stands in for a generator: always the same angle, zoom and shift in [-1, 1]."""
+    """A generator of one fixed angle, zoom and shift in [-1, 1]."""
 
     def __init__(self, *values):
         self.values = np.reshape(values, (4, 1, 1, 1))
@@ -161,8 +163,8 @@ class Fixed:
         return np.broadcast_to(self.values, size).copy()
 
 
-def slow_warp(image, angle, zoom, down, right):
-    """One pixel at a time, out of the formula of a rotation about the centre."""
+def slow_affine(image, angle, zoom, down, right):
+    """A rotation, scaling and shift about the centre, one pixel at a time."""
     out = np.zeros((28, 28))
     angle, zoom = np.deg2rad(15) * angle, 1 + 0.1 * zoom
     for i in range(28):
@@ -182,19 +184,19 @@ def slow_warp(image, angle, zoom, down, right):
 
 @pytest.mark.parametrize("values", [(1, 0, 0, 0), (0, 1, 0, 0), (0.3, -0.7, 0.4, -1)])
 @pytest.mark.parametrize("amount", [1.0, 0.5])
-def test_warp_against_a_slow_reference(values, amount):
+def test_random_affine_against_a_slow_reference(values, amount):
     image = np.random.default_rng(1).integers(256, size=(28, 28)).astype(np.uint8)
-    warped = random_affine(image[None], amount, Fixed(*np.array(values) / amount))[0]
-    np.testing.assert_allclose(warped, slow_warp(image, *values), atol=0.51)
+    output = random_affine(image[None], amount, Fixed(*np.array(values) / amount))[0]
+    np.testing.assert_allclose(output, slow_affine(image, *values), atol=0.51)
 
 
-def test_every_digit_is_warped_in_its_own_way():
+def test_each_digit_has_its_own_random_affine():
     image = np.random.default_rng(1).integers(256, size=(28, 28)).astype(np.uint8)
-    warped = random_affine(np.stack([image] * 5), 1.0, np.random.default_rng(2))
-    assert len({digit.tobytes() for digit in warped}) == 5
+    output = random_affine(np.stack([image] * 5), 1.0, np.random.default_rng(2))
+    assert len({digit.tobytes() for digit in output}) == 5
 
 
-def test_warp_of_nothing_and_of_whole_pixels():
+def test_random_affine_by_zero_and_by_whole_pixels():
     image = np.random.default_rng(1).integers(256, size=(1, 28, 28)).astype(np.uint8)
     np.testing.assert_array_equal(random_affine(image, 1.0, Fixed(0, 0, 0, 0)), image)
     moved = random_affine(image, 1.0, Fixed(0, 0, 1, 0))
@@ -211,12 +213,12 @@ def test_warp_of_nothing_and_of_whole_pixels():
         ({"validation": -1}, "validation"),
     ],
 )
-def test_senseless_options(options, words):
+def test_options_out_of_range_are_refused(options, words):
     with pytest.raises(UserError, match=words):
         sample(**options)
 
 
-def test_foreign_and_damaged_files(tmp_path):
+def test_unpublished_and_damaged_files_are_refused(tmp_path):
     folder = tmp_path / "mnist"
     shutil.copytree(SAMPLE, folder)
     labels = folder / "train-labels-idx1-ubyte.gz"
@@ -231,7 +233,7 @@ def test_foreign_and_damaged_files(tmp_path):
         published.read_verified(folder, "train-labels-idx1-ubyte", "")
 
 
-def test_a_file_that_is_no_idx(tmp_path):
+def test_a_file_that_is_not_idx_is_refused(tmp_path):
     packed = gzip.compress(b"\0\0\x08\x03" + b"\0\0\0\x01" * 3)
     (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(packed)
     entry = {"sha256": hashlib.sha256(packed).hexdigest()}
@@ -244,7 +246,7 @@ def test_a_file_that_is_no_idx(tmp_path):
         read_split(tmp_path, "train")
 
 
-def test_without_files_or_network(tmp_path, monkeypatch):
+def test_missing_files_without_a_network_end_in_one_line(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="lacks train-images.*--data-dir"):
         mnist(str(tmp_path), download=False)
 
@@ -257,20 +259,20 @@ def test_without_files_or_network(tmp_path, monkeypatch):
     assert "\n" not in str(error.value) and not list(tmp_path.iterdir())
 
 
-def test_a_folder_of_something_else_is_not_filled(tmp_path, monkeypatch):
-    asked = []
+def test_nothing_is_downloaded_into_a_folder_of_other_files(tmp_path, monkeypatch):
+    downloads = []
     monkeypatch.setattr(
-        published, "download", lambda urls, *words: asked.append(urls) or b"content"
+        published, "download", lambda urls, *words: downloads.append(urls) or b"content"
     )
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(UserError, match="lacks train-images.*such as 'notes.txt'; give --data-dir"):
         fetch(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"] and not asked
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"] and not downloads
     (tmp_path / "t10k-labels-idx1-ubyte").write_text("a part of the set")
     fetch(tmp_path)
-    assert len(asked) == 3
+    assert len(downloads) == 3
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / ".hidden").touch()
     for name in ("empty", "new"):
         fetch(tmp_path / name)
-    assert len(asked) == 11
+    assert len(downloads) == 11

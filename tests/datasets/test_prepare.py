@@ -1,4 +1,4 @@
-"""The scripts that prepare data: what they write is read back, bad input ends in one line."""
+"""The scripts that prepare data: their output is read back, and bad input ends in one line."""
 
 import hashlib
 import runpy
@@ -43,8 +43,8 @@ def test_packed_imagenet_equals_its_folder(run, tmp_path):
     assert code == 0 and "train.rec: 12 pictures" in out
     paths, labels, _ = scan(source / "train")
     records = Records(tmp_path / "train.rec")
-    found = {records.content(row): label for row, label in enumerate(records.labels)}
-    assert found == {path.read_bytes(): label for path, label in zip(paths, labels)}
+    label_of = {records.content(row): label for row, label in enumerate(records.labels)}
+    assert label_of == {path.read_bytes(): label for path, label in zip(paths, labels)}
     packed, folder = (imagenet(str(root), size=64) for root in (tmp_path, source))
     assert packed.classes == folder.classes
     images, labels = every(packed.test)
@@ -58,15 +58,17 @@ def test_packing_resizes(run, tmp_path):
     sides = [min(decode(records.content(row), "").shape[:2]) for row in range(12)]
     assert sides == [80] * 12
     ends = (".idx", ".rec")
-    wanted = ["synsets.txt", *(part + end for part in ("train", "val") for end in ends)]
-    assert sorted(path.name for path in tmp_path.iterdir()) == wanted
+    expected = ["synsets.txt", *(part + end for part in ("train", "val") for end in ends)]
+    assert sorted(path.name for path in tmp_path.iterdir()) == expected
 
 
-def test_samples_are_cut_from_whole_sets(run, tmp_path, monkeypatch):
-    """The sample stands in for a whole set, whose checksums it does not have."""
-    known = published.read_verified
+def test_samples_are_made_from_published_files(run, tmp_path, monkeypatch):
+    """The sample replaces the published data set, whose checksums it does not have."""
+    read_verified = published.read_verified
     monkeypatch.setattr(
-        published, "read_verified", lambda folder, name, sha1: known(SAMPLE / "mnist", name, "")
+        published,
+        "read_verified",
+        lambda folder, name, sha1: read_verified(SAMPLE / "mnist", name, ""),
     )
     monkeypatch.setattr(
         "gluon_attention.datasets.sampling.hold_out", lambda labels, count, seed: (0, np.arange(50))
@@ -78,8 +80,8 @@ def test_samples_are_cut_from_whole_sets(run, tmp_path, monkeypatch):
     assert [len(part) for part in splits[:3]] == [45, 5, 50]
 
 
-def test_cifar10_is_copied_once_it_is_verified(run, tmp_path, monkeypatch):
-    source = tmp_path / "whole"
+def test_cifar10_is_copied_after_it_is_verified(run, tmp_path, monkeypatch):
+    source = tmp_path / "published"
     for name in (*cifar.CIFAR10.train, *cifar.CIFAR10.test):
         published.write_file(source / cifar.CIFAR10.folder / name, bytes(3073))
     arguments = ("--from", source, "--data-dir", tmp_path / "copy")

@@ -1,4 +1,4 @@
-"""The order of epochs, shards, labels and the thread that works ahead."""
+"""Batches: order, shards, random streams; held-out rows, wrong labels, prefetching."""
 
 import threading
 import time
@@ -18,7 +18,7 @@ import pytest
 
 
 def numbered(count, batch_size, classes=10, **options):
-    """Image number n is n with noise below it, and has the label n % classes."""
+    """Image n is the number n above a row of noise, and its label is n % classes."""
     images = np.arange(count, dtype=np.uint8).reshape(-1, 1, 1, 1)
 
     def noisy(pixels, rng):
@@ -30,8 +30,8 @@ def numbered(count, batch_size, classes=10, **options):
     return Batches(samples, batch_size, **options)
 
 
-def seen(batches, epoch):
-    """Numbers of the images of an epoch, with all labels checked against them."""
+def numbers_of(batches, epoch):
+    """Numbers of an epoch's images, after a check of their labels."""
     numbers = []
     for images, labels in batches.epoch(epoch):
         assert images.dtype == np.float32 and labels.dtype == np.int32
@@ -52,18 +52,18 @@ def prefetching():
     return [t for t in threading.enumerate() if t.name == "prefetch"]
 
 
-def test_training_shuffles_and_drops_the_short_batch():
+def test_training_batches_are_shuffled_without_a_short_one():
     batches = numbered(50, 8, shuffle=True)
-    first, second = seen(batches, 0), seen(batches, 1)
+    first, second = numbers_of(batches, 0), numbers_of(batches, 1)
     assert len(batches) == 6 and batches.shard_size == 50
     assert len(first) == len(set(first)) == 48
     assert first != second and first != sorted(first)
 
 
-def test_evaluation_keeps_order_and_the_short_batch():
+def test_evaluation_batches_keep_the_order_and_the_short_one():
     batches = numbered(50, 8)
     assert len(batches) == 7
-    assert seen(batches, 0) == seen(batches, 3) == list(range(50))
+    assert numbers_of(batches, 0) == numbers_of(batches, 3) == list(range(50))
 
 
 def test_an_epoch_is_a_function_of_seed_and_index():
@@ -73,7 +73,7 @@ def test_an_epoch_is_a_function_of_seed_and_index():
         for (images, labels), (again, relabelled) in zip(one, two):
             np.testing.assert_array_equal(images, again)
             np.testing.assert_array_equal(labels, relabelled)
-    assert seen(same, 0) != seen(other, 0)
+    assert numbers_of(same, 0) != numbers_of(other, 0)
     noise = [next(b.epoch(index))[0][:, :, 1] for b in (same, other) for index in (0, 1)]
     assert len({n.tobytes() for n in noise}) == 4
 
@@ -85,9 +85,9 @@ def test_random_numbers_differ_between_batches_and_shards():
 
 
 @pytest.mark.parametrize("workers", [2, 3])
-def test_shards_are_disjoint_equal_and_cover(workers):
+def test_shards_are_disjoint_and_equal_and_cover_all_rows(workers):
     parts = [numbered(60, 5, shuffle=True, part=(rank, workers)) for rank in range(workers)]
-    rows = [seen(part, 2) for part in parts]
+    rows = [numbers_of(part, 2) for part in parts]
     assert {len(r) for r in rows} == {60 // workers}
     assert sorted(sum(rows, [])) == list(range(60))
     uneven = [numbered(61, 5, shuffle=True, part=(rank, workers)) for rank in range(workers)]
@@ -97,21 +97,21 @@ def test_shards_are_disjoint_equal_and_cover(workers):
 def test_normalise_is_exact():
     mean, std = (0.1, 0.5, 0.9), (0.2, 0.3, 0.4)
     pixels = np.arange(256, dtype=np.uint8).reshape(1, 1, 16, 16).repeat(3, axis=1)
-    wanted = (pixels / 255 - np.reshape(mean, (3, 1, 1))) / np.reshape(std, (3, 1, 1))
+    expected = (pixels / 255 - np.reshape(mean, (3, 1, 1))) / np.reshape(std, (3, 1, 1))
     out = Normalise(mean, std)(pixels)
     assert out.dtype == np.float32
-    np.testing.assert_allclose(out, wanted, atol=2e-6)
+    np.testing.assert_allclose(out, expected, atol=2e-6)
     assert (Normalise([0.0], [1.0])(np.zeros((1, 1, 2, 2), np.uint8)) == 0).all()
 
 
 def test_hold_out_is_stratified_disjoint_and_seeded():
     labels = np.repeat([0, 1, 2], [100, 50, 10])
-    train, held = hold_out(labels, 32, seed=1)
-    assert not set(train) & set(held)
-    assert sorted([*train, *held]) == list(range(160))
-    np.testing.assert_array_equal(np.bincount(labels[held]), [20, 10, 2])
-    np.testing.assert_array_equal(held, hold_out(labels, 32, seed=1)[1])
-    assert set(held) != set(hold_out(labels, 32, seed=2)[1])
+    train, held_out = hold_out(labels, 32, seed=1)
+    assert not set(train) & set(held_out)
+    assert sorted([*train, *held_out]) == list(range(160))
+    np.testing.assert_array_equal(np.bincount(labels[held_out]), [20, 10, 2])
+    np.testing.assert_array_equal(held_out, hold_out(labels, 32, seed=1)[1])
+    assert set(held_out) != set(hold_out(labels, 32, seed=2)[1])
     assert len(hold_out(labels, 0, seed=1)[1]) == 0
 
 
@@ -126,13 +126,13 @@ def test_hold_out_is_stratified_disjoint_and_seeded():
         (lambda: hold_out(np.zeros(5), 5, 0), "validation"),
     ],
 )
-def test_senseless_arguments(make, words):
+def test_arguments_out_of_range_are_refused(make, words):
     with pytest.raises(UserError, match=words):
         make()
 
 
 @pytest.mark.parametrize("bad", [-1, 10])
-def test_labels_out_of_range(bad):
+def test_labels_out_of_range_are_refused(bad):
     images = np.zeros((3, 1, 2, 2), np.uint8)
     with pytest.raises(UserError, match=f"label {bad} of image 1 .* 0 to 9"):
         array_samples(images, [0, bad, 1], 10, transform=lambda x, rng: x)
@@ -140,24 +140,24 @@ def test_labels_out_of_range(bad):
         array_samples(images, [0, 1], 10, transform=lambda x, rng: x)
 
 
-def test_prefetch_keeps_items_and_works_ahead():
-    made = []
+def test_prefetch_yields_all_items_and_stays_ahead_by_its_depth():
+    produced = []
 
     def items():
         for number in range(10):
-            made.append(number)
+            produced.append(number)
             yield number
 
     ahead = prefetch(items(), depth=2)
     assert next(ahead) == 0
-    assert eventually(lambda: len(made) == 4)  # 0, two that wait, one in the hand
+    assert eventually(lambda: len(produced) == 4)  # 0, two in the queue, one waiting
     time.sleep(0.05)
-    assert len(made) == 4
+    assert len(produced) == 4
     assert list(ahead) == list(range(1, 10))
     assert eventually(lambda: not prefetching())
 
 
-def test_prefetch_carries_exceptions_over():
+def test_prefetch_raises_exceptions_of_its_thread():
     def items():
         yield 1
         raise KeyError("lost")
@@ -169,8 +169,8 @@ def test_prefetch_carries_exceptions_over():
     assert eventually(lambda: not prefetching())
 
 
-@pytest.mark.parametrize("leave", ["close", "forget", "never start"])
-def test_prefetch_ends_when_the_consumer_leaves(leave):
+@pytest.mark.parametrize("end", ["close", "forget", "never start"])
+def test_the_thread_of_prefetch_ends_with_its_consumer(end):
     closed = []
 
     def endless():
@@ -181,23 +181,23 @@ def test_prefetch_ends_when_the_consumer_leaves(leave):
             closed.append(True)
 
     ahead = prefetch(endless())
-    if leave != "never start":
+    if end != "never start":
         next(ahead)
-    if leave == "close":
+    if end == "close":
         ahead.close()
     del ahead
     assert eventually(lambda: not prefetching())
-    assert closed or leave == "never start"
+    assert closed or end == "never start"
 
 
-def test_holding_out_takes_no_longer_with_many_classes():
+def test_hold_out_is_fast_with_many_classes():
     start = time.process_time()
-    kept, held = hold_out(np.arange(200_000) % 20_000, 20_000, 0)
-    assert len(kept) == 180_000 and len(set(held % 20_000)) == 20_000
+    train, held_out = hold_out(np.arange(200_000) % 20_000, 20_000, 0)
+    assert len(train) == 180_000 and len(set(held_out % 20_000)) == 20_000
     assert time.process_time() - start < 3
 
 
-def test_mislabelled_images_have_any_other_label():
+def test_wrong_labels_are_uniform_over_the_other_classes():
     truth = np.repeat(np.arange(5), 2000)
     images = np.zeros((len(truth), 1, 1, 1), "uint8")
 

@@ -37,7 +37,7 @@ def write_list(path: Path, files: Any, labels: Any) -> None:
 
 @pytest.fixture(scope="module")
 def dogs(tmp_path_factory: Any) -> Path:
-    """Twenty pictures of two breeds; brightness tells them apart."""
+    """Twenty pictures of two breeds that differ in brightness."""
     folder, rng = tmp_path_factory.mktemp("dogs"), np.random.RandomState(0)
     files = [f"{BREEDS[label]}/{number}.jpg" for number in range(10) for label in range(2)]
     for number, file in enumerate(files):
@@ -65,7 +65,7 @@ def test_the_seed_decides_the_validation_images(dogs: Path, seed_decides_validat
     seed_decides_validation(partial(stanford_dogs, str(dogs)))
 
 
-def test_a_picture_is_another_where_other_parts_of_it_are_seen(dogs: Path) -> None:
+def test_another_view_of_a_picture_has_another_identity(dogs: Path) -> None:
     one, same, other = (
         stanford_dogs(str(dogs), size=size, seed=3).validation.identity(0) for size in (64, 64, 48)
     )
@@ -73,12 +73,12 @@ def test_a_picture_is_another_where_other_parts_of_it_are_seen(dogs: Path) -> No
 
 
 @pytest.mark.parametrize("augment", [True, False])
-def test_only_training_pictures_move_along_their_long_side(
-    dogs: Path, moves_in_training: Any, augment: bool
+def test_only_training_pictures_are_augmented(
+    dogs: Path, only_training_is_random: Any, augment: bool
 ) -> None:
     splits = stanford_dogs(str(dogs), size=64, augment=augment)
     assert splits.view == View(64, short=64)
-    moves_in_training(splits, augment)
+    only_training_is_random(splits, augment)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,9 @@ def test_only_training_pictures_move_along_their_long_side(
         ("folders", "under two folders"),
     ],
 )
-def test_bad_folders(change: str, sentence: str, dogs: Path, tmp_path: Path) -> None:
+def test_an_error_names_what_is_wrong_with_the_folder(
+    change: str, sentence: str, dogs: Path, tmp_path: Path
+) -> None:
     (tmp_path / "Images").symlink_to(dogs / "Images")
     (tmp_path / "train_list.mat").write_bytes((dogs / "train_list.mat").read_bytes())
     file, labels = f"{BREEDS[0]}/8.jpg", [1]
@@ -114,7 +116,7 @@ def flags(folder: Path, *more: str) -> Any:
 
 
 def run(monkeypatch: Any, *words: str) -> None:
-    """The script in this process."""
+    """Run the training script in this process."""
     spec = importlib.util.spec_from_file_location("stanford_dogs_train", SCRIPT)
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, "stanford_dogs_train", module)
@@ -147,17 +149,19 @@ def test_both_stages_then_a_test_then_pictures(
         run(monkeypatch, *common, "--task", "view-glimpses", "--hidden", "9")
 
 
-def test_weights_of_a_backbone_are_read(dogs: Path, tmp_path: Path, monkeypatch: Any) -> None:
-    made, file = backbone("tiny"), tmp_path / "tiny.params"
-    made.initialize()
-    made(nd.zeros((1, 3, 32, 32)))
-    save_weights(str(file), made.layers)
+def test_stage_2_starts_from_weights_of_a_backbone(
+    dogs: Path, tmp_path: Path, monkeypatch: Any
+) -> None:
+    net, file = backbone("tiny"), tmp_path / "tiny.params"
+    net.initialize()
+    net(nd.zeros((1, 3, 32, 32)))
+    save_weights(str(file), net.layers)
     words = ["--stage", "2", "--backbone-weights", str(file), "--test-features", "1"]
     run(monkeypatch, *flags(tmp_path, "--data-dir", str(dogs), *words))
     assert (tmp_path / "dogs-glimpse_resnet50" / "patches.png").exists()
 
 
-def test_a_bad_folder_ends_in_one_line(tmp_path: Path) -> None:
+def test_a_missing_folder_ends_in_one_line(tmp_path: Path) -> None:
     environment = dict(os.environ, OMP_NUM_THREADS="1")
     command = [sys.executable, str(SCRIPT), *flags(tmp_path, "--data-dir", str(tmp_path / "no"))]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)

@@ -1,4 +1,4 @@
-"""Views of pictures: the same numbers that the data sets give to networks."""
+"""Views of pictures: they equal the images of the data sets."""
 
 from __future__ import annotations
 
@@ -33,26 +33,26 @@ def test_a_view_of_a_test_image_is_the_test_image(name: str) -> None:
         np.testing.assert_allclose(splits.view(picture), image, atol=2e-6)
 
 
-def test_sets_say_how_to_load_them_again() -> None:
-    made = mnist(SAMPLE / "mnist", task="cluttered60", seed=3, download=False)
-    assert made.source == {"name": "mnist", "options": {"task": "cluttered60", "seed": 3}}
-    again = mnist(SAMPLE / "mnist", **made.source["options"])
-    assert len(again.test) == len(made.test)
+def test_the_source_of_splits_loads_them_again() -> None:
+    splits = mnist(SAMPLE / "mnist", task="cluttered60", seed=3, download=False)
+    assert splits.source == {"name": "mnist", "options": {"task": "cluttered60", "seed": 3}}
+    again = mnist(SAMPLE / "mnist", **splits.source["options"])
+    assert len(again.test) == len(splits.test)
 
 
-def test_the_usual_view_follows_the_shape() -> None:
+def test_the_default_view_follows_the_shape() -> None:
     assert default_view((3, 32, 32)) == CIFAR_VIEW and default_view((1, 28, 28)) == MNIST_VIEW
     assert default_view((3, 448, 448)) == centre_view(448) == View(448, short=512)
 
 
-def test_pictures_are_averaged_where_they_shrink() -> None:
-    """Every pixel counts: bilinear samples would see two of the four on each axis."""
+def test_downscaling_averages_all_pixels() -> None:
+    """Bilinear sampling would use two of the four pixels on each axis."""
     picture = np.random.randint(0, 256, size=(64, 64, 3), dtype=np.uint8)
-    wanted = picture.reshape(16, 4, 16, 4, 3).mean(axis=(1, 3))
-    np.testing.assert_allclose(View(16, short=16).pixels(picture), wanted, atol=0.51)
+    expected = picture.reshape(16, 4, 16, 4, 3).mean(axis=(1, 3))
+    np.testing.assert_allclose(View(16, short=16).pixels(picture), expected, atol=0.51)
 
 
-def test_upright_pictures(tmp_path: Path) -> None:
+def test_exif_orientation_is_applied_if_upright(tmp_path: Path) -> None:
     lying = np.zeros((8, 16, 3), np.uint8)
     plain = cv2.imencode(".jpg", lying)[1].tobytes()
     exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"  # turn by 90
@@ -62,5 +62,5 @@ def test_upright_pictures(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("shape", [(256, 16_384, 3), (16_384, 256, 3)])
-def test_the_longest_picture_is_resized(shape: Tuple[int, int, int]) -> None:
+def test_pictures_64_times_as_long_as_wide_are_resized(shape: Tuple[int, int, int]) -> None:
     assert View(448, short=512).pixels(np.zeros(shape, np.uint8)).shape == (448, 448, 3)

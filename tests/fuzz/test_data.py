@@ -1,4 +1,4 @@
-"""Trees of data sets, whole and damaged: batches, or one sentence before any is used."""
+"""Intact and damaged folders of data sets: they load, or one sentence says what is wrong."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from cub_writer import write_cub
 from hypothesis import strategies as st
 
 
-def sealed(folder):
-    """Make a folder a sample: its manifest says what its files hold."""
+def write_manifest(folder):
+    """Make a folder a sample."""
     paths = [path for path in folder.iterdir() if path.name != "MANIFEST.json"]
     files = {p.name: {"sha256": hashlib.sha256(p.read_bytes()).hexdigest()} for p in paths}
     (folder / "MANIFEST.json").write_text(json.dumps({"files": files}))
@@ -73,7 +73,7 @@ def make_birds(folder):
     write_cub(str(folder), 40, size=32, coarse=16)
 
 
-SETS = {  # name: what makes a tree, what reads it
+SETS = {  # name: function that writes a folder, function that loads it
     "cifar": (make_cifar, lambda root: cifar10(root, download=False)),
     "mnist": (make_mnist, lambda root: mnist(root, task="cluttered60", download=False)),
     "folders": (make_folders, lambda root: imagenet(root, size=16, workers=1)),
@@ -83,18 +83,18 @@ SETS = {  # name: what makes a tree, what reads it
 
 
 @pytest.fixture(scope="module")
-def trees(tmp_path_factory):
-    made = {}
+def folders_of_sets(tmp_path_factory):
+    folders = {}
     for name, (make, _) in SETS.items():
-        made[name] = tmp_path_factory.mktemp(name)
-        make(made[name])
+        folders[name] = tmp_path_factory.mktemp(name)
+        make(folders[name])
         if name in ("cifar", "mnist"):
-            sealed(made[name])
-    return made
+            write_manifest(folders[name])
+    return folders
 
 
-def used(name, root):
-    """Read a tree and go through every batch of it once."""
+def read_all(name, root):
+    """Load a folder and read all batches once."""
     splits = SETS[name][1](str(root))
     for part in (splits.train, splits.validation, splits.test):
         for images, labels in Batches(part, 4).epoch(0):
@@ -110,7 +110,7 @@ TEXTS = st.one_of(
     st.lists(st.tuples(st.integers(-2, 45), st.one_of(st.integers(), st.floats(), st.text())))
     .map(lambda pairs: "\n".join(f"{number} {value}" for number, value in pairs)),
 )  # fmt: skip
-HARM = st.one_of(
+DAMAGE = st.one_of(
     st.tuples(st.sampled_from(["remove", "empty", "folder", "link", "twice"]), st.just(0)),
     st.tuples(st.just("cut"), st.floats(0, 1)),
     st.tuples(st.just("flip"), st.tuples(st.floats(0, 1), st.integers(0, 255))),
@@ -118,10 +118,10 @@ HARM = st.one_of(
     st.tuples(st.just("text"), TEXTS),
     st.tuples(st.just("bytes"), st.binary(max_size=50)),
 )
-HARMS = st.lists(st.tuples(st.floats(0, 1), HARM), min_size=1, max_size=3)
+DAMAGES = st.lists(st.tuples(st.floats(0, 1), DAMAGE), min_size=1, max_size=3)
 
 
-def harm(path, kind, value):
+def damage(path, kind, value):
     content = bytearray(path.read_bytes()) if path.is_file() else bytearray()
     if kind in ("remove", "folder", "link"):
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
@@ -153,34 +153,34 @@ def entries(root):
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_harmed_trees_are_used_or_refused(fuzz, refused, trees, tmp_path, name):
-    used(name, trees[name])
+def test_damaged_folders_load_or_are_refused(fuzz, refused, folders_of_sets, tmp_path, name):
+    read_all(name, folders_of_sets[name])
 
-    def check(harms):
+    def check(damages):
         root = tmp_path / "tree"
         shutil.rmtree(root, ignore_errors=True)
-        shutil.copytree(trees[name], root)
-        for place, (kind, value) in harms:
+        shutil.copytree(folders_of_sets[name], root)
+        for place, (kind, value) in damages:
             paths = entries(root)
             if paths:
-                harm(paths[int(place * (len(paths) - 1))], kind, value)
+                damage(paths[int(place * (len(paths) - 1))], kind, value)
         if name in ("cifar", "mnist") and all(path.is_file() for path in entries(root)):
-            sealed(root)
-        refused(lambda: used(name, root))
+            write_manifest(root)
+        refused(lambda: read_all(name, root))
 
-    fuzz(8, HARMS, check)
+    fuzz(8, DAMAGES, check)
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b'{"files": 3}', b'{"files": {"a": {}}}', b"\xff"])
-def test_a_manifest_that_is_none(trees, tmp_path, text):
-    shutil.copytree(trees["cifar"], tmp_path / "tree")
+def test_a_broken_manifest_is_named(folders_of_sets, tmp_path, text):
+    shutil.copytree(folders_of_sets["cifar"], tmp_path / "tree")
     (tmp_path / "tree" / "MANIFEST.json").write_bytes(text)
     with pytest.raises(UserError, match="MANIFEST.json"):
-        used("cifar", tmp_path / "tree")
+        read_all("cifar", tmp_path / "tree")
 
 
 @pytest.mark.parametrize(
-    "name, file, text, said",
+    "name, file, text, words",
     [
         ("birds", "images.txt", "1 a.png\n1 b.png\n", "two lines that begin with 1"),
         ("birds", "images.txt", "1 ../../a.png\n", "not below images/"),
@@ -192,45 +192,45 @@ def test_a_manifest_that_is_none(trees, tmp_path, text):
         ("folders", "synsets.txt", "n01 one\nn01 two\n", "synsets.txt must have"),
     ],
 )
-def test_what_is_wrong_is_said(trees, tmp_path, name, file, text, said):
-    shutil.copytree(trees[name], tmp_path / "tree")
+def test_an_error_names_the_broken_file(folders_of_sets, tmp_path, name, file, text, words):
+    shutil.copytree(folders_of_sets[name], tmp_path / "tree")
     (tmp_path / "tree" / file).write_bytes(text.encode("utf-8", "surrogateescape"))
-    with pytest.raises(UserError, match=said):
-        used(name, tmp_path / "tree")
+    with pytest.raises(UserError, match=words):
+        read_all(name, tmp_path / "tree")
 
 
 @pytest.mark.parametrize("rest", [0.3, 0.75, 0.99])
-def test_records_that_are_cut_off(trees, tmp_path, rest):
-    shutil.copytree(trees["records"], tmp_path / "tree")
+def test_truncated_records_are_refused(folders_of_sets, tmp_path, rest):
+    shutil.copytree(folders_of_sets["records"], tmp_path / "tree")
     packed = tmp_path / "tree" / "train.rec"
     packed.write_bytes(packed.read_bytes()[: int(rest * packed.stat().st_size)])
     with pytest.raises(UserError, match="cut off.*pack"):
-        used("records", tmp_path / "tree")
+        read_all("records", tmp_path / "tree")
 
 
-def test_folders_without_a_class_or_without_pictures(trees, tmp_path):
+def test_a_class_without_pictures_is_refused(folders_of_sets, tmp_path):
     root = tmp_path / "tree"
-    shutil.copytree(trees["folders"], root)
+    shutil.copytree(folders_of_sets["folders"], root)
     shutil.rmtree(root / "val" / "n02")
-    used("folders", root)
+    read_all("folders", root)
     for path in (root / "train" / "n02").iterdir():
         path.unlink()
     with pytest.raises(UserError, match="n02 has no picture with a name in .jpg"):
-        used("folders", root)
+        read_all("folders", root)
 
 
-def test_files_that_may_not_be_read(trees, tmp_path, monkeypatch):
+def test_a_file_without_read_permission_is_refused(folders_of_sets, tmp_path, monkeypatch):
     def locked(path, *words, **named):
         raise PermissionError(13, "Permission denied")
 
     for name in ("cifar", "mnist", "birds"):
         with monkeypatch.context() as patch, pytest.raises(UserError, match="Permission denied"):
             patch.setattr(Path, "read_bytes", locked)
-            used(name, trees[name])
+            read_all(name, folders_of_sets[name])
 
 
 @pytest.mark.parametrize("load", [cifar10, cub200, imagenet, imagenet_val, mnist, stanford_dogs])
-def test_folders_that_may_not_be_looked_into(tmp_path, monkeypatch, load):
+def test_a_folder_without_read_permission_is_refused(tmp_path, monkeypatch, load):
     def locked(path, *words, **named):
         raise PermissionError(13, "Permission denied", str(path))
 

@@ -1,4 +1,4 @@
-"""Pictures of every kind, whole and damaged: pixels or one sentence."""
+"""Intact and damaged pictures of every format: pixels or one sentence."""
 
 from __future__ import annotations
 
@@ -28,35 +28,35 @@ def encoded(picture, form, **options):
     return content.getvalue()
 
 
-def turned(orientation):
+def exif_of(orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     return exif
 
 
 def corpus():
-    whole = Image.fromarray(PIXELS)
+    picture = Image.fromarray(PIXELS)
     deep = Image.fromarray(PIXELS[..., 0].astype(np.uint16) * 257)
-    moving = dict(save_all=True, append_images=[whole.rotate(180)])
+    animation = dict(save_all=True, append_images=[picture.rotate(180)])
     return {
-        "rgb.jpg": encoded(whole, "JPEG"),
-        "progressive.jpg": encoded(whole, "JPEG", progressive=True),
-        "cmyk.jpg": encoded(whole.convert("CMYK"), "JPEG"),
-        "grey.jpg": encoded(whole.convert("L"), "JPEG"),
-        "exif.jpg": encoded(whole, "JPEG", exif=turned(6)),
-        "rgb.png": encoded(whole, "PNG"),
-        "rgba.png": encoded(whole.convert("RGBA"), "PNG"),
-        "palette.png": encoded(whole.convert("P"), "PNG"),
-        "bit.png": encoded(whole.convert("1"), "PNG"),
+        "rgb.jpg": encoded(picture, "JPEG"),
+        "progressive.jpg": encoded(picture, "JPEG", progressive=True),
+        "cmyk.jpg": encoded(picture.convert("CMYK"), "JPEG"),
+        "grey.jpg": encoded(picture.convert("L"), "JPEG"),
+        "exif.jpg": encoded(picture, "JPEG", exif=exif_of(6)),
+        "rgb.png": encoded(picture, "PNG"),
+        "rgba.png": encoded(picture.convert("RGBA"), "PNG"),
+        "palette.png": encoded(picture.convert("P"), "PNG"),
+        "bit.png": encoded(picture.convert("1"), "PNG"),
         "16bit.png": encoded(deep, "PNG"),
-        "moving.png": encoded(whole, "PNG", **moving),
-        "rgb.bmp": encoded(whole, "BMP"),
-        "grey.bmp": encoded(whole.convert("L"), "BMP"),
-        "lossy.webp": encoded(whole, "WEBP", quality=95),
-        "lossless.webp": encoded(whole, "WEBP", lossless=True),
-        "alpha.webp": encoded(whole.convert("RGBA"), "WEBP", lossless=True, exact=True),
-        "moving.webp": encoded(whole, "WEBP", quality=95, **moving),
-        "exif.webp": encoded(whole, "WEBP", quality=95, exif=turned(3)),
+        "moving.png": encoded(picture, "PNG", **animation),
+        "rgb.bmp": encoded(picture, "BMP"),
+        "grey.bmp": encoded(picture.convert("L"), "BMP"),
+        "lossy.webp": encoded(picture, "WEBP", quality=95),
+        "lossless.webp": encoded(picture, "WEBP", lossless=True),
+        "alpha.webp": encoded(picture.convert("RGBA"), "WEBP", lossless=True, exact=True),
+        "moving.webp": encoded(picture, "WEBP", quality=95, **animation),
+        "exif.webp": encoded(picture, "WEBP", quality=95, exif=exif_of(3)),
     }
 
 
@@ -75,18 +75,18 @@ FOREIGN = {
 
 
 @pytest.mark.parametrize("name", CORPUS)
-def test_every_kind_is_read(name):
+def test_every_format_is_decoded(name):
     picture = decode(CORPUS[name], name)
     assert picture.shape == PIXELS.shape and picture.dtype == np.uint8
-    wanted = Image.open(io.BytesIO(CORPUS[name]))
+    expected = Image.open(io.BytesIO(CORPUS[name]))
     if name != "16bit.png":  # which Pillow does not scale
-        difference = picture.astype(int) - np.asarray(wanted.convert("RGB"))
+        difference = picture.astype(int) - np.asarray(expected.convert("RGB"))
         assert np.abs(difference).mean() < 4
     else:
         np.testing.assert_array_equal(picture[..., 0], PIXELS[..., 0])
 
 
-def test_exif_turns_what_is_asked_for_upright():
+def test_upright_applies_the_exif_orientation():
     picture = decode(CORPUS["exif.jpg"], "exif", upright=True)
     assert picture.shape == (36, 24, 3)
     np.testing.assert_array_equal(picture, np.rot90(decode(CORPUS["exif.jpg"], "exif"), -1))
@@ -94,25 +94,25 @@ def test_exif_turns_what_is_asked_for_upright():
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])
-def test_every_orientation_is_pillows(form, orientation):
+def test_every_orientation_equals_pillows(form, orientation):
     corners = np.zeros((16, 24, 3), np.uint8)
     corners[:8, :8], corners[8:, :8], corners[:8, 16:] = 255, (255, 0, 0), (0, 0, 255)
     options = {} if form == "PNG" else dict(quality=95)
-    content = encoded(Image.fromarray(corners), form, exif=turned(orientation), **options)
-    wanted = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(content))).convert("RGB"))
+    content = encoded(Image.fromarray(corners), form, exif=exif_of(orientation), **options)
+    expected = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(content))).convert("RGB"))
     picture = decode(content, "turned", upright=True)
-    assert picture.shape == wanted.shape
-    assert np.abs(picture.astype(int) - wanted).mean() < 6
+    assert picture.shape == expected.shape
+    assert np.abs(picture.astype(int) - expected).mean() < 6
     plain = decode(content, "turned").astype(int)
     assert plain.shape == corners.shape and np.abs(plain - corners).mean() < 6
 
 
-def test_broken_exif_of_a_webp_turns_nothing(fuzz):
-    content = encoded(Image.fromarray(PIXELS), "WEBP", exif=turned(1))
+def test_broken_exif_of_a_webp_is_ignored(fuzz):
+    content = encoded(Image.fromarray(PIXELS), "WEBP", exif=exif_of(1))
     start = content.index(b"EXIF") + 8
 
-    def check(drawn):
-        cut, noise = drawn
+    def check(example):
+        cut, noise = example
         exif = (noise + content[start + len(noise) :])[:cut]
         chunk = content[:start] + exif
         picture = decode(chunk[:4] + struct.pack("<I", len(chunk) - 8) + chunk[8:], "x.webp", True)
@@ -122,7 +122,7 @@ def test_broken_exif_of_a_webp_turns_nothing(fuzz):
 
 
 @pytest.mark.parametrize("name", FOREIGN)
-def test_other_kinds_are_refused(name):
+def test_other_formats_are_refused(name):
     with pytest.raises(UserError, match="JPEG, PNG, BMP or WebP.*replace it") as refusal:
         decode(FOREIGN[name], name)
     assert name in str(refusal.value) and ("a GIF" in str(refusal.value)) == name.endswith("gif")
@@ -134,7 +134,7 @@ def chunk(kind, content):
 
 
 def claiming(name, width, height):
-    """A header that promises so many pixels, and next to nothing behind it."""
+    """A picture whose header claims a size that its data does not have."""
     content = bytearray(CORPUS[name])
     if name.endswith("png"):
         header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
@@ -163,7 +163,7 @@ def test_size_is_read_from_the_header(name, monkeypatch):
         decode(claiming(name, width, height), name)
 
 
-def test_large_pictures_are_read_and_larger_ones_are_not():
+def test_pictures_up_to_the_largest_side_are_decoded():
     with pytest.raises(UserError, match="20000x2 pixels"):
         decode(encoded(Image.new("RGB", (20_000, 2)), "PNG"), "wide")
     height = MAX_SIDE // MAX_ASPECT
@@ -187,8 +187,8 @@ DAMAGE = st.tuples(
 )
 
 
-def damaged(drawn):
-    name, keep, flips, tail = drawn
+def damaged(example):
+    name, keep, flips, tail = example
     content = bytearray({**CORPUS, **FOREIGN}[name])
     if keep < 0.5:
         content = content[: int(2 * keep * len(content))]
@@ -197,10 +197,10 @@ def damaged(drawn):
     return bytes(content) + tail
 
 
-def test_damaged_pictures_are_pixels_or_a_sentence(fuzz, refused):
-    def check(drawn):
+def test_damaged_pictures_are_decoded_or_refused(fuzz, refused):
+    def check(example):
         def read():
-            picture = decode(damaged(drawn), "broken.jpg")
+            picture = decode(damaged(example), "broken.jpg")
             assert picture.ndim == 3 and picture.shape[2] == 3 and picture.dtype == np.uint8
             assert max(picture.shape) <= MAX_SIDE
 
@@ -209,12 +209,12 @@ def test_damaged_pictures_are_pixels_or_a_sentence(fuzz, refused):
     fuzz(50, DAMAGE, check)
 
 
-def test_headers_that_say_anything(fuzz, refused):
+def test_random_headers_are_refused_in_one_sentence(fuzz, refused):
     starts = st.sampled_from(
         [b"\xff\xd8\xff", PNG + b"\0\0\0\rIHDR", b"BM", b"RIFF\0\0\0\0WEBPVP8"]
     )
     strategy = st.tuples(starts, st.binary(max_size=64))
-    fuzz(20, strategy, lambda drawn: refused(lambda: decode(b"".join(drawn), "header")))
+    fuzz(20, strategy, lambda example: refused(lambda: decode(b"".join(example), "header")))
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path):
