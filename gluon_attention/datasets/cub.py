@@ -81,7 +81,7 @@ def cub200(
 
 def read_birds(folder: Path) -> Birds:
     """Read the five lists of the data set."""
-    lists = {name: _read(folder / f"{name}.txt") for name in LISTS}
+    lists = {name: _read_list(folder / f"{name}.txt") for name in LISTS}
     images = lists["images"]
     for name in LISTS[1:4]:
         lacking = [number for number in images if number not in lists[name]]
@@ -135,7 +135,7 @@ def regions(birds: Birds, rows: np.ndarray, view: View) -> np.ndarray:
     return np.clip(boxes, -1, 1)
 
 
-def _read(path: Path) -> Dict[str, str]:
+def _read_list(path: Path) -> Dict[str, str]:
     """The rest of each line by its first word."""
     if not path.is_file():
         raise missing_files(path.parent, f"{path.name} of CUB-200-2011")

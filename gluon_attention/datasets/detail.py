@@ -9,7 +9,7 @@ mean is exactly the grey of the mark.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, NamedTuple, Tuple
+from typing import NamedTuple, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -76,7 +76,7 @@ def scenes(
     count: int,
     size: int,
     coarse: int,
-    seed: Any = 0,
+    seed: Union[int, Sequence[int]] = 0,
     radius: Tuple[float, float] = RADIUS,
 ) -> Scenes:
     """Scenes of all classes in equal shares, in random order."""

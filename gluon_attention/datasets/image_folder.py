@@ -90,7 +90,7 @@ class Pictures(NamedTuple):
 def scan(
     folder: Path, index: Optional[Dict[str, int]] = None
 ) -> Tuple[List[Path], np.ndarray, List[str]]:
-    """PictureFiles, labels and class names of `folder/<class>/<picture>`, all sorted.
+    """Paths, labels and class names of `folder/<class>/<picture>`, all sorted.
 
     Args:
         index: label by name of a class folder; None numbers the sorted folders.

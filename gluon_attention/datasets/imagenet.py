@@ -19,7 +19,9 @@ from .records import Records
 from .sampling import Samples, Splits, hold_out, register
 from .view import IMAGENET_MEAN, IMAGENET_STD, View, centre_view
 
-LAYOUT = "train/<wnid>/*.JPEG and val/<wnid>/*.JPEG, or train.rec, train.idx, val.rec and val.idx"
+EXPECTED_FILES = (
+    "train/<wnid>/*.JPEG and val/<wnid>/*.JPEG, or train.rec, train.idx, val.rec and val.idx"
+)
 
 
 @register
@@ -94,7 +96,7 @@ def _pictures(
         names = list(synsets.values()) or [str(n) for n in range(records.labels.max() + 1)]
         return Pictures(records, records.labels, len(wnids or names), workers), names
     if not (folder / name).is_dir():
-        raise UserError(f"{folder} has no {name}/ folder; --data-dir must have {LAYOUT}")
+        raise UserError(f"{folder} has no {name}/ folder; --data-dir must have {EXPECTED_FILES}")
     index = {wnid: label for label, wnid in enumerate(synsets)}
     paths, labels, names = scan(folder / name, index or None)
     names = list(synsets.values()) or names

@@ -89,8 +89,8 @@ def mnist(
         fetch(folder)
     images, labels = read_split(folder, "train")
     test_images, test_labels = read_split(folder, "t10k")
-    sample = published.read_manifest(folder) is not None
-    train, held_out = hold_out(labels, validation, seed, tenth=sample)
+    is_sample = published.read_manifest(folder) is not None
+    train, held_out = hold_out(labels, validation, seed, tenth=is_sample)
 
     train_scenes = SceneRenderer(images[train], side, pieces, augment)
     validation_scenes = SceneRenderer(images[held_out], side, pieces)

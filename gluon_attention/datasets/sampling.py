@@ -165,7 +165,7 @@ DATASETS: Dict[str, Callable[..., Splits]] = {}
 def register(load: Callable[..., Splits]) -> Callable[..., Splits]:
     """List a data set in `DATASETS`, and record its name and options as `Splits.source`.
 
-    A number of validation images above what the data set holds out is recorded as what it is.
+    If a data set holds out fewer validation images than requested, their number is recorded.
     """
     signature = inspect.signature(load)
 
