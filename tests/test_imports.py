@@ -35,7 +35,7 @@ MAY_IMPORT = {
     ),
     "training": (
         *("training", "tasks", "datasets.sampling", "explain", "storage"),
-        *("command_line", "fields", "runtime", "errors", "__version__"),
+        *("command_line", "fields", "runtime", "errors", "__version__", "native"),
     ),
     "interop": ("interop", "zoo", "storage", "errors"),
     "export": ("export", "zoo", "ops", "storage", "errors"),

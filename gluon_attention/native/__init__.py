@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .library import library
+from .loader import library
 from .program import Program, Unsupported
 from .twin import Lowered, Twin, twin
 

@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from typing import List, NamedTuple, Optional, Sequence, Tuple
 
-from .library import NAME, folders, stamp
+from .loader import NAME, folders, stamp
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SOURCES = os.path.join(HERE, "source")

@@ -8,7 +8,7 @@ import mxnet as mx
 from mxnet import autograd, gluon, nd
 
 from ..errors import UserError
-from .library import library
+from .loader import library
 from .program import Program, Unsupported
 
 DTYPES = ("float32", "bfloat16")

@@ -119,9 +119,16 @@ class Config:
     )
     dtype: str = setting(
         "float32",
-        "data type of the computation; weights stay float32",
+        "data type of the computation; weights stay float32; auto: the fastest here",
         group=DEVICES,
-        choices=("float32", "bfloat16", "float16"),
+        choices=("float32", "bfloat16", "float16", "auto"),
+    )
+    native: str = setting(
+        "auto",
+        "training by the native library on a CPU; auto: where it is built and knows the network",
+        group=DEVICES,
+        choices=("auto", "0", "1"),
+        decides=False,
     )
     sync_bn: bool = setting(
         False, "BatchNorm statistics of the batch of all GPUs together", group=DEVICES

@@ -73,21 +73,29 @@ def has_bfloat16(cpuinfo: str = "/proc/cpuinfo") -> bool:
     return flags is None or {"avx512bw", "avx512vl", "avx512dq"} <= set(flags.group(1).split())
 
 
-def set_precision(dtype: str, devices: Sequence[mx.Context]) -> None:
-    """Let MXNet insert casts: products in the shorter type, sums and weights in float32."""
-    from mxnet.contrib import amp
-
-    if dtype == "float32":
-        return
+def check_precision(dtype: str, devices: Sequence[mx.Context]) -> None:
+    """Refuse a data type that the devices do not compute in."""
     if dtype == "float16" and devices[0].device_type != "gpu":
         raise UserError("--dtype float16 needs a GPU; the CPU has bfloat16 and float32")
-    if dtype == "float16":
-        amp.init(target_dtype=dtype)
-        return
-    if not has_bfloat16():
+    if dtype == "bfloat16" and not has_bfloat16():
         raise UserError(
             "--dtype bfloat16 needs a processor with AVX-512, and this has none: leave it out"
         )
+
+
+def set_precision(dtype: str, devices: Sequence[mx.Context]) -> None:
+    """Let MXNet insert casts: products in the shorter type, sums and weights in float32.
+
+    "auto" is float32: what MXNet computes in a shorter type on a CPU is no faster.
+    """
+    from mxnet.contrib import amp
+
+    check_precision(dtype, devices)
+    if dtype in ("float32", "auto"):
+        return
+    if dtype == "float16":
+        amp.init(target_dtype=dtype)
+        return
     # oneDNN has no elementwise product in bfloat16, and MXNet's own is twenty times slower.
     in_float32 = [*amp.lists.symbol_bf16.FP32_FUNCS, "elemwise_mul"]
     amp.init(target_dtype=dtype, fp32_ops=in_float32)

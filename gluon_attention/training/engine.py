@@ -17,9 +17,10 @@ from ..datasets.sampling import Batches, Splits, smaller_validation
 from ..errors import UserError
 from ..tasks.task import Losses, Task, Update
 from . import checkpoint
+from .accelerate import accelerate
 from .checkpoint import Progress
 from .config import Config
-from .devices import choose_devices, prepare, set_precision
+from .devices import check_precision, choose_devices, prepare
 from .evaluation import Means, Shards, Sums, accumulated, evaluate, measure, split
 from .monitor import Monitor
 from .optimizers import WeightAverage, average_statistics, make_optimizers, trainable_numbers
@@ -45,7 +46,7 @@ def train(
     devices = choose_devices(config.num_gpus)
     if config.sync_bn and config.dtype != "float32":
         raise UserError("--sync-bn works in float32 only: leave out --dtype")
-    set_precision(config.dtype, devices)
+    check_precision(config.dtype, devices)
     workers = connect(config, devices)
     path = os.path.join(config.log_dir, config.name or name)
     try:  # the folder is locked before its checkpoint is read
@@ -119,10 +120,9 @@ class Run:
         mx.random.seed(config.seed)
         np.random.seed(config.seed)
         net = network(len(splits.classes))
-        if config.dtype not in net.dtypes:
-            raise UserError(
-                f"this network trains in {' or '.join(net.dtypes)}, not --dtype {config.dtype}"
-            )
+        note = accelerate(net, config, workers.devices)
+        if note and folder.writes:
+            print(note, flush=True)
         prepare(net, splits.validation.first(1), workers.devices, config.sync_bn)
         run = cls(config, net, splits, workers, folder, Progress(settings=settings))
         if saved:

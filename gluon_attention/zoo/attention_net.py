@@ -41,6 +41,7 @@ class AttentionNet(gluon.HybridBlock):
     arguments: Dict[str, Any]  # of `get_model`, which sets them: name, classes, options
     initializer = init.MSRAPrelu()  # of parameters without weights when training starts
     dtypes: Tuple[str, ...] = ("float32",)  # that it trains in, with weights in float32
+    native: Any = None  # its `native.Twin`, if that computes the logits of training
     samples: Optional[int] = None  # episodes that `predict` averages; None if nothing is drawn
     painters: Dict[str, Painter] = {}  # `{name of a picture: what draws it from the trace}`
     renamed: Tuple[Tuple[str, str], ...] = ()  # (pattern, replacement) of parameters' old names
@@ -205,4 +206,6 @@ class AttentionNet(gluon.HybridBlock):
     def forward(self, *args: Any) -> Any:
         if self._backend and autograd.is_training():
             raise UserError("a fused network cannot be trained: train one that is not")
+        if self.native is not None and autograd.is_training() and autograd.is_recording():
+            return self.native(*args)
         return super().forward(*args)

@@ -35,7 +35,13 @@ void allow_amx() {
 #endif
 }
 
-bool bfloat16_pays() { return has(dnnl_cpu_isa_avx512_core_amx); }
+// Intel's cores without AMX convert bfloat16 and multiply at half the rate of AMD's, which
+// multiply twice as many numbers of bfloat16 as of float32 in the same time.
+bool bfloat16_pays() {
+  __builtin_cpu_init();
+  bool amd = __builtin_cpu_is("amd") && has(dnnl_cpu_isa_avx512_core_bf16);
+  return amd || has(dnnl_cpu_isa_avx512_core_amx);
+}
 
 std::string instruction_set() {
   const std::pair<dnnl_cpu_isa_t, const char*> sets[] = {

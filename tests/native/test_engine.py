@@ -1,0 +1,140 @@
+"""Training runs whose network the native library computes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Callable, Dict, NamedTuple
+
+from gluon_attention import native
+from gluon_attention.native import Lowered, Program
+from gluon_attention.training import accelerate, engine
+from gluon_attention.zoo.attention_net import AttentionNet
+
+import numpy as np
+import pytest
+from mxnet import nd
+from mxnet.gluon import nn
+
+
+class Logits(NamedTuple):
+    logits: Any
+
+
+class Toy(AttentionNet):
+    """A network of a few hundred parameters that the library knows."""
+
+    dtypes = ("float32", "bfloat16")
+
+    def __init__(self, classes: int) -> None:
+        body = nn.HybridSequential()
+        body.add(nn.Conv2D(8, 3, padding=1, use_bias=False), nn.BatchNorm(), nn.Activation("relu"))
+        body.add(nn.GlobalAvgPool2D(), nn.Dense(classes), nn.HybridLambda(lambda F, x: (x,)))
+        super().__init__(body)
+        self.classes = classes
+
+    def trace(self, images: Any) -> Any:
+        return Logits(self(images))
+
+    def lower(self, program: Program) -> Lowered:
+        layers = nn.HybridSequential()
+        layers.add(*list(self.body)[:3])
+        program.give_mean(program.layers(program.images(), layers))
+        return Lowered(self.body[4])
+
+
+class Unknown(Toy):
+    """One that the library does not know."""
+
+    lower = property()  # as if it were not there
+
+
+def weights(file: Path) -> Dict[str, np.ndarray]:
+    return {name: array.asnumpy() for name, array in nd.load(str(file)).items()}
+
+
+@pytest.fixture
+def calls(monkeypatch: Any) -> Dict[str, int]:
+    """How often twins computed."""
+    count = {"native": 0}
+    run = native.Twin.__call__
+
+    def counted(twin: native.Twin, images: nd.NDArray) -> nd.NDArray:
+        count["native"] += 1
+        return run(twin, images)
+
+    monkeypatch.setattr(native.Twin, "__call__", counted)
+    return count
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_ends_where_mxnet_ends(
+    train_toy: Callable, tmp_path: Path, capsys: Any, calls: Dict[str, int], accumulate: int
+) -> None:
+    settings = dict(epochs=2, lr=0.01, accumulate=accumulate, keep="last")
+    train_toy(Toy, "plain", native="0", **settings)
+    assert calls["native"] == 0 and "native" not in capsys.readouterr().out
+    train_toy(Toy, "native", **settings)
+    assert calls["native"] > 0
+    assert "training by the native library" in capsys.readouterr().out
+    expected, got = (weights(tmp_path / run / "best.params") for run in ("plain", "native"))
+    for name, array in expected.items():
+        np.testing.assert_allclose(got[name], array, rtol=1e-3, atol=1e-4, err_msg=name)
+
+
+def test_resumes_bit_for_bit(train_toy: Callable, tmp_path: Path, monkeypatch: Any) -> None:
+    train_toy(Toy, "whole", epochs=3, keep="last")
+
+    def stop(run: Any, number: int) -> None:
+        if number == 1:
+            raise KeyboardInterrupt("here")
+        epoch(run, number)
+
+    epoch = engine.Run.epoch
+    monkeypatch.setattr(engine.Run, "epoch", stop)
+    with pytest.raises(KeyboardInterrupt):
+        train_toy(Toy, "parts", epochs=3, keep="last")
+    monkeypatch.undo()
+    train_toy(Toy, "parts", epochs=3, keep="last")
+    expected, got = (weights(tmp_path / run / "best.params") for run in ("whole", "parts"))
+    assert all((array == got[name]).all() for name, array in expected.items())
+
+
+def test_bfloat16_learns(train_toy: Callable, calls: Dict[str, int]) -> None:
+    result = train_toy(Toy, dtype="bfloat16", epochs=6, lr=0.1)
+    assert calls["native"] > 0 and result["test_error"] < 40
+
+
+def test_auto_chooses_the_fastest_type(train_toy: Callable, capsys: Any, monkeypatch: Any) -> None:
+    for pays, dtype in ((False, "float32"), (True, "bfloat16")):
+        monkeypatch.setattr(native.loader.Library, "bfloat16_pays", pays, raising=True)
+        train_toy(Toy, f"run-{dtype}", dtype="auto", epochs=1)
+        assert f"in {dtype}" in capsys.readouterr().out
+
+
+def test_what_is_unknown_is_mxnets(
+    train_toy: Callable, capsys: Any, calls: Dict[str, int], refused: Callable
+) -> None:
+    train_toy(Unknown, "auto", dtype="auto", epochs=1)
+    assert calls["native"] == 0 and "training by MXNet in float32" in capsys.readouterr().out
+    assert refused(lambda: train_toy(Unknown, "must", native="1", epochs=1))
+
+
+def test_the_network_infers_by_mxnet(train_toy: Callable, monkeypatch: Any) -> None:
+    """Outside `autograd.record` a network with a twin is what it was."""
+    net = Toy(3)
+    net.initialize()
+    images = nd.ones((2, 1, 8, 8))
+    before = net(images).asnumpy()
+    net.native = native.Twin(net)
+    assert (net(images).asnumpy() == before).all()
+
+
+def test_gpus_and_shared_statistics_are_mxnets() -> None:
+    import mxnet as mx
+
+    class Settings:
+        native, dtype, sync_bn = "auto", "float32", True
+
+    assert accelerate.accelerate(Toy(3), Settings, [mx.cpu(0), mx.cpu(1)]) is None
+    Settings.sync_bn = False
+    assert accelerate.accelerate(Toy(3), Settings, [mx.gpu(0)]) is None
