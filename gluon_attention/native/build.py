@@ -123,8 +123,8 @@ def _compile(tools: Tools, folder: str, sanitize: bool) -> List[str]:
 def _link(tools: Tools, objects: Sequence[str], folder: str, sanitize: bool) -> str:
     path = os.path.join(folder, NAME)
     where = os.path.dirname(tools.onednn)
-    # Beside the package as pip installs it, then where oneDNN was at build time.
-    search = f"-Wl,-rpath,$ORIGIN/../../../..:{where}"
+    # As pip installs both, seen from the package; then where oneDNN was at build time.
+    search = f"-Wl,-rpath,$ORIGIN/../../../../..:{where}"
     options = [*COMMON, *(SANITIZED if sanitize else [])]
     _run([*tools.compiler, *options, "-shared", *objects, tools.onednn, search, "-o", path])
     return path

@@ -85,20 +85,22 @@ def library() -> Optional[Library]:
 
 
 def folders() -> List[str]:
-    """Where the library may be: in the package, else in the user's cache."""
+    """Where the library may be: in the package, else in the user's cache, or just as told."""
+    if os.environ.get("GLUON_ATTENTION_NATIVE"):
+        return [os.environ["GLUON_ATTENTION_NATIVE"]]
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
     return [os.path.join(HERE, "built"), os.path.join(cache, "gluon_attention", version)]
 
 
 def stamp() -> str:
-    """Of the sources: a library of others is not used."""
+    """Of the sources and options of the compiler: a library of others is not used."""
     digest = hashlib.sha256()
     source = os.path.join(HERE, "source")
-    for name in sorted(os.listdir(source)):
-        if name.endswith((".cc", ".h")):
-            with open(os.path.join(source, name), "rb") as file:
-                digest.update(name.encode() + file.read())
+    names = [os.path.join("source", name) for name in sorted(os.listdir(source))]
+    for name in ["build.py", *(name for name in names if name.endswith((".cc", ".h")))]:
+        with open(os.path.join(HERE, name), "rb") as file:
+            digest.update(name.encode() + file.read())
     return digest.hexdigest()[:16]
 
 
