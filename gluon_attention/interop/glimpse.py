@@ -24,6 +24,8 @@ def options(tensors: Arrays) -> Dict[str, Any]:
     """Options of a network of ours that computes the same."""
     inputs = tensors["core.weight_ih"].shape
     patches = inputs[-1] // CHANNELS
+    hidden = out_features(tensors, "core.weight_hh") // 4
+    attention = out_features(tensors, "location.W_v.weight")
     return dict(
         classes=out_features(tensors, "action.fc.weight"),
         backbone="resnet50_v1.5_5x5",
@@ -32,7 +34,8 @@ def options(tensors: Arrays) -> Dict[str, Any]:
         regions=2,
         reach=1.0,
         stem_stride=1,
-        hidden=out_features(tensors, "core.weight_hh") // 4,
+        hidden=hidden,
+        attention=None if attention == hidden // 2 else attention,
         location="mirrored",
         policy="learned",
     )

@@ -57,7 +57,7 @@ def lstm_step(tensors: Dict[str, Any], features: np.ndarray, state: np.ndarray) 
 
 def test_every_tensor_has_a_place_and_the_lstm_is_the_same() -> None:
     hidden = 16
-    tensors = glimpse_tensors(hidden, classes=7, attention=hidden // 2)
+    tensors = glimpse_tensors(hidden, classes=7, attention=24)
     form = format_of(tensors)
     net = get_model("glimpse_resnet50", **form.options(tensors))
     arrays, unused = convert_tensors(form, net, tensors)

@@ -22,6 +22,7 @@ class GlimpseController(gluon.HybridBlock):
         regions: R.
         reach: how far from the middle the outermost regions count as lying.
         hidden: width of the LSTM.
+        attention: width in which regions and hidden state are compared.
         dropout: of what was seen and of what answers are read from.
         policy: learned, center or random.
         drawn: whether locations are drawn, so that no gradient passes them.
@@ -38,6 +39,7 @@ class GlimpseController(gluon.HybridBlock):
         regions: int,
         reach: float,
         hidden: int,
+        attention: int,
         dropout: float,
         policy: str,
         drawn: bool,
@@ -47,7 +49,6 @@ class GlimpseController(gluon.HybridBlock):
         super().__init__(**kwargs)
         self.glimpses, self.regions, self.reach = glimpses, regions, reach
         self.policy, self.drawn, self.mirrored = policy, drawn, mirrored
-        width = max(hidden // 2, 1)
         plain = dict(use_bias=False)
         with self.name_scope():
             self.core = RecurrentCore("lstm", hidden, in_units=patches * channels, prefix="core_")
@@ -55,9 +56,9 @@ class GlimpseController(gluon.HybridBlock):
             even = dict(weight_initializer=init.Zero(), **plain)
             self.first_score = nn.Conv2D(1, 1, in_channels=channels, prefix="first_score_", **even)
             if glimpses > 1:
-                self.key = nn.Conv2D(width, 1, in_channels=channels, prefix="key_", **plain)
-                self.query = nn.Dense(width, in_units=hidden, prefix="query_", **plain)
-                self.score = nn.Conv2D(1, 1, in_channels=width, prefix="score_", **even)
+                self.key = nn.Conv2D(attention, 1, in_channels=channels, prefix="key_", **plain)
+                self.query = nn.Dense(attention, in_units=hidden, prefix="query_", **plain)
+                self.score = nn.Conv2D(1, 1, in_channels=attention, prefix="score_", **even)
             self.head = nn.Dense(classes, in_units=hidden, flatten=False, prefix="head_")
             self.baseline = nn.Dense(1, in_units=hidden, flatten=False, prefix="baseline_")
             self.drop = nn.Dropout(dropout)
@@ -74,7 +75,7 @@ class GlimpseController(gluon.HybridBlock):
         """
         areas = F.contrib.AdaptiveAvgPooling2D(context, output_size=(self.regions,) * 2)
         areas = detach(F, areas) if self.drawn else areas
-        known = self.key(areas) if self.glimpses > 1 else None  # (N, width, R, R)
+        known = self.key(areas) if self.glimpses > 1 else None  # (N, attention, R, R)
         state = zeros_like_batch(F, context, self.core.state_width)
         hiddens, means, locations, shares = [self.core.hidden(F, state)], [], [], []
         for step in range(self.glimpses):

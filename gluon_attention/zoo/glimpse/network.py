@@ -74,6 +74,9 @@ class GlimpseOptions:
         None, "side of the images in pixels; None for four patches", low=16, high=4096
     )
     hidden: int = field(2048, "units of the LSTM", low=1, high=65536)
+    attention: Optional[int] = field(
+        None, "units of the attention; None for half of those of the LSTM", low=1, high=65536
+    )
     location: str = field("differentiable", "how locations are learned", choices=LOCATIONS)
     policy: str = field("learned", "what chooses locations", choices=POLICIES)
     std: Optional[float] = field(
@@ -263,6 +266,7 @@ def build(classes: int, options: GlimpseOptions) -> GlimpseNet:
         o.regions,
         reach=o.reach or 1 - 1 / o.regions,
         hidden=o.hidden,
+        attention=o.attention or max(o.hidden // 2, 1),
         dropout=o.dropout,
         policy=o.policy,
         drawn=drawn,

@@ -185,7 +185,7 @@ def test_a_memory_tells_what_its_features_depend_on(option: dict) -> None:
 
 def controller_of(**options: Any) -> GlimpseController:
     kind = dict(classes=3, channels=2, patches=1, glimpses=1, regions=2, reach=0.5, hidden=4)
-    kind.update(dropout=0.0, policy="learned", drawn=False)
+    kind.update(attention=2, dropout=0.0, policy="learned", drawn=False)
     made = GlimpseController(**{**kind, **options})
     made.initialize()
     return made
