@@ -6,13 +6,13 @@ python train/mnist_train.py --task cluttered60
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Optional
 
 from gluon_attention.command_line import command
 from gluon_attention.datasets.mnist import TASKS, mnist
-from gluon_attention.scripts import ZooConfig
-from gluon_attention.training.config import DATA, NETWORK, setting
+from gluon_attention.scripts import ZooConfig, network_flags
+from gluon_attention.training.config import DATA, setting
 from gluon_attention.training.engine import train
+from gluon_attention.zoo.ram.network import RamOptions
 from gluon_attention.zoo.ram.task import REWARDS
 
 MODELS = {
@@ -24,20 +24,12 @@ MODELS = {
 
 
 @dataclass(frozen=True)
-class Mnist(ZooConfig):
+class Mnist(network_flags(RamOptions, "glimpses"), ZooConfig):
     data_dir: str = ZooConfig.redefine(
         "data_dir", "data/mnist", help="folder of the data set, downloaded if it is not there"
     )
     task: str = setting(
         "28", "canvas of the digits, and with it the network", group=DATA, choices=tuple(TASKS)
-    )
-    glimpses: Optional[int] = setting(
-        None,
-        "number of glimpses (default: the network's own)",
-        group=NETWORK,
-        low=1,
-        high=100,
-        of_network=True,
     )
     optimizer: str = ZooConfig.redefine("optimizer", "adam")
     batch_size: int = ZooConfig.redefine("batch_size", 128)

@@ -194,7 +194,11 @@ def _set_all(
     optimizers: Dict[str, GroupOptimizer],
     average: WeightAverage,
 ) -> None:
-    arrays = saved.arrays
+    current_name = getattr(net, "current_name", str)  # of a parameter, from any older name
+    arrays = {}
+    for key, array in saved.arrays.items():
+        section, _, name = key.partition("/")
+        arrays[f"{section}/{current_name(name)}" if section in ("net", "average") else key] = array
     for name, parameter in _trained(net).items():
         # As NDArray: oneDNN may hold the weights in blocks, which numpy cannot be copied into.
         parameter.set_data(nd.array(arrays[f"net/{name}"]))
