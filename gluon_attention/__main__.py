@@ -12,20 +12,20 @@ from .commands import list as list_
 VERBS = (list_, info, predict, evaluate, explain, export, convert, launch)  # in the order of --help
 
 
-def parser() -> argparse.ArgumentParser:
-    """Every verb and its flags."""
-    whole = Parser(prog="gluon-attention", description=__doc__, allow_abbrev=False)
-    verbs = whole.add_subparsers(dest="verb", metavar="VERB", required=True)
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of all verbs and their flags."""
+    parser = Parser(prog="gluon-attention", description=__doc__, allow_abbrev=False)
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     for module in VERBS:
         module.add_parser(verbs)
-    return whole
+    return parser
 
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
-    """What the `gluon-attention` command calls."""
+    """Run the `gluon-attention` command."""
 
     def run() -> None:
-        flags = parser().parse_args(argv)
+        flags = make_parser().parse_args(argv)
         flags.run(flags)
 
     command(run)

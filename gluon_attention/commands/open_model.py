@@ -21,7 +21,7 @@ from ..errors import UserError
 from ..interop.load import load_weights
 from ..zoo.attention_net import AttentionNet
 from ..zoo.pretrained import all_weights
-from ..zoo.registry import entry, get_model, list_models
+from ..zoo.registry import entry, get_model, list_models, options_of
 
 SMALLEST_STD = 1e-6  # a smaller one overflows float32
 LARGEST_MEAN = 1e6
@@ -133,13 +133,16 @@ def _check_weights(name: str, classes: Optional[int], shipped: Optional[Dict[str
 
 
 def _open_file(file: str, overrides: Overrides, ctx: mx.Context) -> Model:
-    """A network with the weights of a file."""
+    """A network with the weights of a file, of a run or not."""
     description = read_description(file)
     name = _network_name(file, overrides, description)
     network = description.network
     if entry(name).name != network.get("name"):
         network = {}  # classes and options of another network
     options = {**_with_tuples(network.get("options") or {}), **(overrides.options or {})}
+    foreign = sorted(set(options) - set(options_of(name)))  # `get_model` has other arguments
+    if foreign:
+        raise UserError(f"{name} has no option '{foreign[0]}', which is said of {file}")
     net = get_model(name, overrides.classes or network.get("classes"), **options)
     load_weights(net, file, ctx)
     return _assemble(net, entry(name).name, overrides, description)

@@ -82,6 +82,7 @@ def test_options_of_another_network_are_not_added(weights: str) -> None:
         (dict(network=[1]), "'network' must be an object"),
         (dict(network=dict(name=5)), "'name' must be text, not 5"),
         (dict(network=dict(name="ram_28", options="x")), "'options' must be an object"),
+        (dict(network=dict(name="ram_28", options=dict(root="x"))), "no option 'root'"),
         (dict(data=dict(classes=5)), "'classes' must be a list of names"),
         (dict(data=dict(view=[1])), "'view' must be an object"),
         (dict(data=dict(source="mnist")), "'source' must be an object"),

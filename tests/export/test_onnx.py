@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Tuple
 
 from gluon_attention import UserError, get_model, list_models
-from gluon_attention.export import graph as export  # noqa: F401 - translations
 from gluon_attention.export import onnx_layers
 from gluon_attention.export.graph import compare_onnx, export_onnx
 from gluon_attention.export.onnx_graph import translate
