@@ -48,7 +48,7 @@ def load(model: Model, flags: argparse.Namespace, split: str, advice: str = "") 
     """
     name, options = _choose(model, flags)
     if name not in DATASETS:
-        raise UserError(f"its data are of no data set known here: {advice}add --dataset")
+        raise UserError(f"no data set is known for it: {advice}add --dataset")
     parameters = inspect.signature(DATASETS[name]).parameters
     unknown = sorted(set(options) - set(parameters))
     if unknown:
@@ -138,8 +138,8 @@ def _check_fits(model: Model, name: str, splits: Splits, size: Optional[int]) ->
     other = "choose another --dataset"
     if len(splits.classes) != model.net.classes:
         raise UserError(
-            f"the network tells {model.net.classes} classes apart and {name} has "
-            f"{len(splits.classes)}; {other}"
+            f"the network has {model.net.classes} classes and {name} has {len(splits.classes)}; "
+            f"{other}"
         )
     channels, side = len(splits.mean), splits.view.size
     if channels != len(model.view.mean):

@@ -142,7 +142,9 @@ def _open_file(file: str, overrides: Overrides, ctx: mx.Context) -> Model:
     options = {**_with_tuples(network.get("options") or {}), **(overrides.options or {})}
     foreign = sorted(set(options) - set(options_of(name)))  # `get_model` has other arguments
     if foreign:
-        raise UserError(f"{name} has no option '{foreign[0]}', which is said of {file}")
+        raise UserError(
+            f"{name} has no option '{foreign[0]}'; gluon-attention info {name} lists those it has"
+        )
     net = get_model(name, overrides.classes or network.get("classes"), **options)
     load_weights(net, file, ctx)
     return _assemble(net, entry(name).name, overrides, description)

@@ -76,10 +76,10 @@ def probabilities(net: Any, images: nd.NDArray, samples: Optional[int] = None) -
 
 def show(path: str, predictions: List[Prediction], flags: argparse.Namespace) -> None:
     if flags.json:
-        answers = [
+        records = [
             {"class": p.name, "label": p.label, "probability": p.probability} for p in predictions
         ]
-        print(json.dumps(dict(image=path, answers=answers)), flush=True)
+        print(json.dumps(dict(image=path, predictions=records)), flush=True)
     else:
         line = "  ".join(f"{p.name} {100 * p.probability:.1f} %" for p in predictions)
         print(printable(f"{path}: {line}"), flush=True)

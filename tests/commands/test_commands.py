@@ -71,8 +71,8 @@ def test_predict_names_the_digits(shell: Any, digits: Path) -> None:
     status, out, _ = shell("predict", "ram_28", digits, "--top", 2)
     assert status == 0 and len(out) == 6
     for line in out:
-        path, _, answers = line.partition(": ")
-        assert answers.startswith(Path(path).stem[-1] + " ") and answers.count("%") == 2
+        path, _, predictions = line.partition(": ")
+        assert predictions.startswith(Path(path).stem[-1] + " ") and predictions.count("%") == 2
 
 
 def test_predict_gives_the_softmax_of_the_normalised_picture(
@@ -86,17 +86,19 @@ def test_predict_gives_the_softmax_of_the_normalised_picture(
     mean, std = np.array([0.4914, 0.4824, 0.4467]), np.array([0.2471, 0.2435, 0.2616])
     normalised = ((small / 255 - mean) / std).transpose(2, 0, 1)[None]
     probabilities = mx.nd.softmax(net(mx.nd.array(normalised))).asnumpy()[0]
-    assert report["image"] == str(file) and len(report["answers"]) == 10
-    assert report["answers"][0]["label"] == probabilities.argmax()
-    for answer in report["answers"]:
-        assert answer["probability"] == pytest.approx(probabilities[answer["label"]], abs=1e-5)
-    assert {a["class"] for a in report["answers"]} >= {"airplane", "truck"}
+    assert report["image"] == str(file) and len(report["predictions"]) == 10
+    assert report["predictions"][0]["label"] == probabilities.argmax()
+    for prediction in report["predictions"]:
+        assert prediction["probability"] == pytest.approx(
+            probabilities[prediction["label"]], abs=1e-5
+        )
+    assert {p["class"] for p in report["predictions"]} >= {"airplane", "truck"}
 
 
 def test_predict_averages_episodes(shell: Any, digits: Path) -> None:
     file = sorted(digits.iterdir())[0]
     one, many = (
-        json.loads(shell("predict", "ram_28", file, "--json", *samples)[1][0])["answers"][0]
+        json.loads(shell("predict", "ram_28", file, "--json", *samples)[1][0])["predictions"][0]
         for samples in ((), ("--samples", 50))
     )
     assert one["class"] == many["class"] and one["probability"] != many["probability"]
@@ -248,7 +250,7 @@ MISTAKES = [
     ("evaluate ram_28 --samples 0", "--samples: '0' is not"),
     (
         "evaluate ram_28 --dataset imagenet --data-dir {sample} -b 4",
-        "10 classes apart and imagenet has",
+        "has 10 classes and imagenet has",
     ),
     ("explain ram_28 {digit} -o look.jpg", "must end in .png or .gif"),
     ("explain ram_28 {digit} -o {text}/x", "cannot write"),

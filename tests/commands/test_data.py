@@ -132,7 +132,7 @@ MISTAKES = [
     ("{looks} --dataset imagenet --data-dir {val} --samples 3", "scored without sampling"),
     ("ram_28 --data-dir {mnist} --samples 10000000", "--samples: '10000000' is not"),
     ("ram_28 --data-dir {mnist} --seed 9999999999", "--seed: '9999999999' is not"),
-    ("{birds} --dataset imagenet --data-dir {val} --size 64", "16 classes apart and imagenet has"),
+    ("{birds} --dataset imagenet --data-dir {val} --size 64", "has 16 classes and imagenet has"),
 ]
 
 
