@@ -37,14 +37,14 @@ def test_tiles_show_the_box_and_what_it_holds() -> None:
     trace = SimpleNamespace(boxes=nd.array([[box]]), scale_logits=nd.array([[[0, 9], [9, 0]]]))
     whole, seen = box_tiles(Scene(image.astype(np.uint8), trace, 0))
     side = 64 * math.ceil(160 / 64)
-    wanted = crop_box(nd, nd.array(image.transpose(2, 0, 1)[None]), nd.array([box]), side)
+    expected = crop_box(nd, nd.array(image.transpose(2, 0, 1)[None]), nd.array([box]), side)
     seen = seen[BAND:].transpose(2, 0, 1)
-    np.testing.assert_allclose(seen, wanted.asnumpy()[0], atol=1.1)
+    np.testing.assert_allclose(seen, expected.asnumpy()[0], atol=1.1)
     drawn = np.ptp(whole[BAND:].astype(int), axis=2) > 30  # the ramp is grey
     rows, columns = np.flatnonzero(drawn.any(axis=1)), np.flatnonzero(drawn.any(axis=0))
     ends = (np.array([-0.25, 0.75, -0.75, 0.25]) + 1) / 2 * 63 * 3
-    found = [columns[0], columns[-1], rows[0], rows[-1]]
-    np.testing.assert_allclose(found, ends, atol=4)
+    actual = [columns[0], columns[-1], rows[0], rows[-1]]
+    np.testing.assert_allclose(actual, ends, atol=4)
 
 
 @dataclass(frozen=True)

@@ -59,8 +59,8 @@ def photos(count: int, height: int, width: int) -> np.ndarray:
 def test_the_net_sees_normalised_images() -> None:
     net, images = Looker((1, 4, 4)), photos(2, 32, 24)
     pictures(net, images, MEAN, STD)
-    want = (images / 255 - 0.5) / 0.25
-    np.testing.assert_allclose(net.seen, want.transpose(0, 3, 1, 2), rtol=1e-5, atol=1e-5)
+    reference = (images / 255 - 0.5) / 0.25
+    np.testing.assert_allclose(net.seen, reference.transpose(0, 3, 1, 2), rtol=1e-5, atol=1e-5)
 
 
 def test_normalisation_can_be_taken_back() -> None:
@@ -75,8 +75,8 @@ def test_normalisation_can_be_taken_back() -> None:
 def test_a_number_normalises_all_channels(mean: Any, std: Any) -> None:
     net, images = Looker((1, 4, 4)), photos(2, 16, 16)
     pictures(net, images, mean, std)
-    want = ((images / 255 - 0.5) / 0.25).transpose(0, 3, 1, 2)
-    np.testing.assert_allclose(net.seen, want, rtol=1e-5, atol=1e-5)
+    reference = ((images / 255 - 0.5) / 0.25).transpose(0, 3, 1, 2)
+    np.testing.assert_allclose(net.seen, reference, rtol=1e-5, atol=1e-5)
     np.testing.assert_array_equal(denormalise(net.seen, mean, std), images)
     pictures(net, images, (0.5,), std if np.ndim(std) == 0 else 0.25)
     assert net.seen.shape == (2, 1, 16, 16)
@@ -101,8 +101,8 @@ def test_heat_lies_where_the_mask_is_high(channel: int, corner: Tuple[int, int])
     hot, cold = COLOURS[-1], COLOURS[0]
     for row in (0, 1):
         for column in (0, 1):
-            want = hot if (row, column) == corner else cold
-            assert abs(heat[-row, -column] - want).max() <= 3
+            reference = hot if (row, column) == corner else cold
+            assert abs(heat[-row, -column] - reference).max() <= 3
 
 
 def test_the_mean_of_the_channels_is_drawn_by_default() -> None:

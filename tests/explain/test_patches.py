@@ -43,13 +43,13 @@ def test_tiles_show_where_what_and_why() -> None:
     side, shown = 192, shown[BAND:].astype(int)
     drawn = np.ptp(shown[:side], axis=2) > 60  # the ramp is grey
     rows, columns = np.flatnonzero(drawn.any(axis=1)), np.flatnonzero(drawn.any(axis=0))
-    found = np.array([columns[0], columns[-1], rows[0], rows[-1]])
-    np.testing.assert_allclose(found, [96, 191, 0, 96], atol=3)  # the wider square
+    actual = np.array([columns[0], columns[-1], rows[0], rows[-1]])
+    np.testing.assert_allclose(actual, [96, 191, 0, 96], atol=3)  # the wider square
     strip = shown[side : side + 96]
     for cell, (low, high) in enumerate([((40, 8), (56, 24)), ((32, 0), (64, 32))]):
         (left, top), (right, bottom) = low, high
-        wanted = ramp[top:bottom, left:right].mean()
-        np.testing.assert_allclose(strip[:, cell * 96 : cell * 96 + 96].mean(), wanted, atol=2)
+        expected = ramp[top:bottom, left:right].mean()
+        np.testing.assert_allclose(strip[:, cell * 96 : cell * 96 + 96].mean(), expected, atol=2)
     over = shown[side + 96 :]
     brightest = [over[y : y + 90, x : x + 90, 0].mean() for y in (0, 100) for x in (0, 100)]
     assert np.argmax(brightest) == 1  # red tells yellow from violet: the region at the top right

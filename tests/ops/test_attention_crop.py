@@ -50,13 +50,13 @@ def test_a_crop_is_what_the_box_holds(gradient: str, hybridize: bool) -> None:
     x, y, half = BOXES[0]
     columns = (np.linspace(x - half, x + half, 13) + 1) / 2 * 60
     rows = (np.linspace(y - half, y + half, 11) + 1) / 2 * 40
-    wanted = cv2.remap(
+    expected = cv2.remap(
         image,
         np.tile(columns.astype(np.float32), (11, 1)),
         np.tile(rows.astype(np.float32)[:, None], (1, 13)),
         cv2.INTER_LINEAR,
     )
-    np.testing.assert_allclose(seen.asnumpy()[0, 0], wanted, atol=2e-3)  # cv2 rounds to 1/32
+    np.testing.assert_allclose(seen.asnumpy()[0, 0], expected, atol=2e-3)  # cv2 rounds to 1/32
 
 
 def test_the_whole_image_is_the_image(hybridize: bool) -> None:
@@ -66,11 +66,11 @@ def test_the_whole_image_is_the_image(hybridize: bool) -> None:
 
 
 def test_masked_fades_the_rim_alone(hybridize: bool) -> None:
-    for options, wanted in (({}, [0.5, 0.25, 1]), ({"sharpness": 4.0}, [0.482, 0.25, 0.929])):
+    for options, expected in (({}, [0.5, 0.25, 1]), ({"sharpness": 4.0}, [0.482, 0.25, 0.929])):
         made = block(hybridize, 21, masked=True, **options)
         seen = made(nd.ones((1, 1, 30, 30)), nd.array([[0, 0, 0.5]])).asnumpy()[0, 0]
-        found = [seen[10, 0], seen[0, 0], seen[10, 10]]
-        np.testing.assert_allclose(found, wanted, atol=1e-3)
+        actual = [seen[10, 0], seen[0, 0], seen[10, 10]]
+        np.testing.assert_allclose(actual, expected, atol=1e-3)
 
 
 def test_sampler_is_the_numeric_gradient(hybridize: bool) -> None:
@@ -80,14 +80,14 @@ def test_sampler_is_the_numeric_gradient(hybridize: bool) -> None:
     images = nd.array(a * down + b * across + c * down * across)
     heads = np.random.randn(2, 2, 5, 5)
     made = block(hybridize, 5, "sampler")
-    found = box_gradient(made, images, BOXES, heads)
+    actual = box_gradient(made, images, BOXES, heads)
     for index in np.ndindex(2, 3):
         ends = []
         for step in (1e-2, -1e-2):
             moved = np.array(BOXES)
             moved[index] += step
             ends.append((made(images, nd.array(moved)).asnumpy() * heads).sum())
-        assert found[index] == pytest.approx((ends[0] - ends[1]) / 2e-2, rel=2e-2, abs=5e-2)
+        assert actual[index] == pytest.approx((ends[0] - ends[1]) / 2e-2, rel=2e-2, abs=5e-2)
 
 
 def boxcar(x: float, y: float, half: float, size: int, box: float, sharpness: float) -> np.ndarray:
@@ -117,20 +117,20 @@ def test_pulls_are_the_slopes_of_the_mask() -> None:
     moves = np.eye(3) * step
     for table, (x, y, half) in zip(mask_gradient_table((size, size), 8.0), moves):
         ends = [boxcar(s * x, s * y, box + s * half, size, box, 8.0) for s in (1, -1)]
-        wanted = (ends[0] - ends[1]) / (2 * step) * box
-        np.testing.assert_allclose(table, wanted - wanted.mean(), atol=1e-5)
+        expected = (ends[0] - ends[1]) / (2 * step) * box
+        np.testing.assert_allclose(table, expected - expected.mean(), atol=1e-5)
 
 
 @pytest.mark.parametrize("options", [{}, {"sharpness": 4.0}])
 def test_mask_is_the_pull_of_the_energy(hybridize: bool, options: dict) -> None:
     heads, made = np.random.randn(2, 3, 7, 7), block(hybridize, 7, "mask", **options)
-    found = box_gradient(made, images_of(2, 3, 20, 20), BOXES, heads)
+    actual = box_gradient(made, images_of(2, 3, 20, 20), BOXES, heads)
     energy = (heads**2).sum(axis=1)
-    wanted = -np.einsum(
+    expected = -np.einsum(
         "nhw,khw->nk", energy, mask_gradient_table((7, 7), options.get("sharpness", 10.0))
     )
-    wanted /= np.sqrt(energy.sum(axis=(1, 2)))[:, None]
-    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+    expected /= np.sqrt(energy.sum(axis=(1, 2)))[:, None]
+    np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_both_is_the_sum(hybridize: bool) -> None:
@@ -146,8 +146,8 @@ def test_both_is_the_sum(hybridize: bool) -> None:
 def test_uniform_energy_pulls_at_nothing(size: Any) -> None:
     height, width = size if isinstance(size, tuple) else (size, size)
     heads = np.random.choice([-1, 1], (2, 3, height, width))
-    found = box_gradient(AttentionCrop(size, "mask"), images_of(2, 3, 20, 20), BOXES, heads)
-    np.testing.assert_allclose(found, 0, atol=1e-5)
+    actual = box_gradient(AttentionCrop(size, "mask"), images_of(2, 3, 20, 20), BOXES, heads)
+    np.testing.assert_allclose(actual, 0, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -164,8 +164,8 @@ def test_uniform_energy_pulls_at_nothing(size: Any) -> None:
 def test_a_box_moves_to_what_matters(rows: slice, columns: slice, step: tuple, sign: int) -> None:
     heads = np.zeros((1, 1, 21, 21))
     heads[:, :, rows, columns] = sign * 1e-4
-    found = -box_gradient(AttentionCrop(21, "mask"), images_of(1, 1, 30, 30), [BOXES[0]], heads)
-    assert tuple(np.sign(np.where(abs(found[0]) < 1e-8, 0, found[0]))) == step
+    actual = -box_gradient(AttentionCrop(21, "mask"), images_of(1, 1, 30, 30), [BOXES[0]], heads)
+    assert tuple(np.sign(np.where(abs(actual[0]) < 1e-8, 0, actual[0]))) == step
 
 
 def test_the_pull_grows_with_the_loss_and_is_nothing_without(hybridize: bool) -> None:
@@ -197,20 +197,20 @@ def test_boxes_stay_inside_and_keep_their_gradient() -> None:
         boxes = bounded_box(nd, free, 0.25, 0.9)
         total = boxes.sum()
     total.backward()
-    found = boxes.asnumpy()
-    far = abs(found[:, :2]) + found[:, 2:]
+    actual = boxes.asnumpy()
+    far = abs(actual[:, :2]) + actual[:, 2:]
     assert (far <= 1).all() and (far[abs(free.asnumpy()[:, :2]) == 9] > 0.999).all()
-    assert found[:, 2].min() >= 0.25 and found[:, 2].max() <= 0.9
+    assert actual[:, 2].min() >= 0.25 and actual[:, 2].max() <= 0.9
     assert (abs(free.grad.asnumpy()[:, :2]) > 1e-6).all()
-    np.testing.assert_allclose(found[13], [0, 0, 0.575], atol=1e-6)
+    np.testing.assert_allclose(actual[13], [0, 0, 0.575], atol=1e-6)
 
 
 def test_clamped_boxes_stay_inside_too() -> None:
     free = nd.array([[x, y, s] for x in (-9, 0, 9) for y in (-9, 0, 9) for s in (-9, -0.4, 9)])
-    found = clamped_box(nd, free, 2 / 3, 2).asnumpy()  # a sigmoid gives up to twice the image
-    assert (abs(found[:, :2]) + found[:, 2:] <= 1 + 1e-6).all()
-    np.testing.assert_allclose(found[12:15], [[0, 0, 2 / 3], [0, 0, 0.8026], [0, 0, 1]], atol=1e-4)
-    np.testing.assert_allclose(found[24], [1 / 3, 1 / 3, 2 / 3], atol=1e-4)
+    actual = clamped_box(nd, free, 2 / 3, 2).asnumpy()  # a sigmoid gives up to twice the image
+    assert (abs(actual[:, :2]) + actual[:, 2:] <= 1 + 1e-6).all()
+    np.testing.assert_allclose(actual[12:15], [[0, 0, 2 / 3], [0, 0, 0.8026], [0, 0, 1]], atol=1e-4)
+    np.testing.assert_allclose(actual[24], [1 / 3, 1 / 3, 2 / 3], atol=1e-4)
 
 
 def test_a_crop_of_a_crop_is_the_crop_of_the_inner_box() -> None:
@@ -227,10 +227,10 @@ def test_a_crop_of_a_crop_is_the_crop_of_the_inner_box() -> None:
 def test_export_gives_the_same_numbers(tmp_path: Any, gradient: str) -> None:
     made = block(True, 6, gradient)
     images, boxes = images_of(2, 3, 20, 20), nd.array(BOXES)
-    wanted = made(images, boxes).asnumpy()
+    expected = made(images, boxes).asnumpy()
     made.export(str(tmp_path / "crop"))
     again = gluon.SymbolBlock.imports(str(tmp_path / "crop-symbol.json"), ["data0", "data1"])
-    np.testing.assert_allclose(again(images, boxes).asnumpy(), wanted, rtol=1e-5)
+    np.testing.assert_allclose(again(images, boxes).asnumpy(), expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("option", [{"gradient": "x"}, {"sharpness": 0}])

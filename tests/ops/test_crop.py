@@ -51,24 +51,24 @@ def retina(image, column, row, size, scale):
 def test_full_extent_is_the_identity(shape):
     images = images_of(*shape)
     center, extent = np.zeros((shape[0], 2)), np.ones((shape[0], 2))
-    found = run(lambda F, x, c, e: crop(F, x, c, e, shape[2:]), images, center, extent)
-    np.testing.assert_allclose(found, images, atol=1e-5)
+    actual = run(lambda F, x, c, e: crop(F, x, c, e, shape[2:]), images, center, extent)
+    np.testing.assert_allclose(actual, images, atol=1e-5)
 
 
 def test_window_on_whole_pixels_is_a_slice():
     images = images_of(2, 3, 10, 17)
     center = [at(5, 3, 10, 17), at(11, 6, 10, 17)]
     extent = [[4 / 16, 2 / 9]] * 2  # 5 columns and 3 rows
-    found = run(lambda F, x, c, e: crop(F, x, c, e, (3, 5)), images, center, extent)
-    np.testing.assert_allclose(found[0], images[0, :, 2:5, 3:8], atol=1e-5)
-    np.testing.assert_allclose(found[1], images[1, :, 5:8, 9:14], atol=1e-5)
+    actual = run(lambda F, x, c, e: crop(F, x, c, e, (3, 5)), images, center, extent)
+    np.testing.assert_allclose(actual[0], images[0, :, 2:5, 3:8], atol=1e-5)
+    np.testing.assert_allclose(actual[1], images[1, :, 5:8, 9:14], atol=1e-5)
 
 
 def test_outside_is_zero():
-    found = run(
+    actual = run(
         lambda F, x, c, e: crop(F, x, c, e, 3), np.ones((1, 1, 5, 5)), [[1, 1]], [[0.5, 0.5]]
     )
-    np.testing.assert_allclose(found[0, 0], [[1, 1, 0], [1, 1, 0], [0, 0, 0]], atol=1e-6)
+    np.testing.assert_allclose(actual[0, 0], [[1, 1, 0], [1, 1, 0], [0, 0, 0]], atol=1e-6)
     away = run(lambda F, x, c: pyramid(F, x, c, 2, 2), np.ones((1, 1, 4, 4)), [[5.0, -5.0]])
     assert not away.any()
 
@@ -87,23 +87,23 @@ def test_pyramid_is_the_reference_retina(size, scales, shape, batch):
         for _ in range(batch)
     ]
     center = [at(x, y, *shape[1:]) for x, y in spots]
-    found = run(lambda F, x, c: pyramid(F, x, c, size, scales), images, center)
-    assert found.shape == (batch, scales, shape[0], size, size)
+    actual = run(lambda F, x, c: pyramid(F, x, c, size, scales), images, center)
+    assert actual.shape == (batch, scales, shape[0], size, size)
     for n, (x, y) in enumerate(spots):
         for k in range(scales):
             # an odd size doubled is even: the naive window is then the mean of its neighbours
             shifts = (0,) if (size * 2**k) % 2 == 0 and half or k == 0 else (-0.5, 0.5)
-            wanted = [retina(images[n], x + i, y + j, size, 2**k) for i in shifts for j in shifts]
-            np.testing.assert_allclose(found[n, k], np.mean(wanted, axis=0), atol=1e-5)
+            expected = [retina(images[n], x + i, y + j, size, 2**k) for i in shifts for j in shifts]
+            np.testing.assert_allclose(actual[n, k], np.mean(expected, axis=0), atol=1e-5)
 
 
 def test_pyramid_between_pixels_is_bilinear():
     images = images_of(1, 1, 12, 12)
     x, y, part = 5.5, 6.5, 0.25
-    found = run(lambda F, i, c: pyramid(F, i, c, 4, 2), images, [at(x + part, y, 12, 12)])
+    actual = run(lambda F, i, c: pyramid(F, i, c, 4, 2), images, [at(x + part, y, 12, 12)])
     for k in range(2):
         left, right = (retina(images[0], x + step, y, 4, 2**k) for step in (0, 1))
-        np.testing.assert_allclose(found[0, k], (1 - part) * left + part * right, atol=1e-5)
+        np.testing.assert_allclose(actual[0, k], (1 - part) * left + part * right, atol=1e-5)
 
 
 def test_a_low_or_narrow_window_is_the_middle_of_a_square_one():
@@ -118,19 +118,19 @@ def test_a_low_or_narrow_window_is_the_middle_of_a_square_one():
 
 def test_even_windows_have_a_corner_of_pixels_in_their_middle():
     images, center = np.zeros((1, 1, 10, 16)), [[0.3, -0.5]]  # 10.4 of 16 columns, 2.5 of 10 rows
-    found = run(snap_to_pixels, images, center)
-    np.testing.assert_allclose(found, [at(9.5, 1.5, 10, 16)], atol=1e-6)
+    actual = run(snap_to_pixels, images, center)
+    np.testing.assert_allclose(actual, [at(9.5, 1.5, 10, 16)], atol=1e-6)
 
 
 def test_boxes_are_means():
     images = images_of(2, 1, 6, 5)
-    found = run(lambda F, x: pyramid_means(F, x, 3), images)
-    assert found.shape == (2, 3, 1, 9, 8)
+    actual = run(lambda F, x: pyramid_means(F, x, 3), images)
+    assert actual.shape == (2, 3, 1, 9, 8)
     padded = np.pad(images, ((0, 0), (0, 0), (3, 3), (3, 3)))
     for k, row, column in [(0, 3, 4), (1, 2, 7), (2, 0, 0), (2, 8, 7)]:
         side = 2**k
-        wanted = padded[:, :, row : row + side, column : column + side].mean(axis=(2, 3))
-        np.testing.assert_allclose(found[:, k, :, row, column], wanted, atol=1e-6)
+        expected = padded[:, :, row : row + side, column : column + side].mean(axis=(2, 3))
+        np.testing.assert_allclose(actual[:, k, :, row, column], expected, atol=1e-6)
 
 
 def gradients(function, arrays):

@@ -96,8 +96,8 @@ def gradients(plain: bool) -> List[np.ndarray]:
         with autograd.record():
             y = block(x)[0]
         y.backward(head)
-    found = [p for p in block.collect_params().values() if p.grad_req != "null"]
-    return [y.asnumpy(), *(p.grad().asnumpy() for p in found)]
+    trainable = [p for p in block.collect_params().values() if p.grad_req != "null"]
+    return [y.asnumpy(), *(p.grad().asnumpy() for p in trainable)]
 
 
 def close(a: np.ndarray, b: np.ndarray) -> bool:
@@ -136,8 +136,8 @@ def bottlenecks(plain: bool, untouched: bool = False) -> List[np.ndarray]:
         nd.waitall()
         still = layers(x)
     parameters = layers.collect_params().values()
-    found = [p.grad() if p.grad_req != "null" else p.data() for p in parameters]
-    return [a.asnumpy() for a in (y, still, *found)]
+    gradients = [p.grad() if p.grad_req != "null" else p.data() for p in parameters]
+    return [a.asnumpy() for a in (y, still, *gradients)]
 
 
 @pytest.mark.parametrize("untouched", [False, True])

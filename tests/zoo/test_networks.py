@@ -52,8 +52,8 @@ def test_every_device_traces(name: str, hybridize: bool) -> None:
     net.hybridize(hybridize)
     trace = net.trace(images)
     assert trace.logits.context == mx.cpu(1)
-    wanted = net(images).asnumpy()
-    np.testing.assert_allclose(trace.logits.asnumpy(), wanted, rtol=1e-4, atol=1e-5)
+    expected = net(images).asnumpy()
+    np.testing.assert_allclose(trace.logits.asnumpy(), expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("way", ["copied", "pickled"])

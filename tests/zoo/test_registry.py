@@ -111,8 +111,8 @@ def test_values_of_another_kind_are_refused(
 
 
 def test_options_are_read_as_python_or_words() -> None:
-    found = read_options("core=lstm,crops=(64,64),std=0.2,backbone=mobilenetv2_1.0,shared=True")
-    assert found == dict(
+    actual = read_options("core=lstm,crops=(64,64),std=0.2,backbone=mobilenetv2_1.0,shared=True")
+    assert actual == dict(
         core="lstm", crops=(64, 64), std=0.2, backbone="mobilenetv2_1.0", shared=True
     )
     assert read_options("") == {}

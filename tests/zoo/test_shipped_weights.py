@@ -40,6 +40,6 @@ def test_shipped_weights(name: str) -> None:
     data = {"cifar10": cifar10, "mnist": mnist}[source["name"]]
     splits = data(str(SAMPLE / source["name"]), download=False, **source["options"])
     for images, labels in Batches(splits.test, 50).epoch(0):
-        found = answers(net, nd.array(images[:25])).argmax(axis=1).asnumpy()
-        wrong, count = wrong + (found != labels[:25]).sum(), count + len(found)
+        actual = answers(net, nd.array(images[:25])).argmax(axis=1).asnumpy()
+        wrong, count = wrong + (actual != labels[:25]).sum(), count + len(actual)
     assert 100 * wrong <= MOST[name] * count

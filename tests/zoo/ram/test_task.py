@@ -24,23 +24,23 @@ def test_parts_of_the_loss_are_what_they_are_defined_to_be() -> None:
     missed = -(likely * (0.02 + 0.8 * np.eye(10)[labels][:, None])).sum(axis=2)
     unlikely = ((noise / 0.2) ** 2).sum(axis=2) / 2
     unlikely[:, 0] = 0  # no policy chose the first location
-    wanted = dict(
+    expected = dict(
         classify=missed[:, -1],
         classify_steps=missed[:, :-1].mean(axis=1),
         baseline=((earned - baselines) ** 2).mean(axis=1),
         reinforce=0.3 * ((earned - baselines) * unlikely).sum(axis=1),
     )
     losses = task.loss(None, nd.array(labels, dtype="int32"))
-    assert losses.keys() == wanted.keys()
+    assert losses.keys() == expected.keys()
     for name, loss in losses.items():
-        np.testing.assert_allclose(loss.asnumpy(), wanted[name], rtol=1e-4, err_msg=name)
+        np.testing.assert_allclose(loss.asnumpy(), expected[name], rtol=1e-4, err_msg=name)
 
 
 def test_entropy_is_that_of_a_normal_distribution() -> None:
     places = np.random.randn(50, 3, 2) @ np.array([[0.3, 0.1], [0.0, 0.5]])
     spreads = [np.cov(step.T, bias=True) for step in places.transpose(1, 0, 2)]
-    wanted = np.mean([np.linalg.slogdet(2 * np.pi * np.e * s)[1] / 2 for s in spreads])
-    assert entropy(nd.array(places)).asscalar() == pytest.approx(wanted, rel=1e-4)
+    expected = np.mean([np.linalg.slogdet(2 * np.pi * np.e * s)[1] / 2 for s in spreads])
+    assert entropy(nd.array(places)).asscalar() == pytest.approx(expected, rel=1e-4)
 
 
 def test_a_single_glimpse_trains_no_policy() -> None:
@@ -98,8 +98,8 @@ def test_gains_reward_the_glimpse_that_made_them() -> None:
     steps = np.stack([known, np.log1p(-np.exp(known))], axis=2)
     empty = nd.zeros((2, 3))
     trace = net.Trace(None, None, None, empty, nd.array(steps), None)
-    found = Reinforce(net, discount=0.5).rewards(trace, nd.zeros((2,), dtype="int32"))
+    actual = Reinforce(net, discount=0.5).rewards(trace, nd.zeros((2,), dtype="int32"))
     gains = np.diff(np.maximum(known, -4), axis=1)
     last, middle = gains[:, 2], gains[:, 1] + 0.5 * gains[:, 2]
-    wanted = np.stack([gains[:, 0] + 0.5 * middle, middle, last], axis=1)
-    np.testing.assert_allclose(found.asnumpy(), wanted, rtol=1e-4)
+    expected = np.stack([gains[:, 0] + 0.5 * middle, middle, last], axis=1)
+    np.testing.assert_allclose(actual.asnumpy(), expected, rtol=1e-4)
