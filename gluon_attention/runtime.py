@@ -1,4 +1,4 @@
-"""Runs before MXNet is imported: threads, numpy aliases, CUDA libraries, one clear error."""
+"""What must run before MXNet is imported: threads, numpy names, CUDA libraries, error messages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .errors import UserError
 BUILDS = ("mxnet", "mxnet-cu112")  # the CPU and the CUDA build, both imported as `mxnet`
 USE_CPU = "`pip uninstall mxnet-cu112` and `pip install mxnet==1.9.1`"
 
-# What mxnet-cu112 links to and the nvidia-*-cu11 wheels hold, a library before those that need it.
+# Libraries of the nvidia-*-cu11 wheels that mxnet-cu112 links to, dependencies first.
 CUDA_LIBRARIES = (
     "libcudart.so.11.0",
     "libnvrtc.so.11.2",
@@ -38,25 +38,25 @@ SYSTEM_PACKAGES = {
     "libGL.so.1": "libgl1",
     "libgthread-2.0.so.0": "libglib2.0-0",
 }
-CAPABILITIES = ((5, 0), (8, 9))  # mxnet-cu112 1.9.1 holds code from Maxwell to Ada, and no PTX
+CAPABILITIES = ((5, 0), (8, 9))  # mxnet-cu112 1.9.1 has code for Maxwell to Ada, and no PTX
 
 
 class RuntimeProblem(UserError, ImportError):
-    """This machine or environment cannot run MXNet as it is."""
+    """This machine or environment cannot run MXNet."""
 
 
 class GPU(NamedTuple):
-    """A device as the driver numbers it, and its compute capability."""
+    """A device: its number for the driver, and its compute capability."""
 
     index: int
     capability: Tuple[int, int]
 
 
 def prepare() -> None:
-    """Make `import mxnet` work and fast, or say in one sentence why it cannot."""
+    """Make `import mxnet` work, and fast, or raise one sentence on why it cannot."""
     set_threads()
     numpy_names.restore(importlib.import_module("numpy"))
-    if "mxnet" in sys.modules:  # the caller was quicker: too late to help, no reason to complain
+    if "mxnet" in sys.modules:  # imported earlier by the caller: too late for the rest
         return
     if installed_build() == "mxnet-cu112":
         preload_cuda()
@@ -67,11 +67,11 @@ def prepare() -> None:
 
 
 def set_threads() -> None:
-    """Use every core, unless the caller chose: MXNet by itself takes half of them.
+    """Use every core, unless the environment says otherwise: MXNet's default is half of them.
 
-    Where there are more threads than cores, as with MXNet, a thread of libgomp that waits for work
-    goes to sleep at once, and one image takes twice as long. An active one waits for ten
-    microseconds; the count is libgomp's own, which active ones would have without end.
+    MXNet has more threads than cores, so libgomp lets idle threads sleep at once, and one image
+    takes twice as long. Active ones spin for ten microseconds: GOMP_SPINCOUNT is libgomp's own
+    default, which the active policy would replace by an endless spin.
     """
     if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & set(os.environ):
         os.environ.update(OMP_WAIT_POLICY="active", GOMP_SPINCOUNT="300000")
@@ -84,18 +84,18 @@ def set_threads() -> None:
 
 def installed_build() -> Optional[str]:
     """The installed MXNet build, or None where only its module can be found."""
-    found = [name for name in BUILDS if _is_installed(name)]
-    if len(found) == 2:
+    builds = [name for name in BUILDS if _is_installed(name)]
+    if len(builds) == 2:
         raise RuntimeProblem(
             "mxnet and mxnet-cu112 are both installed and overwrite each other: run "
             "`pip uninstall mxnet mxnet-cu112`, then install one of them"
         )
-    if not found and importlib.util.find_spec("mxnet") is None:
+    if not builds and importlib.util.find_spec("mxnet") is None:
         raise RuntimeProblem(
             "MXNet is not installed: run `pip install mxnet==1.9.1` for the CPU or "
             "`pip install -e .[cu112]` for an NVIDIA GPU"
         )
-    return found[0] if found else None
+    return builds[0] if builds else None
 
 
 def _is_installed(distribution: str) -> bool:
@@ -107,7 +107,7 @@ def _is_installed(distribution: str) -> bool:
 
 
 def preload_cuda() -> None:
-    """Load the CUDA libraries of the nvidia wheels: the loader finds a loaded soname by itself."""
+    """Load the CUDA libraries of the nvidia wheels: the linker then finds them by their soname."""
     spec = importlib.util.find_spec("nvidia")
     folders = list(spec.submodule_search_locations or ()) if spec else []
     for library in CUDA_LIBRARIES:
@@ -120,7 +120,7 @@ def preload_cuda() -> None:
 
 
 def import_mxnet() -> None:
-    """Import MXNet, and OpenCV that it silently does without."""
+    """Import MXNet, and OpenCV, without which MXNet fails only later."""
     for module in ("mxnet", "cv2"):
         try:
             with warnings.catch_warnings():  # both touch names that numpy and Python deprecate
@@ -134,8 +134,8 @@ def explain(error: Exception) -> str:
     """One sentence on a failed import: what is missing and how to get it."""
     if isinstance(error, ModuleNotFoundError):
         return f"the package '{error.name}' is not installed: run `pip install {error.name}`"
-    found = re.search(r"lib[\w+.-]+?\.so[.\d]*", str(error))
-    library = found.group() if found else ""
+    match = re.search(r"lib[\w+.-]+?\.so[.\d]*", str(error))
+    library = match.group() if match else ""
     if library.startswith("libcuda.so"):
         return (
             "mxnet-cu112 needs the NVIDIA driver (libcuda.so.1), which this machine lacks: install "
@@ -148,7 +148,7 @@ def explain(error: Exception) -> str:
         )
     if library in SYSTEM_PACKAGES:
         package = SYSTEM_PACKAGES[library]
-        return f"the system lacks {library}: run `apt-get install {package}` or what equals it"
+        return f"the system lacks {library}: run `apt-get install {package}` or the like"
     if library:
         return f"cannot load {library} ({error}): install the system package that holds it"
     return f"MXNet cannot be imported ({error}): uninstall and install it again"
@@ -177,7 +177,7 @@ def _attribute(driver: ctypes.CDLL, index: int, number: int) -> int:
 
 
 def gpu_problem(gpus: Sequence[GPU]) -> Optional[str]:
-    """A sentence on the first GPU that mxnet-cu112 holds no code for."""
+    """A sentence on the first GPU that mxnet-cu112 has no code for."""
     oldest, newest = CAPABILITIES
     for gpu in gpus:
         if not oldest <= gpu.capability <= newest:

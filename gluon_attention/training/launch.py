@@ -1,7 +1,8 @@
-"""Starts a scheduler, servers and workers, watches them, and leaves none behind.
+"""Starts the scheduler, servers and workers of a distributed job, and ends all if one fails.
 
-MXNet's parameter server waits for ever for a process that died, so the first that fails ends all.
-Processes of other machines are started by ssh with a terminal, whose end they do not survive.
+MXNet's parameter server waits for ever for a process that died; dmlc_tracker, which is in its
+wheel, does as well. Processes on other machines are started by ssh with a terminal: they end when
+the connection does.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from ..errors import UserError
 from .signals import StopRequest
 
 LOCAL = "127.0.0.1"
-GRACE = 15.0  # seconds in which workers may stop by themselves and servers see that all is done
-# Becomes the command, and dies with its parent even if that is killed without a chance to act:
-# prctl(PR_SET_PDEATHSIG, SIGKILL). A parent that was gone before that was set is not argv[1] now.
+GRACE = 15.0  # seconds for workers to stop by themselves, and for servers to see the end
+# Becomes the command, and is killed when its parent dies: prctl(PR_SET_PDEATHSIG, SIGKILL). If the
+# parent died before prctl ran, getppid() is no longer argv[1]: do not start.
 TETHERED = """import ctypes, os, sys
 ctypes.CDLL(None).prctl(1, 9)
 if os.getppid() == int(sys.argv[1]):
@@ -33,8 +34,8 @@ if os.getppid() == int(sys.argv[1]):
         sys.exit(2)
 """
 RESUME = "the same command goes on from the last epoch"
-REFUSED = 2  # the status of a worker that does not want its flags, its data or its disk
-SERVE = ("-c", "import gluon_attention")  # MXNet serves when it is imported
+REFUSED = 2  # exit status of a worker that refuses its flags, its data or its disk
+SERVE = ("-c", "import gluon_attention")  # importing MXNet starts the server
 
 
 class Member(NamedTuple):
@@ -57,55 +58,55 @@ def launch(command: Sequence[str], workers: int, servers: int, hosts: Sequence[s
     if not hosts:
         environment["DMLC_NODE_HOST"] = LOCAL
     plan = [("scheduler", serve, "")]
-    for role, count, words in (("server", servers, serve), ("worker", workers, command)):
-        turns = (hosts[i % len(hosts)] if hosts else "" for i in range(count))
-        plan += [(f"{role} {i}", words, host) for i, host in enumerate(turns)]
+    for role, count, arguments in (("server", servers, serve), ("worker", workers, command)):
+        for i in range(count):  # hosts in turn
+            plan.append((f"{role} {i}", arguments, hosts[i % len(hosts)] if hosts else ""))
     try:
-        for name, words, host in plan:
+        for name, arguments, host in plan:
             variables = dict(environment, DMLC_ROLE=name.split()[0])
-            job.append(Member(name, _start(words, variables, host)))
+            job.append(Member(name, _start(arguments, variables, host)))
         return watch(job)
     finally:
         end(job)
 
 
 def watch(job: Sequence[Member], grace: float = GRACE) -> int:
-    """Wait until the workers are done, one of the job fails or a signal comes; exit status."""
+    """Wait until all workers are done, a member fails or a signal arrives; the exit status."""
     workers = [member for member in job if member.name.startswith("worker")]
     with StopRequest("stopping the workers; again stops at once") as stop:
         while any(member.process.poll() is None for member in workers):
             for member in job:
                 if member.process.poll():
-                    return _failed(member)
+                    return _report_failure(member)
             if stop.received:
                 for member in workers:
                     member.process.terminate()
                 _wait(workers, grace)
-                _tell(f"stopped by {signal.Signals(stop.received).name}")
+                _report(f"stopped by {signal.Signals(stop.received).name}")
                 return 128 + stop.received
             time.sleep(0.1)
         failed = [member for member in workers if member.process.returncode]
         if failed:
-            return _failed(failed[0])
+            return _report_failure(failed[0])
         _wait(job, grace)
     return 0
 
 
 def end(job: Sequence[Member]) -> None:
-    """Kill what is left of a job, with the children of its members."""
+    """Kill the remaining members of a job, with their children."""
     for member in job:
-        with suppress(ProcessLookupError):  # its children may outlive it: wrappers do not wait
+        with suppress(ProcessLookupError):  # the whole group: children may outlive a wrapper
             os.killpg(member.process.pid, signal.SIGKILL)
     for member in job:
         member.process.wait()
 
 
 def read_hosts(path: str) -> List[str]:
-    """One host a line, as ssh takes it; empty lines and those that start with # do not count."""
+    """The hosts of a file, one per line, as ssh takes them; # starts a comment line."""
     try:
         with open(path, encoding="utf-8") as file:
             lines = [line.strip() for line in file]
-    except (OSError, ValueError) as error:  # not text, or a name that holds what none may
+    except (OSError, ValueError) as error:  # no text, or no valid file name
         raise UserError(f"cannot read --hostfile {path}: {error}") from None
     hosts = [line for line in lines if line and not line.startswith("#")]
     if not hosts or any(host.startswith("-") or len(host.split()) > 1 for host in hosts):
@@ -113,29 +114,29 @@ def read_hosts(path: str) -> List[str]:
     return hosts
 
 
-def _start(words: Sequence[str], variables: Dict[str, str], host: str) -> subprocess.Popen:
+def _start(arguments: Sequence[str], variables: Dict[str, str], host: str) -> subprocess.Popen:
     environment = None
     if host:
         exports = [f"{name}={shlex.quote(value)}" for name, value in variables.items()]
-        there = f"cd {shlex.quote(os.getcwd())} && exec env {' '.join(exports)} "
-        there += " ".join(map(shlex.quote, words))
-        words = ["ssh", "-tt", "-o", "BatchMode=yes", host, there]
+        remote = f"cd {shlex.quote(os.getcwd())} && exec env {' '.join(exports)} "
+        remote += " ".join(map(shlex.quote, arguments))
+        arguments = ["ssh", "-tt", "-o", "BatchMode=yes", host, remote]
     else:
         environment = dict(os.environ, **variables)
-    words = [sys.executable, "-c", TETHERED, str(os.getpid()), *words]
+    tethered = [sys.executable, "-c", TETHERED, str(os.getpid()), *arguments]
     return subprocess.Popen(
-        words, env=environment, stdin=subprocess.DEVNULL, start_new_session=True
+        tethered, env=environment, stdin=subprocess.DEVNULL, start_new_session=True
     )
 
 
-def _failed(member: Member) -> int:
+def _report_failure(member: Member) -> int:
     status = member.process.returncode
     if status < 0:
         fate, status = f"was killed by {signal.Signals(-status).name}", 128 - status
     else:
         fate = f"ended with status {status}"
-    then = "what it said above is to be put right first" if status == REFUSED else RESUME
-    _tell(f"{member.name} {fate}, so all others are ended", then)
+    advice = "correct what it reports above" if status == REFUSED else RESUME
+    _report(f"{member.name} {fate}, so all others are ended", advice)
     return status
 
 
@@ -145,12 +146,12 @@ def _wait(job: Sequence[Member], seconds: float) -> None:
         time.sleep(0.1)
 
 
-def _tell(sentence: str, then: str = RESUME) -> None:
-    print(f"launch: {sentence}; {then}", file=sys.stderr, flush=True)
+def _report(event: str, advice: str = RESUME) -> None:
+    print(f"launch: {event}; {advice}", file=sys.stderr, flush=True)
 
 
 def _address(host: str) -> str:
-    """The address of this machine that another one reaches it by."""
+    """The address under which that host reaches this machine."""
     try:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             probe.connect((host.rpartition("@")[2], 22))  # sends nothing
@@ -166,6 +167,6 @@ def _free_port() -> int:
 
 
 def _threads(workers: int, hosts: Sequence[str]) -> int:
-    """Cores of this machine for each of its workers; others are taken to be like it."""
-    here = -(-workers // len(hosts)) if hosts else workers
-    return max(1, len(os.sched_getaffinity(0)) // here)
+    """Cores per worker, if all machines are like this one."""
+    local_workers = -(-workers // len(hosts)) if hosts else workers
+    return max(1, len(os.sched_getaffinity(0)) // local_workers)

@@ -1,4 +1,4 @@
-"""What a run keeps to itself: memory while it lasts, nothing after it, and how long it takes."""
+"""Long runs: their memory, what they leave behind, dying threads, and the time they announce."""
 
 from __future__ import annotations
 
@@ -25,49 +25,52 @@ FAMILIES = ("residual", "recurrent", "closer", "glimpse")
 
 
 @pytest.mark.parametrize(
-    "family, steps, most",
+    "family, steps, largest_ratio",
     [("recurrent", 300, 1.02), *(pytest.param(f, 5000, 1.02, marks=SLOW) for f in FAMILIES)],
 )
-def test_memory_stays_and_nothing_else_does(tmp_path, family, steps, most):
-    """Resident memory after a tenth of the steps and after all of them; what is left at the end."""
+def test_memory_is_constant_and_no_process_or_shared_memory_remains(
+    tmp_path, family, steps, largest_ratio
+):
+    """Resident memory after a tenth of the steps and after all of them; leftovers at the end."""
     shared = shared_memory()
-    words = [
+    command = [
         sys.executable,
         str(ROOT / "tests" / "training" / "long_run.py"),
         family,
         str(steps),
         str(tmp_path),
     ]
-    # glibc would keep what large arrays once took, from some epoch on, which is no leak.
+    # glibc keeps the memory of large arrays, and gives a thread that has to wait for the allocator
+    # an arena of its own, which happens more often on a busy machine: neither is a leak.
     limits = dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), str(2**17))
-    environment = dict(os.environ, OMP_NUM_THREADS="1", **limits)
+    environment = dict(os.environ, OMP_NUM_THREADS="1", MALLOC_ARENA_MAX="1", **limits)
     job = subprocess.Popen(
-        words,
+        command,
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
     )
-    told, complaints = job.communicate(timeout=3600)
-    assert job.returncode == 0, complaints
-    early, late = json.loads(told.splitlines()[-1])
-    assert late <= most * early, (early, late)
+    output, errors = job.communicate(timeout=3600)
+    assert job.returncode == 0, errors
+    early, late = json.loads(output.splitlines()[-1])
+    assert late <= largest_ratio * early, (early, late)
     with pytest.raises(ProcessLookupError):
         os.killpg(job.pid, 0)
     assert not shared_memory() - shared
 
 
 def shared_memory():
-    """What lies in /dev/shm by MXNet's or Python's doing."""
+    """Shared memory of MXNet and Python in /dev/shm."""
     folder = Path("/dev/shm")
     names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     return {name for name in names if re.match(r"mx|psm_|sem\.mp-", name)}
 
 
 @pytest.mark.parametrize("worker", ["prefetch", "decode"])
-def test_a_worker_that_dies_is_reported_and_not_waited_for(tmp_path, monkeypatch, worker):
-    """Workers are threads: what ends one is carried to who waits for it, even an exit."""
+def test_an_exit_in_a_loading_thread_reaches_the_consumer(tmp_path, monkeypatch, worker):
+    """Whatever ends a loading thread is raised again where its batches are awaited."""
     if worker == "prefetch":
 
         def broken(images, rng):
@@ -96,13 +99,15 @@ def test_a_worker_that_dies_is_reported_and_not_waited_for(tmp_path, monkeypatch
     assert str(raised[0]) == "worker died"
 
 
-def test_time_left_is_that_of_the_epochs_left_also_after_a_resume(train_toy, monkeypatch, capsys):
+def test_the_time_left_counts_the_remaining_epochs_also_after_a_resume(
+    train_toy, monkeypatch, capsys
+):
     clock = iter(range(0, 10**6, 90))  # an epoch takes a minute and a half
     monkeypatch.setattr(monitor, "time", type("Clock", (), {"monotonic": lambda: next(clock)}))
-    keep, ends = monitor.Monitor.end_epoch, []
+    end_epoch, ends = monitor.Monitor.end_epoch, []
 
-    def stopped(self, *words):
-        keep(self, *words)
+    def stopped(self, *arguments):
+        end_epoch(self, *arguments)
         ends.append(0)
         if len(ends) == 2:
             raise KeyboardInterrupt
@@ -111,14 +116,14 @@ def test_time_left_is_that_of_the_epochs_left_also_after_a_resume(train_toy, mon
         patch.setattr(monitor.Monitor, "end_epoch", stopped)
         train_toy(epochs=4)
     train_toy(epochs=4)
-    told = capsys.readouterr().out
-    found = re.findall(r"^epoch (\d)/4: .*?(?:, (\S+) left)?$", told, re.MULTILINE)
-    assert found == [("1", "0:04:30"), ("2", "0:03:00"), ("3", "0:01:30"), ("4", "")]
-    assert "going on after epoch 2 of 4" in told
+    output = capsys.readouterr().out
+    times = re.findall(r"^epoch (\d)/4: .*?(?:, (\S+) left)?$", output, re.MULTILINE)
+    assert times == [("1", "0:04:30"), ("2", "0:03:00"), ("3", "0:01:30"), ("4", "")]
+    assert "going on after epoch 2 of 4" in output
 
 
 @pytest.mark.parametrize("done", [0, 2])
-def test_progress_is_that_of_the_epoch(train_toy, monkeypatch, done):
+def test_a_progress_bar_spans_one_epoch(train_toy, monkeypatch, done):
     bars = []
 
     class Bar(monitor.tqdm):
@@ -135,7 +140,7 @@ def test_progress_is_that_of_the_epoch(train_toy, monkeypatch, done):
         train_toy(epochs=2, lr_steps=(9,))
     monkeypatch.setattr(monitor, "tqdm", Bar)
     with monkeypatch.context() as patch:
-        if done:  # the same run with more epochs, as far as a test is concerned
+        if done:  # --epochs is a setting: resuming with more is refused
             patch.setattr(
                 "gluon_attention.training.checkpoint._check_settings", lambda *words: None
             )

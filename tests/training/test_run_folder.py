@@ -19,7 +19,7 @@ from builders import Toy, toy_splits
 
 
 def test_the_lock_is_taken_before_checkpoint_and_data_are_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, curves: None
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reads = []
 
