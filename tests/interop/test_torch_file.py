@@ -1,7 +1,8 @@
-"""PyTorch's files: read as data, whatever they hold; a damaged or hostile one is one sentence."""
+"""PyTorch's files are read as data; a damaged or hostile one is refused in one sentence."""
 
 from __future__ import annotations
 
+import datetime
 import io
 import os
 import pickle
@@ -13,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from gluon_attention import UserError
-from gluon_attention.interop.torch_file import read_torch
-from gluon_attention.interop.unpickler import read_pickle
+from gluon_attention.interop.torch_file import _collect, read_torch
+from gluon_attention.interop.unpickler import Instance, read_pickle
 
 import numpy as np
 import pytest
+
+BOTH_FORMATS = pytest.mark.parametrize("old", [False, True], ids=["zip", "stream"])
 
 
 @pytest.fixture()
@@ -29,34 +32,45 @@ def state() -> dict:
     }
 
 
-@pytest.mark.parametrize("old", [False, True], ids=["zip", "stream"])
-def test_tensors_come_back(state: dict, old: bool, torch_files: Any, tmp_path: Path) -> None:
-    found = read_torch(torch_files.save(tmp_path / "x", state, old))
-    assert list(found) == list(state)
-    assert [tensor.shape for tensor in found.values()] == [a.shape for a in state.values()]
-    np.testing.assert_array_equal(found["conv.weight"].array(), state["conv.weight"])
+@BOTH_FORMATS
+def test_tensors_of_a_state_dict(state: dict, old: bool, torch_files: Any, tmp_path: Path) -> None:
+    tensors = read_torch(torch_files.save(tmp_path / "x", state, old))
+    assert list(tensors) == list(state)
+    assert [tensor.shape for tensor in tensors.values()] == [a.shape for a in state.values()]
+    np.testing.assert_array_equal(tensors["conv.weight"].array(), state["conv.weight"])
     with pytest.raises(UserError, match="integers"):
-        found["bn.num_batches_tracked"].array()
+        tensors["bn.num_batches_tracked"].array()
 
 
 def test_types_of_numbers(torch_files: Any, tmp_path: Path) -> None:
-    wanted = np.array([[1.5, -2.25], [3.0, 0.0]], "f4")
-    brain = (wanted.view("u4") >> 16).astype("u2")
-    for given in (wanted.astype("f8"), wanted.astype("f2"), brain):
-        found = read_torch(torch_files.save(tmp_path / "x", {"w": given}))["w"].array()
-        assert found.dtype == np.float32
-        np.testing.assert_array_equal(found, wanted)
+    expected = np.array([[1.5, -2.25], [3.0, 0.0]], "f4")
+    bfloat16 = (expected.view("u4") >> 16).astype("u2")
+    for stored in (expected.astype("f8"), expected.astype("f2"), bfloat16):
+        array = read_torch(torch_files.save(tmp_path / "x", {"w": stored}))["w"].array()
+        assert array.dtype == np.float32
+        np.testing.assert_array_equal(array, expected)
 
 
 def test_views_of_one_storage(torch_files: Any, tmp_path: Path) -> None:
     base = np.arange(24, dtype="f4").reshape(4, 6)
-    views = {"turned": base.T, "column": base[:, 2], "rest": base[1:, 1:3]}
-    found = read_torch(torch_files.save(tmp_path / "x", {"base": base, **views}))
+    views = {"transposed": base.T, "column": base[:, 2], "part": base[1:, 1:3]}
+    tensors = read_torch(torch_files.save(tmp_path / "x", {"base": base, **views}))
     for name, view in views.items():
-        np.testing.assert_array_equal(found[name].array(), view)
+        np.testing.assert_array_equal(tensors[name].array(), view)
 
 
-@pytest.mark.parametrize("old", [False, True], ids=["zip", "stream"])
+@BOTH_FORMATS
+def test_a_large_storage_is_read_once_for_all_its_views(
+    old: bool, torch_files: Any, tmp_path: Path
+) -> None:
+    base = np.arange(400_000, dtype="f4")
+    views = {str(row): base[1000 * row : 1000 * row + 1000] for row in range(400)}
+    tensors = read_torch(torch_files.save(tmp_path / "x", views, old))
+    for name, view in views.items():
+        np.testing.assert_array_equal(tensors[name].array(), view)
+
+
+@BOTH_FORMATS
 def test_a_whole_module_of_an_unknown_class(
     state: dict, old: bool, torch_files: Any, tmp_path: Path
 ) -> None:
@@ -72,47 +86,64 @@ def test_a_whole_module_of_an_unknown_class(
     parallel = module("torch.nn.parallel.DataParallel", _modules={"module": net})
     bound = torch_files.call("__builtin__.getattr", net, "state_dict")
     for saved in (net, parallel, bound, {"epoch": 3, "net": net}):
-        found = read_torch(torch_files.save(tmp_path / "x", saved, old))
-        assert list(found) == ["conv.weight", "bn.running_var"]
-        np.testing.assert_array_equal(found["conv.weight"].array(), state["conv.weight"])
+        tensors = read_torch(torch_files.save(tmp_path / "x", saved, old))
+        assert list(tensors) == ["conv.weight", "bn.running_var"]
+        np.testing.assert_array_equal(tensors["conv.weight"].array(), state["conv.weight"])
 
 
 def test_the_weights_among_other_things(state: dict, torch_files: Any, tmp_path: Path) -> None:
     averaged = {name: np.array(array + 1) for name, array in state.items()}
     optimizer = {"state": {0: {"momentum": np.ones(3, "f4")}}, "param_groups": [{"lr": 0.1}]}
-    named = {f"module.{name}": array for name, array in state.items()}
-    saved = {"averaged": averaged, "optim_state": optimizer, "model_state": named, "epoch": 3}
-    found = read_torch(torch_files.save(tmp_path / "x", saved))
-    np.testing.assert_array_equal(found["conv.weight"].array(), state["conv.weight"])
+    parallel = {f"module.{name}": array for name, array in state.items()}
+    checkpoint = {"averaged": averaged, "optim_state": optimizer, "model_state": parallel}
+    day = torch_files.call("datetime.datetime", datetime.datetime(2020, 1, 2).isoformat())
+    file = torch_files.save(tmp_path / "x", {**checkpoint, "epoch": 3, "day": day})
+    np.testing.assert_array_equal(read_torch(file)["conv.weight"].array(), state["conv.weight"])
     with pytest.raises(UserError, match="holds no weights"):
         read_torch(torch_files.save(tmp_path / "x", {"optim_state": optimizer}))
+
+
+def test_one_of_several_unknown_sets_of_weights_is_not_guessed(
+    state: dict, torch_files: Any, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match="several sets of weights, 'ema' and 'raw'"):
+        read_torch(torch_files.save(tmp_path / "x", {"ema": state, "raw": dict(state)}))
+    assert list(read_torch(torch_files.save(tmp_path / "x", {"raw": state}))) == list(state)
+
+
+def test_the_counter_of_an_averaged_model_is_dropped(
+    state: dict, torch_files: Any, tmp_path: Path
+) -> None:
+    averaged = {f"module.{name}": array for name, array in state.items()}
+    averaged = {"n_averaged": np.array(5, "i8"), **averaged}
+    assert list(read_torch(torch_files.save(tmp_path / "x", averaged))) == list(state)
 
 
 class Bomb:
     """Runs a function of the standard library when Python reads its pickle."""
 
     def __init__(self, function: Any, *arguments: Any) -> None:
-        self.made = function, arguments
+        self.reduced = function, arguments
 
     def __reduce__(self) -> Any:
-        return self.made
+        return self.reduced
 
 
-@pytest.mark.parametrize("old", [False, True], ids=["zip", "stream"])
+@BOTH_FORMATS
 def test_code_is_named_and_not_run(old: bool, torch_files: Any, tmp_path: Path) -> None:
     trace = tmp_path / "was_run"
-    for function, *words in ((os.mkdir, str(trace)), (eval, f"open({str(trace)!r}, 'w')")):
-        bomb = pickle.dumps({"w": Bomb(function, *words)}, 2)
+    for function, argument in ((os.mkdir, str(trace)), (eval, f"open({str(trace)!r}, 'w')")):
+        bomb = pickle.dumps({"w": Bomb(function, argument)}, 2)
         file = torch_files.save(tmp_path / "x", bomb, old)
-        with pytest.raises(UserError, match=f"holds code.*{function.__name__}") as told:
+        with pytest.raises(UserError, match=f"holds code.*{function.__name__}") as error:
             read_torch(file)
-        assert "\n" not in str(told.value) and not trace.exists()
+        assert "\n" not in str(error.value) and not trace.exists()
     chained = torch_files.call(torch_files.call("__builtin__.getattr", "x", "system"), "ls")
     with pytest.raises(UserError, match="holds code"):
         read_torch(torch_files.save(tmp_path / "x", {"w": chained}, old))
 
 
-def test_what_no_weights_are_in(torch_files: Any, tmp_path: Path) -> None:
+def test_files_without_weights_are_refused(torch_files: Any, tmp_path: Path) -> None:
     file = tmp_path / "x"
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("notes.txt", "nothing")
@@ -123,7 +154,7 @@ def test_what_no_weights_are_in(torch_files: Any, tmp_path: Path) -> None:
         archive.writestr("net/constants.pkl", b"\x80\x02).")
     with pytest.raises(UserError, match="TorchScript"):
         read_torch(str(file))
-    file.write_bytes(pickle.dumps({"w": 1}, 2))
+    file.write_bytes(bytes(257) + b"ustar" + bytes(250))
     with pytest.raises(UserError, match="save its state_dict again"):
         read_torch(str(file))
     for path in ("torch._utils._rebuild_qtensor", "torch._utils._rebuild_sparse_tensor"):
@@ -131,7 +162,7 @@ def test_what_no_weights_are_in(torch_files: Any, tmp_path: Path) -> None:
             read_torch(torch_files.save(file, {"w": torch_files.call(path, 1, 2)}))
 
 
-def test_sizes_that_lie(torch_files: Any, tmp_path: Path) -> None:
+def test_sizes_that_lie_are_refused(torch_files: Any, tmp_path: Path) -> None:
     file, base = tmp_path / "x", np.ones(6, "f4")
     for offset, shape, strides in (
         *((0, (7,), (1,)), (3, (2, 2), (2, 1)), (0, (1 << 40, 1 << 40), (0, 0)), (-1, (2,), (1,))),
@@ -156,46 +187,50 @@ def test_sizes_that_lie(torch_files: Any, tmp_path: Path) -> None:
         b"\x80\x02X\xff\xff\xff\x7fabc.",
         b"\x80\x02cos\nsystem\n}b.",
         b"\x80\x02(ios\nsystem\n.",
+        b"\x80\x02}X\x03\x00\x00\x00\xed\xa0\x80Ns.",  # a key that cannot be printed
+        b"\x80\x04\x95\xff\xff\xff\xff\xff\xff\xff\x7f].",  # a frame longer than all memory
         b"",
         b".",
     ],
-    ids=range(9),
+    ids=range(11),
 )
-def test_pickles_that_want_the_machine(pickled: bytes, torch_files: Any, tmp_path: Path) -> None:
+def test_hostile_pickles_are_refused(pickled: bytes, torch_files: Any, tmp_path: Path) -> None:
     file, start = torch_files.save(tmp_path / "x", pickled), time.process_time()
     with pytest.raises(UserError):
         read_torch(file)
     assert time.process_time() - start < 30
 
 
-def test_modules_that_hold_each_other() -> None:
+def test_modules_that_hold_each_other_are_refused() -> None:
     """Two children of each, thirty deep, and one that is its own child."""
-    from gluon_attention.interop.torch_file import _collect
-    from gluon_attention.interop.unpickler import Instance
 
-    low = Instance("a.Module")
-    low.state = {"_modules": {}}
+    def module(**children: Instance) -> Instance:
+        instance = Instance("a.Module")
+        instance.state = {"_modules": children}
+        return instance
+
+    deep = module()
     for _ in range(30):
-        high = Instance("a.Module")
-        high.state = {"_modules": {"one": low, "two": low}}
-        low = high
-    own = Instance("a.Module")
-    own.state = {"_modules": {"self": own}}
-    for module in (low, own):
+        deep = module(one=deep, two=deep)
+    circular = module()
+    circular.state["_modules"]["self"] = circular
+    for instance in (deep, circular):
         with pytest.raises(ValueError, match="without end"):
-            _collect(module, "", {}, [0])
+            _collect(instance, "", {}, [0])
 
 
-@pytest.mark.parametrize("old", [False, True], ids=["zip", "stream"])
-def test_damage_is_told(old: bool, state: dict, torch_files: Any, tmp_path: Path) -> None:
-    """Cuts, flips and pieces out of place: a sentence or the tensors, never anything else."""
+@BOTH_FORMATS
+def test_damaged_files_are_read_or_refused(
+    old: bool, state: dict, torch_files: Any, tmp_path: Path
+) -> None:
+    """Files cut off, with flipped bytes and with bytes added or left out."""
     file = tmp_path / "x"
     extra = {"net": torch_files.whole("a.Net", {"_parameters": {"w": np.ones(5, "f4")}}), "e": 3}
     torch_files.save(file, {"state_dict": state, **extra}, old)
-    whole, told = file.read_bytes(), 0
+    content, refusals = file.read_bytes(), 0
     tracemalloc.start()
     for _ in range(200):
-        damaged = bytearray(whole)
+        damaged = bytearray(content)
         for _ in range(random.choice((1, 1, 2, 8))):
             at = random.randrange(len(damaged))
             damaged[at : at + random.choice((1, 1, 4))] = bytes(
@@ -208,14 +243,14 @@ def test_damage_is_told(old: bool, state: dict, torch_files: Any, tmp_path: Path
             for tensor in read_torch(str(file)).values():
                 tensor.storage.values()
         except UserError as error:
-            told += 1
+            refusals += 1
             assert "\n" not in str(error) and len(str(error)) < 400
         except Exception as error:
             if file.read_bytes()[:1] in (b"P", b"\x80"):
                 raise AssertionError(f"{bytes(damaged)!r}") from error
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert told > 50 and peak < 64 << 20
+    assert refusals > 50 and peak < 64 << 20
 
 
 def test_each_pickle_of_a_stream_has_a_memo_of_its_own() -> None:
