@@ -37,7 +37,7 @@ class CheckpointFormat(NamedTuple):
         unused: pattern of the names that the source keeps and does not use.
         assumed: options that the tensors do not tell, with the values of the source today.
         untold: options that the tensors do not tell and that keep the value of the name.
-        note: what else the tensors do not tell, as a sentence.
+        note: what else the tensors do not tell, as a sentence, or nothing.
         bgr: whether the source reads blue first; the net reads red first.
     """
 
@@ -50,7 +50,7 @@ class CheckpointFormat(NamedTuple):
     unused: str = ""
     assumed: Dict[str, Any] = {}
     untold: Sequence[str] = ()
-    note: str = ""
+    note: Callable[[AttentionNet], str] = lambda net: ""
     bgr: bool = False
 
 
@@ -101,6 +101,12 @@ def _ram_data(net: AttentionNet) -> Dict[str, Any]:
     """The statistics of MNIST; a network of coloured images was trained on others."""
     options = net.arguments["options"]
     return MNIST if options.get("channels", 1) == 1 else {}
+
+
+def _ram_note(net: AttentionNet) -> str:
+    if net.scales == 1:
+        return ""
+    return "each patch is twice as wide as the one before, as with --glimpse_scale 2 at the source"
 
 
 def _whole_square(size: int, **normalisation: Any) -> Callable[[AttentionNet], Dict[str, Any]]:
@@ -155,7 +161,7 @@ FORMATS = (
         unused=_BATCHES,
         assumed=dict(std=0.05),
         untold=("patch", "scales", "glimpses", "start"),
-        note="each patch is twice as wide as the one before: --glimpse_scale 2 at the source",
+        note=_ram_note,
     ),
     CheckpointFormat(
         "klrc's RACNN",
@@ -175,7 +181,7 @@ FORMATS = (
         racnn.jeong_tae,
         _whole_square(448, mean=RACNN_MEAN, std=RACNN_STD),
         unused=_RACNN_UNUSED,
-        note="the source reads red first since March 2020; weights of before read blue first",
+        note=lambda net: "red is read first, as at the source since March 2020",
     ),
     CheckpointFormat(
         "PyTorch's Recurrent_Attention",

@@ -79,7 +79,7 @@ def convert(
     assumed = {option: used[option] for option in untold if option not in chosen}
     changed = {k: v for k, v in net.arguments["options"].items() if v != options_of(known.name)[k]}
     arguments = {"name": known.name, "classes": classes, **changed}
-    return Converted(net, arguments, report, assumed, form.note if form else "")
+    return Converted(net, arguments, report, assumed, form.note(net) if form else "")
 
 
 def difference(converted: Converted, source: str, module: str) -> Dict[str, float]:

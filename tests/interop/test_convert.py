@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, Dict
 
 from gluon_attention import get_model, load_weights
-from gluon_attention.__main__ import main
 
 import numpy as np
 import pytest
+from foreign_states import arrays_of, with_statistics
 from mxnet import nd
 
 State = Dict[str, np.ndarray]
@@ -30,49 +30,81 @@ def ram_state() -> State:
     return {**state, **{f"{n}.bias": np.ones(s[0], "f4") for n, s in shapes.items()}}
 
 
-def call(capsys: Any, *words: Any) -> Any:
-    """Exit status, lines of output and of errors."""
-    with pytest.raises(SystemExit) as stopped:
-        main([str(word) for word in words])
-    shown = capsys.readouterr()
-    return stopped.value.code, shown.out.splitlines(), shown.err.splitlines()
+def document_of(target: Path) -> Dict[str, Any]:
+    return json.loads(target.with_suffix(".json").read_text())
 
 
-def test_convert_writes_what_a_network_is_made_from(
-    torch_files: Any, tmp_path: Path, capsys: Any
+def test_the_written_files_make_the_same_network(
+    torch_files: Any, tmp_path: Path, shell: Any
 ) -> None:
     source = torch_files.save(tmp_path / "ckpt.pth.tar", {"model_state": ram_state()})
     target = tmp_path / "out" / "ram.params"
     words = ("convert", source, "RAM_28", "-o", target, "--options", "glimpses=4")
-    status, out, err = call(capsys, *words)
-    assert (status, err) == (0, []) and "all 18 parameters" in out[1]
-    about = json.loads(target.with_suffix(".json").read_text())
-    assert about["network"]["name"] == "ram_28" and about["network"]["classes"] == 7
-    assert about["data"] == dict(mean=[0.1307], std=[0.3081])  # what it was trained with
+    status, out, err = shell(*words)
+    assert (status, err) == (0, []) and "all 18 parameters" in out[1] and "from 20" in out[1]
+    network, data = document_of(target)["network"], document_of(target)["data"]
+    assert network["name"] == "ram_28" and network["classes"] == 7
+    assert data == dict(mean=[0.1307], std=[0.3081])
     assert "get_model('ram_28', classes=7" in out[2] and "glimpses=4" in out[2]
-    net = get_model("ram_28", 7, retina="pixels", glimpses=4)
+    options = dict(retina="pixels", glimpses=4)
+    net, other = (get_model("ram_28", 7, **options) for _ in range(2))
     load_weights(net, str(target))
-    other = get_model("ram_28", 7, retina="pixels", glimpses=4)
     load_weights(other, source)
     images = nd.random.normal(shape=(3, 1, 28, 28))
     np.testing.assert_array_equal(net(images).asnumpy(), other(images).asnumpy())
-    told = json.loads("".join(call(capsys, *words, "--json")[1]))
-    assert told["tensors"] == 20 and told["unused"] == [] and told["parameters"] == 18
+    report = json.loads("".join(shell(*words, "--json")[1]))
+    assert report["tensors"] == 20 and report["unused"] == [] and report["parameters"] == 18
 
 
-def test_what_gluoncv_trained_keeps_its_normalisation(tmp_path: Path, capsys: Any) -> None:
+def test_what_the_file_does_not_tell_is_said(torch_files: Any, tmp_path: Path, shell: Any) -> None:
+    source, target = torch_files.save(tmp_path / "x.pth", ram_state()), tmp_path / "x.params"
+    out = shell("convert", source, "ram_28", "-o", target, "--options", "glimpses=4")[1]
+    assert "std=0.05" in out[3] and "patch=8" in out[3] and "glimpses" not in out[3]
+    assert len(out) == 4
+    assert document_of(target)["network"]["options"]["std"] == 0.05
+    shell("convert", source, "ram_28", "-o", target, "--options", "std=0.17")
+    assert document_of(target)["network"]["options"]["std"] == 0.17
+    shell("convert", source, "ram_translated_60", "-o", target, "--options", "patch=8,scales=1")
+    assert document_of(target)["network"]["options"]["start"] == "uniform"
+    state = {**ram_state(), "sensor.fc1.weight": np.ones((128, 3 * 144), "f4")}
+    source = torch_files.save(tmp_path / "x.pth", state)
+    assert "glimpse_scale" in shell("convert", source, "ram_translated_60", "-o", target)[1][4]
+
+
+def test_statistics_of_grey_digits_are_not_given_to_coloured_images(
+    torch_files: Any, tmp_path: Path, shell: Any
+) -> None:
+    state = {**ram_state(), "sensor.fc1.weight": np.ones((128, 3 * 64), "f4")}
+    source, target = torch_files.save(tmp_path / "x.pth", state), tmp_path / "x.params"
+    assert shell("convert", source, "ram_28", "-o", target, "--options", "channels=3")[0] == 0
+    assert "data" not in document_of(target)
+
+
+def test_gluoncv_networks_keep_their_normalisation(tmp_path: Path, shell: Any) -> None:
     import gluoncv
 
-    source, target = tmp_path / "theirs.params", tmp_path / "ours.params"
-    theirs = gluoncv.model_zoo.get_model("cifar_residualattentionnet56")
-    theirs.initialize()
-    theirs(nd.zeros((1, 3, 32, 32)))
-    theirs.save_parameters(str(source))
+    source, target = tmp_path / "source.params", tmp_path / "target.params"
+    network = gluoncv.model_zoo.get_model("cifar_residualattentionnet56")
+    network.initialize()
+    network(nd.zeros((1, 3, 32, 32)))
+    network.save_parameters(str(source))
     for name in ("cifar_residual_attention56", "cifar_residualattentionnet56"):
-        assert call(capsys, "convert", source, name, "-o", target)[0] == 0
-        data = json.loads(target.with_suffix(".json").read_text())["data"]
+        assert shell("convert", source, name, "-o", target)[0] == 0
+        data = document_of(target)["data"]
         assert data == dict(mean=[0.4914, 0.4822, 0.4465], std=[0.2023, 0.1994, 0.2010])
         source, target = target, tmp_path / "again.params"  # the name alone tells, too
+
+
+def test_gluoncv_networks_keep_their_masks(tmp_path: Path, shell: Any) -> None:
+    import gluoncv
+
+    network = gluoncv.model_zoo.get_model("cifar_residualattentionnet56")
+    state = arrays_of(with_statistics(network, 2, 3, 32, 32))
+    source = str(tmp_path / "source.params")
+    nd.save(source, {name: nd.array(array) for name, array in state.items()})
+    words = ("convert", source, "cifar_residual_attention56", "-o", tmp_path / "x.params")
+    status, _, err = shell(*words, "--options", "mask_fusion=none")
+    assert status == 2 and "mask_fusion='gluoncv'" in err[0]
 
 
 def spoiled(kind: str, torch_files: Any) -> State:
@@ -90,7 +122,7 @@ def spoiled(kind: str, torch_files: Any) -> State:
 
 
 @pytest.mark.parametrize(
-    "kind, sentence",
+    "kind, fact",
     [
         ("absent", "is not a file; name a file of weights"),
         ("itself", "choose another to write"),
@@ -107,7 +139,7 @@ def spoiled(kind: str, torch_files: Any) -> State:
     ],
 )
 def test_mistakes_are_one_line_and_status_2(
-    kind: str, sentence: str, torch_files: Any, tmp_path: Path, capsys: Any, monkeypatch: Any
+    kind: str, fact: str, torch_files: Any, tmp_path: Path, shell: Any, monkeypatch: Any
 ) -> None:
     monkeypatch.setenv("GLUON_ATTENTION_TORCH", "/bin/false")
     source = tmp_path / "x"
@@ -120,6 +152,6 @@ def test_mistakes_are_one_line_and_status_2(
     name = "cifar_residual_attention92" if kind == "other" else "ram_28"
     target = source if kind == "itself" else tmp_path / ("y.json" if kind == "json" else "y")
     more = ["--compare", "a:b"] if kind == "python" else []
-    status, out, err = call(capsys, "convert", source, name, "-o", target, *more)
-    assert status == 2 and out == [] and len(err) == 1 and sentence in err[0]
+    status, out, err = shell("convert", source, name, "-o", target, *more)
+    assert status == 2 and out == [] and len(err) == 1 and fact in err[0]
     assert kind in ("python", "itself") or not target.exists()
