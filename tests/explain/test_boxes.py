@@ -1,4 +1,4 @@
-"""Pictures of boxes: drawn where the network looked closer, with what it saw there, every epoch."""
+"""Pictures of RA-CNN's boxes: on the image, with their content, and animated over epochs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_a_tile_for_each_scale(crops: tuple) -> None:
     assert sheet.shape == (2 * height, (1 + len(crops)) * width, 3)
 
 
-def test_tiles_show_the_box_and_what_it_holds() -> None:
+def test_tiles_show_the_box_and_its_content() -> None:
     image = np.add.outer(np.arange(64) * 2, np.arange(64))[..., None].repeat(3, axis=2)
     box = [0.25, -0.25, 0.5]
     trace = SimpleNamespace(boxes=nd.array([[box]]), scale_logits=nd.array([[[0, 9], [9, 0]]]))
@@ -87,7 +87,7 @@ def test_one_scale_is_animated_as_one_frame() -> None:
     np.testing.assert_array_equal(frame, pictures(net, image, 0, 1)["boxes"])
 
 
-def test_answers_have_names_that_fit(monkeypatch: Any) -> None:
+def test_long_class_names_are_cut_in_labels(monkeypatch: Any) -> None:
     labels = []
     monkeypatch.setattr(painters, "tile", lambda picture, label: labels.append(label) or picture)
     trace = SimpleNamespace(

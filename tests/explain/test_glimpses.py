@@ -1,4 +1,4 @@
-"""Pictures of glimpses: boxes lie where the network looked, and show what it saw."""
+"""Pictures of RAM's glimpses: boxes at their locations, and their patches below."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_a_row_for_each_image_and_a_tile_for_each_glimpse(channels: int, given: 
     assert len(frames) == 3 and len({frame.shape for frame in frames}) == 1
 
 
-def test_what_was_seen_is_shown_where_it_was_seen() -> None:
+def test_patches_are_drawn_at_their_location() -> None:
     image = np.random.randint(100, 256, size=(16, 16, 3), dtype=np.uint8)
     image[..., 1:] = image[..., :1]
     net = small_ram(scales=2)
@@ -44,14 +44,14 @@ def test_what_was_seen_is_shown_where_it_was_seen() -> None:
     assert (view[0] == view[0, 0]).all()  # not seen
 
 
-def test_pixels_are_shown_as_they_were_before_normalisation() -> None:
+def test_patches_are_denormalised() -> None:
     images = np.full((1, 16, 16, 1), 100, np.uint8)
     shown = pictures(small_ram(scales=2), images, [0.1307], [0.3081])["windows"]
     view = shown[BAND + 160 : BAND + 320, 164:324]  # what the first glimpse saw
     assert {tuple(pixel) for pixel in view[70:90, 70:90].reshape(-1, 3)} == {(100, 100, 100)}
 
 
-def test_whole_pixels_are_shown_where_they_were_cut() -> None:
+def test_patches_of_whole_pixels_are_drawn_where_they_were_cut() -> None:
     net = small_ram(scales=2, retina="pixels", start="center", policy="random")
     ramp = np.repeat(np.arange(0, 256, 16, dtype=np.uint8)[None], 16, axis=0)  # of each column
     given = nd.array(ramp[None, None] / 255.0)
@@ -66,7 +66,7 @@ def test_whole_pixels_are_shown_where_they_were_cut() -> None:
         np.testing.assert_array_equal(columns[start : start + 4], cut)
 
 
-def test_a_tile_says_what_was_answered_after_its_glimpse(monkeypatch: Any) -> None:
+def test_the_label_of_a_tile_has_the_prediction_after_its_glimpse(monkeypatch: Any) -> None:
     labels = []
     monkeypatch.setattr(painters, "tile", lambda picture, label: labels.append(label) or picture)
     answers = nd.array([[[9, 0, 0], [0, 9, 0], [0, 0, 9]]])  # before the first glimpse, then after
@@ -76,7 +76,7 @@ def test_a_tile_says_what_was_answered_after_its_glimpse(monkeypatch: Any) -> No
     assert labels == ["image 6x8", "1: b 100 %", "2: c 100 %"]
 
 
-def test_a_path_beyond_the_border_is_cut() -> None:
+def test_patches_beyond_the_border_are_cut() -> None:
     view = np.zeros((20, 20, 3), np.uint8)
     paste(view, np.ones((1, 4, 4)), np.array([-6.0, 14.0, 6.0, 26.0]))
     assert (view[14:, :6] == 255).all() and view.sum() == 6 * 6 * 3 * 255

@@ -1,4 +1,4 @@
-"""Pictures: heat lies where the mask is high, labels and frames are all there."""
+"""Pictures of masks: normalisation, heat, sizes, sheets, animations and files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Trace(NamedTuple):
     masks: Any
 
 
-class Looker(gluon.HybridBlock):
+class CornerMasks(gluon.HybridBlock):
     """A network whose masks are high in one corner of the map for each channel, in turn."""
 
     painters = {"masks": mask_tiles}
@@ -42,7 +42,7 @@ class Looker(gluon.HybridBlock):
         return self.bias.list_ctx()[0]
 
     def trace(self, images: nd.NDArray) -> Trace:
-        self.seen = images.asnumpy()
+        self.inputs = images.asnumpy()
         masks = []
         for channels, height, width in self.shapes:
             mask = np.zeros((len(images), channels, height, width))
@@ -56,14 +56,14 @@ def photos(count: int, height: int, width: int) -> np.ndarray:
     return np.random.randint(0, 256, (count, height, width, 3), dtype=np.uint8)
 
 
-def test_the_net_sees_normalised_images() -> None:
-    net, images = Looker((1, 4, 4)), photos(2, 32, 24)
+def test_the_net_is_given_normalised_images() -> None:
+    net, images = CornerMasks((1, 4, 4)), photos(2, 32, 24)
     pictures(net, images, MEAN, STD)
     reference = (images / 255 - 0.5) / 0.25
-    np.testing.assert_allclose(net.seen, reference.transpose(0, 3, 1, 2), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(net.inputs, reference.transpose(0, 3, 1, 2), rtol=1e-5, atol=1e-5)
 
 
-def test_normalisation_can_be_taken_back() -> None:
+def test_denormalise_inverts_normalisation() -> None:
     images, mean, std = photos(2, 5, 4), (0.1, 0.5, 0.9), (0.2, 0.3, 0.4)
     given = ((images / 255 - mean) / std).transpose(0, 3, 1, 2)
     np.testing.assert_array_equal(denormalise(given, mean, std), images)
@@ -73,27 +73,27 @@ def test_normalisation_can_be_taken_back() -> None:
 
 @pytest.mark.parametrize("mean, std", [(0.5, 0.25), (0.5, (0.25,) * 3), (MEAN, np.float32(0.25))])
 def test_a_number_normalises_all_channels(mean: Any, std: Any) -> None:
-    net, images = Looker((1, 4, 4)), photos(2, 16, 16)
+    net, images = CornerMasks((1, 4, 4)), photos(2, 16, 16)
     pictures(net, images, mean, std)
     reference = ((images / 255 - 0.5) / 0.25).transpose(0, 3, 1, 2)
-    np.testing.assert_allclose(net.seen, reference, rtol=1e-5, atol=1e-5)
-    np.testing.assert_array_equal(denormalise(net.seen, mean, std), images)
+    np.testing.assert_allclose(net.inputs, reference, rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(denormalise(net.inputs, mean, std), images)
     pictures(net, images, (0.5,), std if np.ndim(std) == 0 else 0.25)
-    assert net.seen.shape == (2, 1, 16, 16)
+    assert net.inputs.shape == (2, 1, 16, 16)
 
 
 @pytest.mark.parametrize("mean, std", [((0.5,) * 2, 1.0), (0.0, (1,) * 4), ((0.5,), (1,) * 3)])
-def test_numbers_that_are_not_one_for_each_channel(mean: Any, std: Any) -> None:
+def test_mean_and_std_of_another_length_are_refused(mean: Any, std: Any) -> None:
     for draw in (pictures, animations):
         with pytest.raises(UserError, match="do not go with 3 channels; give a number"):
-            draw(Looker((1, 4, 4)), photos(1, 16, 16), mean, std)
+            draw(CornerMasks((1, 4, 4)), photos(1, 16, 16), mean, std)
     with pytest.raises(UserError, match="do not go with 3 channels; give a number"):
         denormalise(np.zeros((1, 3, 4, 4)), mean, std)
 
 
 @pytest.mark.parametrize("channel, corner", [(0, (0, 0)), (1, (1, 0)), (2, (0, 1)), (3, (1, 1))])
 def test_heat_lies_where_the_mask_is_high(channel: int, corner: Tuple[int, int]) -> None:
-    net, image = Looker((4, 8, 8)), np.full((32, 32, 3), 255, np.uint8)
+    net, image = CornerMasks((4, 8, 8)), np.full((32, 32, 3), 255, np.uint8)
     trace = net.trace(nd.zeros((1, 3, 32, 32)))
     plain, heat = mask_tiles(Scene(image, trace, 0, channel=channel))
     assert (plain[BAND:] == 255).all()
@@ -106,13 +106,13 @@ def test_heat_lies_where_the_mask_is_high(channel: int, corner: Tuple[int, int])
 
 
 def test_the_mean_of_the_channels_is_drawn_by_default() -> None:
-    trace = Looker((4, 8, 8)).trace(nd.zeros((1, 3, 32, 32)))
+    trace = CornerMasks((4, 8, 8)).trace(nd.zeros((1, 3, 32, 32)))
     _, heat = mask_tiles(Scene(np.full((32, 32, 3), 255, np.uint8), trace, 0))
     assert abs(heat[-1, -1].astype(int) - COLOURS[-1]).max() <= 3  # channel 3 is highest
 
 
 def test_masks_in_bfloat16_are_numbers() -> None:
-    trace = Looker((1, 8, 8)).trace(nd.zeros((1, 3, 32, 32)))
+    trace = CornerMasks((1, 8, 8)).trace(nd.zeros((1, 3, 32, 32)))
     below = [(-mask).astype(bfloat16) for mask in trace.masks]
     _, heat = mask_tiles(Scene(np.full((32, 32, 3), 255, np.uint8), Trace(None, below), 0))
     assert abs(heat[BAND, 0].astype(int) - COLOURS[0]).max() <= 3  # -1 is low
@@ -126,7 +126,7 @@ def test_a_constant_mask_and_one_pixel_are_drawn() -> None:
 
 @pytest.mark.parametrize("height, width", [(32, 32), (24, 40), (224, 224), (448, 300)])
 def test_pictures_of_all_sizes(height: int, width: int) -> None:
-    net = Looker((2, 8, 8), (2, 8, 8), (4, 4, 4))
+    net = CornerMasks((2, 8, 8), (2, 8, 8), (4, 4, 4))
     (name, picture), *rest = pictures(net, photos(2, height, width), MEAN, STD).items()
     assert (name, rest) == ("masks", []) and picture.dtype == np.uint8
     rows, columns = picture.shape[0] // 2, picture.shape[1] // 4
@@ -136,13 +136,13 @@ def test_pictures_of_all_sizes(height: int, width: int) -> None:
 
 
 def test_many_masks_go_into_several_rows() -> None:
-    few = pictures(Looker(*[(2, 4, 4)] * 6), photos(1, 32, 32), MEAN, STD)["masks"]
-    many = pictures(Looker(*[(2, 4, 4)] * 18), photos(1, 32, 32), MEAN, STD)["masks"]
+    few = pictures(CornerMasks(*[(2, 4, 4)] * 6), photos(1, 32, 32), MEAN, STD)["masks"]
+    many = pictures(CornerMasks(*[(2, 4, 4)] * 18), photos(1, 32, 32), MEAN, STD)["masks"]
     assert many.shape == (3 * few.shape[0], *few.shape[1:])
 
 
 def test_animation_over_depth(tmp_path: Path) -> None:
-    net, images = Looker((2, 8, 8), (4, 4, 4)), photos(3, 32, 32)
+    net, images = CornerMasks((2, 8, 8), (4, 4, 4)), photos(3, 32, 32)
     frames = animations(net, images, MEAN, STD)["masks"]
     assert len(frames) == 2 and frames[0].shape == frames[1].shape
     save_gif(str(tmp_path / "masks.gif"), frames, seconds=0.5)
@@ -159,8 +159,8 @@ def test_png_keeps_every_pixel(tmp_path: Path) -> None:
         assert (np.asarray(image) == picture).all()
 
 
-def test_what_cannot_be_drawn() -> None:
-    net = Looker((4, 8, 8))
+def test_invalid_channels_and_images_are_refused() -> None:
+    net = CornerMasks((4, 8, 8))
     with pytest.raises(UserError, match="channel must be from 0 to 3 here, not 4"):
         pictures(net, photos(1, 32, 32), MEAN, STD, channel=4)
     for wrong in (np.zeros((1, 8, 8, 3)), np.zeros((1, 3, 8, 8), np.uint8)):
@@ -169,7 +169,7 @@ def test_what_cannot_be_drawn() -> None:
 
 
 def test_a_network_without_painters_gives_no_picture() -> None:
-    class Plain(Looker):
+    class Plain(CornerMasks):
         painters = {}
 
     assert pictures(Plain(), photos(1, 8, 8), MEAN, STD) == {}

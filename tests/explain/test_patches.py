@@ -1,4 +1,4 @@
-"""Pictures of the glimpse network: squares where it looked, patches as seen, attention."""
+"""Pictures of the glimpse network: squares of its glimpses, their patches, its attention."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_a_tile_for_each_glimpse(patches: int, start_size: int) -> None:
     assert len(animations(net, images, [0.5] * 3, [0.25] * 3)["patches"]) == 2
 
 
-def test_tiles_show_where_what_and_why() -> None:
+def test_tiles_show_squares_patches_and_attention() -> None:
     ramp = np.add.outer(np.arange(64) * 3, np.arange(64))[..., None].repeat(3, axis=2)
     squares = [[[[0.5, -0.5, 0.25], [0.5, -0.5, 0.5]]]]
     trace = traced([[[[0.1, 0.7], [0.1, 0.1]]]], squares)

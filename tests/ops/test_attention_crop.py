@@ -1,4 +1,4 @@
-"""RA-CNN's crop: what it shows, what moves its box, and that no box leaves the image."""
+"""RA-CNN's crop: its values, the gradients of its box, and boxes that stay in the image."""
 
 from __future__ import annotations
 
@@ -24,27 +24,29 @@ BOXES = [[0.2, -0.3, 0.5], [-0.45, 0.4, 0.31]]
 
 
 def block(hybridize: bool, *args: Any, **options: Any) -> AttentionCrop:
-    made = AttentionCrop(*args, **options)
-    made.hybridize(hybridize, static_alloc=True, static_shape=True)
-    return made
+    attention_crop = AttentionCrop(*args, **options)
+    attention_crop.hybridize(hybridize, static_alloc=True, static_shape=True)
+    return attention_crop
 
 
 def images_of(*shape: int) -> nd.NDArray:
     return nd.array(np.random.rand(*shape))
 
 
-def box_gradient(made: Any, images: nd.NDArray, boxes: Any, heads: np.ndarray) -> np.ndarray:
+def box_gradient(
+    attention_crop: Any, images: nd.NDArray, boxes: Any, heads: np.ndarray
+) -> np.ndarray:
     """Gradient in the boxes when that in the crops is `heads`."""
     boxes = nd.array(boxes)
     boxes.attach_grad()
     with autograd.record():
-        seen = made(images, boxes)
+        seen = attention_crop(images, boxes)
     seen.backward(nd.array(heads))
     return boxes.grad.asnumpy()
 
 
 @pytest.mark.parametrize("gradient", ["sampler", "mask", "both"])
-def test_a_crop_is_what_the_box_holds(gradient: str, hybridize: bool) -> None:
+def test_a_crop_samples_the_content_of_its_box(gradient: str, hybridize: bool) -> None:
     image = cv2.GaussianBlur(np.random.rand(41, 61).astype(np.float32), (0, 0), 3)
     seen = block(hybridize, (11, 13), gradient)(nd.array(image[None, None]), nd.array([BOXES[0]]))
     x, y, half = BOXES[0]
@@ -59,34 +61,34 @@ def test_a_crop_is_what_the_box_holds(gradient: str, hybridize: bool) -> None:
     np.testing.assert_allclose(seen.asnumpy()[0, 0], expected, atol=2e-3)  # cv2 rounds to 1/32
 
 
-def test_the_whole_image_is_the_image(hybridize: bool) -> None:
+def test_the_box_of_the_whole_image_is_the_identity(hybridize: bool) -> None:
     images = images_of(2, 3, 9, 9)
     seen = block(hybridize, 9)(images, nd.array([[0, 0, 1]] * 2))
     np.testing.assert_allclose(seen.asnumpy(), images.asnumpy(), atol=1e-5)
 
 
-def test_masked_fades_the_rim_alone(hybridize: bool) -> None:
+def test_masked_fades_only_the_rim(hybridize: bool) -> None:
     for options, expected in (({}, [0.5, 0.25, 1]), ({"sharpness": 4.0}, [0.482, 0.25, 0.929])):
-        made = block(hybridize, 21, masked=True, **options)
-        seen = made(nd.ones((1, 1, 30, 30)), nd.array([[0, 0, 0.5]])).asnumpy()[0, 0]
+        attention_crop = block(hybridize, 21, masked=True, **options)
+        seen = attention_crop(nd.ones((1, 1, 30, 30)), nd.array([[0, 0, 0.5]])).asnumpy()[0, 0]
         actual = [seen[10, 0], seen[0, 0], seen[10, 10]]
         np.testing.assert_allclose(actual, expected, atol=1e-3)
 
 
-def test_sampler_is_the_numeric_gradient(hybridize: bool) -> None:
+def test_sampler_gradient_is_the_numeric_one(hybridize: bool) -> None:
     # Bilinear sampling has a kink at every pixel, except where the image is bilinear itself.
     down, across = np.linspace(-1, 1, 12)[:, None], np.linspace(-1, 1, 15)
     a, b, c = np.random.randn(3, 2, 2, 1, 1)
     images = nd.array(a * down + b * across + c * down * across)
     heads = np.random.randn(2, 2, 5, 5)
-    made = block(hybridize, 5, "sampler")
-    actual = box_gradient(made, images, BOXES, heads)
+    attention_crop = block(hybridize, 5, "sampler")
+    actual = box_gradient(attention_crop, images, BOXES, heads)
     for index in np.ndindex(2, 3):
         ends = []
         for step in (1e-2, -1e-2):
             moved = np.array(BOXES)
             moved[index] += step
-            ends.append((made(images, nd.array(moved)).asnumpy() * heads).sum())
+            ends.append((attention_crop(images, nd.array(moved)).asnumpy() * heads).sum())
         assert actual[index] == pytest.approx((ends[0] - ends[1]) / 2e-2, rel=2e-2, abs=5e-2)
 
 
@@ -102,7 +104,7 @@ def boxcar(x: float, y: float, half: float, size: int, box: float, sharpness: fl
 
 
 @pytest.mark.parametrize("size", [30, 99, 150])
-def test_whole_pixels_of_the_least_box_in_a_corner_are_not_lost_to_rounding(size: int) -> None:
+def test_the_smallest_box_in_a_corner_keeps_its_whole_pixels_despite_rounding(size: int) -> None:
     """Its edge is at 2/3 of the side, which in float32 is a little less."""
     box = clamped_box(nd, nd.array([[9.0, 9.0, -9.0]]), 1 / 3, 1.0)
     columns = np.tile(np.arange(size, dtype="float32"), (1, 1, size, 1))
@@ -111,7 +113,7 @@ def test_whole_pixels_of_the_least_box_in_a_corner_are_not_lost_to_rounding(size
     assert seen[0] == pytest.approx(size * 2 // 3 / 2, rel=1e-3)  # the mask halves the first
 
 
-def test_pulls_are_the_slopes_of_the_mask() -> None:
+def test_mask_gradient_table_is_the_numeric_derivative_of_the_boxcar() -> None:
     """Numeric derivatives in half sides of the box, each less its mean."""
     box, step, size = 0.4, 1e-5, 15
     moves = np.eye(3) * step
@@ -122,9 +124,9 @@ def test_pulls_are_the_slopes_of_the_mask() -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"sharpness": 4.0}])
-def test_mask_is_the_pull_of_the_energy(hybridize: bool, options: dict) -> None:
-    heads, made = np.random.randn(2, 3, 7, 7), block(hybridize, 7, "mask", **options)
-    actual = box_gradient(made, images_of(2, 3, 20, 20), BOXES, heads)
+def test_mask_gradient_is_the_energy_weighted_table(hybridize: bool, options: dict) -> None:
+    heads, attention_crop = np.random.randn(2, 3, 7, 7), block(hybridize, 7, "mask", **options)
+    actual = box_gradient(attention_crop, images_of(2, 3, 20, 20), BOXES, heads)
     energy = (heads**2).sum(axis=1)
     expected = -np.einsum(
         "nhw,khw->nk", energy, mask_gradient_table((7, 7), options.get("sharpness", 10.0))
@@ -133,7 +135,7 @@ def test_mask_is_the_pull_of_the_energy(hybridize: bool, options: dict) -> None:
     np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_both_is_the_sum(hybridize: bool) -> None:
+def test_both_is_the_sum_of_sampler_and_mask(hybridize: bool) -> None:
     images, heads = images_of(2, 3, 20, 20), np.random.randn(2, 3, 7, 7)
     one, other, both = (
         box_gradient(block(hybridize, 7, kind), images, BOXES, heads)
@@ -143,7 +145,7 @@ def test_both_is_the_sum(hybridize: bool) -> None:
 
 
 @pytest.mark.parametrize("size", [8, 9, (12, 16)])
-def test_uniform_energy_pulls_at_nothing(size: Any) -> None:
+def test_uniform_energy_gives_no_mask_gradient(size: Any) -> None:
     height, width = size if isinstance(size, tuple) else (size, size)
     heads = np.random.choice([-1, 1], (2, 3, height, width))
     actual = box_gradient(AttentionCrop(size, "mask"), images_of(2, 3, 20, 20), BOXES, heads)
@@ -161,23 +163,27 @@ def test_uniform_energy_pulls_at_nothing(size: Any) -> None:
     ],
 )
 @pytest.mark.parametrize("sign", [-1, 1])
-def test_a_box_moves_to_what_matters(rows: slice, columns: slice, step: tuple, sign: int) -> None:
+def test_a_box_descends_towards_energy(rows: slice, columns: slice, step: tuple, sign: int) -> None:
     heads = np.zeros((1, 1, 21, 21))
     heads[:, :, rows, columns] = sign * 1e-4
     actual = -box_gradient(AttentionCrop(21, "mask"), images_of(1, 1, 30, 30), [BOXES[0]], heads)
     assert tuple(np.sign(np.where(abs(actual[0]) < 1e-8, 0, actual[0]))) == step
 
 
-def test_the_pull_grows_with_the_loss_and_is_nothing_without(hybridize: bool) -> None:
+def test_mask_gradient_is_proportional_to_the_loss(hybridize: bool) -> None:
     images, heads = images_of(2, 1, 20, 20), 1e-6 * np.random.randn(2, 1, 6, 6)
-    made = block(hybridize, 6, "mask")  # of gradients as small as those of a mean over a batch
-    once, thrice, none = (box_gradient(made, images, BOXES, heads * by) for by in (1, 3, 0))
+    attention_crop = block(
+        hybridize, 6, "mask"
+    )  # of gradients as small as those of a mean over a batch
+    once, thrice, none = (
+        box_gradient(attention_crop, images, BOXES, heads * by) for by in (1, 3, 0)
+    )
     np.testing.assert_allclose(thrice, 3 * once, rtol=1e-3, atol=1e-12)
     assert not none.any()
 
 
 @pytest.mark.parametrize("gradient", ["sampler", "mask", "both"])
-def test_images_get_a_gradient_if_asked(gradient: str, hybridize: bool) -> None:
+def test_image_gradient_is_an_option(gradient: str, hybridize: bool) -> None:
     for asked in (False, True):
         images, boxes = images_of(1, 1, 10, 10), nd.array([BOXES[0]])
         images.attach_grad()
@@ -190,7 +196,7 @@ def test_images_get_a_gradient_if_asked(gradient: str, hybridize: bool) -> None:
             assert images.grad.sum().asscalar() == pytest.approx(36, rel=1e-4)
 
 
-def test_boxes_stay_inside_and_keep_their_gradient() -> None:
+def test_bounded_boxes_stay_inside_and_keep_their_gradient() -> None:
     free = nd.array([[x, y, s] for x in (-9, 0, 9) for y in (-9, 0, 9) for s in (-9, 0, 9)])
     free.attach_grad()
     with autograd.record():
@@ -205,7 +211,7 @@ def test_boxes_stay_inside_and_keep_their_gradient() -> None:
     np.testing.assert_allclose(actual[13], [0, 0, 0.575], atol=1e-6)
 
 
-def test_clamped_boxes_stay_inside_too() -> None:
+def test_clamped_boxes_stay_inside() -> None:
     free = nd.array([[x, y, s] for x in (-9, 0, 9) for y in (-9, 0, 9) for s in (-9, -0.4, 9)])
     actual = clamped_box(nd, free, 2 / 3, 2).asnumpy()  # a sigmoid gives up to twice the image
     assert (abs(actual[:, :2]) + actual[:, 2:] <= 1 + 1e-6).all()
@@ -213,7 +219,7 @@ def test_clamped_boxes_stay_inside_too() -> None:
     np.testing.assert_allclose(actual[24], [1 / 3, 1 / 3, 2 / 3], atol=1e-4)
 
 
-def test_a_crop_of_a_crop_is_the_crop_of_the_inner_box() -> None:
+def test_inner_box_equals_a_crop_of_a_crop() -> None:
     ramp = np.linspace(0, 1, 33)
     images = nd.array((ramp[:, None] * 2 + ramp)[None, None])  # bilinear sampling is exact on it
     outer, inner = nd.array([BOXES[0]]), nd.array([[-0.2, 0.4, 0.5]])
@@ -225,15 +231,15 @@ def test_a_crop_of_a_crop_is_the_crop_of_the_inner_box() -> None:
 @pytest.mark.filterwarnings("ignore:Cannot decide type")  # of the input, until it comes
 @pytest.mark.parametrize("gradient", ["sampler", "both"])
 def test_export_gives_the_same_numbers(tmp_path: Any, gradient: str) -> None:
-    made = block(True, 6, gradient)
+    attention_crop = block(True, 6, gradient)
     images, boxes = images_of(2, 3, 20, 20), nd.array(BOXES)
-    expected = made(images, boxes).asnumpy()
-    made.export(str(tmp_path / "crop"))
+    expected = attention_crop(images, boxes).asnumpy()
+    attention_crop.export(str(tmp_path / "crop"))
     again = gluon.SymbolBlock.imports(str(tmp_path / "crop-symbol.json"), ["data0", "data1"])
     np.testing.assert_allclose(again(images, boxes).asnumpy(), expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("option", [{"gradient": "x"}, {"sharpness": 0}])
-def test_senseless_options_are_refused(option: dict) -> None:
+def test_invalid_options_are_refused(option: dict) -> None:
     with pytest.raises(UserError, match=next(iter(option))):
         AttentionCrop(8, **option)

@@ -77,7 +77,7 @@ def test_outside_is_zero():
 @pytest.mark.parametrize(
     "size, scales, shape", [(4, 1, (1, 9, 9)), (4, 3, (1, 20, 15)), (3, 4, (3, 9, 30))]
 )
-def test_pyramid_is_the_reference_retina(size, scales, shape, batch):
+def test_pyramid_equals_a_retina_in_numpy(size, scales, shape, batch):
     images = images_of(batch, *shape)
     draw = np.random.RandomState(1)
     # Windows of an even number of pixels are centred between pixels, also beyond the border.
@@ -106,7 +106,7 @@ def test_pyramid_between_pixels_is_bilinear():
         np.testing.assert_allclose(actual[0, k], (1 - part) * left + part * right, atol=1e-5)
 
 
-def test_a_low_or_narrow_window_is_the_middle_of_a_square_one():
+def test_a_window_of_two_sides_is_the_center_of_a_square_one():
     images, center = images_of(2, 1, 12, 15), [at(5.5, 6.5, 12, 15), at(1.5, 10.5, 12, 15)]
     square, low, narrow = (
         run(lambda F, i, c, size=size: pyramid(F, i, c, size, 3), images, center)
@@ -116,13 +116,13 @@ def test_a_low_or_narrow_window_is_the_middle_of_a_square_one():
     np.testing.assert_allclose(narrow, square[..., 1:3], atol=1e-5)
 
 
-def test_even_windows_have_a_corner_of_pixels_in_their_middle():
+def test_snap_to_pixels_gives_the_center_of_even_windows():
     images, center = np.zeros((1, 1, 10, 16)), [[0.3, -0.5]]  # 10.4 of 16 columns, 2.5 of 10 rows
     actual = run(snap_to_pixels, images, center)
     np.testing.assert_allclose(actual, [at(9.5, 1.5, 10, 16)], atol=1e-6)
 
 
-def test_boxes_are_means():
+def test_pyramid_means_against_numpy():
     images = images_of(2, 1, 6, 5)
     actual = run(lambda F, x: pyramid_means(F, x, 3), images)
     assert actual.shape == (2, 3, 1, 9, 8)

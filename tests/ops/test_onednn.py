@@ -1,4 +1,4 @@
-"""Moving features into the layout of convolutions changes no number, and stays at home."""
+"""Blocked layouts: same numbers, same training, and none of it in exported graphs."""
 
 from __future__ import annotations
 
@@ -63,12 +63,12 @@ def test_relu6(hybridize: bool, reflected: bool) -> None:
     assert (x.grad == head * (x > 0) * (x < 6)).asnumpy().all()
 
 
-def test_relu6_is_plain_elsewhere() -> None:
+def test_relu6_is_a_clip_in_portable_graphs() -> None:
     with portable():
         assert "clip" in relu6(mx.sym, mx.sym.var("x"), 32).tojson()
 
 
-def test_graphs_are_quick_again_after_plain_ones_even_if_these_fail() -> None:
+def test_portable_ends_even_after_an_error() -> None:
     before = for_onednn(mx.sym)
     with suppress(KeyError), portable():
         assert not for_onednn(mx.sym)
@@ -77,7 +77,7 @@ def test_graphs_are_quick_again_after_plain_ones_even_if_these_fail() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
-def test_takes_the_type_of_its_input(dtype: str) -> None:
+def test_dtype_of_the_input_is_kept(dtype: str) -> None:
     _, types, _ = blocked(mx.sym, mx.sym.var("x"), 20).infer_type(x=dtype)
     assert types == [np.dtype(dtype).type]
 
@@ -105,7 +105,7 @@ def close(a: np.ndarray, b: np.ndarray) -> bool:
     return np.linalg.norm(a - b) <= 0.02 * np.linalg.norm(a) + 1e-4
 
 
-def test_training_is_the_same() -> None:
+def test_training_gives_the_same_gradients() -> None:
     assert all(map(close, gradients(plain=True), gradients(plain=False)))
 
 
@@ -141,7 +141,7 @@ def bottlenecks(plain: bool, untouched: bool = False) -> List[np.ndarray]:
 
 
 @pytest.mark.parametrize("untouched", [False, True])
-def test_mobile_layers_train_the_same(untouched: bool) -> None:
+def test_fast_relu6_trains_the_same(untouched: bool) -> None:
     assert all(map(close, bottlenecks(plain=True), bottlenecks(False, untouched)))
 
 
@@ -153,7 +153,7 @@ def network() -> Any:
 
 
 @pytest.mark.filterwarnings("ignore:Cannot decide type")  # of the input, until it comes
-def test_export_is_plain(tmp_path: Path) -> None:
+def test_exported_graphs_are_portable(tmp_path: Path) -> None:
     net, image = network(), nd.random.normal(shape=(1, 3, 32, 32))
     logits = net(image)
     net.export(str(tmp_path / "net"))

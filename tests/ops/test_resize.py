@@ -1,4 +1,4 @@
-"""Bilinear resize against numpy, MXNet's own operator, and through changing sizes."""
+"""Bilinear resize against numpy and against MXNet's own operator, for changing sizes."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def run(net: Any, size: Tuple[int, int], target: Tuple[int, int]) -> Tuple[np.nd
     return tuple(a.asnumpy() for a in (x, y, head, x.grad))
 
 
-def test_numpy_reference_in_one_net_of_many_sizes(hybridize: bool) -> None:
+def test_equals_numpy_in_one_net_for_many_sizes(hybridize: bool) -> None:
     net = Resize()
     net.hybridize(hybridize, static_alloc=hybridize, static_shape=hybridize)
     for size, target in SIZES + SIZES[::-1]:
@@ -59,7 +59,7 @@ def test_numpy_reference_in_one_net_of_many_sizes(hybridize: bool) -> None:
 
 
 @pytest.mark.parametrize("size, target", SIZES)
-def test_operator_of_mxnet(size: Tuple[int, int], target: Tuple[int, int]) -> None:
+def test_equals_bilinear_resize_2d(size: Tuple[int, int], target: Tuple[int, int]) -> None:
     seed = int(np.random.randint(2**31))
     mx.random.seed(seed)
     ours = run(Resize(), size, target)
@@ -80,7 +80,7 @@ def test_only_the_size_of_the_other_tensor_matters() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
-def test_type_of_the_result(dtype: str) -> None:
+def test_dtype_of_the_input_is_kept(dtype: str) -> None:
     symbol = resize_like(mx.sym, mx.sym.var("x"), mx.sym.var("like"))
     _, outputs, _ = symbol.infer_type(x=dtype, like=dtype)
     assert outputs == [np.dtype(dtype).type]

@@ -1,4 +1,4 @@
-"""Features side by side, as a concat gives them, without what its backward pass loses."""
+"""The safe concat: values and gradients of MXNet's, without its memory leak."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ def resident():
 
 
 @pytest.mark.parametrize(
-    ("widths", "run"), [((3,), 1), ((2, 1), 1), ((4, 2, 5), 1), ((6, 3), 3), ((4, 4), 4)]
+    ("widths", "chunk"), [((3,), 1), ((2, 1), 1), ((4, 2, 5), 1), ((6, 3), 3), ((4, 4), 4)]
 )
-def test_values_and_gradients_are_those_of_a_concat(widths, run):
+def test_values_and_gradients_equal_concat(widths, chunk):
     parts = [nd.array(np.random.rand(3, width)) for width in widths]
     weight = nd.array(np.random.rand(3, sum(widths)))
     for part in parts:
         part.attach_grad()
     with autograd.record():
-        joined = concat(nd, *parts, chunk=run)
+        joined = concat(nd, *parts, chunk=chunk)
         loss = (joined * weight).sum()
     loss.backward()
     np.testing.assert_array_equal(joined.asnumpy(), np.hstack([p.asnumpy() for p in parts]))
@@ -31,15 +31,15 @@ def test_values_and_gradients_are_those_of_a_concat(widths, run):
     np.testing.assert_array_equal(gradient, weight.asnumpy())
 
 
-@pytest.mark.parametrize("run", [1, 8])
-def test_nothing_is_lost(run):
+@pytest.mark.parametrize("chunk", [1, 8])
+def test_no_memory_leaks(chunk):
     one, other = nd.ones((4, 8)), nd.ones((4, 8))
     one.attach_grad()
 
     def steps(count):
         for _ in range(count):
             with autograd.record():
-                loss = concat(nd, one, other, chunk=run).sum()
+                loss = concat(nd, one, other, chunk=chunk).sum()
             loss.backward()
             loss.wait_to_read()
         nd.waitall()

@@ -1,4 +1,4 @@
-"""What every network of the zoo can do, one small network of each family."""
+"""The contract of AttentionNet, by one small network of each family."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import pickle
 from typing import Any
 
 from gluon_attention import UserError, get_model
+from gluon_attention.zoo.registry import entry
 
 import mxnet as mx
 import numpy as np
@@ -29,26 +30,26 @@ def name(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-def made(name: str, ctx: mx.Context = mx.cpu()) -> Any:  # noqa: B008
+def build(name: str, ctx: mx.Context = mx.cpu()) -> Any:  # noqa: B008
     net = get_model(name, classes=3, **SMALL[name][1])
     net.initialize(net.initializer, ctx=ctx)
     return net
 
 
 def images_for(name: str, count: int = 2) -> nd.NDArray:
-    side, channels = SMALL[name][0], 1 if name.startswith("ram") else 3
+    side, channels = SMALL[name][0], entry(name).shape[0]
     return nd.random.uniform(-1, 1, shape=(count, channels, side, side))
 
 
 def test_a_fresh_network_can_be_hybridized_at_once(name: str) -> None:
-    net, images = made(name), images_for(name)
+    net, images = build(name), images_for(name)
     net.hybridize()
     logits = net(images).asnumpy()
     np.testing.assert_allclose(net.trace(images).logits.asnumpy(), logits, rtol=1e-4, atol=1e-5)
 
 
-def test_every_device_traces(name: str, hybridize: bool) -> None:
-    net, images = made(name, ctx=mx.cpu(1)), images_for(name).as_in_context(mx.cpu(1))
+def test_trace_on_another_device(name: str, hybridize: bool) -> None:
+    net, images = build(name, ctx=mx.cpu(1)), images_for(name).as_in_context(mx.cpu(1))
     net.hybridize(hybridize)
     trace = net.trace(images)
     assert trace.logits.context == mx.cpu(1)
@@ -57,8 +58,8 @@ def test_every_device_traces(name: str, hybridize: bool) -> None:
 
 
 @pytest.mark.parametrize("way", ["copied", "pickled"])
-def test_a_copy_is_a_network_of_its_own(name: str, way: str) -> None:
-    net, images = made(name), images_for(name)
+def test_a_copy_shares_no_parameters(name: str, way: str) -> None:
+    net, images = build(name), images_for(name)
     views = [images, net.encode(images)] if net.feature_specs() else [images]
     before = [net.trace(view).logits.asnumpy() for view in views]
     twin = copy.deepcopy(net) if way == "copied" else pickle.loads(pickle.dumps(net))
@@ -73,9 +74,20 @@ def test_a_copy_is_a_network_of_its_own(name: str, way: str) -> None:
         )  # all weights are alike
 
 
+def test_predict_of_a_network_that_draws_nothing() -> None:
+    net, images = build("racnn_mobilenet_v2"), images_for("racnn_mobilenet_v2")
+    probabilities = net.predict(images).asnumpy()
+    np.testing.assert_allclose(probabilities, nd.softmax(net(images)).asnumpy(), rtol=1e-5)
+    trace, noise = net.sample(images)
+    np.testing.assert_array_equal(trace.logits.asnumpy(), net.trace(images).logits.asnumpy())
+    assert noise == ()
+    with pytest.raises(UserError, match="samples"):
+        net.predict(images, samples=2)
+
+
 @pytest.mark.parametrize("predicts", ["ram_28", "glimpse_mobilenet_v2"])
-def test_episodes_are_averaged_over_one_at_least(predicts: str) -> None:
-    net, images = made(predicts), images_for(predicts)
+def test_predict_averages_drawn_episodes(predicts: str) -> None:
+    net, images = build(predicts), images_for(predicts)
     np.testing.assert_allclose(net.predict(images, samples=2).asnumpy().sum(axis=1), 1, rtol=1e-5)
     with pytest.raises(UserError, match="samples must be a whole number above 0, not 0"):
         net.predict(images, samples=0)
@@ -85,8 +97,8 @@ def test_episodes_are_averaged_over_one_at_least(predicts: str) -> None:
     "name, fuse",
     [("cifar_residual_attention56_slim", "hybridize"), ("glimpse_mobilenet_v2", "optimize_for")],
 )
-def test_a_network_is_fused_and_not_trained_then(name: str, fuse: str) -> None:
-    net, images = made(name), images_for(name)
+def test_a_fused_network_refuses_training(name: str, fuse: str) -> None:
+    net, images = build(name), images_for(name)
     before = net(images).asnumpy()
     getattr(net, fuse)(*([images] if fuse == "optimize_for" else []), backend="MKLDNN")
     np.testing.assert_allclose(net(images).asnumpy(), before, rtol=1e-3, atol=1e-4)
@@ -97,12 +109,12 @@ def test_a_network_is_fused_and_not_trained_then(name: str, fuse: str) -> None:
 
 def test_two_networks_fit_into_one_block(name: str) -> None:
     both = mx.gluon.nn.HybridSequential()
-    both.add(made(name), made(name))
+    both.add(build(name), build(name))
     assert len(both.collect_params().keys()) == 2 * len(both[0].collect_params().keys())
 
 
-def test_what_operators_do_not_know_is_refused(name: str) -> None:
-    net = made(name)
+def test_unsupported_dtypes_and_inputs_are_refused(name: str) -> None:
+    net = build(name)
     for dtype in ("float64", np.float64, "bfloat16", "int8"):
         with pytest.raises(UserError, match="can be cast to float32( or float16)?, not "):
             net.cast(dtype)

@@ -1,4 +1,4 @@
-"""Names: found, suggested, refused."""
+"""The registry: names, suggestions, options and their values."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_unknown_name_suggests_the_nearest(wrong: str, right: str) -> None:
         get_model(wrong)
 
 
-def test_nothing_is_suggested_where_nothing_is_near() -> None:
+def test_no_suggestion_without_a_similar_name() -> None:
     with pytest.raises(UserError) as error:
         get_model("zzz")
     assert "did you mean" not in str(error.value)
@@ -39,7 +39,7 @@ def test_names_are_found_in_any_case() -> None:
     assert registry.entry("CIFAR_Residual_Attention56").name == "cifar_residual_attention56"
 
 
-def test_a_name_is_taken_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_is_registered_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "_ENTRIES", dict(registry._ENTRIES))
     entry: Any = dict(options=ResidualAttentionOptions(), shape=(3, 8, 8), classes=2)
     register("brand_new", lambda classes, options: None, **entry)
@@ -83,7 +83,7 @@ def test_number_of_classes(classes: object) -> None:
         get_model(SMALL, classes=classes)
 
 
-def test_numbers_of_numpy_and_whole_floats_are_numbers() -> None:
+def test_numpy_numbers_and_whole_floats_are_accepted() -> None:
     assert get_model(SMALL, classes=np.int64(3)).classes == 3
     net = get_model("ram_28", glimpses=6.0, std=np.float32(0.25))
     assert net.arguments["options"] == {"glimpses": 6, "std": 0.25}
@@ -103,14 +103,14 @@ def test_numbers_of_numpy_and_whole_floats_are_numbers() -> None:
         ("glimpse_resnet50", "policy", 3, "one of learned, center, random, not 3"),
     ],
 )
-def test_values_of_another_kind_are_refused(
+def test_values_of_another_type_or_range_are_refused(
     name: str, option: str, value: object, accepted: str
 ) -> None:
     with pytest.raises(UserError, match=f"^{option} must be {accepted}"):
         get_model(name, **{option: value})
 
 
-def test_options_are_read_as_python_or_words() -> None:
+def test_options_are_read_as_literals_or_text() -> None:
     actual = read_options("core=lstm,crops=(64,64),std=0.2,backbone=mobilenetv2_1.0,shared=True")
     assert actual == dict(
         core="lstm", crops=(64, 64), std=0.2, backbone="mobilenetv2_1.0", shared=True
@@ -119,6 +119,6 @@ def test_options_are_read_as_python_or_words() -> None:
     assert read_options("widths=[1,2],std=0.2,sides=[3]") == dict(widths=[1, 2], std=0.2, sides=[3])
 
 
-def test_what_the_data_decide_is_no_option() -> None:
+def test_arguments_of_get_model_are_no_options() -> None:
     with pytest.raises(UserError, match="'classes' is not an option of a network; leave it out"):
         read_options("core=lstm, classes=5")

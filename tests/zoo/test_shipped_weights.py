@@ -1,4 +1,4 @@
-"""The weights that ship with the package know the images of the samples."""
+"""The shipped weights classify the sample images."""
 
 from __future__ import annotations
 

@@ -149,7 +149,7 @@ def test_losses_and_scores_are_per_sample() -> None:
     assert next(iter(task.scores(images, labels))) == "accuracy"
 
 
-def test_scores_average_over_episodes_what_the_settings_ask_for() -> None:
+def test_scores_average_over_the_configured_episodes() -> None:
     net = small_ram()
     config = SimpleNamespace(label_smoothing=0.2, samples=3, reward="right")
     task = Reinforce.from_config(net, config)
@@ -166,7 +166,7 @@ def test_scores_average_over_episodes_what_the_settings_ask_for() -> None:
     np.testing.assert_allclose(actual["baseline_error"], away, rtol=1e-5)
 
 
-def test_a_policy_learns_where_to_look() -> None:
+def test_a_policy_learns_to_look_at_the_informative_place() -> None:
     """One bright dot among four places says the class: episodes that look there are rewarded."""
     count = 64
     net = small_ram(patch=4, glimpses=2, start="center", std=0.3, classes=2)
@@ -215,6 +215,6 @@ def test_export_gives_the_same_numbers(tmp_path: Any) -> None:
 @pytest.mark.parametrize(
     "option", [{"core": "gru"}, {"start": "x"}, {"std": 0}, {"widths": (8, 8)}]
 )
-def test_senseless_options_are_refused(option: dict) -> None:
+def test_invalid_options_are_refused(option: dict) -> None:
     with pytest.raises(UserError, match=next(iter(option))):
         get_model("ram_28", **option)
