@@ -1,4 +1,4 @@
-"""The training scripts as a user starts them, and as a machine kills them."""
+"""The training scripts as a user starts them, and killed ones that resume."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from gluon_attention.training import devices as prepare
+from gluon_attention.training import devices, engine
 from gluon_attention.training.devices import has_bfloat16
 
 import numpy as np
@@ -25,23 +25,32 @@ SAMPLE = ROOT / "data" / "sample"
 QUICK_RAM = ["--data-dir", str(SAMPLE / "mnist"), *"-b 250 --glimpses 2 --validation 100".split()]
 
 
-def words(script, folder, *flags):
+def command_line(script, folder, *flags):
     return [sys.executable, str(ROOT / "train" / script), "--log-dir", str(folder), *flags]
 
 
 def start(script, folder, *flags, **options):
     """Run a script to its end on one thread."""
     environment = dict(os.environ, OMP_NUM_THREADS="1")
-    command = words(script, folder, "--num-gpus", "0", *flags)
+    command = command_line(script, folder, "--num-gpus", "0", *flags)
     return subprocess.run(command, env=environment, capture_output=True, text=True, **options)
 
 
-def within(monkeypatch, capsys, script, folder, *flags):
-    """The same in this process, which spares the start of one: status and lines of errors."""
-    monkeypatch.setattr(sys, "argv", words(script, folder, "--num-gpus", "0", *flags)[1:])
-    with pytest.raises(SystemExit) as ended:
+def run_here(monkeypatch, capsys, script, folder, *flags):
+    """Run a script in this process, which is faster: exit status and lines of errors."""
+    monkeypatch.setattr(sys, "argv", command_line(script, folder, "--num-gpus", "0", *flags)[1:])
+    with pytest.raises(SystemExit) as exit_:
         runpy.run_path(sys.argv[0], run_name="__main__")
-    return ended.value.code, capsys.readouterr().err.splitlines()
+    return exit_.value.code, capsys.readouterr().err.splitlines()
+
+
+def opened_run(monkeypatch, capsys, script, folder, *flags):
+    """The `Run` of a script as it is before its first epoch."""
+    runs = []
+    monkeypatch.setattr(engine.Run, "complete", lambda run: runs.append(run) or {})
+    status, errors = run_here(monkeypatch, capsys, script, folder, *flags)
+    assert status == 0, errors
+    return runs[0]
 
 
 def arrays(path):
@@ -82,7 +91,44 @@ def test_cifar10(tmp_path, tiny_cifar):
         assert str(run / name) in done.stdout
 
 
-def test_cifar100_starts_from_what_learned_cifar10(tmp_path):
+def test_flags_of_cifar10_reach_network_data_and_task(tmp_path, tiny_cifar, monkeypatch, capsys):
+    flags = "--shape slim --options attention=naive --cutout 4 --crop 16 --label-noise 1 -b 8"
+    flags += " --validation 3 --mix-up --alpha 2 --epsilon 0.2 --seed 7"
+    flags = ["--data-dir", str(tiny_cifar), *flags.split()]
+    run = opened_run(monkeypatch, capsys, "cifar10_train.py", tmp_path, *flags)
+    name, options = "cifar_residual_attention56_slim", {"attention": "naive"}
+    assert run.net.arguments == dict(name=name, classes=10, options=options)
+    source = run.splits.source["options"]
+    assert (source["cutout"], source["crop"], source["seed"], source["validation"]) == (4, 16, 7, 3)
+    assert run.splits.train.load(np.arange(2), np.random.default_rng(0)).shape == (2, 3, 16, 16)
+    flags[flags.index("--label-noise") + 1] = "0"
+    plain = opened_run(monkeypatch, capsys, "cifar10_train.py", tmp_path, *flags)
+    assert (run.splits.train.labels != plain.splits.train.labels).all()
+    assert (run.task.mixing.alpha, run.task.smoothing) == (2, 0.2)
+
+
+def test_flags_of_mnist_reach_network_data_and_task(tmp_path, monkeypatch, capsys):
+    flags = "--task cluttered60 --glimpses 3 --augment 0.5 --samples 2 --reward right -b 50"
+    flags = ["--data-dir", str(SAMPLE / "mnist"), *flags.split(), "--options", "std=0.2"]
+    run = opened_run(monkeypatch, capsys, "mnist_train.py", tmp_path, *flags)
+    options = {"glimpses": 3, "std": 0.2}
+    assert run.net.arguments == dict(name="ram_cluttered_60", classes=10, options=options)
+    source = run.splits.source["options"]
+    assert (source["task"], source["augment"]) == ("cluttered60", 0.5)
+    assert (run.task.samples, run.task.episode_loss.reward) == (2, "right")
+
+
+def test_flags_of_imagenet_reach_network_and_data(tmp_path, monkeypatch, capsys):
+    flags = "--model cifar_residual_attention56_slim --size 32 --jitter 0.2 --lighting 0.3 -b 2"
+    flags = ["--data-dir", str(SAMPLE / "imagenet"), *flags.split(), "--validation", "4"]
+    run = opened_run(monkeypatch, capsys, "imagenet_train.py", tmp_path, *flags)
+    assert run.net.arguments["name"] == "cifar_residual_attention56_slim"
+    source = run.splits.source["options"]
+    assert (source["size"], source["jitter"], source["lighting"]) == (32, 0.2, 0.3)
+    assert run.task.smoothing == 0.1 and run.config.warmup_epochs == 5
+
+
+def test_cifar100_starts_from_weights_of_cifar10(tmp_path):
     folder = tmp_path / "data" / "cifar-100-binary"
     folder.mkdir(parents=True)
     records = np.random.RandomState(0).randint(256, size=(100, 3074)).astype("uint8")
@@ -101,20 +147,20 @@ def test_cifar100_starts_from_what_learned_cifar10(tmp_path):
     assert json.loads((run / "config.json").read_text())["network"]["classes"] == 100
 
 
-def test_ram_looks_once(tmp_path):
+def test_ram_trains_with_a_single_glimpse(tmp_path):
     done = start("mnist_train.py", tmp_path, *QUICK_RAM, "--glimpses", "1", "--epochs", "1")
     assert done.returncode == 0, done.stderr
 
 
-def test_glimpses_are_counted_once(tmp_path, monkeypatch, capsys):
+def test_an_option_given_by_its_flag_and_by_options_is_refused(tmp_path, monkeypatch, capsys):
     flags = [*QUICK_RAM, "--options", "glimpses=3"]
-    status, told = within(monkeypatch, capsys, "mnist_train.py", tmp_path, *flags)
-    assert status == 2 and told == [
+    status, errors = run_here(monkeypatch, capsys, "mnist_train.py", tmp_path, *flags)
+    assert status == 2 and errors == [
         "error: --glimpses and --options both say glimpses: leave out one"
     ]
 
 
-def test_imagenet_takes_any_network(tmp_path):
+def test_imagenet_trains_any_network(tmp_path):
     flags = "--model cifar_residual_attention56_slim --size 32 --epochs 1 -b 4"
     done = start(
         "imagenet_train.py", tmp_path, "--data-dir", str(SAMPLE / "imagenet"), *flags.split()
@@ -133,23 +179,23 @@ def test_cub200_reads_the_layout_of_the_birds(tmp_path):
     assert str(run / "boxes.gif") in done.stdout
 
 
-def test_cub200_knows_what_fits_generated_scenes(tmp_path, monkeypatch, capsys):
+def test_cub200_has_a_preset_for_generated_scenes(tmp_path, monkeypatch, capsys):
     flags = ("--dataset", "detail", "--evaluate")
-    status, told = within(monkeypatch, capsys, "cub200_train.py", tmp_path, *flags)
-    assert status == 2 and len(told) == 1 and "no run to evaluate" in told[0]
+    status, errors = run_here(monkeypatch, capsys, "cub200_train.py", tmp_path, *flags)
+    assert status == 2 and len(errors) == 1 and "no run to evaluate" in errors[0]
 
 
-def test_a_type_that_a_network_cannot_train_in_is_refused(tmp_path):
+def test_a_dtype_the_network_cannot_train_in_is_refused(tmp_path):
     done = start(
         "mnist_train.py", tmp_path, "--data-dir", str(SAMPLE / "mnist"), "--dtype", "bfloat16"
     )
-    told = "trains in float32, not --dtype" if has_bfloat16() else "needs a processor with AVX-512"
-    assert done.returncode == 2 and told in done.stderr
+    reason = "trains in float32" if has_bfloat16() else "needs a processor with AVX-512"
+    assert done.returncode == 2 and reason in done.stderr
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not has_bfloat16(), reason="this processor has no bfloat16")
-def test_bfloat16_is_near_float32(tmp_path, tiny_cifar):
+def test_losses_in_bfloat16_are_near_those_in_float32(tmp_path, tiny_cifar):
     losses = []
     for dtype in ("float32", "bfloat16"):
         flags = f"--shape slim --epochs 1 -b 16 --lr 0.01 --dtype {dtype} --name {dtype}"
@@ -161,22 +207,22 @@ def test_bfloat16_is_near_float32(tmp_path, tiny_cifar):
 
 
 def test_bfloat16_without_avx512_is_one_line(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(prepare, "has_bfloat16", lambda: False)
+    monkeypatch.setattr(devices, "has_bfloat16", lambda: False)
     flags = "--shape slim --dtype bfloat16"
-    status, errors = within(monkeypatch, capsys, "cifar10_train.py", tmp_path, *flags.split())
+    status, errors = run_here(monkeypatch, capsys, "cifar10_train.py", tmp_path, *flags.split())
     assert status == 2 and len(errors) == 1 and "bfloat16 needs a processor with AVX" in errors[0]
 
 
-def test_processors_that_have_bfloat16_are_told(tmp_path):
-    told = tmp_path / "cpuinfo"
-    assert has_bfloat16(str(told))  # not Linux
-    for flags, known in (
+def test_bfloat16_is_detected_by_the_flags_of_the_processor(tmp_path):
+    cpuinfo = tmp_path / "cpuinfo"
+    assert has_bfloat16(str(cpuinfo))  # not Linux
+    for flags, expected in (
         ("flags\t\t: fpu avx2 fma\n", False),
         ("flags\t\t: fpu avx512f avx512dq avx512bw avx512vl\n", True),
-        ("Features\t: fp asimd bf16\n", True),  # no x86: it is tried
+        ("Features\t: fp asimd bf16\n", True),  # not x86: assumed
     ):
-        told.write_text(f"processor\t: 0\n{flags}power management:\n")
-        assert has_bfloat16(str(told)) == known
+        cpuinfo.write_text(f"processor\t: 0\n{flags}power management:\n")
+        assert has_bfloat16(str(cpuinfo)) == expected
 
 
 FEATURE_PRODUCTS = """
@@ -194,7 +240,7 @@ print(len(products), set(products), set(convolutions))
 """
 
 
-def test_products_of_features_stay_in_float32():
+def test_elementwise_products_stay_in_float32():
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", FEATURE_PRODUCTS], capture_output=True, text=True
     )
@@ -203,23 +249,23 @@ def test_products_of_features_stay_in_float32():
     )
 
 
-def test_options_of_ram(tmp_path, monkeypatch, capsys):
+def test_options_of_ram_decide_its_size(tmp_path, monkeypatch, capsys):
     flags = [*QUICK_RAM, "--epochs", "1"]
     options = "core=lstm,widths=(8,8,16,16,8),std=0.2"
     done = start("mnist_train.py", tmp_path, *flags, "--options", options)
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "mnist-28" / "result.json").read_text())["parameters"] == 3439
     flags += ["--options", "cores=lstm", "--name", "typo"]
-    status, told = within(monkeypatch, capsys, "mnist_train.py", tmp_path, *flags)
-    assert status == 2 and len(told) == 1 and "cores" in told[0] and "core" in told[0]
+    status, errors = run_here(monkeypatch, capsys, "mnist_train.py", tmp_path, *flags)
+    assert status == 2 and len(errors) == 1 and "cores" in errors[0] and "core" in errors[0]
 
 
-def test_a_killed_run_ends_as_if_it_had_not_been(tmp_path):
+def test_a_killed_run_resumes_to_the_same_result(tmp_path):
     flags = [*QUICK_RAM, "--epochs", "3"]
     whole = start("mnist_train.py", tmp_path / "whole", *flags)
     assert whole.returncode == 0, whole.stderr
 
-    command = words("mnist_train.py", tmp_path / "cut", "--num-gpus", "0", *flags)
+    command = command_line("mnist_train.py", tmp_path / "cut", "--num-gpus", "0", *flags)
     run = tmp_path / "cut" / "mnist-28"
     victim = subprocess.Popen(
         command, env=dict(os.environ, OMP_NUM_THREADS="1"), stdout=subprocess.DEVNULL
@@ -262,8 +308,8 @@ def test_a_killed_run_ends_as_if_it_had_not_been(tmp_path):
         (["--lr", "1e9", "--log-interval", "2"], "learning rate"),
     ],
 )
-def test_mistakes_end_in_one_line(tmp_path, tiny_cifar, monkeypatch, capsys, flags, sentence):
+def test_mistakes_are_one_line(tmp_path, tiny_cifar, monkeypatch, capsys, flags, sentence):
     flags = ["--data-dir", str(tiny_cifar), "--shape", "slim", "-b", "16", *flags]
-    status, told = within(monkeypatch, capsys, "cifar10_train.py", tmp_path, *flags)
-    assert status == 2 and len(told) == 1 and sentence in told[0], told
+    status, errors = run_here(monkeypatch, capsys, "cifar10_train.py", tmp_path, *flags)
+    assert status == 2 and len(errors) == 1 and sentence in errors[0], errors
     assert not list(tmp_path.rglob("*.params"))

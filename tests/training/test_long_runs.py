@@ -99,9 +99,7 @@ def test_an_exit_in_a_loading_thread_reaches_the_consumer(tmp_path, monkeypatch,
     assert str(raised[0]) == "worker died"
 
 
-def test_the_time_left_counts_the_remaining_epochs_also_after_a_resume(
-    train_toy, monkeypatch, capsys
-):
+def test_the_time_left_counts_the_remaining_epochs(train_toy, monkeypatch, capsys):
     clock = iter(range(0, 10**6, 90))  # an epoch takes a minute and a half
     monkeypatch.setattr(monitor, "time", type("Clock", (), {"monotonic": lambda: next(clock)}))
     end_epoch, ends = monitor.Monitor.end_epoch, []
