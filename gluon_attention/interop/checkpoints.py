@@ -46,11 +46,11 @@ class CheckpointFormat(NamedTuple):
     network: type
     options: Callable[[Arrays], Dict[str, Any]]
     convert: Callable[[Any, TensorTable], Arrays]
-    data: Callable[[AttentionNet], Dict[str, Any]]
+    data: Callable[[Any], Dict[str, Any]]
     unused: str = ""
     assumed: Dict[str, Any] = {}
     untold: Sequence[str] = ()
-    note: Callable[[AttentionNet], str] = lambda net: ""
+    note: Callable[[Any], str] = lambda net: ""
     bgr: bool = False
 
 
@@ -97,14 +97,13 @@ def gluoncv_data(net: AttentionNet) -> Dict[str, Any]:
     return IMAGENET
 
 
-def _ram_data(net: AttentionNet) -> Dict[str, Any]:
+def _ram_data(net: RecurrentAttention) -> Dict[str, Any]:
     """The statistics of MNIST; a network of coloured images was trained on others."""
-    options = net.arguments["options"]
-    return MNIST if options.get("channels", 1) == 1 else {}
+    return MNIST if net.options.channels == 1 else {}
 
 
-def _ram_note(net: AttentionNet) -> str:
-    if net.scales == 1:
+def _ram_note(net: RecurrentAttention) -> str:
+    if net.options.scales == 1:
         return ""
     return "each patch is twice as wide as the one before, as with --glimpse_scale 2 at the source"
 
