@@ -33,6 +33,7 @@ if os.getppid() == int(sys.argv[1]):
         print(f"error: cannot start {sys.argv[2]}: {error.strerror}", file=sys.stderr)
         sys.exit(2)
 """
+HOSTFILE = 1 << 20  # characters read of a hostfile; a device has no end
 RESUME = "the same command goes on from the last epoch"
 REFUSED = 2  # exit status of a worker that refuses its flags, its data or its disk
 SERVE = ("-c", "import gluon_attention")  # importing MXNet starts the server
@@ -105,11 +106,12 @@ def read_hosts(path: str) -> List[str]:
     """The hosts of a file, one per line, as ssh takes them; # starts a comment line."""
     try:
         with open(path, encoding="utf-8") as file:
-            lines = [line.strip() for line in file]
+            lines = [line.strip() for line in file.read(HOSTFILE).splitlines()]
     except (OSError, ValueError) as error:  # no text, or no valid file name
         raise UserError(f"cannot read --hostfile {path}: {error}") from None
     hosts = [line for line in lines if line and not line.startswith("#")]
-    if not hosts or any(host.startswith("-") or len(host.split()) > 1 for host in hosts):
+    words = [host for host in hosts if host.isprintable() and len(host.split()) == 1]
+    if not hosts or words != hosts or any(host.startswith("-") for host in hosts):
         raise UserError(f"--hostfile {path} must have one host a line, such as user@node1")
     return hosts
 

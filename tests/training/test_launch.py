@@ -126,7 +126,7 @@ def test_hosts_are_read(tmp_path):
     path.write_text("# two\nnode1\n\nme@node2\n")
     assert read_hosts(str(path)) == ["node1", "me@node2"]
     path.write_text("-oProxyCommand=evil\n")
-    for wrong in (path, tmp_path / "none"):
+    for wrong in (path, tmp_path / "none", Path("/dev/zero")):
         with pytest.raises(UserError, match="--hostfile"):
             read_hosts(str(wrong))
 
