@@ -21,12 +21,29 @@ ifneq ($(EXTRA),$(INSTALLED))
 .PHONY: .venv/.ready  # another build of MXNet is asked for
 endif
 
-.PHONY: help train test test-all lint docs bench clean
+.PHONY: help train native native-asan test test-all lint docs bench clean
 help:
-	@echo "make train | test | test-all | lint | docs | bench | clean   (see CONTRIBUTING.md)"
+	@echo "make train | native | test | test-all | lint | docs | bench | clean   (see CONTRIBUTING.md)"
 
-train: .venv/.ready
+train: .venv/.ready $(if $(filter cpu,$(EXTRA)),.venv/.native)
 	.venv/bin/python train/cifar10_train.py $(TRAIN_FLAGS)
+
+# The native library, see docs/native.md; a line says why, where it cannot be built.
+native: .venv/.native
+	@.venv/bin/python -m gluon_attention.native.build
+
+.venv/.native: .venv/.ready gluon_attention/native/build.py $(wildcard gluon_attention/native/source/*)
+	@$(PIP) install -q -c constraints.txt -e '.[$(EXTRA),native]' || echo "oneDNN cannot be installed"
+	@.venv/bin/python -m gluon_attention.native.build
+	@touch $@
+
+# Tests of the library with the sanitizers of addresses and of undefined behaviour.
+native-asan: .venv/.native
+	export GLUON_ATTENTION_NATIVE=$(CURDIR)/.venv/asan && \
+	.venv/bin/python -m gluon_attention.native.build --asan && \
+	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
+	ASAN_OPTIONS=detect_leaks=0 OMP_NUM_THREADS=1 \
+	.venv/bin/python -m pytest tests/native $(PYTEST_ARGS)
 
 # A process a core: most tests are too small for a second thread.
 test: .venv/.ready

@@ -32,13 +32,20 @@ WITHOUT_NUMPY_1 = [
 
 ONNX = ["onnx", "onnxruntime"]
 
+# What the native library is compiled with and runs on: the last oneDNN on the OpenMP of MXNet.
+X86_LINUX = "; sys_platform=='linux' and platform_machine=='x86_64'"
+NATIVE = ["onednn-cpu-gomp==2023.2.0" + X86_LINUX, "onednn-devel-cpu-gomp==2023.2.0" + X86_LINUX]
+
 setup(
     name="gluon_attention",
     version="0.1.0",
     description="Visual attention networks for MXNet Gluon",
     license="MIT",
     packages=find_packages(include=["gluon_attention", "gluon_attention.*"]),
-    package_data={"gluon_attention": ["weights/*.json", "weights/*.params"]},
+    package_data={
+        "gluon_attention": ["weights/*.json", "weights/*.params"],
+        "gluon_attention.native": ["source/*.cc", "source/*.h"],
+    },
     python_requires=">=3.8,<3.14",
     install_requires=[
         "numpy>=1.20.3",  # names that newer ones removed are given back, see numpy_names.py
@@ -55,6 +62,7 @@ setup(
     extras_require={
         "cpu": ["mxnet==1.9.1; python_version<'3.13'"] + WITHOUT_NUMPY_1,
         "cu112": ["mxnet-cu112==1.9.1; python_version<'3.13'"] + WITHOUT_NUMPY_1 + CUDA,
+        "native": NATIVE,
         "onnx": ONNX,
         "dev": [
             "pytest",
