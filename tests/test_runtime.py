@@ -100,7 +100,7 @@ def test_missing_dependency_of_mxnet_is_named(site: Path) -> None:
     assert "pip install requests" in import_error(site)
 
 
-def test_opencv_that_cannot_load_is_not_passed_over(site: Path) -> None:
+def test_an_opencv_that_cannot_load_is_reported(site: Path) -> None:
     install(site, "mxnet")
     write(site, "mxnet", "")
     write(site, "cv2", "raise ImportError('libGL.so.1: cannot open shared object file')")
@@ -128,12 +128,12 @@ def test_cuda_libraries_are_loaded_in_order(tmp_path: Path, monkeypatch: Any) ->
     assert loaded == [str(path) for path in paths]
 
 
-def test_mxnet_imported_before_is_left_alone(monkeypatch: Any) -> None:
+def test_an_mxnet_imported_earlier_is_left_alone(monkeypatch: Any) -> None:
     monkeypatch.setattr(runtime, "installed_build", lambda: pytest.fail("asked for the build"))
     runtime.prepare()
 
 
-def test_gpu_that_does_not_fit_is_a_warning_at_import(monkeypatch: Any) -> None:
+def test_an_unsupported_gpu_is_a_warning_at_import(monkeypatch: Any) -> None:
     monkeypatch.delitem(sys.modules, "mxnet")
     monkeypatch.setattr(runtime, "installed_build", lambda: "mxnet-cu112")
     monkeypatch.setattr(runtime, "visible_gpus", lambda: [runtime.GPU(0, (9, 0))])
@@ -163,7 +163,7 @@ def test_threads(site: Path, given: Dict[str, str], expected: str) -> None:
         ({"GOMP_SPINCOUNT": "0"}, "None 0"),
     ],
 )
-def test_waiting(site: Path, given: Dict[str, str], expected: str) -> None:
+def test_idle_threads_spin_for_a_while(site: Path, given: Dict[str, str], expected: str) -> None:
     install(site, "mxnet")
     seen = "import os; print(*map(os.environ.get, ('OMP_WAIT_POLICY', 'GOMP_SPINCOUNT')))"
     write(site, "mxnet", seen)

@@ -60,7 +60,7 @@ def test_mistakes_are_one_line_and_status_2(shell, words, sentence):
     assert status == 2 and not out and len(err) == 1 and sentence in err[0]
 
 
-def test_a_verb_that_is_interrupted_has_nothing_to_go_on_with(shell, monkeypatch):
+def test_an_interrupted_verb_has_status_130(shell, monkeypatch):
     def stop(*words, **named):
         raise KeyboardInterrupt
 
@@ -102,13 +102,13 @@ def test_the_module_runs():
     assert shown.returncode == 0 and shown.stdout == "ram_28\n"
 
 
-def test_names_that_are_no_text_are_shown(capsys):
+def test_file_names_of_invalid_unicode_are_printed(capsys):
     with pytest.raises(SystemExit) as stopped:
         command(lambda: print("caf\udce9.png"))  # what Linux makes of Latin 1
     assert stopped.value.code == 0 and capsys.readouterr().out == "caf\\udce9.png\n"
 
 
-def test_closed_output_is_no_mistake(monkeypatch):
+def test_a_closed_standard_output_is_no_mistake(monkeypatch):
     monkeypatch.setattr(sys, "stdout", None)  # what Python makes of >&-
     with pytest.raises(SystemExit) as stopped:
         command(lambda: print("to nobody"))
@@ -133,7 +133,7 @@ def test_a_large_output_to_a_full_disk_is_one_line_too(monkeypatch, capsys):
     assert stopped.value.code == 2 and capsys.readouterr().err.startswith(FULL)
 
 
-def test_a_reader_that_has_enough_is_no_mistake():
+def test_a_closed_pipe_ends_quietly():
     command = [sys.executable, "-m", "gluon_attention", "list"]
     pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     with subprocess.Popen(command, **pipes) as told:

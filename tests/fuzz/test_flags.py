@@ -74,7 +74,7 @@ def lines(flags):
 
 
 @pytest.mark.parametrize("name", ["Config", *SCRIPTS])
-def test_any_words_are_settings_or_refused(fuzz, refused, name):
+def test_any_arguments_are_settings_or_refused(fuzz, refused, name):
     kind = Config if name == "Config" else settings_of(name)
 
     def check(words):
@@ -94,7 +94,7 @@ COMMANDS = {
 
 
 @pytest.mark.parametrize("verb", COMMANDS)
-def test_any_words_are_a_command_or_refused(fuzz, verb, monkeypatch, capsys):
+def test_any_arguments_are_a_command_or_refused(fuzz, verb, monkeypatch, capsys):
     monkeypatch.setattr("gluon_attention.commands.launch.launch", lambda *words: 0)
 
     def check(words):
@@ -144,7 +144,7 @@ def begun(words, monkeypatch, name):
 @pytest.mark.parametrize(
     "name", ["mnist_train.py", *(pytest.param(s, marks=pytest.mark.slow) for s in SLOW)]
 )
-def test_what_is_accepted_can_begin(fuzz, monkeypatch, capsys, tmp_path, name):
+def test_accepted_settings_can_make_a_step(fuzz, monkeypatch, capsys, tmp_path, name):
     left = {f"--{flag}" for flag in LEFT.split()} | {"-b", "-m"}
     flags = {f: words for f, words in flags_of(settings_of(name)).items() if f not in left}
     if name == "mnist_train.py":
@@ -166,7 +166,7 @@ def test_what_is_accepted_can_begin(fuzz, monkeypatch, capsys, tmp_path, name):
     fuzz(2, lines(flags), check)
 
 
-def test_a_sentence_is_one_line_whatever_is_in_it(capsys):
+def test_a_message_is_one_line_whatever_its_argument_contains(capsys):
     def fail():
         Config.parse(["--lr", "a\nb\rc"])
 

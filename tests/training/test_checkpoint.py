@@ -59,7 +59,7 @@ def numbers(some: Parts) -> Tuple[np.ndarray, ...]:
     return tuple(a.asnumpy() for a in (*arrays, *some.optimizers["all"].state().values()))
 
 
-def test_everything_is_put_back(tmp_path: Path) -> None:
+def test_weights_averages_and_optimizer_states_are_restored(tmp_path: Path) -> None:
     one, other = saved(tmp_path), parts()
     content = checkpoint.load(str(tmp_path), SETTINGS)
     checkpoint.restore(content, *other)
@@ -98,7 +98,7 @@ def test_best_weights_of_another_network_are_refused(tmp_path: Path, other: gluo
             checkpoint.load_weights(path, two, [mx.cpu()])
 
 
-def test_damaged_best_weights_are_said_to_be_damaged(tmp_path: Path) -> None:
+def test_damaged_best_weights_are_reported_as_damaged(tmp_path: Path) -> None:
     path, net = tmp_path / "best.params", parts().net
     checkpoint.save_weights(str(path), net)
     path.write_bytes(path.read_bytes()[:-5])
@@ -106,7 +106,7 @@ def test_damaged_best_weights_are_said_to_be_damaged(tmp_path: Path) -> None:
         checkpoint.load_weights(str(path), net, [mx.cpu()])
 
 
-def test_what_an_older_version_did_not_know_is_not_compared(tmp_path: Path) -> None:
+def test_settings_missing_from_an_old_checkpoint_are_not_compared(tmp_path: Path) -> None:
     saved(tmp_path)
     assert checkpoint.load(str(tmp_path), {**SETTINGS, "newer": 3}).progress.epoch == 1
     with pytest.raises(UserError, match=r"with --lr-steps \[2, 3\], not \[2\]: give the same"):
@@ -123,7 +123,7 @@ class Trap:
         return os.mkdir, (self.path,)
 
 
-def test_reading_a_checkpoint_runs_nothing(tmp_path: Path) -> None:
+def test_reading_a_checkpoint_runs_no_code(tmp_path: Path) -> None:
     saved(tmp_path)
     with np.load(tmp_path / "last.npz") as archive:
         content = dict(archive)
@@ -134,7 +134,7 @@ def test_reading_a_checkpoint_runs_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "trapped").exists()
 
 
-def test_another_number_of_devices_is_told_where_it_is_known() -> None:
+def test_resuming_on_another_number_of_devices_prints_a_note() -> None:
     told = [checkpoint.Progress(devices=count).resume_notes(4, 2) for count in (0, 1, 2)]
     assert [len(lines) for lines in told] == [0, 1, 0]
     assert checkpoint.Progress(epoch=1).resume_notes(4, 2) == ["going on after epoch 1 of 4"]

@@ -18,7 +18,7 @@ class Depth(MixupConfig):
     epochs: int = Config.redefine("epochs", 7)
 
 
-def test_defaults_and_overrides():
+def test_defaults_can_be_redefined():
     config = Depth.parse([])
     assert (config.num_layers, config.epochs, config.lr, config.num_gpus) == (56, 7, 0.1, None)
 
@@ -73,12 +73,12 @@ def test_help_names_every_flag_and_default(capsys):
     assert [name for name in sections if name in GROUPS] == [n for n in GROUPS if n != "network"]
 
 
-def test_settings_that_do_not_decide_are_left_out():
+def test_only_deciding_settings_are_compared():
     one, other = Depth.parse([]), Depth.parse(["--workers", "9", "--log-dir", "elsewhere"])
     assert one.deciding() == other.deciding() != Depth.parse(["--lr", "1"]).deciding()
 
 
-def test_tuples_are_read_back(capsys):
+def test_tuples_can_be_defaults(capsys):
     @dataclass(frozen=True)
     class Steps(Config):
         lr_steps: Tuple[int, ...] = setting((3, 5), "steps")

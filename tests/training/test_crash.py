@@ -118,7 +118,7 @@ def test_a_file_size_limit_is_a_full_disk(tmp_path, net):
     assert saved(tmp_path) == 1
 
 
-def test_whatever_a_run_writes_last_can_be_too_much(train_toy, tmp_path):
+def test_any_file_of_a_run_can_be_too_large_for_the_disk(train_toy, tmp_path):
     """Each limit is less than a file needs, weights by one byte, and nothing is left half."""
     train_toy(epochs=1)
     folder = tmp_path / "toy"
@@ -133,7 +133,7 @@ def test_whatever_a_run_writes_last_can_be_too_much(train_toy, tmp_path):
         shutil.rmtree(folder, ignore_errors=True)  # an empty one is gone
 
 
-def test_what_is_no_file_is_not_replaced(tmp_path):
+def test_a_pipe_is_not_replaced_by_a_file(tmp_path):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)  # as /dev/null, which root could replace
     with pytest.raises(UserError, match=f"cannot write {pipe}, a device or a pipe; give"):
@@ -141,7 +141,7 @@ def test_what_is_no_file_is_not_replaced(tmp_path):
     assert pipe.is_fifo() and list(tmp_path.iterdir()) == [pipe]
 
 
-def test_a_link_stays_and_leads_to_what_is_written(tmp_path):
+def test_a_symbolic_link_is_followed_when_its_file_is_written(tmp_path):
     link, target = tmp_path / "link.txt", tmp_path / "elsewhere" / "target"
     link.symlink_to(target)  # which is not there yet
     for text in ("one", "two"):
@@ -149,7 +149,7 @@ def test_a_link_stays_and_leads_to_what_is_written(tmp_path):
         assert link.is_symlink() and target.read_text() == text and not target.is_symlink()
 
 
-def test_checkpoints_that_are_links_stay_links(tmp_path, net):
+def test_checkpoints_are_written_through_symbolic_links(tmp_path, net):
     disk, folder = tmp_path / "disk", tmp_path / "run"
     disk.mkdir()
     folder.mkdir()
@@ -163,7 +163,7 @@ def test_checkpoints_that_are_links_stay_links(tmp_path, net):
     assert saved(folder) == 2 and len(list(disk.iterdir())) == 2
 
 
-def test_events_that_cannot_be_written_are_not_waited_for(train_toy, monkeypatch):
+def test_an_event_file_on_a_full_disk_ends_the_run(train_toy, monkeypatch):
     keep = events.EventFile
 
     def full(file):
@@ -175,7 +175,7 @@ def test_events_that_cannot_be_written_are_not_waited_for(train_toy, monkeypatch
         train_toy()
 
 
-def test_what_a_killed_process_was_writing_is_removed(train_toy, tmp_path):
+def test_temporary_files_of_a_killed_process_are_removed(train_toy, tmp_path):
     folder = tmp_path / "toy"
     folder.mkdir()
     (folder / ".aside-x-last.npz").write_bytes(b"half")
@@ -185,7 +185,7 @@ def test_what_a_killed_process_was_writing_is_removed(train_toy, tmp_path):
     assert "mine.txt" in names and not [name for name in names if name.startswith(".")]
 
 
-def test_text_is_whole_or_not_there(tmp_path, monkeypatch):
+def test_a_failed_write_keeps_the_old_text(tmp_path, monkeypatch):
     path = tmp_path / "result.json"
     write_text(str(path), "old")
     refuse(monkeypatch, os, "fsync", errno.ENOSPC)

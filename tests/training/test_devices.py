@@ -70,7 +70,7 @@ def test_two_devices_equal_one():
             np.testing.assert_allclose(array, other, rtol=1e-5, atol=1e-5)
 
 
-def test_cpu_devices_that_would_wait_for_ever_are_refused(monkeypatch):
+def test_cpu_devices_that_would_deadlock_are_refused(monkeypatch):
     monkeypatch.delenv("MXNET_CPU_TEMP_COPY", raising=False)
     with pytest.raises(UserError, match="MXNET_CPU_TEMP_COPY=64"):
         share_statistics(gluon.nn.BatchNorm(), [mx.cpu(0), mx.cpu(1)])
@@ -103,7 +103,7 @@ def test_choose_devices(
     assert choose_devices(num_gpus) == expected
 
 
-def test_more_gpus_than_there_are(monkeypatch: Any) -> None:
+def test_more_gpus_than_available_are_refused(monkeypatch: Any) -> None:
     monkeypatch.setattr(mx.context, "num_gpus", lambda: 1)
     with pytest.raises(UserError, match="--num-gpus 2 .* 1 that .*--num-gpus 0"):
         choose_devices(2)
@@ -111,7 +111,7 @@ def test_more_gpus_than_there_are(monkeypatch: Any) -> None:
         choose_devices(-1)
 
 
-def test_only_a_gpu_that_is_used_has_to_fit(monkeypatch: Any) -> None:
+def test_only_used_gpus_have_to_be_supported(monkeypatch: Any) -> None:
     gpus = [runtime.GPU(0, (8, 0)), runtime.GPU(1, (9, 0))]
     monkeypatch.setattr(mx.context, "num_gpus", lambda: 2)
     monkeypatch.setattr(runtime, "visible_gpus", lambda: gpus)

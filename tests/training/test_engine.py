@@ -144,9 +144,7 @@ def cut(epochs, folder, monkeypatch, **settings):
 @pytest.mark.parametrize(
     "optimizer, devices, ema", [("sgd", 2, 0.9), ("adam", 2, 0.0), ("lamb", 1, 0.9)]
 )
-def test_a_stopped_run_goes_on_as_if_nothing_had_happened(
-    tmp_path, monkeypatch, optimizer, devices, ema
-):
+def test_a_stopped_run_resumes_to_the_same_weights(tmp_path, monkeypatch, optimizer, devices, ema):
     contexts = [mx.cpu(i) for i in range(devices)]
     monkeypatch.setattr(engine, "choose_devices", lambda count: contexts)
     settings = dict(optimizer=optimizer, lr=0.01, ema=ema, batch_size=8 // devices)
@@ -155,14 +153,14 @@ def test_a_stopped_run_goes_on_as_if_nothing_had_happened(
     same(last(tmp_path / "whole"), last(tmp_path / "cut"), rtol=0, atol=0)
 
 
-def test_groups_that_alternate_go_on_too_after_two_stops(tmp_path, monkeypatch):
+def test_alternating_groups_resume_after_two_stops(tmp_path, monkeypatch):
     settings = dict(task=Alternate, optimizer="adam", lr=0.01)
     run(tmp_path / "whole", **settings)
     cut([1, 2], tmp_path / "cut", monkeypatch, **settings)
     same(last(tmp_path / "whole"), last(tmp_path / "cut"), rtol=0, atol=0)
 
 
-def test_training_learns_and_tells_where_things_lie(tmp_path, capsys, curves):
+def test_training_learns_and_prints_where_its_files_are(tmp_path, capsys, curves):
     _, result = run(tmp_path, epochs=12, lr=0.05)
     assert result["test_error"] < 20 and result["test_images"] == 15
     folder = tmp_path / "toy"
@@ -255,7 +253,7 @@ def test_evaluate_reads_the_best_weights_again(tmp_path):
     assert not (tmp_path / "nothing").exists()
 
 
-def test_average_of_weights_is_what_is_kept(tmp_path):
+def test_the_average_of_weights_is_what_is_saved(tmp_path):
     run(tmp_path / "raw", epochs=1)
     run(tmp_path / "ema", epochs=1, ema=0.99)
     raw, ema = last(tmp_path / "raw"), last(tmp_path / "ema")
@@ -279,7 +277,7 @@ def test_clipping_bounds_a_step(tmp_path):
     assert distance == pytest.approx(1e-3, rel=0.01)
 
 
-def test_a_batch_in_parts_is_the_batch(tmp_path, monkeypatch):
+def test_accumulated_parts_of_a_batch_equal_the_batch(tmp_path, monkeypatch):
     monkeypatch.setattr(gluon.nn, "BatchNorm", lambda: gluon.nn.Activation("relu"))
     whole, _ = run(tmp_path / "whole", task=Alternate)
     parts, _ = run(tmp_path / "parts", task=Alternate, accumulate=3)  # 3, 3 and 2 of 8

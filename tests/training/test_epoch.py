@@ -37,7 +37,7 @@ def saved(file: Path) -> np.ndarray:
 
 
 @pytest.mark.parametrize("keep, epoch, ema", [("best", 1, 0.0), ("best", 1, 0.5), ("last", 4, 0.5)])
-def test_the_weights_that_were_judged_best_first_or_last_are_kept_and_tested(
+def test_weights_of_the_best_or_last_epoch_are_saved_and_tested(
     train_toy: Any, tmp_path: Path, monkeypatch: Any, keep: str, epoch: int, ema: float
 ) -> None:
     judged: List[np.ndarray] = []
@@ -64,7 +64,7 @@ def test_the_weights_that_were_judged_best_first_or_last_are_kept_and_tested(
 
 
 @pytest.mark.parametrize("ema", [0.0, 0.999])
-def test_devices_share_what_batchnorm_gathered_on_each(
+def test_batchnorm_statistics_are_averaged_over_devices(
     train_toy: Any, tmp_path: Path, monkeypatch: Any, ema: float
 ) -> None:
     gathered: List[np.ndarray] = []
@@ -89,7 +89,7 @@ def test_devices_share_what_batchnorm_gathered_on_each(
 
 
 @pytest.mark.parametrize("ema", [0.0, 0.5])
-def test_best_weights_of_a_run_killed_before_they_were_written(
+def test_a_run_killed_before_writing_its_best_weights_writes_them_on_resume(
     train_toy: Any, tmp_path: Path, monkeypatch: Any, ema: float
 ) -> None:
     whole = train_toy(run="whole", ema=ema)
@@ -107,7 +107,9 @@ def test_best_weights_of_a_run_killed_before_they_were_written(
     np.testing.assert_array_equal(*(saved(tmp_path / n / "best.params") for n in ("toy", "whole")))
 
 
-def test_the_average_takes_in_every_step(train_toy: Any, tmp_path: Path, monkeypatch: Any) -> None:
+def test_the_average_of_weights_includes_every_step(
+    train_toy: Any, tmp_path: Path, monkeypatch: Any
+) -> None:
     weights: List[np.ndarray] = []
     keep = engine.Run.apply
 
@@ -128,7 +130,7 @@ def test_the_average_takes_in_every_step(train_toy: Any, tmp_path: Path, monkeyp
         np.testing.assert_array_equal(archive["net/body.3.weight"], after[-1])
 
 
-def test_an_epoch_draws_its_own_numbers_whatever_was_drawn_before(
+def test_random_numbers_of_an_epoch_do_not_depend_on_earlier_ones(
     train_toy: Any, tmp_path: Path, monkeypatch: Any
 ) -> None:
     drawn: List[Any] = []
@@ -149,7 +151,7 @@ def test_an_epoch_draws_its_own_numbers_whatever_was_drawn_before(
         assert len(set(numbers)) == 6
 
 
-def test_a_step_is_along_a_mean_over_the_images_of_all_workers(
+def test_gradients_are_averaged_over_the_images_of_all_workers(
     train_toy: Any, monkeypatch: Any
 ) -> None:
     steps: List[Any] = []
@@ -168,7 +170,7 @@ def test_losses_are_means_over_all_steps(train_toy: Any, tmp_path: Path) -> None
     np.testing.assert_allclose(*found, rtol=1e-4)
 
 
-def test_every_step_has_the_rate_of_the_settings(train_toy: Any, monkeypatch: Any) -> None:
+def test_every_step_has_the_learning_rate_of_the_schedule(train_toy: Any, monkeypatch: Any) -> None:
     used: List[float] = []
     told: List[float] = []
     keep = optimize.GroupOptimizer.step
@@ -187,7 +189,7 @@ def test_every_step_has_the_rate_of_the_settings(train_toy: Any, monkeypatch: An
 
 
 @pytest.mark.parametrize("batch_size, images", [(8, 40), (12, 36)])  # of forty
-def test_speed_is_of_the_images_that_were_trained_on(
+def test_images_per_second_count_the_images_trained_on(
     train_toy: Any, tmp_path: Path, batch_size: int, images: int
 ) -> None:
     result = train_toy(epochs=2, batch_size=batch_size)
@@ -199,7 +201,7 @@ def test_speed_is_of_the_images_that_were_trained_on(
     assert result["seconds"] == pytest.approx(sum(row["seconds"] for row in rows), rel=1e-4)
 
 
-def test_a_network_starts_as_it_says(train_toy: Any, monkeypatch: Any) -> None:
+def test_a_network_is_initialised_by_its_own_initializer(train_toy: Any, monkeypatch: Any) -> None:
     started: List[np.ndarray] = []
 
     def ready(net: Any, *words: Any) -> None:
@@ -212,7 +214,7 @@ def test_a_network_starts_as_it_says(train_toy: Any, monkeypatch: Any) -> None:
     assert (started[0] == 0.25).all()
 
 
-def test_a_run_that_is_done_is_left_alone(train_toy: Any, tmp_path: Path, capsys: Any) -> None:
+def test_a_finished_run_is_not_trained_again(train_toy: Any, tmp_path: Path, capsys: Any) -> None:
     first = train_toy(epochs=1)
     files = {path: path.read_bytes() for path in (tmp_path / "toy").glob("*.*")}
     capsys.readouterr()
@@ -225,7 +227,9 @@ def test_a_run_that_is_done_is_left_alone(train_toy: Any, tmp_path: Path, capsys
     assert train_toy(epochs=1, evaluate=True)["test_error"] == first["test_error"]
 
 
-def test_a_result_is_of_the_run_it_lies_with(train_toy: Any, tmp_path: Path, capsys: Any) -> None:
+def test_the_result_of_an_older_run_in_the_folder_is_replaced(
+    train_toy: Any, tmp_path: Path, capsys: Any
+) -> None:
     train_toy(epochs=1)
     path = tmp_path / "toy" / "result.json"
     whole = path.read_text()
@@ -237,7 +241,7 @@ def test_a_result_is_of_the_run_it_lies_with(train_toy: Any, tmp_path: Path, cap
         assert json.loads(path.read_text())["seconds"] == json.loads(whole)["seconds"]
 
 
-def test_a_folder_is_of_one_process(train_toy: Any, tmp_path: Path) -> None:
+def test_a_run_folder_is_locked_by_one_process(train_toy: Any, tmp_path: Path) -> None:
     script = "import sys\nfrom gluon_attention.storage.atomic import lock_folder\n"
     script += "lock_folder(sys.argv[1])\nprint('locked', flush=True); sys.stdin.read()"
     words = [sys.executable, "-c", script, str(tmp_path / "toy")]
@@ -255,7 +259,7 @@ def test_a_folder_is_of_one_process(train_toy: Any, tmp_path: Path) -> None:
     assert not half.exists()
 
 
-def test_rates_that_never_come_are_told(train_toy: Any, capsys: Any) -> None:
+def test_unreachable_learning_rates_print_a_note(train_toy: Any, capsys: Any) -> None:
     train_toy(epochs=2, warmup_epochs=2.0, lr_steps=(5, 3))
     told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note")]
     assert told == [

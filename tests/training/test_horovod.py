@@ -76,7 +76,7 @@ def train_layer(store, devices=1):
 
 
 @pytest.mark.parametrize("devices", [1, 2])
-def test_two_workers_that_compute_the_same_move_as_one(devices):
+def test_two_workers_with_equal_gradients_step_like_one(devices):
     twins = Twins()
     optimizer, two = train_layer(HorovodStore(twins), devices)
     for array, other in zip(train_layer("device", devices)[1], two):
@@ -101,7 +101,7 @@ def test_every_parameter_of_every_group_has_a_key_of_its_own():
 
 
 @pytest.mark.parametrize("kind, decay", [("dist_async", 0.01), ("dist_sync", 0.03)])
-def test_each_of_three_workers_decays_a_server_by_its_share(kind, decay):
+def test_weight_decay_of_a_server_is_shared_by_three_workers(kind, decay):
     store = SimpleNamespace(type=kind, rank=0, num_workers=3, set_optimizer=None)
     layer = gluon.nn.Dense(3, in_units=4)
     layer.initialize()
@@ -120,7 +120,7 @@ def test_each_of_three_workers_decays_a_server_by_its_share(kind, decay):
     assert layer.weight._trainer is None
 
 
-def test_what_a_server_that_moves_weights_cannot_do_is_refused():
+def test_clipping_and_several_groups_are_refused_with_dist_async():
     store = SimpleNamespace(type="dist_async", rank=0, num_workers=3, set_optimizer=None)
     groups, schedule = [Group(name, [gluon.nn.Dense(1)]) for name in "ab"], Schedule(0.1, 1, 3)
     workers = workers_of(store)
@@ -130,7 +130,7 @@ def test_what_a_server_that_moves_weights_cannot_do_is_refused():
         make_optimizers(groups, Config(kvstore="dist_async"), schedule, workers)
 
 
-def test_weights_that_onednn_laid_out_anew_are_sent():
+def test_weights_in_blocks_of_onednn_are_broadcast():
     layer = gluon.nn.Conv2D(32, 3, in_channels=32)
     layer.initialize()
     layer(nd.ones((2, 32, 8, 8))).wait_to_read()

@@ -38,7 +38,7 @@ def gone(member):
     return member.process.poll() is not None
 
 
-def test_a_job_whose_workers_are_done_is_done(job):
+def test_a_job_ends_with_its_workers(job):
     job += [member("worker 0", "true"), member("worker 1", "sleep", "0.3")]
     assert watch(job, grace=0.2) == 0
     end(job)
@@ -46,7 +46,7 @@ def test_a_job_whose_workers_are_done_is_done(job):
 
 
 @pytest.mark.parametrize("number", range(4))
-def test_any_member_that_dies_ends_the_job(job, capfd, number):
+def test_a_member_that_dies_ends_the_job(job, capfd, number):
     job += [member("worker 0", "sleep", "60"), member("worker 1", "sleep", "60")]
     os.kill(job[number].process.pid, signal.SIGKILL)
     assert watch(job) == 137
@@ -57,14 +57,14 @@ def test_any_member_that_dies_ends_the_job(job, capfd, number):
     assert told[0].startswith(f"launch: {job[number].name} was killed by SIGKILL")
 
 
-def test_a_status_is_passed_on(job, capfd):
+def test_the_exit_status_of_a_worker_is_that_of_the_job(job, capfd):
     job += [member("worker 0", "sleep", "60"), member("worker 1", "sh", "-c", "exit 3")]
     assert watch(job) == 3
     assert "worker 1 ended with status 3" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("words", [["sh", "-c", "echo wrong >&2; exit 2"], ["./no such command"]])
-def test_what_was_refused_does_not_go_on_as_it_is(job, capfd, words):
+def test_a_refused_command_gets_no_advice_to_resume(job, capfd, words):
     job.append(member("worker 0", *words))
     assert watch(job) == 2
     said, told = capfd.readouterr().err.splitlines()
@@ -72,7 +72,7 @@ def test_what_was_refused_does_not_go_on_as_it_is(job, capfd, words):
     assert "what it said above is to be put right" in told and "goes on" not in told
 
 
-def test_a_signal_is_handed_to_the_workers(job, capfd):
+def test_a_signal_is_forwarded_to_the_workers(job, capfd):
     job.append(member("worker 0", "sleep", "60"))
     signals = f"sleep 0.5; kill -TERM {os.getpid()}"
     sender = subprocess.Popen(["sh", "-c", signals])
@@ -81,7 +81,7 @@ def test_a_signal_is_handed_to_the_workers(job, capfd):
     assert "stopped by SIGTERM" in capfd.readouterr().err
 
 
-def test_children_of_a_member_that_is_gone_are_ended(job, tmp_path):
+def test_children_of_a_dead_member_are_killed(job, tmp_path):
     told = tmp_path / "child"
     job.append(member("worker 0", "sh", "-c", f"sleep 60 & echo $! >{told}; kill -9 $$"))
     assert watch(job) == 137
@@ -94,7 +94,7 @@ def test_children_of_a_member_that_is_gone_are_ended(job, tmp_path):
     assert not alive(child)
 
 
-def test_members_do_not_outlive_a_launcher_that_is_killed():
+def test_members_die_with_a_killed_launcher():
     program = (
         "import os, subprocess, sys\n"
         "words = [sys.executable, '-c', sys.argv[1], str(os.getpid()), 'sleep', '60']\n"
@@ -121,7 +121,7 @@ def alive(pid):
         return False
 
 
-def test_hosts_are_read(tmp_path):
+def test_a_hostfile_has_one_host_per_line(tmp_path):
     path = tmp_path / "hosts"
     path.write_text("# two\nnode1\n\nme@node2\n")
     assert read_hosts(str(path)) == ["node1", "me@node2"]
@@ -143,7 +143,7 @@ def ssh(tmp_path, monkeypatch):
     return tmp_path / "hosts"
 
 
-def test_words_and_variables_arrive_over_ssh_as_they_are(ssh, tmp_path, monkeypatch):
+def test_arguments_and_variables_arrive_unchanged_over_ssh(ssh, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     tell = (
         "import json, os, sys; json.dump([sys.argv, os.getcwd(), dict(os.environ)], open('a', 'w'))"
@@ -162,7 +162,7 @@ def test_mistakes_are_one_line(capsys):
     assert len(capsys.readouterr().err.splitlines()) == 2
 
 
-def test_a_server_that_counts_all_steps_uses_the_same_schedule():
+def test_the_schedule_of_a_server_counts_the_steps_of_all_workers():
     plain = Schedule(0.1, epochs=5, steps=4, warmup_epochs=1)
     served = plain.for_server(workers=3, lr_scale=0.5)
     for step in range(20):
@@ -217,7 +217,7 @@ def test_workers_over_ssh_train(tmp_path, ssh, monkeypatch):
 @pytest.mark.parametrize(
     "flags", [("--kvstore", "dist_async"), ("--kvstore", "dist_sync", "--compression", "2bit")]
 )
-def test_other_ways_to_sum_learn_too(tmp_path, flags):
+def test_other_stores_learn_too(tmp_path, flags):
     done, run = train(tmp_path, 3, 32, *flags)
     assert done.returncode == 0, done.stderr
     assert json.loads((run / "result.json").read_text())["test_error"] < 50
@@ -240,7 +240,7 @@ def test_a_step_that_one_worker_skips_is_skipped_by_all(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("role", ["worker", "server"])
-def test_a_killed_job_ends_at_once_and_goes_on(tmp_path, role):
+def test_a_killed_job_ends_at_once_and_resumes(tmp_path, role):
     flags = ["--kvstore", "dist_sync", "--epochs", "1000", "-b", "32", *FLAGS]
     words = [*LAUNCH, *RUN, str(tmp_path), "1", *flags]
     environment = dict(os.environ, OMP_NUM_THREADS="1")

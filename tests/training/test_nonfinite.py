@@ -42,13 +42,13 @@ def test_a_step_is_skipped_as_a_whole(train_toy, tmp_path, monkeypatch, value):
         np.testing.assert_array_equal(one[name], other[name], err_msg=name)
 
 
-def test_nothing_left_to_learn_from_stops_the_run(train_toy, monkeypatch):
+def test_an_epoch_of_skipped_steps_stops_the_run(train_toy, monkeypatch):
     poison(monkeypatch, steps=range(5))
     with pytest.raises(UserError, match="every loss is nan by step 5 at learning rate"):
         train_toy(skip_nonfinite=True, log_interval=2)
 
 
-def test_an_interval_without_a_step_does_not(train_toy, monkeypatch):
+def test_a_log_interval_of_skipped_steps_does_not_stop_the_run(train_toy, monkeypatch):
     poison(monkeypatch, steps={2, 3, 4})
     train_toy(skip_nonfinite=True, log_interval=2, epochs=1)
 
@@ -71,13 +71,13 @@ def test_steps_with_nan_images_are_skipped(train_toy, tmp_path, monkeypatch):
     assert all(np.isfinite(array).all() for array in weights(tmp_path).values())
 
 
-def test_weights_that_are_no_numbers_are_noticed_at_the_next_log_point(train_toy, monkeypatch):
+def test_nan_weights_are_detected_at_the_next_log_point(train_toy, monkeypatch):
     spoil(monkeypatch, batch=1)
     with pytest.raises(UserError, match="sum of all weights is nan by step 2 at learning rate"):
         train_toy(log_interval=2)
 
 
-def test_the_last_good_epoch_is_named_and_kept(train_toy, tmp_path, monkeypatch):
+def test_the_last_good_epoch_is_named_and_resumed(train_toy, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         poison(patch, steps={8})  # of five an epoch
         with pytest.raises(UserError, match="by step 10 at.*the last good epoch is in .*last.npz"):

@@ -29,7 +29,7 @@ def test_a_run_of_another_network_keeps_its_description(train_toy, tmp_path):
     assert (tmp_path / "x" / "config.json").read_bytes() == before
 
 
-def test_images_are_mixed_by_those_who_learn_from_it(train_toy, tmp_path):
+def test_mixup_is_refused_for_a_task_without_it(train_toy, tmp_path):
     with pytest.raises(UserError, match="this network is not trained with --mix-up"):
         train_toy(small_ram, mix_up=True)
     assert not list(tmp_path.rglob("*.json"))
@@ -41,14 +41,14 @@ def test_a_network_of_other_images_is_refused(train_toy):
         train_toy(colours)
 
 
-def test_one_training_for_each_start_on_several_machines(monkeypatch):
+def test_a_second_distributed_run_in_one_process_is_refused(monkeypatch):
     monkeypatch.setenv("DMLC_ROLE", "worker")
     monkeypatch.setattr(workers, "_CONNECTED", ["dist_sync"])
     with pytest.raises(UserError, match="--kvstore dist_sync trains one network a start"):
         workers.connect(Config(kvstore="dist_sync"), [])
 
 
-def test_another_number_of_devices_is_told(train_toy, tmp_path, capsys, monkeypatch):
+def test_a_run_resumed_on_more_devices_prints_a_note(train_toy, tmp_path, capsys, monkeypatch):
     train_toy(epochs=2)
     (tmp_path / "toy" / "last.npz").unlink()  # as if it had been killed in its second epoch
     monkeypatch.setattr(engine, "choose_devices", lambda gpus: [mx.cpu(0), mx.cpu(1)])
@@ -57,7 +57,7 @@ def test_another_number_of_devices_is_told(train_toy, tmp_path, capsys, monkeypa
     assert told in capsys.readouterr().out.splitlines()
 
 
-def test_a_run_that_is_cut_off_says_how_it_goes_on(train_toy, monkeypatch):
+def test_an_interrupted_run_says_how_it_resumes(train_toy, monkeypatch):
     keep, calls = task.cross_entropy, []
 
     def cut(*words):

@@ -48,20 +48,20 @@ def test_a_signal_ends_the_run_after_its_step(
     assert "going on after epoch 1 of 3" in capsys.readouterr().out
 
 
-def test_in_the_first_epoch_nothing_is_kept_and_that_is_said(train_toy, monkeypatch):
+def test_a_run_stopped_in_its_first_epoch_says_that_it_starts_again(train_toy, monkeypatch):
     strike(monkeypatch, engine.Run, "apply", at=2, number=signal.SIGTERM)
     with pytest.raises(KeyboardInterrupt, match="starts again, as no epoch was done"):
         train_toy()
 
 
-def test_evaluation_stops_too(train_toy, monkeypatch):
+def test_a_signal_ends_an_evaluation(train_toy, monkeypatch):
     reads = strike(monkeypatch, evaluation, "split", at=1, number=signal.SIGTERM)
     with pytest.raises(KeyboardInterrupt):
         train_toy()
     assert len(reads) == 1
 
 
-def test_a_second_signal_does_not_wait():
+def test_a_second_signal_acts_at_once():
     with pytest.raises(KeyboardInterrupt), StopRequest() as stop:
         os.kill(os.getpid(), signal.SIGINT)
         assert stop.received == signal.SIGINT
@@ -69,6 +69,6 @@ def test_a_second_signal_does_not_wait():
         raise AssertionError("the second signal was waited for")
 
 
-def test_no_signal_no_stop():
+def test_without_a_signal_nothing_stops():
     with StopRequest() as stop:
         stop.check("never")

@@ -33,7 +33,7 @@ def test_milestones_are_epochs():
     assert [rate(i) for i in (0, 19, 20, 39, 40, 49)] == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
 
 
-def test_a_fraction_of_a_step_of_warm_up_is_none():
+def test_a_warm_up_of_less_than_a_step_has_no_effect():
     assert Schedule(1.0, epochs=1, steps=10, warmup_epochs=0.05)(0) == 1.0
     part = Schedule(1.0, epochs=1, steps=10, warmup_epochs=0.11)  # one step and a tenth of one
     assert [part(0), part(1)] == [pytest.approx(1 / 1.1), 1.0]
@@ -41,7 +41,7 @@ def test_a_fraction_of_a_step_of_warm_up_is_none():
 
 @pytest.mark.parametrize("alpha", [0.2, 1.0])
 @pytest.mark.parametrize("each", [False, True])
-def test_mixup_mixes_images_and_labels_alike(each, alpha):
+def test_mixup_mixes_images_and_labels_with_the_same_shares(each, alpha):
     images = nd.arange(6).reshape((6, 1, 1, 1))
     targets = nd.one_hot(nd.arange(6), 6)
     state = np.random.get_state()
@@ -56,7 +56,7 @@ def test_mixup_mixes_images_and_labels_alike(each, alpha):
     np.testing.assert_allclose(labels.sum(axis=1).asnumpy(), 1, rtol=1e-6)
 
 
-def test_mixed_halves_are_halves():
+def test_mixup_keeps_float16():
     mixed, _ = Mixing(1.0)(nd.ones((4, 1, 2, 2), dtype="float16"), nd.ones((4, 3)))
     assert mixed.dtype == np.float16 and (mixed == 1).asnumpy().all()
 
@@ -118,7 +118,7 @@ def test_cross_entropy_equals_gluons():
     )
 
 
-def test_losses_and_scores_of_halves_are_as_exact_as_of_whole_numbers():
+def test_losses_and_scores_of_float16_logits_are_computed_in_float32():
     logits, labels = nd.random.normal(scale=9, shape=(20, 7)).astype("float16"), nd.arange(20) % 7
     half, whole = (
         [cross_entropy(x, nd.one_hot(labels, 7)), top_scores(x, labels)["cross_entropy"]]
@@ -146,7 +146,7 @@ def _optimizer(block, optimizer="sgd", share=1.0, **settings):
 
 @pytest.mark.parametrize("optimizer, way", [("sgd", 1 + 1.5), ("nag", 1.5 + 1.75)])
 @pytest.mark.parametrize("clip", [None, 9.0])
-def test_two_steps_have_momentum_and_the_rate_of_their_group(optimizer, way, clip):
+def test_two_steps_have_momentum_and_the_learning_rate_of_their_group(optimizer, way, clip):
     block = gluon.nn.Dense(1, in_units=1, use_bias=False)
     block.initialize(mx.init.Zero())
     settings = dict(momentum=0.5, weight_decay=0.0, clip=clip)
@@ -176,7 +176,7 @@ def test_weight_decay_spares_norms_and_biases():
         assert spared.data().asnumpy() == pytest.approx(1)
 
 
-def test_parameters_of_blocks_that_are_alike_are_told_apart():
+def test_parameters_of_equal_blocks_have_different_names():
     pair = [gluon.nn.Dense(1), gluon.nn.Dense(1)]
     assert list(named_parameters(pair)) == ["0.weight", "0.bias", "1.weight", "1.bias"]
     assert list(named_parameters(pair[:1])) == ["weight", "bias"]
@@ -197,7 +197,7 @@ def test_clipping_scales_the_whole_gradient_of_a_mean(samples):
     np.testing.assert_allclose(block.bias.data().asnumpy(), -gradient[1] * 0.5 / norm, rtol=1e-5)
 
 
-def test_average_follows_its_formula_and_gives_the_weights_back():
+def test_the_average_follows_its_formula_and_restores_the_weights():
     block = gluon.nn.Dense(1, in_units=1, use_bias=False)
     block.initialize(mx.init.Zero())
     average, expected = WeightAverage(block, 0.5), 0.0
@@ -215,17 +215,17 @@ def test_average_follows_its_formula_and_gives_the_weights_back():
     "kvstore, sentence",
     [("nccl", "needs GPUs"), ("dist_sync", "gluon-attention launch"), ("horovod", "Horovod")],
 )
-def test_what_a_machine_lacks_is_said(kvstore, sentence):
+def test_a_store_this_machine_lacks_is_refused(kvstore, sentence):
     with pytest.raises(UserError, match=sentence):
         connect(Config(kvstore=kvstore), [mx.cpu(0)])
 
 
-def test_a_vote_cannot_be_compressed():
+def test_skip_nonfinite_is_refused_with_compression():
     config = Config(compression="2bit", kvstore="dist_sync", skip_nonfinite=True)
     with pytest.raises(UserError, match="--skip-nonfinite asks all workers"):
         connect(config, [mx.cpu(0)])
 
 
-def test_only_what_is_sent_can_be_compressed():
+def test_compression_without_machines_is_refused():
     with pytest.raises(UserError, match="--kvstore dist_sync"):
         connect(Config(compression="2bit"), [mx.cpu(0)])
