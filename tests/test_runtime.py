@@ -41,24 +41,24 @@ def run(code: str, *path: Path, **environment: str) -> Tuple[str, str]:
 
     `-S` leaves out the packages that are installed for this Python.
     """
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("OMP_", "GOMP_"))}
-    kept.update(environment, PYTHONPATH=os.pathsep.join(map(str, [*path, ROOT])))
+    variables = {k: v for k, v in os.environ.items() if not k.startswith(("OMP_", "GOMP_"))}
+    variables.update(environment, PYTHONPATH=os.pathsep.join(map(str, [*path, ROOT])))
     done = subprocess.run(
-        [sys.executable, "-S", "-c", code], env=kept, stdout=-1, stderr=-1, text=True
+        [sys.executable, "-S", "-c", code], env=variables, stdout=-1, stderr=-1, text=True
     )
     return done.stdout.strip(), (done.stderr.strip().splitlines() or [""])[-1]
 
 
 def import_error(site: Path) -> str:
     """The sentence that `import gluon_attention` ends in, caught as an ImportError."""
-    said, errors = run(
+    message, errors = run(
         "try:\n import gluon_attention\nexcept ImportError as error:\n"
         " print(type(error).__name__, isinstance(error, ValueError), error)",
         site,
     )
-    assert said.startswith("RuntimeProblem True "), errors
-    assert "\n" not in said
-    return said
+    assert message.startswith("RuntimeProblem True "), errors
+    assert "\n" not in message
+    return message
 
 
 def test_no_mxnet(site: Path) -> None:
@@ -83,9 +83,9 @@ def test_both_builds(site: Path) -> None:
     ],
 )
 def test_library_is_missing(message: str, remedy: str) -> None:
-    said = runtime.explain(OSError(message))
-    assert remedy in said and message.split(":")[0] in said
-    assert "\n" not in said
+    message = runtime.explain(OSError(message))
+    assert remedy in message and message.split(":")[0] in message
+    assert "\n" not in message
 
 
 def test_import_failures_of_mxnet_are_explained(site: Path) -> None:
@@ -144,32 +144,34 @@ def test_an_unsupported_gpu_is_a_warning_at_import(monkeypatch: Any) -> None:
     assert imported
 
 
-@pytest.mark.parametrize(("given", "expected"), [({}, None), ({"OMP_NUM_THREADS": "3"}, "3")])
-def test_threads(site: Path, given: Dict[str, str], expected: str) -> None:
+@pytest.mark.parametrize(("variables", "expected"), [({}, None), ({"OMP_NUM_THREADS": "3"}, "3")])
+def test_threads(site: Path, variables: Dict[str, str], expected: str) -> None:
     install(site, "mxnet")
-    seen = "import os; print(os.environ['OMP_NUM_THREADS'])"
-    write(site, "mxnet", seen)
+    program = "import os; print(os.environ['OMP_NUM_THREADS'])"
+    write(site, "mxnet", program)
     write(site, "cv2", "")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     code = "from gluon_attention.errors import UserError"
-    assert run(code, site, **given)[0].splitlines()[:1] == [expected or str(cores)]
+    assert run(code, site, **variables)[0].splitlines()[:1] == [expected or str(cores)]
 
 
 @pytest.mark.parametrize(
-    ("given", "expected"),
+    ("variables", "expected"),
     [
         ({}, "active 300000"),
         ({"OMP_WAIT_POLICY": "passive"}, "passive None"),
         ({"GOMP_SPINCOUNT": "0"}, "None 0"),
     ],
 )
-def test_idle_threads_spin_for_a_while(site: Path, given: Dict[str, str], expected: str) -> None:
+def test_idle_threads_spin_for_a_while(
+    site: Path, variables: Dict[str, str], expected: str
+) -> None:
     install(site, "mxnet")
-    seen = "import os; print(*map(os.environ.get, ('OMP_WAIT_POLICY', 'GOMP_SPINCOUNT')))"
-    write(site, "mxnet", seen)
+    program = "import os; print(*map(os.environ.get, ('OMP_WAIT_POLICY', 'GOMP_SPINCOUNT')))"
+    write(site, "mxnet", program)
     write(site, "cv2", "")
     code = "from gluon_attention.errors import UserError"
-    assert run(code, site, **given)[0].splitlines()[:1] == [expected]
+    assert run(code, site, **variables)[0].splitlines()[:1] == [expected]
 
 
 @pytest.mark.parametrize(
@@ -177,9 +179,9 @@ def test_idle_threads_spin_for_a_while(site: Path, given: Dict[str, str], expect
     [((3, 7), False), ((5, 0), True), ((8, 6), True), ((8, 9), True), ((9, 0), False)],
 )
 def test_capability(capability: Tuple[int, int], fits: bool) -> None:
-    said = runtime.gpu_problem([runtime.GPU(0, (7, 0)), runtime.GPU(1, capability)])
-    assert (said is None) == fits
-    assert fits or "GPU 1 has compute capability {}.{},".format(*capability) in said
+    message = runtime.gpu_problem([runtime.GPU(0, (7, 0)), runtime.GPU(1, capability)])
+    assert (message is None) == fits
+    assert fits or "GPU 1 has compute capability {}.{},".format(*capability) in message
 
 
 @pytest.mark.parametrize("version", [(3, 7), (3, 14)])
@@ -187,5 +189,5 @@ def test_setup_refuses_other_pythons_in_one_line(version: Tuple[int, int]) -> No
     code = f"import sys; sys.version_info = {version}; exec(open('setup.py').read())"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, stdout=-1, stderr=-1)
     assert done.returncode == 1
-    said = done.stderr.decode()
-    assert said.count("\n") == 1 and "this is Python {}.{}:".format(*version) in said
+    message = done.stderr.decode()
+    assert message.count("\n") == 1 and "this is Python {}.{}:".format(*version) in message

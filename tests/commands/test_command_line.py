@@ -38,8 +38,8 @@ def test_a_long_list_grows_line_by_line(shell, monkeypatch):
 
 
 def test_info_names_the_options(shell):
-    found = json.loads("".join(shell("info", "RAM_28", "--json")[1]))
-    assert found["name"] == "ram_28" and found["options"]["glimpses"] == 6
+    entry = json.loads("".join(shell("info", "RAM_28", "--json")[1]))
+    assert entry["name"] == "ram_28" and entry["options"]["glimpses"] == 6
     assert any("glimpses=6" in line for line in shell("info", "ram_28")[1])
 
 
@@ -91,15 +91,15 @@ def test_help_describes_shows_examples_and_defaults(shell, monkeypatch, verb):
     at = next(number for number, line in enumerate(out) if line in ("example:", "examples:"))
     assert (len(out) - at > 2) == (out[at] == "examples:")
     assert all(line.startswith(f"  gluon-attention {verb} ") for line in out[at + 1 :])
-    told = " ".join(" ".join(out).split())
-    assert [words for words in DEFAULTS[verb] if words not in told] == []
+    text = " ".join(" ".join(out).split())
+    assert [words for words in DEFAULTS[verb] if words not in text] == []
 
 
 def test_the_module_runs():
-    shown = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "gluon_attention", "list", "ram_28"], capture_output=True, text=True
     )
-    assert shown.returncode == 0 and shown.stdout == "ram_28\n"
+    assert process.returncode == 0 and process.stdout == "ram_28\n"
 
 
 def test_file_names_of_invalid_unicode_are_printed(capsys):
@@ -136,7 +136,7 @@ def test_a_large_output_to_a_full_disk_is_one_line_too(monkeypatch, capsys):
 def test_a_closed_pipe_ends_quietly():
     command = [sys.executable, "-m", "gluon_attention", "list"]
     pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    with subprocess.Popen(command, **pipes) as told:
-        told.stdout.close()
-        assert told.stderr.read() == ""
-    assert told.returncode == 141
+    with subprocess.Popen(command, **pipes) as process:
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 141

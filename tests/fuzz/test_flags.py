@@ -49,13 +49,13 @@ def settings_of(name):
 
 
 def flags_of(kind):
-    """Flags and the words that they are fond of."""
-    found = {}
+    """Flags, each with likely and unlikely values."""
+    flags = {}
     for field in dataclasses.fields(kind):
-        known = [str(choice) for choice in field.metadata["choices"] or ()]
+        choices = [str(choice) for choice in field.metadata["choices"] or ()]
         for flag in ("--" + field.name.replace("_", "-"), *field.metadata["flags"]):
-            found[flag] = st.sampled_from(known) | VALUES if known else VALUES
-    return found
+            flags[flag] = st.sampled_from(choices) | VALUES if choices else VALUES
+    return flags
 
 
 def lines(flags):
@@ -67,9 +67,9 @@ def lines(flags):
             value.map(lambda v: [flag, v]), value.map(lambda v: [f"{flag}={v}"]), alone
         )
 
-    known = st.sampled_from(sorted(flags)).flatmap(worded)
+    valid = st.sampled_from(sorted(flags)).flatmap(worded)
     stray = VALUES.map(lambda value: [value])
-    several = st.lists(st.one_of(known, known, known, stray), max_size=5)
+    several = st.lists(st.one_of(valid, valid, valid, stray), max_size=5)
     return several.map(lambda parts: [word for part in parts for word in part])
 
 
@@ -100,8 +100,8 @@ def test_any_arguments_are_a_command_or_refused(fuzz, verb, monkeypatch, capsys)
     def check(words):
         with pytest.raises(SystemExit) as ended:
             command_line.main([verb, *words])
-        told = capsys.readouterr().err.splitlines()
-        assert (ended.value.code, len(told)) in ((0, 0), (2, 1)), (words, told)
+        errors = capsys.readouterr().err.splitlines()
+        assert (ended.value.code, len(errors)) in ((0, 0), (2, 1)), (words, errors)
 
     fuzz(5, lines(COMMANDS[verb]), check)
 
@@ -125,7 +125,7 @@ OPTIONS = st.dictionaries(
 
 
 def begun(words, monkeypatch, name):
-    """Run a script up to its first step, which is made."""
+    """Run a script up to and including its first step."""
 
     def first(run):
         run.monitor.begin_epoch(0)
@@ -159,9 +159,9 @@ def test_accepted_settings_can_make_a_step(fuzz, monkeypatch, capsys, tmp_path, 
     def check(words):
         with pytest.raises(SystemExit) as ended:
             begun([*words, *fixed], monkeypatch, name)
-        told = capsys.readouterr().err.splitlines()
-        assert ended.value.code in (0, 2), (words, told)
-        assert len(told) == (ended.value.code == 2), (words, told)
+        errors = capsys.readouterr().err.splitlines()
+        assert ended.value.code in (0, 2), (words, errors)
+        assert len(errors) == (ended.value.code == 2), (words, errors)
 
     fuzz(2, lines(flags), check)
 
@@ -172,5 +172,5 @@ def test_a_message_is_one_line_whatever_its_argument_contains(capsys):
 
     with pytest.raises(SystemExit) as ended:
         command(fail)
-    told = capsys.readouterr().err
-    assert ended.value.code == 2 and len(told.splitlines()) == 1 and "a\\nb\\rc" in told
+    errors = capsys.readouterr().err
+    assert ended.value.code == 2 and len(errors.splitlines()) == 1 and "a\\nb\\rc" in errors

@@ -47,11 +47,11 @@ def parts() -> Parts:
     return Parts(net, {"all": optimizer}, average)
 
 
-def saved(folder: Path, **told: Any) -> Parts:
-    whole = parts()
+def saved(folder: Path, **progress: Any) -> Parts:
+    all_parts = parts()
     kind = dict(epoch=1, counts={"all": 1}, history=[], settings=SETTINGS)
-    checkpoint.save(str(folder), *whole, checkpoint.Progress(**{**kind, **told}))
-    return whole
+    checkpoint.save(str(folder), *all_parts, checkpoint.Progress(**{**kind, **progress}))
+    return all_parts
 
 
 def numbers(some: Parts) -> Tuple[np.ndarray, ...]:
@@ -135,6 +135,6 @@ def test_reading_a_checkpoint_runs_no_code(tmp_path: Path) -> None:
 
 
 def test_resuming_on_another_number_of_devices_prints_a_note() -> None:
-    told = [checkpoint.Progress(devices=count).resume_notes(4, 2) for count in (0, 1, 2)]
-    assert [len(lines) for lines in told] == [0, 1, 0]
+    notes = [checkpoint.Progress(devices=count).resume_notes(4, 2) for count in (0, 1, 2)]
+    assert [len(lines) for lines in notes] == [0, 1, 0]
     assert checkpoint.Progress(epoch=1).resume_notes(4, 2) == ["going on after epoch 1 of 4"]

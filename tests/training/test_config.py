@@ -66,10 +66,10 @@ def test_mistakes_are_one_sentence(words, sentence):
 def test_help_names_every_flag_and_default(capsys):
     with pytest.raises(SystemExit) as stopped:
         Depth.parse(["--help"])
-    shown = capsys.readouterr().out
+    output = capsys.readouterr().out
     assert stopped.value.code == 0
-    assert "--lr-steps" in shown and "(default: 7)" in shown and "{56,92}" in shown
-    sections = [line[:-1] for line in shown.splitlines() if line.endswith(":")]
+    assert "--lr-steps" in output and "(default: 7)" in output and "{56,92}" in output
+    sections = [line[:-1] for line in output.splitlines() if line.endswith(":")]
     assert [name for name in sections if name in GROUPS] == [n for n in GROUPS if n != "network"]
 
 

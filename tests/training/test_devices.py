@@ -50,8 +50,8 @@ def train(devices):
             losses = [loss(net(images), labels) for images, labels in shards]
         autograd.backward(losses)
         if first is None:
-            moved = [p for p in net.collect_params().values() if p.grad_req != "null"]
-            first = [sum(g.asnumpy() for g in p.list_grad()).tolist() for p in moved]
+            trained = [p for p in net.collect_params().values() if p.grad_req != "null"]
+            first = [sum(g.asnumpy() for g in p.list_grad()).tolist() for p in trained]
         trainer.step(BATCH)
     nd.waitall()
     return first, [p.list_data()[-1].asnumpy().tolist() for p in net.collect_params().values()]

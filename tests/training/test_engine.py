@@ -194,8 +194,8 @@ def test_an_update_moves_its_group_and_nothing_else(tmp_path):
     before, _ = run(tmp_path / "a", task=Alternate, epochs=1, lr=0.0)
     after, _ = run(tmp_path / "b", task=Alternate, epochs=1)
     old, new = weights(before), weights(after)
-    moved = {name for name in old if not np.array_equal(old[name], new[name])}
-    assert {name for name in moved if "running" not in name} == {
+    changed = {name for name in old if not np.array_equal(old[name], new[name])}
+    assert {name for name in changed if "running" not in name} == {
         "body.last.weight",
         "body.last.bias",
     }
@@ -220,8 +220,9 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, capsys, dam
         content = b"not a checkpoint"
     path.write_bytes(content)
     run(tmp_path, epochs=3)
-    told = capsys.readouterr().out
-    assert "last.npz" in told and "damaged" in told and "going on after epoch 2 of 3" in told
+    output = capsys.readouterr().out
+    assert "last.npz" in output and "damaged" in output
+    assert "going on after epoch 2 of 3" in output
     assert (tmp_path / "toy" / "damaged-last.npz").read_bytes() == content
 
 

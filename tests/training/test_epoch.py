@@ -162,30 +162,32 @@ def test_gradients_are_averaged_over_the_images_of_all_workers(
 
 
 def test_losses_are_means_over_all_steps(train_toy: Any, tmp_path: Path) -> None:
-    found = []
+    losses = []
     for interval in (2, 50):  # of five steps
         train_toy(epochs=2, log_interval=interval, name=str(interval))
         with open(tmp_path / str(interval) / "history.csv") as file:
-            found.append([float(row["train/cross_entropy"]) for row in csv.DictReader(file)])
-    np.testing.assert_allclose(*found, rtol=1e-4)
+            losses.append([float(row["train/cross_entropy"]) for row in csv.DictReader(file)])
+    np.testing.assert_allclose(*losses, rtol=1e-4)
 
 
 def test_every_step_has_the_learning_rate_of_the_schedule(train_toy: Any, monkeypatch: Any) -> None:
     used: List[float] = []
-    told: List[float] = []
-    keep = optimize.GroupOptimizer.step
+    logged: List[float] = []
+    make_step = optimize.GroupOptimizer.step
 
     def step(self: Any, *words: Any) -> None:
-        keep(self, *words)
+        make_step(self, *words)
         used.append(self.trainer.learning_rate)
 
     monkeypatch.setattr(optimize.GroupOptimizer, "step", step)
-    monkeypatch.setattr(engine.Monitor, "log", lambda *words: told.append(words[3]["net"]))
+    monkeypatch.setattr(
+        engine.Monitor, "log", lambda *arguments: logged.append(arguments[3]["net"])
+    )
     kind = dict(lr=0.1, warmup_epochs=1, lr_steps=(2, 3), lr_factor=0.5, log_interval=1)
     train_toy(epochs=4, **kind)
     warm, after = np.linspace(0.02, 0.1, 5), np.repeat([0.1, 0.05, 0.025], 5)
     np.testing.assert_allclose(used, [*warm, *after], rtol=1e-6)
-    np.testing.assert_allclose(told, used, rtol=1e-6)
+    np.testing.assert_allclose(logged, used, rtol=1e-6)
 
 
 @pytest.mark.parametrize("batch_size, images", [(8, 40), (12, 36)])  # of forty
@@ -219,8 +221,8 @@ def test_a_finished_run_is_not_trained_again(train_toy: Any, tmp_path: Path, cap
     files = {path: path.read_bytes() for path in (tmp_path / "toy").glob("*.*")}
     capsys.readouterr()
     again = train_toy(epochs=1, log_interval=7)
-    told = f"{tmp_path / 'toy'} is done; --evaluate tests its best epoch again"
-    assert capsys.readouterr().out.splitlines() == [told]
+    message = f"{tmp_path / 'toy'} is done; --evaluate tests its best epoch again"
+    assert capsys.readouterr().out.splitlines() == [message]
     assert again["test_error"] == first["test_error"]
     for name in ("result.json", "best.params", "last.npz", "history.csv", "config.json"):
         assert (tmp_path / "toy" / name).read_bytes() == files[tmp_path / "toy" / name]
@@ -261,8 +263,8 @@ def test_a_run_folder_is_locked_by_one_process(train_toy: Any, tmp_path: Path) -
 
 def test_unreachable_learning_rates_print_a_note(train_toy: Any, capsys: Any) -> None:
     train_toy(epochs=2, warmup_epochs=2.0, lr_steps=(5, 3))
-    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note")]
-    assert told == [
+    notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note")]
+    assert notes == [
         "note: the learning rate never reaches --lr: --warmup-epochs 2 is no less than --epochs 2",
         "note: the learning rate never falls: no --lr-steps are below --epochs 2",
     ]

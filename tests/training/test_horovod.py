@@ -187,12 +187,12 @@ def arrays(folder):
 @pytest.mark.parametrize("groups", ["1", "2", "3"])
 def test_two_workers_equal_one_with_the_whole_batch(tmp_path, groups):
     alone = started([*RUN, str(tmp_path / "one"), groups, "-b", "64", "--epochs", "2", *FLAGS])
-    told, _ = alone.communicate(timeout=300)
-    assert alone.returncode == 0, told
+    output, _ = alone.communicate(timeout=300)
+    assert alone.returncode == 0, output
     flags = ["-b", "32", "--epochs", "2", "--kvstore", "horovod", "--skip-nonfinite", *FLAGS]
     both = started([*LAUNCH, *RUN, str(tmp_path / "two"), groups, *flags])
-    told, _ = both.communicate(timeout=300)
-    assert both.returncode == 0, told
+    output, _ = both.communicate(timeout=300)
+    assert both.returncode == 0, output
     one, two = (arrays(tmp_path / name) for name in ("one", "two"))
     assert one[0].keys() == two[0].keys()
     for name, array in one[0].items():
@@ -209,11 +209,11 @@ def test_a_killed_worker_ends_the_job(tmp_path):
     deadline = time.time() + 120
     while not (tmp_path / "run" / "history.csv").exists() and time.time() < deadline:
         time.sleep(0.1)
-    found = subprocess.run(["pgrep", "-f", str(tmp_path)], capture_output=True, text=True)
-    workers = [pid for pid in map(int, found.stdout.split()) if ranked(pid)]
+    processes = subprocess.run(["pgrep", "-f", str(tmp_path)], capture_output=True, text=True)
+    workers = [pid for pid in map(int, processes.stdout.split()) if ranked(pid)]
     os.kill(workers[-1], signal.SIGKILL)
-    told, _ = job.communicate(timeout=60)
-    assert job.returncode != 0 and "exited with non-zero status" in told
+    output, _ = job.communicate(timeout=60)
+    assert job.returncode != 0 and "exited with non-zero status" in output
     assert not [pid for pid in workers if Path(f"/proc/{pid}").exists()]
 
 

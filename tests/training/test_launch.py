@@ -52,9 +52,9 @@ def test_a_member_that_dies_ends_the_job(job, capfd, number):
     assert watch(job) == 137
     end(job)
     assert all(map(gone, job))
-    told = capfd.readouterr().err.splitlines()
-    assert len(told) == 1 and "the same command goes on from the last epoch" in told[0]
-    assert told[0].startswith(f"launch: {job[number].name} was killed by SIGKILL")
+    errors = capfd.readouterr().err.splitlines()
+    assert len(errors) == 1 and "the same command goes on from the last epoch" in errors[0]
+    assert errors[0].startswith(f"launch: {job[number].name} was killed by SIGKILL")
 
 
 def test_the_exit_status_of_a_worker_is_that_of_the_job(job, capfd):
@@ -67,9 +67,9 @@ def test_the_exit_status_of_a_worker_is_that_of_the_job(job, capfd):
 def test_a_refused_command_gets_no_advice_to_resume(job, capfd, words):
     job.append(member("worker 0", *words))
     assert watch(job) == 2
-    said, told = capfd.readouterr().err.splitlines()
-    assert said in ("wrong", "error: cannot start ./no such command: No such file or directory")
-    assert "what it said above is to be put right" in told and "goes on" not in told
+    output, advice = capfd.readouterr().err.splitlines()
+    assert output in ("wrong", "error: cannot start ./no such command: No such file or directory")
+    assert "correct what it reports above" in advice and "goes on" not in advice
 
 
 def test_a_signal_is_forwarded_to_the_workers(job, capfd):
@@ -82,10 +82,10 @@ def test_a_signal_is_forwarded_to_the_workers(job, capfd):
 
 
 def test_children_of_a_dead_member_are_killed(job, tmp_path):
-    told = tmp_path / "child"
-    job.append(member("worker 0", "sh", "-c", f"sleep 60 & echo $! >{told}; kill -9 $$"))
+    pid_file = tmp_path / "child"
+    job.append(member("worker 0", "sh", "-c", f"sleep 60 & echo $! >{pid_file}; kill -9 $$"))
     assert watch(job) == 137
-    child = int(told.read_text())
+    child = int(pid_file.read_text())
     assert alive(child)
     end(job)
     deadline = time.time() + 20
@@ -242,21 +242,23 @@ def test_a_step_that_one_worker_skips_is_skipped_by_all(tmp_path, monkeypatch):
 @pytest.mark.parametrize("role", ["worker", "server"])
 def test_a_killed_job_ends_at_once_and_resumes(tmp_path, role):
     flags = ["--kvstore", "dist_sync", "--epochs", "1000", "-b", "32", *FLAGS]
-    words = [*LAUNCH, *RUN, str(tmp_path), "1", *flags]
+    command = [*LAUNCH, *RUN, str(tmp_path), "1", *flags]
     environment = dict(os.environ, OMP_NUM_THREADS="1")
-    job = subprocess.Popen(words, env=environment, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    job = subprocess.Popen(command, env=environment, cwd=ROOT, stderr=subprocess.PIPE, text=True)
     deadline = time.time() + 300
     while not (tmp_path / "run" / "history.csv").exists() and time.time() < deadline:
         time.sleep(0.1)
     family = children(job.pid)
     victims = [pid for pid in family if f"DMLC_ROLE={role}" in variables(pid)]
     os.kill(victims[-1], signal.SIGKILL)
-    _, told = job.communicate(timeout=60)
-    assert job.returncode == 137 and f"launch: {role}" in told and "goes on from the last" in told
+    _, errors = job.communicate(timeout=60)
+    assert (
+        job.returncode == 137 and f"launch: {role}" in errors and "goes on from the last" in errors
+    )
     assert not any(map(alive, family))
     with np.load(tmp_path / "run" / "last.npz") as archive:
         epoch = json.loads(archive["progress"].tobytes())["epoch"]
-    job = subprocess.Popen(words, env=environment, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    job = subprocess.Popen(command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     try:
         assert f"going on after epoch {epoch} of 1000" in job.stdout.readline()
     finally:

@@ -53,8 +53,8 @@ def test_a_run_resumed_on_more_devices_prints_a_note(train_toy, tmp_path, capsys
     (tmp_path / "toy" / "last.npz").unlink()  # as if it had been killed in its second epoch
     monkeypatch.setattr(engine, "choose_devices", lambda gpus: [mx.cpu(0), mx.cpu(1)])
     train_toy(epochs=2)
-    told = "note: a step had the images of 1 devices so far, and has those of 2 from here on"
-    assert told in capsys.readouterr().out.splitlines()
+    note = "note: a step had the images of 1 devices so far, and has those of 2 from here on"
+    assert note in capsys.readouterr().out.splitlines()
 
 
 def test_an_interrupted_run_says_how_it_resumes(train_toy, monkeypatch):

@@ -35,12 +35,12 @@ def test_a_signal_ends_the_run_after_its_step(
     handler = signal.getsignal(number)
     with monkeypatch.context() as patch:
         moves = strike(patch, engine.Run, "apply", at=7, number=number)  # of five an epoch
-        with pytest.raises(SystemExit) as ended:
+        with pytest.raises(SystemExit) as exit_:
             command(train_toy)
-    assert ended.value.code == status and len(moves) == 7
-    told = capsys.readouterr().err.splitlines()
-    assert told[0].startswith("stopping after this step")
-    assert told[1:] == [f"stopped by {number.name}; the same command goes on after epoch 1"]
+    assert exit_.value.code == status and len(moves) == 7
+    errors = capsys.readouterr().err.splitlines()
+    assert errors[0].startswith("stopping after this step")
+    assert errors[1:] == [f"stopped by {number.name}; the same command goes on after epoch 1"]
     assert signal.getsignal(number) is handler
     names = {path.name for path in (tmp_path / "toy").iterdir() if path.name[0] != "e"}
     assert names == {"best.params", "config.json", "history.csv", "last.npz"}
