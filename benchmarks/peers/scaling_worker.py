@@ -1,4 +1,4 @@
-"""One worker of a job that is measured: trains on random images, on a core of its own.
+"""One worker of the job of scaling.py: trains on random images, on a core of its own.
 
 python scaling_worker.py '{"folder": ..., "network": ..., "batch": ..., "steps": ..., ...}'
 
@@ -28,7 +28,7 @@ CLASSES = 10
 
 
 def carried() -> int:
-    """Bytes that the loopback device has carried so far; 0 where that cannot be known."""
+    """Bytes that the loopback device has carried so far; 0 where the system does not count them."""
     try:
         with open("/proc/net/dev", encoding="utf-8") as file:
             line = next(line for line in file if line.strip().startswith("lo:"))
@@ -38,77 +38,81 @@ def carried() -> int:
 
 
 def pin(rank: int) -> None:
-    """Take the core of this rank."""
+    """Run all threads of this process on the core of its rank."""
     cores = sorted(os.sched_getaffinity(0))
-    for thread in os.listdir("/proc/self/task"):  # MXNet has started some
+    for thread in os.listdir("/proc/self/task"):  # MXNet has started threads
         os.sched_setaffinity(int(thread), {cores[rank % len(cores)]})
 
 
-def data(asked: Dict[str, Any]) -> Splits:
-    shape = (1, 28, 28) if asked["network"].startswith("ram") else (3, 32, 32)
+def random_data(case: Dict[str, Any]) -> Splits:
+    """Random images of the size that the network takes."""
+    shape = (1, 28, 28) if case["network"].startswith("ram") else (3, 32, 32)
     rng = np.random.RandomState(0)
-    count = asked["batch"] * asked["steps"] * asked["workers"]
+    count = case["batch"] * case["steps"] * case["workers"]
     images = rng.randint(256, size=(count, *shape)).astype("uint8")
     labels = np.arange(len(images)) % CLASSES
     kind = dict(classes=CLASSES, transform=Normalise((0.5,) * shape[0], (0.25,) * shape[0]))
-    held = array_samples(images[:2], labels[:2], **kind)
+    two = array_samples(images[:2], labels[:2], **kind)
     return Splits(
         train=array_samples(images, labels, **kind),
-        validation=held,
-        test=held,
+        validation=two,
+        test=two,
         classes=[str(label) for label in range(CLASSES)],
         mean=(0.5,) * shape[0],
         std=(0.25,) * shape[0],
     )
 
 
-def complete(run: engine.Run, asked: Dict[str, Any]) -> Dict[str, Any]:
-    """In place of training to the end: time some epochs of it."""
+def complete(run: engine.Run, case: Dict[str, Any]) -> Dict[str, Any]:
+    """Replaces `Run.complete`: time some epochs."""
     pin(run.workers.rank)
     times, bytes_before = [], 0
-    for epoch in range(asked["epochs"]):
-        if epoch == 1:  # the first builds graphs
+    if run.folder.writes:
+        run.monitor.open()
+    for epoch in range(case["epochs"]):
+        if epoch == 1:  # the first epoch builds graphs
             bytes_before = carried()
         began = time.perf_counter()
         run.monitor.begin_epoch(epoch)
         run.train_epoch(epoch)
         mx.nd.waitall()
-        times.append((time.perf_counter() - began) / asked["steps"])
-    moved = (carried() - bytes_before) / (
-        (asked["epochs"] - 1) * asked["steps"] * run.workers.count
+        times.append((time.perf_counter() - began) / case["steps"])
+    traffic = (carried() - bytes_before) / (
+        (case["epochs"] - 1) * case["steps"] * run.workers.count
     )
     if run.config.kvstore == "horovod":
-        moved *= 2  # what one worker sends another one gets, and both have it on their way
+        traffic *= 2  # the device counts bytes once that one worker sends and another receives
     if not run.workers.rank:
-        traffic = sum(optimizer.bytes_per_step(False) for optimizer in run.optimizers.values())
+        counted = sum(optimizer.bytes_per_step(False) for optimizer in run.optimizers.values())
         figures = dict(
             seconds=statistics.median(times[1:]),
-            counted=traffic if run.config.kvstore != "device" else 0,
-            carried=moved if run.config.kvstore != "device" else 0,
+            counted=counted if run.config.kvstore != "device" else 0,
+            carried=traffic if run.config.kvstore != "device" else 0,
             parameters=trainable_numbers(run.net),
         )
-        with open(os.path.join(asked["folder"], "figures.json"), "w", encoding="utf-8") as file:
+        with open(os.path.join(case["folder"], "figures.json"), "w", encoding="utf-8") as file:
             json.dump(figures, file)
     return {}
 
 
 def main() -> None:
-    asked = json.loads(sys.argv[1])
-    engine.Run.complete = lambda run: complete(run, asked)
+    """Train as one worker of the job."""
+    case = json.loads(sys.argv[1])
+    engine.Run.complete = lambda run: complete(run, case)
     config = Config(
-        log_dir=asked["folder"],
+        log_dir=case["folder"],
         num_gpus=0,
-        batch_size=asked["batch"],
-        kvstore=asked["kvstore"],
-        epochs=asked["epochs"],
+        batch_size=case["batch"],
+        kvstore=case["kvstore"],
+        epochs=case["epochs"],
         optimizer="sgd",
         lr=1e-3,
     )
     engine.train(
         config,
         "run",
-        lambda classes: get_model(asked["network"], classes=classes),
-        lambda: data(asked),
+        lambda classes: get_model(case["network"], classes=classes),
+        lambda: random_data(case),
     )
 
 
