@@ -14,7 +14,7 @@ from ..zoo.registry import read_options
 from .open_model import LARGEST_MEAN, SMALLEST_STD, Model, Overrides, open_model
 
 MOST_SAMPLES = 1000  # episodes averaged
-MOST_NAMES = 1 << 20  # bytes of a file of class names
+MOST_NAMES = 1 << 20  # characters of a file of class names
 LARGEST_BATCH = 10**6
 WIDTH = 79  # of a description in --help
 
@@ -52,7 +52,7 @@ def add_json(parser: Any) -> None:
 
 
 def add_network(parser: argparse.ArgumentParser) -> None:
-    """The flags that `model_of` reads."""
+    """Add the flags that `model_of` reads."""
     parser.add_argument(
         "model",
         metavar="NAME|FILE|RUN",
@@ -93,24 +93,26 @@ def add_devices(parser: Any) -> None:
     )
 
 
-def add_batch_size(parser: Any, default: Optional[int], noun: str, shown: str = "") -> None:
+def add_batch_size(parser: Any, default: Optional[int], noun: str, meaning: str = "") -> None:
+    """Add --batch-size; `meaning` says what a default of None stands for."""
     parser.add_argument(
         "-b",
         "--batch-size",
         type=number(int, 1, LARGEST_BATCH),
         default=default,
         metavar="N",
-        help=f"{noun} (default: {shown or default})",
+        help=f"{noun} (default: {meaning or default})",
     )
 
 
-def add_samples(parser: Any, shown: str) -> None:
+def add_samples(parser: Any, meaning: str) -> None:
+    """Add --samples; `meaning` says what its default of None stands for."""
     parser.add_argument(
         "-m",
         "--samples",
         type=number(int, 1, MOST_SAMPLES),
         metavar="N",
-        help=f"episodes averaged, for networks that sample glimpses (default: {shown})",
+        help=f"episodes averaged, for networks that sample glimpses (default: {meaning})",
     )
 
 

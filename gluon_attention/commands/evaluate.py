@@ -42,7 +42,7 @@ def add_parser(verbs: Any) -> None:
     parser = add_verb(
         verbs,
         "evaluate",
-        "measure the error on a data set",
+        "error of a network on a data set",
         run,
         "runs/cifar10-cifar_residual_attention92",
         "ram_cluttered_60 --data-dir data/mnist",
@@ -57,8 +57,8 @@ def add_parser(verbs: Any) -> None:
         help="split that is measured (default: test)",
     )
     add_samples(parser, f"as in the run, or {ScoreConfig.samples}")
-    shown = f"as in the run, or {ScoreConfig.batch_size}"
-    add_batch_size(parser, None, "images a device and step", shown)
+    default = f"as in the run, or {ScoreConfig.batch_size}"
+    add_batch_size(parser, None, "images a device and step", default)
     add_devices(parser)
     add_json(parser)
 

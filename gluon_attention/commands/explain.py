@@ -25,7 +25,7 @@ def add_parser(verbs: Any) -> None:
     parser = add_verb(
         verbs,
         "explain",
-        "draw what a network attends to: masks, glimpses or boxes",
+        "pictures of what a network attends to: masks, glimpses or boxes",
         run,
         "ram_cluttered_60 digits/ -o looks",
         "ram_28 digit.png -o look.gif",

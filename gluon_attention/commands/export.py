@@ -32,7 +32,7 @@ def add_parser(verbs: Any) -> None:
     parser = add_verb(
         verbs,
         "export",
-        "write files that MXNet alone or onnxruntime can load",
+        "files that MXNet alone or onnxruntime can load",
         run,
         "ram_28 -o ram --onnx",
         "runs/cifar10-cifar_residual_attention92 -o net --onnx --trace",

@@ -1,4 +1,4 @@
-"""`launch`: train on several machines."""
+"""`launch`: training on several machines."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def add_parser(verbs: Any) -> None:
     parser = add_verb(
         verbs,
         "launch",
-        "train on several machines",
+        "training on several machines",
         run,
         "-n 2 -- python train/cifar10_train.py --kvstore dist_sync",
         description=(

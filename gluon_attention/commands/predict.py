@@ -36,7 +36,7 @@ def add_parser(verbs: Any) -> None:
     parser = add_verb(
         verbs,
         "predict",
-        "say what pictures show",
+        "most probable classes of pictures",
         run,
         "ram_28 digit.png",
         "runs/cifar10-cifar_residual_attention92 photos/ --top 3",
