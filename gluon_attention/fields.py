@@ -103,9 +103,9 @@ class Declared:
         return value
 
     def _refuse(self, text: str) -> argparse.ArgumentTypeError:
-        shown = text if text.isprintable() else ascii(text)[1:-1]
-        shown = shown if len(shown) <= 60 else shown[:57] + "..."
-        return argparse.ArgumentTypeError(f"'{shown}' is not {self.accepted()}")
+        quoted = text if text.isprintable() else ascii(text)[1:-1]
+        quoted = quoted if len(quoted) <= 60 else quoted[:57] + "..."
+        return argparse.ArgumentTypeError(f"'{quoted}' is not {self.accepted()}")
 
     def check(self, value: Any) -> Any:
         """A Python value as the field's type; a `UserError` says what is accepted."""

@@ -1,4 +1,4 @@
-"""Every flag of every command with any word: accepted, or one line and status 2."""
+"""Every flag of every command with any value: accepted, or one line and status 2."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_any_arguments_are_a_command_or_refused(fuzz, verb, monkeypatch, capsys)
     fuzz(5, lines(COMMANDS[verb]), check)
 
 
-# What a run is small with; what is drawn comes before it, as the last word on a flag counts.
+# Arguments of a small run; they come after the random ones, because the last value counts.
 SMALL = {
     "cifar10_train.py": "--shape slim --num-layers 56 -b 8",
     "mnist_train.py": "-b 8",

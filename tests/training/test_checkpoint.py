@@ -1,4 +1,4 @@
-"""Checkpoints: what goes on from them, and what is told of those that do not fit."""
+"""Checkpoints: what they restore, and which are refused."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SETTINGS = {"lr": 0.1, "lr_steps": (2, 3)}
 
 
 class Parts(NamedTuple):
-    """What a checkpoint is of, as `save` and `restore` take it."""
+    """The parts of a run in a checkpoint, as `save` and `restore` take them."""
 
     net: gluon.Block
     optimizers: Dict[str, GroupOptimizer]

@@ -1,4 +1,4 @@
-"""Killed at any moment or not allowed to write, a run goes on from a whole checkpoint."""
+"""A run that is killed at any moment, or whose disk is full, resumes from a whole checkpoint."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_a_disk_that_refuses_keeps_the_last_checkpoint(
 
 @contextmanager
 def largest_file(size):
-    """A limit that is to those who write what a full disk is."""
+    """A limit on the size of files, which fails a write as a full disk does."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
     try:
@@ -196,7 +196,7 @@ def test_a_failed_write_keeps_the_old_text(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("kills", [2, pytest.param(200, marks=pytest.mark.slow)])
 def test_kills_at_random_moments_do_not_change_a_run(train_toy, tmp_path, kills):
-    """In training, evaluation and saving alike: whenever a run ends, it is as if undisturbed."""
+    """Killed in training, evaluation or saving, a resumed run ends like an undisturbed one."""
     kind, moments = dict(epochs=8, optimizer="adam", lr=0.01), random.Random(2)
     train_toy(**kind, log_dir=str(tmp_path / "whole"))
     folder, killed, ended = tmp_path / "cut" / "toy", 0, 0

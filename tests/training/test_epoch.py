@@ -1,4 +1,4 @@
-"""What an epoch of the loop does: which weights it judges and keeps, what it draws and reports."""
+"""An epoch of the loop: saved weights, random numbers, learning rates and reports."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_a_run_killed_before_writing_its_best_weights_writes_them_on_resume(
         raise KeyboardInterrupt("killed")
 
     monkeypatch.setattr(engine.checkpoint, "save_weights", killed)
-    for _ in range(3):  # after the first epoch, and then each time it goes on
+    for _ in range(3):  # after the first epoch, and then each time it resumes
         with pytest.raises(KeyboardInterrupt, match="killed"):
             train_toy(ema=ema)
     monkeypatch.setattr(engine.checkpoint, "save_weights", keep)

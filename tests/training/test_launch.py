@@ -1,4 +1,4 @@
-"""A job of several processes: it starts, it is watched, and nothing is left of it."""
+"""A job of several processes: how it starts, how it ends, and how its workers learn together."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: a run ends between two steps and says how to go on."""
+"""Ctrl-C and SIGTERM: a run ends between two steps and says how to resume."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 
 def strike(monkeypatch, owner, name, at, number):
-    """Send a signal to this process in the call number `at` of a function, which goes on."""
+    """Send a signal to this process in call number `at` of a function."""
     keep, calls = getattr(owner, name), []
 
     def struck(*words):
