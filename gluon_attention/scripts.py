@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
-import sys
 from dataclasses import dataclass
-from typing import Any, Dict, Optional, Sequence
+from typing import Any, Dict, Mapping, Optional
 
 import mxnet as mx
 
 from . import fields
 from .errors import UserError
-from .interop.load import load_weights
-from .training.config import NETWORK, Config, setting
+from .interop.load import load_backbone, load_weights
+from .training.config import NETWORK, TASK, Config, setting
 from .zoo.attention_net import AttentionNet
+from .zoo.backbones import Backbone
+from .zoo.freezing import walk_blocks
 from .zoo.registry import get_model, read_options
 
 
@@ -23,16 +25,31 @@ def network_flags(options: type, *names: str) -> type:
     A flag that is not given is None: the default of the network's own name holds.
 
     Args:
-        options: the dataclass that declares the options of a family.
+        options: the dataclass that declares the options of a family. Where not all choices of an
+            option can be trained, those that can are its metadata `trainable`.
         names: those to offer; all if none is named.
     """
     flags = []
     for field in fields.declared(options):
         if field.name in names or not names:
             metadata = dict(field.metadata, group=NETWORK, decides=True, of_network=True)
-            metadata["help"] += " (default: the network's own)"
+            help, _, default_text = metadata["help"].partition(", None for ")
+            if field.default is not None or not default_text:
+                default_text = "the network's own"
+            metadata["help"] = f"{help} (default: {default_text})"
+            metadata["choices"] = metadata.get("trainable", metadata["choices"])
             default = dataclasses.field(default=None, metadata=metadata)
             flags.append((field.name, Optional[field.annotation], default))
+    return dataclasses.make_dataclass(options.__name__ + "Flags", flags, frozen=True)
+
+
+def task_flags(options: type) -> type:
+    """A base class for the settings of a script: a flag for each option of a task."""
+    flags = []
+    for field in fields.declared(options):
+        metadata = dict(field.metadata, group=TASK, decides=True)
+        default = dataclasses.field(default=field.default, metadata=metadata)
+        flags.append((field.name, field.annotation, default))
     return dataclasses.make_dataclass(options.__name__ + "Flags", flags, frozen=True)
 
 
@@ -55,19 +72,53 @@ class ZooConfig(Config):
         group=NETWORK,
     )
 
-    def network(self, name: str, classes: int) -> AttentionNet:
-        """A network of the zoo with the options and weights that the settings name."""
+    def network_options(self) -> Dict[str, Any]:
+        """The options of the network that the settings name."""
         options, flags = read_options(self.options), given_options(self)
         for option in sorted(set(options) & set(flags)):
             raise UserError(f"--{option} and --options both say {option}: leave out one")
-        net = get_model(name, classes=classes, **options, **flags)
+        return {**options, **flags}
+
+    def network(
+        self, name: str, classes: int, options: Optional[Dict[str, Any]] = None
+    ) -> AttentionNet:
+        """A network of the zoo with the weights that the settings name.
+
+        Args:
+            options: in place of `network_options()`.
+        """
+        options = self.network_options() if options is None else options
+        net = get_model(name, classes=classes, **options)
         if self.start_from:
             load_weights(net, self.start_from, mx.cpu(), new_head=True)
         return net
 
 
-def with_preset(flag: str, value: str, preset: Sequence[str]) -> Sequence[str]:
-    """Arguments of this process, after those of a preset if they set a flag to that value."""
-    arguments = sys.argv[1:]
-    chosen = f"{flag}={value}" in arguments or (flag, value) in zip(arguments, arguments[1:])
-    return [*preset, *arguments] if chosen else arguments
+@dataclass(frozen=True)
+class BackboneConfig(ZooConfig):
+    """Settings of scripts whose networks have a pretrained backbone."""
+
+    backbone_weights: Optional[str] = setting(
+        None,
+        "file of weights of the backbone, see docs/weights.md (default: random)",
+        group=NETWORK,
+    )
+
+    def network(
+        self, name: str, classes: int, options: Optional[Dict[str, Any]] = None
+    ) -> AttentionNet:
+        if self.backbone_weights and self.start_from:
+            raise UserError("--start-from holds a backbone, too: leave out --backbone-weights")
+        net = super().network(name, classes, options)
+        if self.backbone_weights:
+            for block in walk_blocks(net):
+                if isinstance(block, Backbone):
+                    load_backbone(block, self.backbone_weights)
+        return net
+
+
+def preset(flag: str, presets: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Defaults of settings that belong to the value of a flag of this process."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument(flag, dest="value", nargs="?")
+    return presets.get(parser.parse_known_args()[0].value, {})

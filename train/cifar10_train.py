@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from gluon_attention.command_line import command
 from gluon_attention.datasets.cifar import cifar10, cifar100
 from gluon_attention.datasets.sampling import Splits, mislabel
-from gluon_attention.scripts import ZooConfig, with_preset
+from gluon_attention.scripts import ZooConfig, preset
 from gluon_attention.training.config import DATA, NETWORK, MixupConfig, setting
 from gluon_attention.training.engine import train
 
@@ -60,8 +60,8 @@ def data(config: Cifar10) -> Splits:
 
 
 def main() -> None:
-    arguments = with_preset("--dataset", "cifar100", ["--data-dir=data/cifar100"])
-    config = Cifar10.parse(arguments, description=__doc__)
+    defaults = preset("--dataset", {"cifar100": dict(data_dir="data/cifar100")})
+    config = Cifar10.parse(description=__doc__, defaults=defaults)
     name = f"cifar_residual_attention{config.num_layers}"
     if config.shape != "wide":
         name += "_" + config.shape

@@ -14,7 +14,7 @@ from gluon_attention.command_line import Parser, command
 from gluon_attention.commands.open_model import open_model
 from gluon_attention.datasets.sampling import Batches
 from gluon_attention.fields import number
-from gluon_attention.zoo.glimpse.feature_cache import fast
+from gluon_attention.zoo.glimpse.feature_cache import fast_copy
 
 import mxnet as mx
 import numpy as np
@@ -46,11 +46,11 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
 
 def compare(net: Any, batches: Batches, limit: Optional[int]) -> Dict[str, float]:
     """Means over images of accuracies, agreement and distances; `limit` is a number of images."""
-    encoder, columns = fast(net.encoder, mx.cpu()), []
+    encoder, columns = fast_copy(net.encoder, mx.cpu()), []
     for pixels, labels in batches.epoch(0):
         images = nd.array(pixels)
         exact, patches = episode(net, images, encoder)
-        near, interpolated = episode(net, net.encode(images, see=encoder), encoder)
+        near, interpolated = episode(net, net.encode(images, encoder=encoder), encoder)
         cosine = (patches * interpolated).sum(axis=2) / (norm(patches) * norm(interpolated))
         columns.append(
             [

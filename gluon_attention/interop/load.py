@@ -94,6 +94,11 @@ def _refuse_unknown(file: str, tensors: Arrays) -> None:
         )
 
 
+# Names of the backbone's parameters in files of whole networks begin with one of these: GluonCV's,
+# and those of the first stage of the glimpse network, now and in older versions.
+PREFIXES = ("features.", "body.encoder.backbone.layers.", "body.eye.backbone.layers.")
+
+
 def load_backbone(backbone: Backbone, file: str, ctx: Any = None) -> None:
     """Load the features of a network of Gluon's zoo, GluonCV's or torchvision's, without its head.
 
@@ -108,7 +113,7 @@ def load_backbone(backbone: Backbone, file: str, ctx: Any = None) -> None:
     elif not any("." in name for name in arrays):  # saved by an old version of MXNet
         arrays = {key: arrays[old] for key, old in backbone.legacy.items() if old in arrays}
     else:
-        prefix = "features." if any(name.startswith("features.") for name in arrays) else ""
+        prefix = next((p for p in PREFIXES if any(n.startswith(p) for n in arrays)), "")
         arrays = {n[len(prefix) :]: a for n, a in arrays.items() if n.startswith(prefix)}
     expands = "3.out.7.gamma" in parameters and "3.out.7.gamma" not in arrays
     if expands and "3.out.4.gamma" in arrays:

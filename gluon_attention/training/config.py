@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Dict, Optional, Sequence, Tuple, TypeVar
+from typing import Any, Dict, Mapping, Optional, Sequence, Tuple, TypeVar
 
 from .. import fields
 from ..command_line import Parser
@@ -194,11 +194,29 @@ class Config:
         return dataclasses.field(default=default, metadata={**field.metadata, **changes})
 
     @classmethod
-    def parse(cls: type[C], argv: Optional[Sequence[str]] = None, description: str = "") -> C:
-        """Read the command line; a mistake is a `UserError`."""
+    def parse(
+        cls: type[C],
+        argv: Optional[Sequence[str]] = None,
+        description: str = "",
+        defaults: Optional[Mapping[str, Any]] = None,
+    ) -> C:
+        """Read the command line; a mistake is a `UserError`.
+
+        Args:
+            argv: the arguments; those of this process if None.
+            description: of the script, for `--help`.
+            defaults: of some settings, in place of those that the class declares.
+        """
         raw = argparse.RawDescriptionHelpFormatter
         parser = Parser(description=description, allow_abbrev=False, formatter_class=raw)
         declared = list(fields.declared(cls))
+        for field in declared:
+            if defaults and field.name in defaults:
+                help = field.metadata["help"].partition(" (default: ")[0]
+                field.default, field.metadata = (
+                    defaults[field.name],
+                    {**field.metadata, "help": help},
+                )
         for name in GROUPS:
             group = parser.add_argument_group(name)
             for field in declared:

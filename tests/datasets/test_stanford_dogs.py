@@ -110,7 +110,7 @@ def test_an_error_names_what_is_wrong_with_the_folder(
 
 
 def flags(folder: Path, *more: str) -> Any:
-    small = "--backbone tiny --patch 16 --hidden 8 --visual-epochs 1 --epochs 1 -b 4 --num-gpus 0"
+    small = "--backbone tiny --patch 16 --hidden 8 --stage1-epochs 1 --epochs 1 -b 4 --num-gpus 0"
     own = ["--log-dir", str(folder), "--patches", "3", "--start-size", "1"]
     return [*small.split(), *own, *more]
 
@@ -125,28 +125,20 @@ def run(monkeypatch: Any, *words: str) -> None:
     module.main()
 
 
-def test_both_stages_then_a_test_then_pictures(
+def test_both_stages_are_trained_then_evaluated(
     dogs: Path, tmp_path: Path, monkeypatch: Any, capsys: Any
 ) -> None:
     common = flags(tmp_path, "--data-dir", str(dogs), "--dataset", "pets")
     run(monkeypatch, *common)
-    first = tmp_path / "pets-glimpse_resnet50-visual"
+    first = tmp_path / "pets-glimpse_resnet50-stage1"
     folder = tmp_path / "pets-glimpse_resnet50"
     result = json.loads((folder / "result.json").read_text())
     assert result["test_images"] == 6 and "accuracy_3" in result["test"]
-    assert (first / "backbone.params").exists() and any((tmp_path / "features").rglob("*"))
-    run(monkeypatch, *common, "--task", "test")
+    assert (first / "best.params").exists() and any((tmp_path / "features").rglob("*"))
+    run(monkeypatch, *common, "--evaluate")
     assert f"test error {result['test_error']:.2f} %" in capsys.readouterr().out.splitlines()[-1]
-    run(monkeypatch, *common, "--task", "view-glimpses")
-    assert (folder / "glimpses.png").exists() and (folder / "glimpses.gif").exists()
-    with pytest.raises(UserError, match="holds a run"):
-        run(monkeypatch, *common, "--resume", "0")
-    with pytest.raises(UserError, match="-visual holds a run"):
-        run(monkeypatch, *common, "--resume", "0", "--stage", "1")
-    with pytest.raises(UserError, match="give --stage 1, then --stage 2 --backbone-weights .*back"):
+    with pytest.raises(UserError, match="give --stage 1, then --stage 2 --backbone-weights .*best"):
         run(monkeypatch, *common, "--kvstore", "dist_sync")
-    with pytest.raises(UserError, match="holds the weights of another network"):
-        run(monkeypatch, *common, "--task", "view-glimpses", "--hidden", "9")
 
 
 def test_stage_2_starts_from_weights_of_a_backbone(

@@ -1,46 +1,63 @@
-"""Episodes of the glimpse network: of images, and of what was remembered of them."""
+"""Episodes of the glimpse network: on images, and on cached features of them."""
 
 from __future__ import annotations
 
-from typing import Any, Tuple
+from typing import Any, NamedTuple, Tuple
 
 from mxnet import gluon
 
 from ...ops.safe import concat
+from ..recurrent_core import zeros_like_batch
 from .controller import GlimpseController
 from .patch_encoder import PatchEncoder
 
 
+class Trace(NamedTuple):
+    """An episode of T glimpses of K patches, with R x R regions."""
+
+    logits: Any  # (N, classes), after the last glimpse
+    step_logits: Any  # (N, T, classes)
+    locations: Any  # (N, T, 2): x before y, the image spans -1 to 1
+    means: Any  # (N, T, 2), of the distributions that locations are sampled from
+    baselines: Any  # (N, T), the reward expected before each glimpse
+    attention: Any  # (N, T, R, R), over the regions of the context, row by row
+    glimpse_boxes: Any  # (N, T, K, 3): x and y of the centre of each patch, half its side
+    patches: Any  # (N, T, K, 3, patch, patch); empty for cached features
+
+
 class Episode(gluon.HybridBlock):
-    """An episode, unrolled: (images, noise) to the parts of a `Trace`."""
+    """An unrolled episode: (images, noise) to the fields of a `Trace`."""
 
     def __init__(self, encoder: PatchEncoder, controller: GlimpseController, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         with self.name_scope():
             self.encoder, self.controller = encoder, controller
 
-    def hybrid_forward(self, F: Any, images: Any, noise: Any) -> Tuple[Any, ...]:
-        encoder, seen = self.encoder, []
-        levels = [encoder.downscaled(F, images, side) for side in encoder.sides]
-        small = levels[-1] if encoder.sides[-1] == 1 else encoder.downscaled(F, images, 1.0)
-        middle = F.zeros_like(F.mean(small, axis=(2, 3)))
-        middle = F.slice_axis(middle, axis=1, begin=0, end=2)  # (N, 2)
+    def hybrid_forward(self, F: Any, images: Any, noise: Any) -> Trace:
+        encoder, sides, glimpses = self.encoder, self.encoder.sides, []
+        pyramid = [encoder.downscaled(F, images, side) for side in sides]
+        small = pyramid[-1] if sides[-1] == 1 else encoder.downscaled(F, images, 1.0)
+        center = zeros_like_batch(F, small, 2)  # (N, 2)
 
-        def look(location: Any) -> Any:
-            sides = zip(levels, encoder.sides)
-            windows = [encoder.crop_patch(F, level, location, side) for level, side in sides]
-            patches = F.stack(*windows, axis=1)  # (N, K, 3, patch, patch)
-            seen.append(patches)
-            found = F.mean(encoder(F.reshape(patches, shape=(-3, -2))), axis=(2, 3))
-            return F.reshape(found, shape=(-1, len(levels) * encoder.channels))
+        def encode(location: Any) -> Any:
+            levels = zip(pyramid, sides)
+            patches = [encoder.crop_patch(F, level, location, side) for level, side in levels]
+            patches = F.stack(*patches, axis=1)  # (N, K, 3, patch, patch)
+            glimpses.append(patches)
+            features = F.mean(encoder(F.reshape(patches, shape=(-3, -2))), axis=(2, 3))
+            return F.reshape(features, shape=(-1, len(sides) * encoder.channels))
 
-        context = encoder(encoder.crop_patch(F, small, middle, 1.0))
-        parts = self.controller.unroll(F, context, look, noise)
-        return (*parts, glimpse_boxes(F, parts[2], encoder.sides), F.stack(*seen, axis=1))
+        context = encoder(encoder.crop_patch(F, small, center, 1.0))
+        steps = self.controller.unroll(F, context, encode, noise)
+        return Trace(
+            **steps._asdict(),
+            glimpse_boxes=glimpse_boxes(F, steps.locations, sides),
+            patches=F.stack(*glimpses, axis=1),
+        )
 
 
 class EpisodeFromFeatures(gluon.HybridBlock):
-    """The same from what `GlimpseNet.encode` gave of the images, without their patches."""
+    """The same on what `GlimpseNet.encode` computes from images: there are no patches to show."""
 
     def __init__(
         self, controller: GlimpseController, encoder: PatchEncoder, grids: Tuple[int, ...]
@@ -49,26 +66,27 @@ class EpisodeFromFeatures(gluon.HybridBlock):
         self.controller, self.sides, self.channels = controller, encoder.sides, encoder.channels
         self.shapes = [encoder.cells, *((grid, grid) for grid in grids)]
 
-    def hybrid_forward(self, F: Any, features: Any, noise: Any) -> Tuple[Any, ...]:
+    def hybrid_forward(self, F: Any, features: Any, noise: Any) -> Trace:
         maps, start = [], 0
         for shape in self.shapes:
             end = start + shape[0] * shape[1]
             flat = F.slice_axis(features, axis=2, begin=start, end=end)
             maps.append(F.reshape(flat, shape=(0, 0, *shape)))  # (N, C, *shape)
             start = end
-        context, *fields = maps
+        context, *grids = maps
 
-        def look(location: Any) -> Any:
-            place = F.clip(location / self.controller.reach, -1, 1)
-            grid = F.reshape(place, shape=(0, 2, 1, 1))
-            found = (F.flatten(F.BilinearSampler(field, grid)) for field in fields)
-            return concat(F, *found, chunk=self.channels)
+        def encode(location: Any) -> Any:
+            position = F.clip(location / self.controller.reach, -1, 1)
+            position = F.reshape(position, shape=(0, 2, 1, 1))
+            interpolated = (F.flatten(F.BilinearSampler(grid, position)) for grid in grids)
+            return concat(F, *interpolated, chunk=self.channels)
 
-        parts = self.controller.unroll(F, context, look, noise)
-        return (*parts, glimpse_boxes(F, parts[2], self.sides))
+        steps = self.controller.unroll(F, context, encode, noise)
+        boxes = glimpse_boxes(F, steps.locations, self.sides)
+        return Trace(**steps._asdict(), glimpse_boxes=boxes, patches=[])
 
 
 def glimpse_boxes(F: Any, locations: Any, sides: Tuple[float, ...]) -> Any:
-    """The `glimpse_boxes` of a trace: each location (N, T, 2) with every side: (N, T, K, 3)."""
-    one = F.ones_like(F.slice_axis(locations, axis=2, begin=0, end=1))
-    return F.stack(*(F.concat(locations, one * side, dim=2) for side in sides), axis=2)
+    """The patches at each location (N, T, 2) as boxes, half a side last: (N, T, K, 3)."""
+    ones = F.ones_like(F.slice_axis(locations, axis=2, begin=0, end=1))
+    return F.stack(*(F.concat(locations, ones * side, dim=2) for side in sides), axis=2)

@@ -1,34 +1,34 @@
-"""Attention for Fine-Grained Categorization: a few looks at an image that is never seen whole.
+"""Attention for Fine-Grained Categorization: a few glimpses of an image, at high resolution.
 
 Pierre Sermanet, Andrea Frome, Esteban Real. 2014, https://arxiv.org/abs/1412.7054
 Attention over regions after Lu et al., Knowing When to Look, https://arxiv.org/abs/1612.01887
 
-The whole image is seen small, as context. Every glimpse is a few square patches around one point,
-each twice as wide as the one before, all sampled to one small size and read by one pre-trained
-network; an LSTM takes them in and answers after each. Where to look next comes from attention over
-regions of the context: the expectation of their middles.
+The whole image is encoded once, at low resolution: the context. A glimpse is a few square patches
+around one location, each twice as wide as the one before, all resampled to the same number of
+pixels and encoded by one pretrained CNN. An LSTM reads the features of a glimpse, and a head
+classifies after each. Soft attention over regions of the context gives the next location: the
+expected centre.
 
 Where this differs from the paper, and why:
 
-- Locations come from soft attention, and so can be differentiated (`location="differentiable"`)
-  through bilinear sampling of the patches, with noise of spread `std` while it trains; `"sampled"`
-  draws them and learns by REINFORCE.
-  `"mirrored"` is a public PyTorch implementation's, for weights trained in it: up is down, and what
-  was drawn goes through a tanh.
-- Patches are cut from the tensor that holds the image. `start_size` is the side of the first in
-  quarters of the image's, `patches` of them follow: 1 and 3 are the paper's three resolutions.
-  Images are `size` pixels a side, or `4 * patch`, so that a quarter of one fills a patch.
-- Regions lie from `-reach` to `reach`, by default where their middles are, and up is up.
-- ResNet-50 or MobileNetV2 instead of Inception; as there, the first convolution moves by one pixel
-  instead of two, with the weights of ImageNet, so that small patches keep their features. A visual
-  network that is not trained on does better with `patch=192, stem_stride=2`, at the same cost: it
-  finds things as large as it knows them.
+- Locations come from soft attention, so that gradients reach them (`location="differentiable"`)
+  through bilinear sampling of the patches; training adds noise of standard deviation `std`.
+  `"sampled"` draws them from a normal distribution and trains by REINFORCE. `"mirrored"` is what a
+  public PyTorch implementation does, for weights trained in it: y points up, and a tanh bounds
+  sampled locations.
+- Patches are cropped from the input tensor. `start_size` is the side of the first one in quarters
+  of the image's, and there are `patches` of them: 1 and 3 are the paper's three resolutions.
+- Regions lie from `-reach` to `reach`, by default at their centres, and y points down.
+- ResNet-50 or MobileNetV2 instead of Inception. As there, the first convolution has stride 1
+  instead of 2, with the weights of ImageNet, so that small patches keep their feature map. A frozen
+  encoder is more accurate with `patch=192, stem_stride=2`, at the same cost: its filters then see
+  objects as large as those it was trained on.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import numpy as np
 from mxnet import init, nd
@@ -40,59 +40,53 @@ from ..attention_net import AttentionNet
 from ..freezing import freeze, freeze_bn
 from ..registry import register
 from .controller import GlimpseController
-from .episode import Episode, EpisodeFromFeatures
-from .patch_encoder import PatchEncoder
+from .episode import Episode, EpisodeFromFeatures, Trace
+from .patch_encoder import EncoderOptions, PatchEncoder
 from .task import StepClassification
 
-# Section 4 of the paper: patches of 96 pixels a side. Both were trained on ImageNet.
-SPECS = {"glimpse_resnet50": "resnet50_v1", "glimpse_mobilenet_v2": "mobilenetv2_1.0"}
-LOCATIONS = ("differentiable", "sampled", "mirrored")
+TRAINABLE = ("differentiable", "sampled")
+LOCATIONS = (*TRAINABLE, "mirrored")
 POLICIES = ("learned", "center", "random")
 
 
 @dataclass(frozen=True)
-class GlimpseOptions:
+class GlimpseOptions(EncoderOptions):
     """Options of the glimpse network."""
 
-    backbone: str = field("resnet50_v1", "feature extractor of patches and context")
-    patches: int = field(
-        2, "patches of a glimpse, each twice as wide as the one before", low=1, high=3
-    )
-    start_size: int = field(
-        2, "side of the first patch, in quarters of the image's", choices=(1, 2, 4)
-    )
-    glimpses: int = field(3, "glimpses of an episode", low=1, high=100)
-    regions: int = field(2, "regions a side that attention is over", low=2, high=64)
+    glimpses: int = field(3, "number of glimpses", low=1, high=100)
+    regions: int = field(2, "attention regions per side of the context", low=2, high=64)
     reach: Optional[float] = field(
         None,
-        "distance of the outermost regions from the center; None for their middles",
+        "coordinate of the outermost regions, None for their centres",
         low=0.001,
         high=1,
     )
-    patch: int = field(96, "side of the patches in pixels", low=16, high=1024)
-    size: Optional[int] = field(
-        None, "side of the images in pixels; None for four patches", low=16, high=4096
-    )
-    hidden: int = field(2048, "units of the LSTM", low=1, high=65536)
+    hidden: int = field(2048, "width of the LSTM", low=1, high=65536)
     attention: Optional[int] = field(
-        None, "units of the attention; None for half of those of the LSTM", low=1, high=65536
+        None, "width of the attention's keys, None for half that of the LSTM", low=1, high=65536
     )
-    location: str = field("differentiable", "how locations are learned", choices=LOCATIONS)
-    policy: str = field("learned", "what chooses locations", choices=POLICIES)
+    location: str = field(
+        "differentiable",
+        "way in which locations are learned",
+        choices=LOCATIONS,
+        trainable=TRAINABLE,
+    )
+    policy: str = field("learned", "policy that chooses locations", choices=POLICIES)
     std: Optional[float] = field(
         None,
-        "standard deviation of locations in training; None for 0.2 if sampled, else 0",
+        "standard deviation of locations in training, None for 0.2 if they are sampled, else 0",
         low=0,
         high=100,
     )
-    dropout: float = field(0.0, "dropout of glimpses and before the head", low=0, high=0.99)
-    stem_stride: Optional[int] = field(
-        1, "stride of the first convolution; None for the backbone's own", low=1, high=8
+    dropout: float = field(
+        0.0, "dropout of glimpse features and of the hidden state before the head", low=0, high=0.99
     )
-    frozen: bool = field(True, "keep the backbone as it is")
-    frozen_bn: bool = field(True, "keep the statistics of its BatchNorm, if it is not frozen")
+    frozen: bool = field(True, "encoder that is not trained")
     overlap: int = field(
-        4, "cached positions per side of a patch; 0 for the center alone", low=0, high=64
+        4,
+        "density of the grid of cached features, 0 for the centre alone: see docs/glimpse.md",
+        low=0,
+        high=64,
     )
 
     def __post_init__(self) -> None:
@@ -102,57 +96,42 @@ class GlimpseOptions:
             raise UserError("overlap must be 1 or more: only policy='center' can do with 0")
 
 
-class Trace(NamedTuple):
-    """What an episode of T glimpses of K patches shows; R regions a side."""
-
-    logits: Any  # (N, classes), after the last glimpse
-    step_logits: Any  # (N, T, classes)
-    locations: Any  # (N, T, 2), looked at: x before y, the image spans -1 to 1
-    means: Any  # (N, T, 2), of what they were drawn from; where nothing is drawn, the same
-    baselines: Any  # (N, T), the reward expected before each glimpse
-    attention: Any  # (N, T, R, R), over the regions of the context, row by row
-    glimpse_boxes: Any  # (N, T, K, 3): x and y of the middle of each patch, half its side
-    patches: Any  # (N, T, K, 3, patch, patch); empty where features were remembered
-
-
-RENAMED = (  # parameters of files that older versions saved: (pattern, replacement)
-    (r"^body\.eye\.", "body.encoder."),
-    (r"^body\.mind\.first\.", "body.controller.first_score."),
-    (r"^body\.mind\.region\.", "body.controller.key."),
-    (r"^body\.mind\.state\.", "body.controller.query."),
-    (r"^body\.mind\.weigh\.", "body.controller.score."),
-    (r"^body\.mind\.answer\.", "body.controller.head."),
-    (r"^body\.mind\.", "body.controller."),
-)
-
-
 class GlimpseNet(AttentionNet):
-    """The network; takes images (N, 3, H, W), or (N, C, cells) as `encode` gave them.
+    """The network; its input is images (N, 3, H, W), or features (N, C, cells) from `encode`.
 
-    `net(images)` draws nothing: a policy that is random then looks at the middle.
+    `net(images)` adds no noise to locations: a random policy then attends to the centre.
 
     Args:
-        std: spread of the noise that training adds to locations.
-        overlap: positions within the side of a window, where `reach` is a half, that features are
-            remembered at, alike for windows of all sides; 0 for the middle of the image alone.
+        std: standard deviation of the noise that training adds to locations.
+        overlap: density of the feature grid: patches of side s, as a share of the image's, are
+            cached at (2 * round(overlap / (4 * s)) + 1)**2 locations; 0 caches the centre only.
     """
 
     Trace = Trace
     initializer = init.Xavier()
     samples = 7
     painters = {"patches": patch_tiles}
-    renamed = RENAMED
+    renamed = (
+        (r"^body\.eye\.", "body.encoder."),
+        (r"^body\.mind\.first\.", "body.controller.first_score."),
+        (r"^body\.mind\.region\.", "body.controller.key."),
+        (r"^body\.mind\.state\.", "body.controller.query."),
+        (r"^body\.mind\.weigh\.", "body.controller.score."),
+        (r"^body\.mind\.answer\.", "body.controller.head."),
+        (r"^body\.mind\.", "body.controller."),
+    )
 
     def __init__(self, body: Episode, classes: int, std: float, overlap: int, **kw: Any) -> None:
         super().__init__(body, **kw)
         self.classes, self.std = classes, std
-        # Positions a side that features are remembered at, for each side of windows.
-        steps = (
-            max(1, round(overlap / (4 * side))) if overlap else 0 for side in self.encoder.sides
+        self.grids = tuple(  # locations per side of the feature grid, for each side of patches
+            2 * max(1, round(overlap / (4 * side))) + 1 if overlap else 1
+            for side in self.encoder.sides
         )
-        self.grids = tuple(2 * count + 1 for count in steps)
         # Not a child: its parameters are those of the body already.
-        vars(self)["_recall"] = EpisodeFromFeatures(self.controller, self.encoder, self.grids)
+        vars(self)["_from_features"] = EpisodeFromFeatures(
+            self.controller, self.encoder, self.grids
+        )
 
     @property
     def encoder(self) -> PatchEncoder:
@@ -167,16 +146,16 @@ class GlimpseNet(AttentionNet):
 
     def hybridize(self, active: bool = True, *args: Any, **kwargs: Any) -> None:
         super().hybridize(active, *args, **kwargs)
-        self._recall.hybridize(active, *args, **kwargs)
+        self._from_features.hybridize(active, *args, **kwargs)
 
     def episode(self, images: nd.NDArray, noise: nd.NDArray) -> Trace:
-        """The trace of images, or of what was remembered of them, with that noise in locations."""
+        """The trace of images, or of features of them, with that noise added to locations."""
         if images.ndim == 3:
-            return Trace(*self._recall(images, noise), patches=[])
+            return Trace(*self._from_features(images, noise))
         return super().episode(images, noise)
 
     def draw_noise(self, images: nd.NDArray) -> Tuple[nd.NDArray]:
-        """What is added to the means of locations, (N, T, 2)."""
+        """Noise that is added to the means of locations, (N, T, 2)."""
         controller, ctx = self.controller, images.context
         shape = (images.shape[0], controller.glimpses, 2)
         if controller.policy == "random":
@@ -187,18 +166,17 @@ class GlimpseNet(AttentionNet):
         return (nd.zeros(shape, ctx=ctx),)
 
     def feature_specs(self) -> List[Dict[str, Any]]:
-        """What `encode` takes one by one: the context, and the windows of each side on a grid.
-
-        A memory says all that features depend on but the picture and the weights, because the
-        files of features that are kept are named by it. That of the context has no `reach`.
-        """
+        """The context, and a grid of patches for each side; the context has no "reach"."""
         encoder, reach = self.encoder, self.controller.reach
-        same = dict(
-            backbone=encoder.kind, patch=encoder.patch, stem=encoder.stem, size=encoder.size
+        common = dict(
+            backbone=encoder.backbone_name,
+            patch=encoder.patch,
+            stem=encoder.stem_stride,
+            size=encoder.size,
         )
-        context = dict(same, side=1.0, shape=(encoder.channels, *encoder.cells))
+        context = dict(common, side=1.0, shape=(encoder.channels, *encoder.cells))
         grids = [
-            dict(same, side=side, reach=reach, shape=(encoder.channels, grid, grid))
+            dict(common, side=side, reach=reach, shape=(encoder.channels, grid, grid))
             for side, grid in zip(encoder.sides, self.grids)
         ]
         return [context, *grids]
@@ -206,81 +184,61 @@ class GlimpseNet(AttentionNet):
     def encode(
         self,
         images: nd.NDArray,
-        memory: Optional[Dict[str, Any]] = None,
-        see: Optional[Callable[..., Any]] = None,
+        spec: Optional[Dict[str, Any]] = None,
+        encoder: Optional[Callable[[nd.NDArray], nd.NDArray]] = None,
     ) -> nd.NDArray:
-        """Features of images for `episode` to read in place of them: (N, C, cells).
-
-        Between the positions of a grid it reads them bilinearly, which is near what the window
-        there would give.
-
-        Args:
-            memory: one of `feature_specs()`; all of them, side by side, if it is None.
-            see: a faster copy of the visual network.
-        """
-        if memory is None:
-            return nd.concat(*(self.encode(images, m, see) for m in self.feature_specs()), dim=2)
-        side, see, found = memory["side"], see or self.encoder, []
-        level = self.encoder.downscaled(nd, images, side)
-        if "reach" not in memory:
-            middle = nd.zeros((len(images), 2), ctx=images.context)
-            return see(self.encoder.crop_patch(nd, level, middle, side)).reshape((0, 0, -1))
-        cells = memory["shape"][1]
-        steps = memory["reach"] * np.linspace(-1, 1, cells) if cells > 1 else [0.0]
-        for place in ((x, y) for y in steps for x in steps):
-            where = nd.tile(nd.array([place], ctx=images.context), (len(images), 1))
-            seen = see(self.encoder.crop_patch(nd, level, where, side))
-            found.append(seen.mean(axis=(2, 3)))
-        return nd.stack(*found, axis=2)
+        """Features (N, C, cells) that `episode` interpolates between the locations of a grid."""
+        if spec is None:
+            features = [self.encode(images, each, encoder) for each in self.feature_specs()]
+            return nd.concat(*features, dim=2)
+        side, encode = spec["side"], encoder or self.encoder
+        pixels = self.encoder.downscaled(nd, images, side)
+        if "reach" not in spec:
+            center = nd.zeros((len(images), 2), ctx=images.context)
+            features = encode(self.encoder.crop_patch(nd, pixels, center, side))
+            return features.reshape((0, 0, -1))
+        cells = spec["shape"][1]
+        steps = spec["reach"] * np.linspace(-1, 1, cells) if cells > 1 else [0.0]
+        grid = []
+        for x, y in ((x, y) for y in steps for x in steps):
+            location = nd.tile(nd.array([[x, y]], ctx=images.context), (len(images), 1))
+            features = encode(self.encoder.crop_patch(nd, pixels, location, side))
+            grid.append(features.mean(axis=(2, 3)))
+        return nd.stack(*grid, axis=2)
 
     def objective(self, config: Any) -> StepClassification:
         return StepClassification.from_config(self, config)
 
 
-def _sides(patches: int, start_size: int) -> Tuple[float, ...]:
-    """Sides of the patches of a glimpse, as shares of the image's side."""
-    if start_size * 2 ** (patches - 1) > 4:
-        raise UserError(
-            f"start_size {start_size} with {patches} patches is impossible: the first side is "
-            "start_size quarters of the image's (1, 2 or 4), each next twice as long, and the last "
-            "the whole: 1 with 1 to 3 patches, 2 with 1 or 2, 4 with 1"
-        )
-    return tuple(start_size * 2**number / 4 for number in range(patches))
-
-
 def build(classes: int, options: GlimpseOptions) -> GlimpseNet:
     """The network of `get_model`."""
-    o = options
-    sides = _sides(o.patches, o.start_size)
-    drawn = o.location != "differentiable" and o.policy == "learned"
-    encoder = PatchEncoder(o.backbone, o.patch, sides, o.stem_stride or 0, o.size or 4 * o.patch)
-    if o.frozen:
+    sampled = options.location != "differentiable" and options.policy == "learned"
+    encoder = PatchEncoder(options)
+    if options.frozen:
         freeze(encoder)
-    elif o.frozen_bn:  # batches of contexts and of patches differ too much for common statistics
+    elif options.frozen_bn:  # statistics of contexts and of patches differ too much to share
         freeze_bn(encoder)
     controller = GlimpseController(
         classes,
         encoder.channels,
-        o.patches,
-        o.glimpses,
-        o.regions,
-        reach=o.reach or 1 - 1 / o.regions,
-        hidden=o.hidden,
-        attention=o.attention or max(o.hidden // 2, 1),
-        dropout=o.dropout,
-        policy=o.policy,
-        drawn=drawn,
-        mirrored=o.location == "mirrored",
+        options.patches,
+        glimpses=options.glimpses,
+        regions=options.regions,
+        reach=options.reach or 1 - 1 / options.regions,
+        hidden=options.hidden,
+        attention=options.attention or max(options.hidden // 2, 1),
+        dropout=options.dropout,
+        policy=options.policy,
+        sampled=sampled,
+        mirrored=options.location == "mirrored",
     )
-    spread = (0.2 if drawn else 0.0) if o.std is None else o.std
-    return GlimpseNet(Episode(encoder, controller), classes, spread, o.overlap)
+    std = (0.2 if sampled else 0.0) if options.std is None else options.std
+    return GlimpseNet(Episode(encoder, controller), classes, std, options.overlap)
 
 
-for _name, _backbone in SPECS.items():
-    register(
-        _name,
-        build,
-        options=GlimpseOptions(backbone=_backbone),
-        shape=(3, 384, 384),
-        classes=120,
-    )
+# Section 4 of the paper: patches of 96 pixels a side. Both backbones have weights of ImageNet.
+for _name, _backbone in (
+    ("glimpse_resnet50", "resnet50_v1"),
+    ("glimpse_mobilenet_v2", "mobilenetv2_1.0"),
+):
+    register(_name, build, options=GlimpseOptions(_backbone), shape=(3, 384, 384), classes=120)

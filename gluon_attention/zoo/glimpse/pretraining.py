@@ -1,94 +1,109 @@
-"""The first stage of the glimpse network: its visual network learns small patches.
+"""The first stage of training the glimpse network: its encoder learns to classify small patches.
 
-A patch of every side is cut around one point, and heads on combinations of their features answer,
-so that features are good for whatever the glimpses will show together. The point is the middle to
-evaluate, and anywhere in reach to train: glimpses will not only look at the middle.
+A patch of every side is cropped around one location, and each head classifies from the features of
+one combination of them, so that features are useful whichever patches the glimpses will have. The
+location is the centre in evaluation and uniform within reach in training, because glimpses will not
+only be at the centre.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, NamedTuple, Tuple
 
 from mxnet import gluon, init, nd
 from mxnet.gluon import nn
 
+from ...fields import field
 from ...ops.safe import concat
 from ...tasks.losses import Losses, is_top1, mean_cross_entropy, smoothed
 from ...tasks.task import OneLoss, Task
 from ..attention_net import AttentionNet
+from ..freezing import freeze_bn
+from ..recurrent_core import zeros_like_batch
+from ..registry import register
+from .patch_encoder import EncoderOptions, PatchEncoder
+
+
+@dataclass(frozen=True)
+class PretrainingOptions(EncoderOptions):
+    """Options of the first stage."""
+
+    reach: float = field(
+        0.5, "largest coordinate of the locations that training samples", low=0.001, high=1
+    )
+    width: int = field(1024, "width of the hidden layer of each head", low=1, high=65536)
 
 
 class Trace(NamedTuple):
-    """Answers of H heads about one place."""
+    """Logits of H heads at one location."""
 
-    logits: Any  # (N, classes), of all resolutions together
+    logits: Any  # (N, classes), from patches of all sides
     head_logits: Any  # (N, H, classes)
 
 
-class Heads(gluon.HybridBlock):
-    """(images, places) to the parts of a `Trace`."""
+class CombinationHeads(gluon.HybridBlock):
+    """An encoder and a head for each combination of patches: (images, locations) to a `Trace`.
 
-    def __init__(self, encoder: gluon.HybridBlock, classes: int, width: int, **kwargs: Any) -> None:
+    Attributes:
+        combinations: numbers of the patches that each head reads: all, then any two or more.
+    """
+
+    def __init__(self, encoder: PatchEncoder, classes: int, width: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         every = tuple(range(len(encoder.sides)))
-        # All together, then any that are at least two: high and medium, high and low, ...
-        self.sets = [every] + [s for n in every[2:] for s in combinations(every, n)]
+        smaller = [subset for size in every[2:] for subset in combinations(every, size)]
+        self.combinations = [every, *smaller]
         with self.name_scope():
             self.encoder, self.heads = encoder, nn.HybridSequential()
-            for chosen in self.sets:
+            for subset in self.combinations:
                 head = nn.HybridSequential()
-                head.add(nn.Dense(width, in_units=len(chosen) * encoder.channels), nn.BatchNorm())
+                head.add(nn.Dense(width, in_units=len(subset) * encoder.channels), nn.BatchNorm())
                 head.add(nn.Activation("relu"), nn.Dense(classes, in_units=width))
                 self.heads.add(head)
 
-    def hybrid_forward(self, F: Any, images: Any, places: Any) -> Tuple[Any, ...]:
-        encoder, views = self.encoder, []
-        where = F.mean(images, axis=(2, 3))  # (N, 3), for its shape
-        where = F.broadcast_add(F.slice_axis(where, axis=1, begin=0, end=2) * 0, places)
+    def hybrid_forward(self, F: Any, images: Any, locations: Any) -> Trace:
+        encoder, patches = self.encoder, []
+        locations = F.broadcast_add(zeros_like_batch(F, images, 2), locations)  # (N, 2)
         for side in encoder.sides:
-            views.append(encoder.crop_patch(F, encoder.downscaled(F, images, side), where, side))
-        # In one batch, so that all resolutions have the same statistics.
-        seen = F.mean(encoder(F.concat(*views, dim=0)), axis=(2, 3))
-        seen = F.split(seen, num_outputs=len(views), axis=0) if len(views) > 1 else [seen]
-        answers = [
-            head(concat(F, *(seen[index] for index in chosen), chunk=encoder.channels))
-            for head, chosen in zip(self.heads, self.sets)
+            pixels = encoder.downscaled(F, images, side)
+            patches.append(encoder.crop_patch(F, pixels, locations, side))
+        # One batch, so that BatchNorm has the same statistics for all sides.
+        features = F.mean(encoder(F.concat(*patches, dim=0)), axis=(2, 3))
+        count = len(patches)
+        features = F.split(features, num_outputs=count, axis=0) if count > 1 else [features]
+        logits = [
+            head(concat(F, *(features[number] for number in subset), chunk=encoder.channels))
+            for head, subset in zip(self.heads, self.combinations)
         ]
-        return answers[0], F.stack(*answers, axis=1)
+        return Trace(logits[0], F.stack(*logits, axis=1))
 
 
 class PatchClassifier(AttentionNet):
-    """`net(images)` is what all resolutions answer about the middle."""
+    """`net(images)` are the logits of the head that reads patches of all sides, at the centre."""
 
     Trace = Trace
     initializer = init.Xavier()
     renamed = ((r"^body\.eye\.", "body.encoder."),)
 
-    def __init__(
-        self,
-        encoder: gluon.HybridBlock,
-        classes: int,
-        reach: float,
-        width: int = 1024,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(Heads(encoder, classes, width), **kwargs)
+    def __init__(self, body: CombinationHeads, classes: int, reach: float, **kwargs: Any) -> None:
+        super().__init__(body, **kwargs)
         self.classes, self.reach = classes, reach
 
     def zero_noise(self, F: Any) -> Tuple[Any, ...]:
         return (F.zeros((1, 2)),)
 
     def draw_noise(self, images: nd.NDArray) -> Tuple[nd.NDArray]:
-        """Places within reach, (N, 2)."""
+        """Locations within reach, (N, 2)."""
         shape = (images.shape[0], 2)
         return (nd.random.uniform(-self.reach, self.reach, shape=shape, ctx=images.context),)
 
     def objective(self, config: Any) -> Task:
-        return HeadsClassification(self, config.label_smoothing)
+        return MeanOfHeads(self, config.label_smoothing)
 
 
-class HeadsClassification(OneLoss):
+class MeanOfHeads(OneLoss):
     """Mean cross entropy of all heads."""
 
     def __init__(self, net: PatchClassifier, smoothing: float) -> None:
@@ -96,13 +111,30 @@ class HeadsClassification(OneLoss):
 
     def loss(self, images: nd.NDArray, labels: nd.NDArray) -> Losses:
         targets = smoothed(labels, self.net.classes, self.smoothing)
-        answers = self.net.sample(images)[0].head_logits
-        return {"classify": mean_cross_entropy(answers, targets)}
+        trace, _ = self.net.sample(images)
+        return {"classify": mean_cross_entropy(trace.head_logits, targets)}
 
     def scores(self, images: nd.NDArray, labels: nd.NDArray) -> Losses:
         trace = self.net.trace(images)
         scores = {"accuracy": is_top1(trace.logits, labels)}
-        for head, chosen in enumerate(self.net.body.sets):
-            name = "accuracy_" + "".join(str(index + 1) for index in chosen)
+        for head, subset in enumerate(self.net.body.combinations):
+            name = "accuracy_" + "".join(str(number + 1) for number in subset)
             scores[name] = is_top1(trace.head_logits[:, head], labels)
         return scores
+
+
+def build(classes: int, options: PretrainingOptions) -> PatchClassifier:
+    """The network of `get_model`."""
+    encoder = PatchEncoder(options)
+    if options.frozen_bn:
+        freeze_bn(encoder)
+    return PatchClassifier(
+        CombinationHeads(encoder, classes, options.width), classes, options.reach
+    )
+
+
+for _name, _backbone in (
+    ("glimpse_resnet50_stage1", "resnet50_v1"),
+    ("glimpse_mobilenet_v2_stage1", "mobilenetv2_1.0"),
+):
+    register(_name, build, options=PretrainingOptions(_backbone), shape=(3, 384, 384), classes=120)

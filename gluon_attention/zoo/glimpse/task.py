@@ -1,67 +1,76 @@
-"""How a network that answers after every glimpse is trained."""
+"""The losses of the glimpse network, which classifies after every glimpse."""
 
 from __future__ import annotations
 
-from typing import Any, List
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, List
 
 from mxnet import nd
 
-from ...errors import UserError, check_choice
+from ... import fields
+from ...errors import UserError
+from ...fields import field
 from ...tasks.losses import Losses, is_top1, mean_cross_entropy, reinforce_terms, smoothed
 from ...tasks.task import Group, OneLoss, settings_of
 
+if TYPE_CHECKING:
+    from .episode import Trace
+    from .network import GlimpseNet
+
 REWARDS = ("likely", "right")
+REINFORCE_WEIGHT = 0.1  # of the loss of sampled locations, next to the cross entropy
+
+
+@dataclass(frozen=True)
+class StepOptions:
+    """Options of the task."""
+
+    reward: str = field(
+        "likely",
+        "reward of sampled locations: the probability of the label after the glimpse, or 1 for all "
+        "if the episode's last classification is right",
+        choices=REWARDS,
+    )
 
 
 class StepClassification(OneLoss):
-    """Cross entropy of every answer; where locations are drawn, REINFORCE and its baseline.
-
-    Rewards:
-        "right": 1 for every location of an episode whose last answer is right.
-        "likely": the probability that the answer after a glimpse gives the label.
-    """
+    """Cross entropy after every glimpse; for sampled locations, REINFORCE with a baseline."""
 
     def __init__(
-        self,
-        net: Any,
-        smoothing: float = 0.0,
-        reward: str = "likely",
-        weight: float = 0.1,
+        self, net: GlimpseNet, options: StepOptions = StepOptions(), smoothing: float = 0.0
     ) -> None:
-        check_choice("reward", reward, REWARDS)
-        self.net, self.reward, self.weight = net, reward, weight
-        self.smoothing = smoothing
+        self.net, self.options, self.smoothing = net, options, smoothing
 
     @classmethod
-    def from_config(cls, net: Any, config: Any) -> StepClassification:
-        """The task that the settings ask for."""
-        return cls(net, config.label_smoothing, **settings_of(config, "reward"))
+    def from_config(cls, net: GlimpseNet, config: Any) -> StepClassification:
+        """The task with the options that a `training.config.Config` sets."""
+        options = fields.replace(StepOptions(), settings_of(config, "reward"))
+        return cls(net, options, config.label_smoothing)
 
     def groups(self) -> List[Group]:
         if self.net.controller.mirrored:
-            raise UserError("location='mirrored' is for weights from elsewhere, not for training")
+            raise UserError("location='mirrored' is for converted weights and cannot be trained")
         return super().groups()
 
     def loss(self, images: nd.NDArray, labels: nd.NDArray) -> Losses:
         trace, (noise,) = self.net.sample(images)
         targets = smoothed(labels, self.net.classes, self.smoothing)
         losses = {"classify": mean_cross_entropy(trace.step_logits, targets)}
-        if self.net.controller.drawn:
+        if self.net.controller.sampled:
             rewards = self.rewards(trace, labels)
             losses["baseline"], terms = reinforce_terms(
                 nd, rewards, trace.baselines, trace.means, noise, self.net.std
             )
-            losses["reinforce"] = self.weight * terms.sum(axis=1)
+            losses["reinforce"] = REINFORCE_WEIGHT * terms.sum(axis=1)
         return losses
 
-    def rewards(self, trace: Any, labels: nd.NDArray) -> nd.NDArray:
-        """What each location earned, (N, T)."""
-        count, steps = trace.baselines.shape
-        if self.reward == "likely":
-            known = nd.softmax(trace.step_logits.detach())
-            return nd.pick(known, nd.tile(labels.expand_dims(1), (1, steps)))
-        earned = is_top1(trace.logits, labels).expand_dims(1)
-        return nd.broadcast_axis(earned, axis=1, size=steps)
+    def rewards(self, trace: Trace, labels: nd.NDArray) -> nd.NDArray:
+        """Reward of each location, (N, T)."""
+        steps = trace.baselines.shape[1]
+        if self.options.reward == "likely":
+            probabilities = nd.softmax(trace.step_logits.detach())
+            return nd.pick(probabilities, nd.tile(labels.expand_dims(1), (1, steps)))
+        return nd.broadcast_axis(is_top1(trace.logits, labels).expand_dims(1), axis=1, size=steps)
 
     def scores(self, images: nd.NDArray, labels: nd.NDArray) -> Losses:
         random = self.net.controller.policy == "random"

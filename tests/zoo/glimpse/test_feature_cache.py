@@ -89,7 +89,7 @@ def test_others_are_never_read(change: str, tmp_path: Path, computed: List[int])
     if change == "reach":
         other = small_like(net, reach=0.3)
     if change == "strides":  # as of resnet50_v1.5, which takes the weights of resnet50_v1
-        other.encoder.kind = "tiny too"
+        other.encoder.backbone_name = "tiny too"
     with_cached_features(other, scenes(seed=int(change == "images")), str(tmp_path), CPU)
     assert sum(computed) == {"reach": 48}.get(change, 72)
 

@@ -90,7 +90,8 @@ def reference(net: Any, image: np.ndarray) -> Tuple[Any, ...]:
 
 
 def test_names_are_listed() -> None:
-    assert list_models("glimpse_*") == ["glimpse_mobilenet_v2", "glimpse_resnet50"]
+    names = ["glimpse_mobilenet_v2", "glimpse_resnet50"]
+    assert list_models("glimpse_*") == sorted([*names, *(f"{name}_stage1" for name in names)])
 
 
 @pytest.mark.parametrize("options", [dict(), dict(patches=3, start_size=1), dict(start_size=1)])
@@ -185,7 +186,7 @@ def test_a_memory_tells_what_its_features_depend_on(option: dict) -> None:
 
 def controller_of(**options: Any) -> GlimpseController:
     kind = dict(classes=3, channels=2, patches=1, glimpses=1, regions=2, reach=0.5, hidden=4)
-    kind.update(attention=2, dropout=0.0, policy="learned", drawn=False)
+    kind.update(attention=2, dropout=0.0, policy="learned", sampled=False)
     made = GlimpseController(**{**kind, **options})
     made.initialize()
     return made

@@ -6,8 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from gluon_attention.zoo.glimpse.network import Trace
-from gluon_attention.zoo.glimpse.pretraining import PatchClassifier
-from gluon_attention.zoo.glimpse.task import StepClassification
+from gluon_attention.zoo.glimpse.task import StepClassification, StepOptions
 
 import numpy as np
 import pytest
@@ -55,11 +54,11 @@ def test_gradients_reach_locations_through_pixels() -> None:
 
 def test_drawn_locations_learn_by_the_probability_of_what_was_drawn() -> None:
     """Also where what was drawn lies outside of the image and was clipped."""
-    net = SimpleNamespace(classes=2, std=0.5, controller=SimpleNamespace(drawn=True))
+    net = SimpleNamespace(classes=2, std=0.5, controller=SimpleNamespace(sampled=True))
     means, noise = nd.array([[[0.2, 0.9], [0.0, 0.0]]]), nd.array([[[0.1, 0.8], [-0.3, 0.0]]])
     means.attach_grad()
     logits = nd.array([[[0.0, 2.0], [1.0, 0.0]]])
-    task = StepClassification(net, smoothing=0.2, weight=0.1)
+    task = StepClassification(net, smoothing=0.2)
 
     def sample(images: Any) -> Any:
         baselines = nd.array([[0.25, 0.5]])
@@ -77,7 +76,7 @@ def test_drawn_locations_learn_by_the_probability_of_what_was_drawn() -> None:
     likely = np.array([sigmoid(2.0), sigmoid(-1.0)])
     missed = -(0.9 * np.log(likely) + 0.1 * np.log(1 - likely)).mean()
     np.testing.assert_allclose(losses["classify"].asnumpy(), [missed], rtol=1e-5)
-    right, zero = StepClassification(net, reward="right"), nd.array([0], dtype="int32")
+    right, zero = StepClassification(net, StepOptions(reward="right")), nd.array([0], dtype="int32")
     assert right.rewards(sample(0)[0], zero).asnumpy().tolist() == [[1, 1]]
 
 
@@ -237,44 +236,3 @@ def test_memories_are_exact_at_their_positions_and_bilinear_between() -> None:
     copied = nd.broadcast_axis(between.expand_dims(2), axis=2, size=25)
     same = nd.concat(features[:, :, :-25], copied, dim=2)
     np.testing.assert_allclose(seen(place, features), seen(place, same), atol=1e-5)
-
-
-def test_the_first_stage_has_a_head_for_every_combination(hybridize: bool) -> None:
-    glimpses = small_glimpse(1, patches=3, start_size=1, frozen=False)
-    net = PatchClassifier(glimpses.encoder, classes=5, reach=0.5, width=8)
-    net.body.heads.initialize()
-    images, labels = images_of(4, 64), nd.array([0, 1, 2, 3], dtype="int32")
-    net.trace(images)
-    net.hybridize(hybridize)
-    assert net.body.sets == [(0, 1, 2), (0, 1), (0, 2), (1, 2)]
-    trace = net.trace(images)
-    assert trace.head_logits.shape == (4, 4, 5)
-    np.testing.assert_allclose(net(images).asnumpy(), trace.logits.asnumpy(), atol=1e-5)
-    task = net.objective(SimpleNamespace(label_smoothing=0.1))
-    with autograd.record():
-        total = task.loss(images, labels)["classify"].sum()
-    total.backward()
-    assert glimpses.encoder.backbone.layers[0].weight.grad().norm().asscalar() > 0
-    names = ["accuracy", "accuracy_123", "accuracy_12", "accuracy_13", "accuracy_23"]
-    assert list(task.scores(images, labels)) == names
-
-
-def test_the_first_stage_learns_everywhere_in_reach_by_all_heads() -> None:
-    net = PatchClassifier(
-        small_glimpse(1, patches=3, start_size=1).encoder, classes=5, reach=0.5, width=8
-    )
-    net.body.heads.initialize()
-    places: list = []
-    net.body.register_forward_pre_hook(lambda block, given: places.append(given[1].asnumpy()))
-    images, labels = images_of(30, 64), nd.arange(30, dtype="int32") % 5
-    trace, _ = net.sample(images)
-    assert (0.4 < abs(places[0]).max(axis=0)).all() and abs(places[0]).max() <= 0.5
-    task = net.objective(SimpleNamespace(label_smoothing=0.2))
-    net.sample = lambda images: (trace, ())
-    likely = nd.log_softmax(trace.head_logits).asnumpy()
-    targets = 0.04 + 0.8 * np.eye(5)[labels.asnumpy()][:, None]
-    wanted = -(likely * targets).sum(axis=2).mean(axis=1)
-    found = task.loss(images, labels)["classify"].asnumpy()
-    np.testing.assert_allclose(found, wanted, rtol=1e-4)
-    net.trace(images)
-    assert not places[-1].any()  # and is evaluated in the middle
