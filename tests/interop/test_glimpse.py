@@ -72,5 +72,5 @@ def test_every_tensor_has_a_place_and_the_lstm_is_the_same() -> None:
     np.testing.assert_allclose(core(features, state).asnumpy(), expected, 1e-3, 1e-4)
     with pytest.raises(UserError, match="only in a net with .*location='mirrored'"):
         convert_tensors(form, get_model("glimpse_mobilenet_v2", hidden=16), tensors)
-    with pytest.raises(UserError, match="not for training"):
+    with pytest.raises(UserError, match="cannot be trained"):
         net.objective(Config()).groups()
