@@ -54,8 +54,8 @@ def test_equals_numpy_in_one_net_for_many_sizes(hybridize: bool) -> None:
     for size, target in SIZES + SIZES[::-1]:
         x, y, head, gradient = run(net, size, target)
         rows, columns = (matrix(b, a) for b, a in zip(size, target))
-        np.testing.assert_allclose(y, rows @ x @ columns.T, rtol=1e-5, atol=2e-6)
-        np.testing.assert_allclose(gradient, rows.T @ head @ columns, rtol=1e-5, atol=2e-6)
+        np.testing.assert_allclose(y, rows @ x @ columns.T, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(gradient, rows.T @ head @ columns, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("size, target", SIZES)
