@@ -1,4 +1,4 @@
-"""Windows of images: one crop, its growing pyramid, its soft mask.
+"""Windows of images: one crop, the patches of a glimpse, a soft mask.
 
 Every function takes `F` (`mx.nd` or `mx.sym`) first, so that it runs alone and in a hybrid block.
 Coordinates are in [-1, 1] with the pixel centers of the corners at -1 and 1, x before y: `center`
@@ -34,18 +34,6 @@ def crop(F: Any, images: Any, center: Any, extent: Any, size: CropSize) -> Any:
         *(zero, _axis(F, extent, 1), _axis(F, center, 1)),
     )  # (N, 6), rows of the matrices that map window to image
     return _sample(F, images, theta, _pair(size))
-
-
-def pyramid(F: Any, images: Any, center: Any, size: CropSize, scales: int) -> Any:
-    """Windows around a point, each twice as wide as the one before: (N, K, C, *size).
-
-    The first is sampled at the pitch of the pixels; window k covers 2**k times as many of them and
-    is average-pooled to the same size. Nothing is resized twice, and only images get a gradient
-    through the pooling. Callers that look often at one batch call `pyramid_means` and
-    `glimpse_matrices` once and `glimpse` often.
-    """
-    means = pyramid_means(F, images, scales)
-    return glimpse(F, means, center, glimpse_matrices(F, means, size, scales))
 
 
 def pyramid_means(F: Any, images: Any, scales: int) -> Any:
@@ -116,9 +104,11 @@ def glimpse_matrices(F: Any, means: Any, size: CropSize, scales: int) -> Glimpse
 
 
 def glimpse(F: Any, means: Any, center: Any, matrices: GlimpseMatrices) -> Any:
-    """The pyramid around a point (N, 2), from the `pyramid_means` of the images: (N, K, C, *size).
+    """Patches around a point (N, 2), from the `pyramid_means` of the images: (N, K, C, *size).
 
-    It is a few operators only: an episode glimpses often, and each waits for the one before.
+    The first is sampled at the pitch of the pixels; patch k covers 2**k times as many of them and
+    is average-pooled to the same size. These are few operators, because an episode has many
+    glimpses, one after the other.
     """
     center = F.reshape(center, shape=(0, 1, 2, 1))
     theta = F.broadcast_add(F.broadcast_mul(center, matrices.slope), matrices.shift)  # (N, K, 2, 3)

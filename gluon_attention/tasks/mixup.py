@@ -8,14 +8,14 @@ import numpy as np
 from mxnet import nd
 
 
-class Mixing:
+class Mixup:
     """Mixup of batches up to an epoch, with one weight for the batch or one for each pair."""
 
     def __init__(self, alpha: float, each: bool = False, until: Optional[int] = None) -> None:
         self.alpha, self.each, self.until = alpha, each, until
 
     @classmethod
-    def from_config(cls, config: Any) -> Optional[Mixing]:
+    def from_config(cls, config: Any) -> Optional[Mixup]:
         """The mixup of a configuration; None without it."""
         if not getattr(config, "mix_up", False):  # only some scripts have the flag
             return None

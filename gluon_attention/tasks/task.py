@@ -6,12 +6,12 @@ A task knows nothing of devices, optimizers, logging or files; the engine knows 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Union
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
 
 from mxnet import gluon, nd
 
 from .losses import Losses, cross_entropy, smoothed, top_scores
-from .mixup import Mixing
+from .mixup import Mixup
 
 
 class Group(NamedTuple):
@@ -25,12 +25,8 @@ class Group(NamedTuple):
 class Update(NamedTuple):
     """One optimizer step: descend the sum of the losses in one group of parameters or more."""
 
-    group: Union[str, Sequence[str]]
+    groups: Sequence[str]  # names
     loss: Callable[[nd.NDArray, nd.NDArray], Losses]  # (images, labels) -> {name: (N,)}
-
-    @property
-    def groups(self) -> Sequence[str]:
-        return [self.group] if isinstance(self.group, str) else self.group
 
 
 class Task(ABC):
@@ -66,7 +62,7 @@ class OneLoss(Task):
         return [Group("net", [self.net])]
 
     def updates(self, epoch: int) -> List[Update]:
-        return [Update("net", self.loss)]
+        return [Update(["net"], self.loss)]
 
     @abstractmethod
     def loss(self, images: nd.NDArray, labels: nd.NDArray) -> Losses:
@@ -83,24 +79,24 @@ class Classification(OneLoss):
         net: gluon.Block,
         classes: int,
         smoothing: float = 0.0,
-        mixing: Optional[Mixing] = None,
+        mixup: Optional[Mixup] = None,
     ) -> None:
-        self.net, self.classes, self.smoothing, self.mixing = net, classes, smoothing, mixing
+        self.net, self.classes, self.smoothing, self.mixup = net, classes, smoothing, mixup
 
     @classmethod
     def from_config(cls, net: gluon.Block, config: Any) -> Classification:
         """The task of a configuration."""
-        return cls(net, net.classes, config.label_smoothing, Mixing.from_config(config))
+        return cls(net, net.classes, config.label_smoothing, Mixup.from_config(config))
 
     def updates(self, epoch: int) -> List[Update]:
-        mixing = self.mixing is not None and self.mixing.active(epoch)
-        return [Update("net", self.mixed_loss if mixing else self.loss)]
+        mixed = self.mixup is not None and self.mixup.active(epoch)
+        return [Update(["net"], self.mixed_loss if mixed else self.loss)]
 
     def loss(self, images: nd.NDArray, labels: nd.NDArray) -> Losses:
         return self._cross_entropy(images, self._targets(labels))
 
     def mixed_loss(self, images: nd.NDArray, labels: nd.NDArray) -> Losses:
-        return self._cross_entropy(*self.mixing(images, self._targets(labels)))
+        return self._cross_entropy(*self.mixup(images, self._targets(labels)))
 
     def _targets(self, labels: nd.NDArray) -> nd.NDArray:
         return smoothed(labels, self.classes, self.smoothing)

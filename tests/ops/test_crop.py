@@ -1,7 +1,14 @@
 """Windows of images against slicing, padding and averaging in numpy."""
 
 from gluon_attention.errors import UserError
-from gluon_attention.ops.crop import boxcar, crop, pyramid, pyramid_means, snap_to_pixels
+from gluon_attention.ops.crop import (
+    boxcar,
+    crop,
+    glimpse,
+    glimpse_matrices,
+    pyramid_means,
+    snap_to_pixels,
+)
 
 import mxnet as mx
 import numpy as np
@@ -36,6 +43,12 @@ def images_of(*shape, seed=0):
 def at(column, row, height, width):
     """The coordinates of a pixel, x before y."""
     return [2 * column / (width - 1) - 1, 2 * row / (height - 1) - 1]
+
+
+def pyramid(F, images, center, size, scales):
+    """The patches of one glimpse."""
+    means = pyramid_means(F, images, scales)
+    return glimpse(F, means, center, glimpse_matrices(F, means, size, scales))
 
 
 def retina(image, column, row, size, scale):

@@ -104,7 +104,7 @@ def test_flags_of_cifar10_reach_network_data_and_task(tmp_path, tiny_cifar, monk
     flags[flags.index("--label-noise") + 1] = "0"
     plain = opened_run(monkeypatch, capsys, "cifar10_train.py", tmp_path, *flags)
     assert (run.splits.train.labels != plain.splits.train.labels).all()
-    assert (run.task.mixing.alpha, run.task.smoothing) == (2, 0.2)
+    assert (run.task.mixup.alpha, run.task.smoothing) == (2, 0.2)
 
 
 def test_flags_of_mnist_reach_network_data_and_task(tmp_path, monkeypatch, capsys):

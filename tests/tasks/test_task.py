@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from gluon_attention.tasks.mixup import Mixing
+from gluon_attention.tasks.mixup import Mixup
 from gluon_attention.tasks.task import Classification, cross_entropy, smoothed, top_scores
 from gluon_attention.training.config import MixupConfig
 
@@ -19,7 +19,7 @@ def test_mixup_mixes_images_and_labels_with_the_same_shares(each, alpha):
     images = nd.arange(6).reshape((6, 1, 1, 1))
     targets = nd.one_hot(nd.arange(6), 6)
     state = np.random.get_state()
-    mixed, labels = Mixing(alpha, each)(images, targets)
+    mixed, labels = Mixup(alpha, each)(images, targets)
     np.random.set_state(state)
     order = np.random.permutation(6)
     share = np.broadcast_to(np.random.beta(alpha, alpha, size=6 if each else 1), 6)
@@ -31,19 +31,19 @@ def test_mixup_mixes_images_and_labels_with_the_same_shares(each, alpha):
 
 
 def test_mixup_keeps_float16():
-    mixed, _ = Mixing(1.0)(nd.ones((4, 1, 2, 2), dtype="float16"), nd.ones((4, 3)))
+    mixed, _ = Mixup(1.0)(nd.ones((4, 1, 2, 2), dtype="float16"), nd.ones((4, 3)))
     assert mixed.dtype == np.float16 and (mixed == 1).asnumpy().all()
 
 
 def test_mixup_ends_before_the_last_epochs():
     config = SimpleNamespace(mix_up=True, alpha=1.0, mix_up_each=False, epochs=200, mix_up_off=0.1)
-    mixing = Mixing.from_config(config)
-    assert mixing.active(179) and not mixing.active(180)
+    mixup = Mixup.from_config(config)
+    assert mixup.active(179) and not mixup.active(180)
     config.epochs, config.mix_up_off = 10, 0.9  # 10 * (1 - 0.9) is a little less than one
-    assert Mixing.from_config(config).active(0)
+    assert Mixup.from_config(config).active(0)
     config.mix_up = False
-    assert Mixing.from_config(config) is None
-    task = Classification(None, 10, mixing=Mixing(1.0, until=2))
+    assert Mixup.from_config(config) is None
+    task = Classification(None, 10, mixup=Mixup(1.0, until=2))
     assert [task.updates(e)[0].loss == task.mixed_loss for e in range(4)] == [
         True,
         True,

@@ -36,7 +36,7 @@ class Two(Classification):
         return [Group("first", [first], 0.5), Group("last", [last])]
 
     def updates(self, epoch):
-        return [Update("first", self.loss), Update(["last"], self.loss)]
+        return [Update(["first"], self.loss), Update(["last"], self.loss)]
 
 
 class Net(AttentionNet):

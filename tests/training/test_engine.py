@@ -54,7 +54,7 @@ class Alternate(Task):
         return [Group("first", [self.net.body.first]), Group("last", [self.net.body.last], 0.5)]
 
     def updates(self, epoch):
-        return [Update("first" if epoch % 2 else "last", self.loss)]
+        return [Update(["first" if epoch % 2 else "last"], self.loss)]
 
     def loss(self, images, labels):
         return {"ce": cross_entropy(self.net(images), nd.one_hot(labels, 3))}

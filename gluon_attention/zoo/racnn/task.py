@@ -123,7 +123,7 @@ class RankedScales(Task):
             if scale:
                 yield self.stages.turn, self._ranking(scale)
             if scale < self.body.scales - 1:
-                update = Update(f"locate{scale + 2}", partial(self.locate, scale=scale))
+                update = Update([f"locate{scale + 2}"], partial(self.locate, scale=scale))
                 yield self.stages.locate, update
 
     def _trains_all(self, scale: int) -> bool:
