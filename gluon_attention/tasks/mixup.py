@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional, Tuple
+from typing import TYPE_CHECKING, Optional, Tuple
 
 import numpy as np
 from mxnet import nd
+
+if TYPE_CHECKING:
+    from ..training.config import Config
 
 
 class Mixup:
@@ -15,7 +18,7 @@ class Mixup:
         self.alpha, self.each, self.until = alpha, each, until
 
     @classmethod
-    def from_config(cls, config: Any) -> Optional[Mixup]:
+    def from_config(cls, config: Config) -> Optional[Mixup]:
         """The mixup of a configuration; None without it."""
         if not getattr(config, "mix_up", False):  # only some scripts have the flag
             return None

@@ -6,12 +6,16 @@ A task knows nothing of devices, optimizers, logging or files; the engine knows 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, NamedTuple, Optional, Sequence
 
 from mxnet import gluon, nd
 
 from .losses import Losses, cross_entropy, smoothed, top_scores
 from .mixup import Mixup
+
+if TYPE_CHECKING:
+    from ..training.config import Config
+    from ..zoo.attention_net import AttentionNet
 
 
 class Group(NamedTuple):
@@ -84,7 +88,7 @@ class Classification(OneLoss):
         self.net, self.classes, self.smoothing, self.mixup = net, classes, smoothing, mixup
 
     @classmethod
-    def from_config(cls, net: gluon.Block, config: Any) -> Classification:
+    def from_config(cls, net: AttentionNet, config: Config) -> Classification:
         """The task of a configuration."""
         return cls(net, net.classes, config.label_smoothing, Mixup.from_config(config))
 
@@ -108,6 +112,6 @@ class Classification(OneLoss):
         return {"cross_entropy": cross_entropy(self.net(images), targets)}
 
 
-def settings_of(config: Any, *names: str) -> Dict[str, Any]:
+def settings_of(config: Config, *names: str) -> Dict[str, Any]:
     """The settings of some names that a config has: not every script has the flags of a task."""
     return {name: value for name, value in vars(config).items() if name in names}

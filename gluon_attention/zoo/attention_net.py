@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from contextlib import ExitStack
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 import mxnet as mx
 import numpy as np
@@ -15,6 +15,9 @@ from ..errors import UserError
 from ..explain.painters import Painter
 from ..ops.onednn import portable
 from ..tasks.task import Classification, Task
+
+if TYPE_CHECKING:
+    from ..training.config import Config
 
 
 class AttentionNet(gluon.HybridBlock):
@@ -156,8 +159,8 @@ class AttentionNet(gluon.HybridBlock):
         """
         raise UserError(f"{type(self).__name__} has no features to cache")
 
-    def objective(self, config: Any) -> Task:
-        """The task that trains this network; `config` is a `training.config.Config`."""
+    def objective(self, config: Config) -> Task:
+        """The task that trains this network by the settings of a run."""
         return Classification.from_config(self, config)
 
     # Gluon's methods, adapted to this build of MXNet.

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Dict, NamedTuple, Tuple
+from typing import TYPE_CHECKING, Any, Dict, NamedTuple, Tuple
 
 from mxnet import gluon, init, nd
 
@@ -33,6 +33,9 @@ from ..recurrent_core import RecurrentCore, zeros_like_batch
 from ..registry import register
 from .parts import GlimpseNetwork, Locator
 from .task import Reinforce
+
+if TYPE_CHECKING:
+    from ...training.config import Config
 
 
 @dataclass(frozen=True)
@@ -211,7 +214,7 @@ class RecurrentAttention(AttentionNet):
         zeros = nd.zeros((len(weight), pixels - weight.shape[1]), dtype=weight.dtype)
         return {**arrays, PATCH_WEIGHT: nd.concat(weight, zeros, dim=1)}  # finer scales come first
 
-    def objective(self, config: Any) -> Reinforce:
+    def objective(self, config: Config) -> Reinforce:
         return Reinforce.from_config(self, config)
 
 

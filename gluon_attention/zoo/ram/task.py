@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Tuple
+from typing import TYPE_CHECKING, Any, Tuple
 
 import numpy as np
 from mxnet import gluon, nd
@@ -11,6 +11,10 @@ from ...errors import check_choice
 from ...ops.safe import detach
 from ...tasks.losses import Losses, is_top1, reinforce_terms, smoothed
 from ...tasks.task import OneLoss, settings_of
+
+if TYPE_CHECKING:
+    from ...training.config import Config
+    from .network import RecurrentAttention, Trace
 
 PARTS = ("classify", "classify_steps", "baseline", "reinforce")
 REWARDS = ("gain", "right")
@@ -85,7 +89,7 @@ class Reinforce(OneLoss):
 
     def __init__(
         self,
-        net: Any,
+        net: RecurrentAttention,
         samples: int = 10,
         smoothing: float = 0.0,
         reward: str = "gain",
@@ -102,7 +106,7 @@ class Reinforce(OneLoss):
         self.episode_loss.hybridize(static_alloc=True)
 
     @classmethod
-    def from_config(cls, net: Any, config: Any) -> Reinforce:
+    def from_config(cls, net: RecurrentAttention, config: Config) -> Reinforce:
         """The task of a configuration."""
         settings = settings_of(config, "samples", "reward")
         return cls(net, smoothing=config.label_smoothing, **settings)
@@ -113,7 +117,7 @@ class Reinforce(OneLoss):
         targets = smoothed(labels, self.net.classes, self.smoothing)
         return dict(zip(PARTS, self.episode_loss(*parts, noise, targets, labels)))
 
-    def rewards(self, trace: Any, labels: nd.NDArray) -> nd.NDArray:
+    def rewards(self, trace: Trace, labels: nd.NDArray) -> nd.NDArray:
         """The reward of each location, (N, T)."""
         return self.episode_loss.rewards(nd, trace.logits, trace.step_logits, labels)
 
