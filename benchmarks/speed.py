@@ -215,15 +215,23 @@ def table(figures: Dict[str, Figures], passes: int) -> str:
     return "\n".join(lines)
 
 
+def machine_of(figures: Dict[str, Figures]) -> str:
+    """This machine, and what instructions a native library used on it."""
+    version = figures["ours"].version if "ours" in figures else ""
+    _, native, instructions = version.split(", mxnet")[0].partition(", native on ")
+    return f"{rows.machine()}, {instructions}" if native else rows.machine()
+
+
 def rows_of(case: Case, job: Dict[str, Any], figures: Dict[str, Figures]) -> List[rows.Row]:
     """The figures as rows of results.csv."""
     step, new = step_name(**job), []
+    machine = machine_of(figures)
     for peer, f in figures.items():
         name = f.network if peer == "ours" else f"{peer} {f.network}"
 
         def row(metric: str, value: float, unit: str, against: str = "", name=name, f=f) -> None:
             measured = (name, case.dataset, f"{step}_{metric}", value, unit, against)
-            new.append(rows.measured(*measured, parameters=f.parameters))
+            new.append(rows.measured(*measured, parameters=f.parameters, machine=machine))
 
         if peer == PRODUCT:
             if "ours" in figures:

@@ -6,7 +6,7 @@ from typing import Any, Dict, NamedTuple, Optional, Tuple
 
 MODES = ("train", "inference")
 TYPES = ("float32", "bfloat16", "int8")
-NAMES = ("ours", "gluoncv", "torch", "torch_compile", "onnxruntime")
+NAMES = ("ours", "mxnet", "gluoncv", "torch", "torch_compile", "onnxruntime")
 PRODUCT = "product"  # a contestant that measures the speed of a large matrix product
 
 
@@ -39,6 +39,8 @@ def type_of(peer: str, mode: str, dtype: str) -> Optional[str]:
     """
     if peer == PRODUCT:
         return dtype
+    if peer == "mxnet":  # ours without the native library, which only trains
+        return dtype if mode == "train" else None
     if peer == "onnxruntime":  # runs exported graphs, and has no bfloat16 on a CPU
         return dtype if mode == "inference" and dtype != "bfloat16" else None
     if dtype != "int8":
@@ -51,6 +53,7 @@ def type_of(peer: str, mode: str, dtype: str) -> Optional[str]:
 def _case(ours: str, torch: str, gluoncv: str = "", **options: Any) -> Case:
     shape = options.pop("shape", (3, 32, 32))
     networks = {"ours": ours, "gluoncv": gluoncv, "torch": torch, "torch_compile": torch}
+    networks["mxnet"] = ours if options.pop("native", False) else ""
     networks.update(onnxruntime=ours, product="matrix product")
     networks = {peer: name for peer, name in networks.items() if name}
     return Case(shape, options.pop("classes", 10), networks, **options)
@@ -87,12 +90,14 @@ def _residual(layers: int) -> Case:
         f"residual_attention:{layers}",
         f"cifar_residualattentionnet{layers}",
         types=TYPES,
+        native=True,
     )
 
 
 CASES = {
     "residual92": _residual(92),
     "residual56": _residual(56),
+    "residual56_slim": _case("cifar_residual_attention56_slim", "", types=TYPES, native=True),
     "residual56_224": _case(
         "residual_attention56",
         "residual_attention:56:224",
@@ -100,6 +105,7 @@ CASES = {
         shape=(3, 224, 224),
         classes=1000,
         types=TYPES,
+        native=True,
     ),
     "ram28": _case("ram_28", "recurrent_attention:28", shape=(1, 28, 28)),
     "racnn": _racnn(448),

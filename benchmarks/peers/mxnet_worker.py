@@ -1,4 +1,5 @@
-"""Contestants on MXNet: `ours`, as the engine trains and `export` writes it, and `gluoncv`.
+"""Contestants on MXNet: `ours`, as the engine trains and `export` writes it; `mxnet`, which trains
+without the native library; and `gluoncv`.
 
 The GluonCV process never imports gluon_attention, which would give it all cores.
 """
@@ -7,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
@@ -16,18 +18,20 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 Move = Tuple[Any, Callable[[Any, Any], List[Any]]]  # a gluon.Trainer, and parts of its loss
 
 
-def ours(case: Dict[str, Any]) -> Ready:
-    """A network of this repository and the task that trains it."""
+def ours(case: Dict[str, Any], native: str = "auto") -> Ready:
+    """A network of this repository and the task that trains it; `native`: of `--native`."""
     sys.path.insert(0, ROOT)
     import gluon_attention
     from gluon_attention.export.cost import cost
     from gluon_attention.training.config import Config
+    from gluon_attention.training.devices import choose_devices, set_precision
 
-    if case["dtype"] == "bfloat16":
-        from gluon_attention.training.devices import choose_devices, set_precision
-
-        set_precision(case["dtype"], choose_devices(0))
     net = gluon_attention.get_model(case["network"], case["classes"], **options_of(case))
+    version = f"gluon_attention {gluon_attention.__version__}"
+    if case["mode"] == "train":
+        version += trainer_of(net, Config(dtype=case["dtype"], native=native))
+    elif case["dtype"] == "bfloat16":
+        set_precision(case["dtype"], choose_devices(0))
 
     def moves() -> List[Move]:
         task = net.objective(SimpleNamespace(**vars(Config()), **case.get("settings", {})))
@@ -42,8 +46,18 @@ def ours(case: Dict[str, Any]) -> Ready:
 
     exported = case["mode"] == "inference" and case["dtype"] != "bfloat16"
     deployed = export if exported else None
-    ready = start(case, net, moves, f"gluon_attention {gluon_attention.__version__}", deployed)
+    ready = start(case, net, moves, version, deployed)
     return ready._replace(multiply_adds=cost(net, tuple(case["shape"])).multiply_adds)
+
+
+def trainer_of(net: Any, config: Any) -> str:
+    """Let a network be trained as the engine does; the instruction set, if that is natively."""
+    from gluon_attention.native import library
+    from gluon_attention.training.accelerate import accelerate
+    from gluon_attention.training.devices import choose_devices
+
+    accelerate(net, config, choose_devices(0))
+    return f", native on {library().instruction_set}" if net.native else ""
 
 
 def export(net: Any, images: Any, dtype: str) -> Any:
@@ -124,4 +138,5 @@ def start(
 
 
 if __name__ == "__main__":
-    serve({"ours": ours, "gluoncv": gluoncv}[sys.argv[1]])
+    without = partial(ours, native="0")
+    serve({"ours": ours, "mxnet": without, "gluoncv": gluoncv}[sys.argv[1]])
