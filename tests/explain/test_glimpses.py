@@ -69,9 +69,9 @@ def test_patches_of_whole_pixels_are_drawn_where_they_were_cut() -> None:
 def test_the_label_of_a_tile_has_the_prediction_after_its_glimpse(monkeypatch: Any) -> None:
     labels = []
     monkeypatch.setattr(painters, "tile", lambda picture, label: labels.append(label) or picture)
-    answers = nd.array([[[9, 0, 0], [0, 9, 0], [0, 0, 9]]])  # before the first glimpse, then after
+    logits = nd.array([[[9, 0, 0], [0, 9, 0], [0, 0, 9]]])  # before the first glimpse, then after
     windows, places = nd.zeros((1, 2, 1, 1, 4, 4)), nd.zeros((1, 2, 2))
-    trace = SimpleNamespace(windows=windows, locations=places, step_logits=answers)
+    trace = SimpleNamespace(windows=windows, locations=places, step_logits=logits)
     glimpse_tiles(Scene(np.zeros((8, 6, 3), np.uint8), trace, 0, names="abc"))
     assert labels == ["image 6x8", "1: b 100 %", "2: c 100 %"]
 

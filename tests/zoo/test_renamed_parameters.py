@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from gluon_attention import get_model, load_weights
+from gluon_attention.zoo.registry import entry
 
 import mxnet as mx
 import numpy as np
@@ -20,15 +21,21 @@ OLD = {
         "body.controller.": "body.mind.",
         "body.encoder.": "body.eye.",
     },
+    "ram_28": {
+        "body.head.": "body.answer.",
+        "body.step_head.": "body.guess.",
+        "body.locator.mean.": "body.locator.place.",
+    },
     "racnn_mobilenet_v2": {".classifier.": ".answer.", ".conv.": ".look.", ".heatmaps.": ".heat."},
 }
 
 
 @pytest.mark.parametrize("name", OLD)
 def test_old_parameter_names_load(name: str, tmp_path: Path) -> None:
-    net, same = (get_model(name, classes=5, backbone="tiny") for _ in range(2))
+    options = {} if name == "ram_28" else {"backbone": "tiny"}
+    net, same = (get_model(name, classes=5, **options) for _ in range(2))
     net.initialize()
-    net(mx.nd.zeros((1, 3, 384, 384)))
+    net(mx.nd.zeros((1, *entry(name).shape)))
     arrays = {}
     for current, parameter in net._collect_params_with_prefix().items():
         for new, old in OLD[name].items():

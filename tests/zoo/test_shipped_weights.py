@@ -27,7 +27,7 @@ def test_all_are_tested() -> None:
     assert set(MOST) == set(all_weights())
 
 
-def answers(net: Any, images: nd.NDArray) -> nd.NDArray:
+def predictions(net: Any, images: nd.NDArray) -> nd.NDArray:
     return net.predict(images, samples=5 if net.samples else None)
 
 
@@ -40,6 +40,6 @@ def test_shipped_weights(name: str) -> None:
     data = {"cifar10": cifar10, "mnist": mnist}[source["name"]]
     splits = data(str(SAMPLE / source["name"]), download=False, **source["options"])
     for images, labels in Batches(splits.test, 50).epoch(0):
-        actual = answers(net, nd.array(images[:25])).argmax(axis=1).asnumpy()
+        actual = predictions(net, nd.array(images[:25])).argmax(axis=1).asnumpy()
         wrong, count = wrong + (actual != labels[:25]).sum(), count + len(actual)
     assert 100 * wrong <= MOST[name] * count
