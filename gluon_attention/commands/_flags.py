@@ -10,6 +10,7 @@ from ..datasets.pictures import MAX_SIDE
 from ..errors import UserError
 from ..fields import number
 from ..training.devices import choose_devices
+from ..zoo.attention_net import AttentionNet
 from ..zoo.registry import read_options
 from .open_model import LARGEST_MEAN, SMALLEST_STD, Model, Overrides, open_model
 
@@ -52,7 +53,7 @@ def add_json(parser: Any) -> None:
 
 
 def add_network(parser: argparse.ArgumentParser) -> None:
-    """Add the flags that `model_of` reads."""
+    """Add the flags that `model_of` reads, and --json."""
     parser.add_argument(
         "model",
         metavar="NAME|FILE|RUN",
@@ -82,15 +83,13 @@ def add_network(parser: argparse.ArgumentParser) -> None:
             metavar="X,...",
             help=f"{noun} of each channel, in units of pixel / 255",
         )
-
-
-def add_devices(parser: Any) -> None:
     parser.add_argument(
         "--num-gpus",
         type=number(int, 0),
         metavar="N",
         help="number of GPUs; 0 is the CPU (default: all GPUs, or else the CPU)",
     )
+    add_json(parser)
 
 
 def add_batch_size(parser: Any, default: Optional[int], noun: str, meaning: str = "") -> None:
@@ -117,7 +116,7 @@ def add_samples(parser: Any, meaning: str) -> None:
 
 
 def model_of(flags: argparse.Namespace, untrained: bool = False) -> Model:
-    """The network of the flags of `add_network`, on the first device of `add_devices`."""
+    """The network of the flags of `add_network`, on the first device."""
     overrides = Overrides(
         name=flags.network,
         classes=flags.classes,
@@ -130,7 +129,7 @@ def model_of(flags: argparse.Namespace, untrained: bool = False) -> Model:
     return open_model(flags.model, overrides, choose_devices(flags.num_gpus)[0], untrained)
 
 
-def require_sampling(net: Any) -> None:
+def require_sampling(net: AttentionNet) -> None:
     """Refuse `--samples` for a network that samples nothing."""
     if net.samples is None:
         raise UserError("--samples is for networks that sample glimpses; leave it out")

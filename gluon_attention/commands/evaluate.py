@@ -18,8 +18,6 @@ from ._data import add_data, load
 from ._flags import (
     MOST_SAMPLES,
     add_batch_size,
-    add_devices,
-    add_json,
     add_network,
     add_samples,
     add_verb,
@@ -59,8 +57,6 @@ def add_parser(verbs: Any) -> None:
     add_samples(parser, f"as in the run, or {ScoreConfig.samples}")
     default = f"as in the run, or {ScoreConfig.batch_size}"
     add_batch_size(parser, None, "images a device and step", default)
-    add_devices(parser)
-    add_json(parser)
 
 
 def run(flags: argparse.Namespace) -> None:

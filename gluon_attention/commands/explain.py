@@ -14,7 +14,7 @@ from ..errors import UserError
 from ..explain.pictures import animations, pictures
 from ..explain.tiles import below, save_gif, save_png
 from ..fields import number
-from ._flags import add_devices, add_json, add_network, add_verb, model_of
+from ._flags import add_network, add_verb, model_of
 from ._pictures import add_pictures, picture_paths, read_picture
 from .open_model import Model
 
@@ -49,8 +49,6 @@ def add_parser(verbs: Any) -> None:
         metavar="N",
         help="channel of every mask that is drawn (default: the mean of all)",
     )
-    add_devices(parser)
-    add_json(parser)
 
 
 def run(flags: argparse.Namespace) -> None:

@@ -19,7 +19,7 @@ from ..export.graph import as_graph, export_onnx, require_onnx, save
 from ..fields import number
 from ..storage.atomic import write_text
 from ._data import add_data, load
-from ._flags import add_devices, add_json, add_network, add_verb, model_of
+from ._flags import add_network, add_verb, model_of
 from ._pictures import picture_paths, read_picture
 from .open_model import Model
 
@@ -64,8 +64,6 @@ def add_parser(verbs: Any) -> None:
         help=f"largest number of images for calibration (default: {IMAGES})",
     )
     add_data(parser)
-    add_devices(parser)
-    add_json(parser)
 
 
 def run(flags: argparse.Namespace) -> None:

@@ -4,32 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import Any, List, NamedTuple, Optional
+from typing import Any, List, Optional
 
 import numpy as np
 from mxnet import nd
 
 from ..command_line import printable
 from ..fields import number
-from ._flags import (
-    add_batch_size,
-    add_devices,
-    add_json,
-    add_network,
-    add_samples,
-    add_verb,
-    model_of,
-    require_sampling,
-)
+from ..zoo.attention_net import AttentionNet
+from ._flags import add_batch_size, add_network, add_samples, add_verb, model_of, require_sampling
 from ._pictures import add_pictures, in_batches, picture_paths, read_picture
-
-
-class Prediction(NamedTuple):
-    """A class, and how probable it is."""
-
-    name: str
-    label: int
-    probability: float
 
 
 def add_parser(verbs: Any) -> None:
@@ -50,8 +34,6 @@ def add_parser(verbs: Any) -> None:
     )
     add_samples(parser, "one episode without noise")
     add_batch_size(parser, 16, "pictures a step")
-    add_devices(parser)
-    add_json(parser)
 
 
 def run(flags: argparse.Namespace) -> None:
@@ -65,21 +47,24 @@ def run(flags: argparse.Namespace) -> None:
         images = nd.array(np.stack([image for _, image in batch]), ctx=model.device)
         rows = probabilities(model.net, images, flags.samples).asnumpy()  # (N, classes)
         for (path, _), row in zip(batch, rows):
-            labels = np.argsort(-row, kind="stable")[: flags.top]
-            show(path, [Prediction(model.classes[k], int(k), float(row[k])) for k in labels], flags)
+            labels = np.argsort(-row, kind="stable")[: flags.top].tolist()
+            names = [model.classes[label] for label in labels]
+            show(path, names, labels, row[labels].tolist(), flags.json)
 
 
-def probabilities(net: Any, images: nd.NDArray, samples: Optional[int] = None) -> nd.NDArray:
+def probabilities(net: AttentionNet, images: nd.NDArray, samples: Optional[int]) -> nd.NDArray:
     """The probability of each class (N, classes), averaged over episodes if there are samples."""
     return net.predict(images, samples) if samples else nd.softmax(net(images))
 
 
-def show(path: str, predictions: List[Prediction], flags: argparse.Namespace) -> None:
-    if flags.json:
-        records = [
-            {"class": p.name, "label": p.label, "probability": p.probability} for p in predictions
-        ]
-        print(json.dumps(dict(image=path, predictions=records)), flush=True)
+def show(
+    path: str, names: List[str], labels: List[int], shares: List[float], as_json: bool
+) -> None:
+    """Print the most probable classes of a picture."""
+    if as_json:
+        keys = ("class", "label", "probability")
+        predictions = [dict(zip(keys, values)) for values in zip(names, labels, shares)]
+        print(json.dumps(dict(image=path, predictions=predictions)), flush=True)
     else:
-        line = "  ".join(f"{p.name} {100 * p.probability:.1f} %" for p in predictions)
+        line = "  ".join(f"{name} {100 * share:.1f} %" for name, share in zip(names, shares))
         print(printable(f"{path}: {line}"), flush=True)
