@@ -1,4 +1,4 @@
-"""What all tests share: a seed that a failure prints and GLUON_ATTENTION_SEED replays."""
+"""Fixtures of all tests; a failure prints its seed, and GLUON_ATTENTION_SEED replays it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ settings.load_profile("repeatable")
 
 @pytest.fixture(autouse=True)
 def seed(request: Any) -> int:
-    """The seed all random numbers of this test come from; another test has another."""
+    """Seed all random number generators, differently for each test."""
     value = int(os.environ.get("GLUON_ATTENTION_SEED") or zlib.crc32(request.node.nodeid.encode()))
     value %= 2**31
     random.seed(value)
@@ -45,39 +45,39 @@ draw_curves = monitor._draw_curves
 
 @pytest.fixture(autouse=True)
 def without_curves(monkeypatch: Any) -> None:
-    """Runs of tests draw no curves, which take longer than to train what is small."""
+    """Training runs draw no curves: it takes longer than to train a small network."""
     monkeypatch.setattr(monitor, "_draw_curves", lambda path, history: None)
 
 
 @pytest.fixture
 def curves(without_curves: None, monkeypatch: Any) -> None:
-    """The curves of a test that looks at them."""
+    """Training runs of this test draw curves."""
     monkeypatch.setattr(monitor, "_draw_curves", draw_curves)
 
 
 @pytest.fixture
 def shell(capsys: Any) -> Callable[..., Tuple[int, List[str], List[str]]]:
-    """`gluon-attention` of some words: its status, lines of output and of errors."""
+    """A function that runs `gluon-attention`: exit status, lines of stdout and of stderr."""
 
     def run(*words: Any) -> Tuple[int, List[str], List[str]]:
         capsys.readouterr()
-        with pytest.raises(SystemExit) as stopped:
+        with pytest.raises(SystemExit) as exit:
             main([str(word) for word in words])
-        shown = capsys.readouterr()
-        return stopped.value.code, shown.out.splitlines(), shown.err.splitlines()
+        streams = capsys.readouterr()
+        return exit.value.code, streams.out.splitlines(), streams.err.splitlines()
 
     return run
 
 
 @pytest.fixture(params=[False, True], ids=["imperative", "hybridized"])
 def hybridize(request: Any) -> bool:
-    """Whether to call `net.hybridize()`: most of what a network does has to hold both ways."""
+    """Whether to call `net.hybridize()`: networks must behave alike both ways."""
     return request.param
 
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: Any) -> Iterator[None]:
-    """Tell with a failure how to draw the same random numbers again."""
+    """Add to a failure how to replay it with the same random numbers."""
     report = (yield).get_result()
     value = dict(item.user_properties).get("seed")
     if report.failed and value is not None:
@@ -86,24 +86,24 @@ def pytest_runtest_makereport(item: Any) -> Iterator[None]:
 
 @pytest.fixture(params=[1, pytest.param(50, marks=pytest.mark.slow)], ids=["sample", "all"])
 def fuzz(request: Any) -> Callable[..., None]:
-    """A function that checks so many drawn inputs; the slow tier checks fifty times as many."""
+    """A function that checks random inputs; the slow tier checks fifty times as many."""
 
     def run(cases: int, strategy: Any, check: Callable[[Any], None]) -> None:
-        any_input = list(HealthCheck)
-        many = settings(max_examples=cases * request.param, suppress_health_check=any_input)
+        checks = list(HealthCheck)
+        profile = settings(max_examples=cases * request.param, suppress_health_check=checks)
 
-        def one(drawn: Any) -> None:
-            check(drawn)
+        def case(value: Any) -> None:
+            check(value)
 
-        many(given(strategy)(one))()
+        profile(given(strategy)(case))()
 
     return run
 
 
-def refused(act: Callable[[], Any]) -> bool:
-    """Whether something is refused as it should be, in one line, and not just accepted."""
+def refused(call: Callable[[], Any]) -> bool:
+    """Whether a call raises a UserError, which must be one line."""
     try:
-        act()
+        call()
     except UserError as error:
         assert str(error) and len(str(error).splitlines()) == 1, str(error)
         return True
@@ -140,7 +140,7 @@ def only_training_is_random() -> Callable[[Splits, bool], None]:
 
 @pytest.fixture
 def train_toy(tmp_path: Path) -> Callable[..., Dict[str, Any]]:
-    """A function of settings that trains the toy in `tmp_path / "toy"` and gives the result."""
+    """A function that trains the toy in `tmp_path / "toy"` with some settings: its result."""
 
     def run(network: Any = Toy, run: str = "toy", **settings: Any) -> Dict[str, Any]:
         kind = dict(epochs=3, batch_size=8, optimizer="sgd", num_gpus=0, log_dir=str(tmp_path))
@@ -151,5 +151,5 @@ def train_toy(tmp_path: Path) -> Callable[..., Dict[str, Any]]:
 
 @pytest.fixture
 def torch_files() -> TorchWriter:
-    """A writer of PyTorch's files that needs no PyTorch."""
+    """Writes files of PyTorch without PyTorch."""
     return TorchWriter()

@@ -2,7 +2,7 @@
 
 The process that controls the session compares devices, the work tree, shared memory and processes
 before and after. Programs of others run beside it, so the tests get an empty home and an empty
-temporary folder of their own, and their processes are told by a variable of the environment. Every
+temporary folder of their own, and a variable of their environment marks their processes. Every
 process that runs tests compares its environment and the ports it listens on.
 """
 
@@ -27,7 +27,7 @@ PATIENCE = 2  # seconds that processes have to end
 
 
 class State(NamedTuple):
-    """What is compared; every part describes things by name."""
+    """What is compared; each part maps names to descriptions."""
 
     device: Dict[str, str]
     file: Dict[str, str]  # of the work tree, the home and the temporary folder

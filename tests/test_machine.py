@@ -30,7 +30,7 @@ def test_temporary_file():
 
 
 def test_work_tree():
-    Path("kept").write_text("another length")
+    Path("notes").write_text("another length")
     Path("new").mkdir()
     Path("runs/mine").mkdir(parents=True)
 
@@ -81,34 +81,34 @@ def block() -> Iterator[str]:
 @pytest.mark.skipif(not SHARED_MEMORY.is_dir(), reason="needs Linux")
 @pytest.mark.parametrize("flags", [[], ["-n", "2"]], ids=["one process", "xdist"])
 def test_a_session_that_changes_the_machine_fails(tmp_path: Path, block: str, flags: list) -> None:
-    (tmp_path / "kept").write_text("x")
-    done = session(tmp_path, CHANGES, *flags, BLOCK=block)
-    process = re.search(r"process (\d+) was left: sleep 60", done.stdout)
-    assert process, done.stdout
+    (tmp_path / "notes").write_text("x")
+    result = session(tmp_path, CHANGES, *flags, BLOCK=block)
+    process = re.search(r"process (\d+) was left: sleep 60", result.stdout)
+    assert process, result.stdout
     os.kill(int(process.group(1)), signal.SIGKILL)
-    assert done.returncode == 1 and "5 passed" in done.stdout
+    assert result.returncode == 1 and "5 passed" in result.stdout
     for change in (
         "/home/settings was left: 1 bytes",
         "/tmp/forgotten",
-        f"file {tmp_path}/kept was 1 bytes",
+        f"file {tmp_path}/notes was 1 bytes",
         f"file {tmp_path}/new was left: a folder",
         f"file {tmp_path}/runs/mine was left: a folder",
         f"shared memory /dev/shm/{block} was left: 1 bytes",
     ):
-        assert change in done.stdout, change
+        assert change in result.stdout, change
 
 
 @pytest.mark.skipif(not SHARED_MEMORY.is_dir(), reason="needs Linux")
 def test_a_process_with_another_environment_or_an_open_port_fails(tmp_path: Path) -> None:
-    done = session(tmp_path, OF_A_PROCESS)
-    assert done.returncode == 1 and "2 passed, 1 error" in done.stdout
-    assert "environment variable FORGOTTEN was left: 1" in done.stdout
-    assert re.search(r"port \d+ was left: open", done.stdout)
+    result = session(tmp_path, OF_A_PROCESS)
+    assert result.returncode == 1 and "2 passed, 1 error" in result.stdout
+    assert "environment variable FORGOTTEN was left: 1" in result.stdout
+    assert re.search(r"port \d+ was left: open", result.stdout)
 
 
 def test_a_session_that_changes_nothing_passes(tmp_path: Path) -> None:
-    done = session(tmp_path, "def test_it(tmp_path):\n    (tmp_path / 'x').mkdir()\n")
-    assert done.returncode == 0, done.stdout
+    result = session(tmp_path, "def test_it(tmp_path):\n    (tmp_path / 'x').mkdir()\n")
+    assert result.returncode == 0, result.stdout
 
 
 def test_a_device_that_becomes_a_file_is_named(tmp_path: Path) -> None:

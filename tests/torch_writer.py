@@ -11,21 +11,21 @@ import numpy as np
 
 
 class PickledCall(NamedTuple):
-    """A call that a pickle asks for."""
+    """A call that the pickle makes when it is loaded."""
 
     path: Any
     arguments: Tuple[Any, ...]
 
 
 class PickledObject(NamedTuple):
-    """An object of a class that only its author has."""
+    """An object of a class that is not installed here."""
 
     path: str
     state: Dict[str, Any]
 
 
 class TensorView(NamedTuple):
-    """A tensor as a file describes it."""
+    """A tensor as a file describes it: part of a storage."""
 
     base: np.ndarray
     offset: int
@@ -34,14 +34,19 @@ class TensorView(NamedTuple):
 
 
 class TorchWriter:
-    """Writes what torch.save would, opcode by opcode; bytes stand for a pickle as they are."""
+    """Writes files as torch.save does, opcode by opcode; bytes are taken as a finished pickle."""
 
     call = staticmethod(lambda path, *arguments: PickledCall(path, arguments))
     whole, view = PickledObject, TensorView
     TYPES = {"f4": "Float", "f8": "Double", "f2": "Half", "u2": "BFloat16", "i8": "Long"}
 
     def save(self, file: Path, value: Any, old: bool = False, claim: int = 0) -> str:
-        """Write in the zip format, or the one before; `claim` is what storages say they hold."""
+        """Write a file and return its path.
+
+        Args:
+            old: the format before zip archives.
+            claim: number of elements that storages claim to hold; 0 for the true one.
+        """
         self.storages: List[np.ndarray] = []
         self.claim = claim
         pickled = value if isinstance(value, bytes) else b"\x80\x02" + self.write(value) + b"."
@@ -64,7 +69,7 @@ class TorchWriter:
         return str(file)
 
     def write(self, value: Any) -> bytes:
-        """The opcodes that make a value."""
+        """Opcodes of a value."""
         if isinstance(value, np.ndarray):
             base = value if value.base is None else value.base
             start = value.__array_interface__["data"][0] - base.__array_interface__["data"][0]
@@ -106,9 +111,9 @@ class TorchWriter:
         return f"c{module}\n{name}\n".encode()
 
     def storage(self, base: np.ndarray) -> bytes:
-        known = [number for number, other in enumerate(self.storages) if other is base]
-        key = known[0] if known else len(self.storages)
-        if not known:
+        keys = [number for number, other in enumerate(self.storages) if other is base]
+        key = keys[0] if keys else len(self.storages)
+        if not keys:
             self.storages.append(base)
         kind = self.path(f"torch.{self.TYPES[base.dtype.str[1:]]}Storage")
         about = (str(key), "cuda:0", self.claim or base.size)

@@ -1,7 +1,7 @@
 """Contestants on MXNet: `ours`, as the engine trains and `export` writes it; `mxnet`, which trains
 without the native library; and `gluoncv`.
 
-The GluonCV process never imports gluon_attention, which would give it all cores.
+The process of GluonCV does not import gluon_attention, which would let it use all cores.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 from protocol import Ready, options_of, serve
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-Move = Tuple[Any, Callable[[Any, Any], List[Any]]]  # a gluon.Trainer, and parts of its loss
+Step = Tuple[Any, Callable[[Any, Any], List[Any]]]  # a gluon.Trainer, and terms of its loss
 
 
 def ours(case: Dict[str, Any], native: str = "auto") -> Ready:
@@ -33,7 +33,7 @@ def ours(case: Dict[str, Any], native: str = "auto") -> Ready:
     elif case["dtype"] == "bfloat16":
         set_precision(case["dtype"], choose_devices(0))
 
-    def moves() -> List[Move]:
+    def updates() -> List[Step]:
         task = net.objective(SimpleNamespace(**vars(Config()), **case.get("settings", {})))
         blocks = {group.name: group.blocks for group in task.groups()}
         return [
@@ -46,7 +46,7 @@ def ours(case: Dict[str, Any], native: str = "auto") -> Ready:
 
     exported = case["mode"] == "inference" and case["dtype"] != "bfloat16"
     deployed = export if exported else None
-    ready = start(case, net, moves, version, deployed)
+    ready = start(case, net, updates, version, deployed)
     return ready._replace(multiply_adds=cost(net, tuple(case["shape"])).multiply_adds)
 
 
@@ -103,11 +103,11 @@ def trainer(blocks: List[Any]) -> Any:
 def start(
     case: Dict[str, Any],
     net: Any,
-    moves: Callable[[], List[Move]],
+    updates: Callable[[], List[Step]],
     version: str,
     deployed: Optional[Callable[..., Any]] = None,
 ) -> Ready:
-    """Initialise on random images and give the steps of a case."""
+    """A contestant that computes steps on random images."""
     import mxnet as mx
 
     mx.random.seed(0)
@@ -115,19 +115,19 @@ def start(
     images = mx.nd.random.normal(shape=(batch, *case["shape"]))
     labels = mx.nd.array([i % case["classes"] for i in range(batch)], dtype="int32")
     net.initialize(mx.init.Xavier())
-    getattr(net, "trace", net)(images[:1])  # ours has parameters that only a trace reaches
+    getattr(net, "trace", net)(images[:1])  # only a trace reaches all parameters of ours
     trained = [p for p in net.collect_params().values() if p.grad_req != "null"]
     parameters = sum(p.data().size for p in trained)
     if deployed:
         net = deployed(net, images, case["dtype"])
     net.hybridize(static_alloc=True, static_shape=True)
-    todo = moves() if case["mode"] == "train" else []
+    steps_of_training = updates() if case["mode"] == "train" else []
 
     def run(steps: int) -> None:
         for _ in range(steps):
-            if not todo:
+            if not steps_of_training:
                 net(images)
-            for optimizer, loss in todo:
+            for optimizer, loss in steps_of_training:
                 with mx.autograd.record():
                     total = sum(part.sum() for part in loss(images, labels))
                 total.backward()

@@ -1,7 +1,7 @@
 """A contestant on ONNX Runtime: our network as `gluon-attention export --onnx` writes it.
 
 The export runs in a process of its own, `onnx_worker.py export CASE FILE`, so that neither MXNet's
-memory nor its threads are counted here.
+memory nor its threads count here.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ INPUT = "data"
 
 
 def export(case: Dict[str, Any], path: str) -> None:
+    """Write the graph of a case with random weights."""
     sys.path.insert(0, ROOT)
     import gluon_attention
     from gluon_attention.export.graph import export_onnx
@@ -35,7 +36,7 @@ def export(case: Dict[str, Any], path: str) -> None:
 
 
 def setup(case: Dict[str, Any]) -> Ready:
-    """Export, quantize if asked to, and load."""
+    """Export the network, quantize it for 8 bits, and load it."""
     import onnx
     import onnxruntime
 
@@ -58,7 +59,8 @@ def setup(case: Dict[str, Any]) -> Ready:
 
 
 def quantized(path: str, images: np.ndarray, folder: str) -> str:
-    """Static, per channel, after its own fusion; of the types its guide advises with VNNI."""
+    """Path of the graph in 8 bits: ONNX Runtime's own fusion, static quantization per channel, and
+    the types that its guide advises for VNNI."""
     import onnxruntime
     from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
 
@@ -69,14 +71,14 @@ def quantized(path: str, images: np.ndarray, folder: str) -> str:
         def get_next(self) -> Optional[Dict[str, np.ndarray]]:
             return next(self.left, None)
 
-    fused, made = os.path.join(folder, "fused.onnx"), os.path.join(folder, "int8.onnx")
+    fused, target = os.path.join(folder, "fused.onnx"), os.path.join(folder, "int8.onnx")
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.optimized_model_filepath = fused
     onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     types = dict(activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8)
-    quantize_static(fused, made, Images(), per_channel=True, **types)
-    return made
+    quantize_static(fused, target, Images(), per_channel=True, **types)
+    return target
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ sys.path.insert(0, {peers!r})
 from protocol import Ready, serve
 
 def setup(case):
-    print("a library talks")
+    print("output of a library")
     if case["network"] == "broken":
         raise ValueError("no such network\\nand more")
     if case["network"] == "dead":
@@ -48,33 +48,33 @@ def worker(tmp_path: Path) -> Any:
 
 
 def row(**changes: str) -> rows.Row:
-    known = dict(samples="", seed="3", epochs="2", parameters="1234567", machine="m, 2 cores")
-    known.update(date="2026-01-31", commit="abc1234", command="python train/mnist_train.py")
-    return rows.Row("ram_28", "mnist", "test_error", "1.25", "%", "", **known)._replace(**changes)
+    facts = dict(samples="", seed="3", epochs="2", parameters="1234567", machine="m, 2 cores")
+    facts.update(date="2026-01-31", commit="abc1234", command="python train/mnist_train.py")
+    return rows.Row("ram_28", "mnist", "test_error", "1.25", "%", "", **facts)._replace(**changes)
 
 
-def test_worker_answers(worker: Any) -> None:
+def test_a_worker_replies(worker: Any) -> None:
     ready = worker.ask(do="setup", case={"network": "fine"})
     assert ready == {"parameters": 7, "version": "fake 1", "multiply_adds": 0}
-    took = worker.ask(do="run", steps=5)
-    assert 0.05 <= took["seconds"] < 5
-    assert 1 < took["peak_mb"] < 10000
+    reply = worker.ask(do="run", steps=5)
+    assert 0.05 <= reply["seconds"] < 5
+    assert 1 < reply["peak_mb"] < 10000
 
 
-def test_worker_tells_what_is_wrong(worker: Any) -> None:
+def test_a_worker_reports_its_error(worker: Any) -> None:
     with pytest.raises(protocol.WorkerError, match=r"^ValueError: no such network$"):
         worker.ask(do="setup", case={"network": "broken"})
     assert worker.ask(do="setup", case={"network": "fine"})["parameters"] == 7
 
 
-def test_worker_that_dies_is_heard(worker: Any) -> None:
+def test_a_worker_that_dies_is_reported(worker: Any) -> None:
     with pytest.raises(protocol.WorkerError, match="ended without a reply: out of memory"):
         worker.ask(do="setup", case={"network": "dead"})
     with pytest.raises(protocol.WorkerError):
         worker.ask(do="run", steps=1)
 
 
-def test_worker_that_is_silent_is_stopped(worker: Any) -> None:
+def test_a_silent_worker_is_killed(worker: Any) -> None:
     worker.ask(do="setup", case={"network": "fine"})
     with pytest.raises(protocol.WorkerError, match="ended without a reply"):
         worker.ask(timeout=0.2, do="run", steps=10**6)
@@ -104,15 +104,15 @@ def test_contestants_take_turns(tmp_path: Path, monkeypatch: Any) -> None:
     assert failed == 1 and list(figures) == ["ours", "torch", "product"]
     assert [len(f.rates) for f in figures.values()] == [3, 3, 3]
     assert 40 < figures["ours"].rates[0] <= 400
-    found = speed.rows_of(case, job, figures)
-    assert [r.problem() for r in found] == [None] * len(found)
-    assert [r.metric for r in found if r.against == "torch"] == ["train_bfloat16_b4_ratio"]
-    share = [float(r.value) for r in found if r.metric == "train_bfloat16_b4_peak_share"]
+    new = speed.rows_of(case, job, figures)
+    assert [r.problem() for r in new] == [None] * len(new)
+    assert [r.metric for r in new if r.against == "torch"] == ["train_bfloat16_b4_ratio"]
+    share = [float(r.value) for r in new if r.metric == "train_bfloat16_b4_peak_share"]
     assert len(share) == 1 and 200 < share[0] < 400  # three passes of as many products
     assert "7 parameters" in speed.table(figures, 3)
 
 
-def test_who_computes_in_which_type() -> None:
+def test_types_of_the_contestants() -> None:
     assert cases.type_of("torch_compile", "inference", "int8") == "bfloat16"
     assert cases.type_of("gluoncv", "inference", "int8") == "float32"
     assert cases.type_of("onnxruntime", "inference", "int8") == "int8"
@@ -146,11 +146,11 @@ def test_a_chart_shows_every_ratio(tmp_path: Path) -> None:
         ({"parameters": "1.2M"}, "parameters cannot be '1.2M'"),
     ],
 )
-def test_row_is_checked(changes: dict, problem: Any) -> None:
+def test_rows_are_checked(changes: dict, problem: Any) -> None:
     assert row(**changes).problem() == problem
 
 
-def test_rows_are_kept(tmp_path: Path) -> None:
+def test_rows_are_appended_all_or_none(tmp_path: Path) -> None:
     path = str(tmp_path / "results.csv")
     rows.append([row()], path)
     rows.append([row(command='python "a, b"')], path)
@@ -160,7 +160,7 @@ def test_rows_are_kept(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["results.csv"]
 
 
-def test_incomplete_file_is_refused(tmp_path: Path) -> None:
+def test_an_incomplete_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "results.csv"
     path.write_text("name,value\n")
     with pytest.raises(ValueError, match="the first line must be"):
@@ -180,52 +180,54 @@ def speed_rows() -> List[rows.Row]:
     ]
 
 
-def test_tables_show_the_latest_figures() -> None:
-    known = [*speed_rows(), row(value="2.5"), row(), row(samples="10", value="0.5")]
+def test_tables_show_the_latest_rows() -> None:
+    table_rows = [*speed_rows(), row(value="2.5"), row(), row(samples="10", value="0.5")]
     text = "# A\n<!-- results:speed -->\nold\n<!-- end -->\nB\n"
-    drawn = tables.rendered(text, known)
-    assert "| ram_28 | train | 32 | 100 | - | - | - | 2.00 | - | - |" in drawn
-    assert drawn.startswith("# A\n<!-- results:speed -->\n| network") and drawn.endswith("-->\nB\n")
-    assert "old" not in drawn and "90" not in drawn and "recurrent" not in drawn
-    assert tables.rendered(drawn, known) == drawn
-    errors = tables.errors_table([r for r in tables.latest(known) if r.metric == "test_error"])
+    page = tables.rendered(text, table_rows)
+    assert "| ram_28 | train | 32 | 100 | - | - | - | 2.00 | - | - |" in page
+    assert page.startswith("# A\n<!-- results:speed -->\n| network") and page.endswith("-->\nB\n")
+    assert "old" not in page and "90" not in page and "recurrent" not in page
+    assert tables.rendered(page, table_rows) == page
+    errors = tables.errors_table([r for r in tables.latest(table_rows) if r.metric == "test_error"])
     assert "1.25 %" in errors and "| 10 | 0.50 %" in errors and "2.50" not in errors
 
 
-def test_8_bits_beside_32() -> None:
+def test_8_bits_stand_beside_float32() -> None:
     values = dict(float32_accuracy="98.5", int8_accuracy="98.25", int8_agreement="99")
-    known = [row(metric=m, value=v, seed="") for m, v in values.items()]
-    drawn = tables.rendered("<!-- results:eight_bits -->\n<!-- end -->", known)
-    assert "| ram_28 | mnist | 98.50 % | 98.25 % | 99.00 % |" in drawn
+    table_rows = [row(metric=m, value=v, seed="") for m, v in values.items()]
+    page = tables.rendered("<!-- results:eight_bits -->\n<!-- end -->", table_rows)
+    assert "| ram_28 | mnist | 98.50 % | 98.25 % | 99.00 % |" in page
 
 
-def test_inputs_beside_what_eats_them() -> None:
+def test_decoding_stands_beside_training() -> None:
     trained = dict(metric="train_b32_images_per_second", unit="images/s")
-    made = dict(name="input", metric="images_per_second", unit="images/s")
-    known = [
+    decoded = dict(name="input", metric="images_per_second", unit="images/s")
+    table_rows = [
         row(**trained, value="100"),
         row(**trained, value="50")._replace(metric="train_bfloat16_b32_images_per_second"),
-        row(**made, dataset="mnist_28", value="2500"),
-        row(**made, dataset="else", value="7"),
+        row(**decoded, dataset="mnist_28", value="2500"),
+        row(**decoded, dataset="else", value="7"),
     ]
-    lines = tables.inputs_table(known).splitlines()[2:]
+    lines = tables.inputs_table(table_rows).splitlines()[2:]
     assert lines == ["| mnist_28 | 2,500 | `ram_28` | 100 | 25 |", "| else | 7 | - | - | - |"]
 
 
-def test_scales_of_every_seed_are_shown() -> None:
+def test_scales_have_a_line_per_seed() -> None:
     metrics = {"accuracy_1": "25", "accuracy": "90.625", "side_2": "55", "cross_entropy": "7"}
-    known = [row(metric=m, value=v, seed=s) for s in "01" for m, v in metrics.items()]
-    drawn = tables.scales_table(known).splitlines()
-    assert drawn[2] == "| ram_28 | mnist | 0 | 2 | 25.0 | - | - | 90.6 | - | - | 55.0 | - |"
-    assert len(drawn) == 4
+    table_rows = [row(metric=m, value=v, seed=s) for s in "01" for m, v in metrics.items()]
+    lines = tables.scales_table(table_rows).splitlines()
+    assert lines[2] == "| ram_28 | mnist | 0 | 2 | 25.0 | - | - | 90.6 | - | - | 55.0 | - |"
+    assert len(lines) == 4
 
 
-def test_a_command_is_told_without_places() -> None:
-    told = runs.portable_command("train/a.py --log-dir=/x -j 2 --backbone-weights /w --lr 1 --b=c")
-    assert told == "python train/a.py --backbone-weights=FILE --lr 1 --b=c"
+def test_a_command_is_recorded_without_folders() -> None:
+    command = runs.portable_command(
+        "train/a.py --log-dir=/x -j 2 --backbone-weights /w --lr 1 --b=c"
+    )
+    assert command == "python train/a.py --backbone-weights=FILE --lr 1 --b=c"
 
 
-def test_unknown_table_is_refused() -> None:
+def test_an_unknown_table_is_refused() -> None:
     with pytest.raises(ValueError, match="'sped'; there are speed,"):
         tables.rendered("<!-- results:sped -->\n<!-- end -->", [])
 
@@ -254,17 +256,17 @@ def measured(case: str, *peers: str) -> str:
     """What speed.py prints of one training step of some contestants."""
     command = [sys.executable, str(BENCHMARKS / "speed.py"), "--cases", case, "--peers", *peers]
     command += "--modes train --batches 2 --rounds 1 --seconds 0.01".split()
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    process = subprocess.run(command, capture_output=True, text=True)
+    assert process.returncode == 0, process.stdout + process.stderr
+    return process.stdout
 
 
-def test_ours_computes() -> None:
+def test_our_network_is_measured() -> None:
     assert "244,375 parameters" in measured("ram28", "ours")
 
 
 @pytest.mark.slow
-def test_gluoncv_computes_the_same_sizes() -> None:
+def test_gluoncv_has_the_same_parameters() -> None:
     assert measured("residual56", "ours", "gluoncv").count("7,202,794 parameters") == 2
 
 
@@ -280,7 +282,7 @@ if TORCH:
             ("ra_cnn:32", (3, 64, 64), 8227934),
         ],
     )
-    def test_torch_computes_the_same_sizes(network: str, shape: Any, parameters: int) -> None:
+    def test_torch_has_the_same_parameters(network: str, shape: Any, parameters: int) -> None:
         script = str(BENCHMARKS / "peers" / "torch_worker.py")
         case = dict(network=network, classes=10, shape=shape, mode="train", batch=2)
         with protocol.Worker([TORCH, script, "eager"]) as started:

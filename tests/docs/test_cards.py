@@ -1,4 +1,4 @@
-"""Model cards: complete, and their tables what the code and results.csv say now."""
+"""Model cards are complete, and their tables match the code and results.csv."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ def test_a_card_is_complete(family: str) -> None:
 
 
 @pytest.mark.parametrize("page", ["README.md", *(f"docs/{p.name}" for p in sorted(DOCS))])
-def test_tables_are_those_of_results(page: str) -> None:
-    known, shown = tables.latest(rows.read()), (ROOT / page).read_text(encoding="utf-8")
-    for name, table in re.findall(r"<!-- results:(\w+) -->\n(.*?)<!-- end -->", shown, re.DOTALL):
-        if not name.startswith("variants_"):  # which take longer, see below
-            assert tables.TABLES[name](known) == table, REDRAW
+def test_tables_match_results(page: str) -> None:
+    table_rows, text = tables.latest(rows.read()), (ROOT / page).read_text(encoding="utf-8")
+    for name, table in re.findall(r"<!-- results:(\w+) -->\n(.*?)<!-- end -->", text, re.DOTALL):
+        if not name.startswith("variants_"):  # slow, see below
+            assert tables.TABLES[name](table_rows) == table, REDRAW
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_small_variants_cost_what_is_said(family: str) -> None:
+def test_costs_of_small_networks_are_current(family: str) -> None:
     card = text(family)
     for name in cards.names(family):
         if not LARGE.fullmatch(name):
@@ -54,7 +54,7 @@ def test_small_variants_cost_what_is_said(family: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
-def test_all_variants_cost_what_is_said(family: str) -> None:
+def test_costs_of_all_networks_are_current(family: str) -> None:
     drawn = cards.variants(family)
     assert f"<!-- results:variants_{family} -->\n{drawn}<!-- end -->" in text(family), REDRAW
 

@@ -77,11 +77,11 @@ def test_rows_name_no_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_the_table_has_a_line_for_every_view() -> None:
     percents = {closer_look.WHOLE: 80.0, "a box": 75.0, f"{closer_look.WHOLE} and a box": 85.5}
-    known = [
+    table_rows = [
         rows.measured(f"net, {name}", "birds", closer_look.METRIC, value, "%")
         for name, value in percents.items()
     ]
-    assert closer_look_table(known).splitlines()[2:] == [
+    assert closer_look_table(table_rows).splitlines()[2:] == [
         "| the whole image | 80.0 % | - |",
         "| a box | 75.0 % | 85.5 % |",
     ]
