@@ -1,4 +1,4 @@
-"""Numbers of converted networks against PyTorch itself; GLUON_ATTENTION_TORCH names a Python."""
+"""Outputs of converted networks against PyTorch itself; GLUON_ATTENTION_TORCH names a Python."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
 from gluon_attention import get_model
-from gluon_attention.__main__ import main
 from gluon_attention.interop.checkpoints import format_of
 from gluon_attention.interop.load import load_and_report, load_backbone, read
 from gluon_attention.zoo.backbones import backbone
@@ -20,7 +19,7 @@ from mxnet import nd
 
 pytestmark = pytest.mark.torch
 REFERENCE = Path(__file__).resolve().parents[1] / "reference"
-FILES = ("state", "parallel", "whole", "old")
+FILES = ("state", "parallel", "whole", "old")  # ways in which PyTorch saves the same weights
 BACKBONES = {"resnet50": "resnet50_v1.5", "mobilenet": "mobilenetv2_1.0", "vgg19_bn": "vgg19_bn"}
 NETWORKS: Dict[str, Tuple[str, Dict[str, Any]]] = {
     "residual56": ("residual_attention56", {}),
@@ -35,54 +34,55 @@ NETWORKS: Dict[str, Tuple[str, Dict[str, Any]]] = {
 }
 
 
-def written(kind: str, folder: Path) -> Tuple[nd.NDArray, np.ndarray]:
-    """Checkpoints in a folder; the images and what PyTorch answers in double precision."""
+def write_checkpoints(kind: str, folder: Path) -> Tuple[nd.NDArray, np.ndarray]:
+    """Checkpoints in a folder; images, and PyTorch's outputs for them in double precision."""
     python = os.environ.get("GLUON_ATTENTION_TORCH", "python3")
     script = [python, str(REFERENCE / "write_checkpoints.py"), kind, str(folder)]
-    subprocess.run(script, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    return nd.array(np.load(folder / "images.npy")), np.load(folder / "answers.npy")
+    environment = {"OMP_NUM_THREADS": "1", "TORCHINDUCTOR_CACHE_DIR": str(folder)}
+    subprocess.run(script, check=True, env={**os.environ, **environment})
+    return nd.array(np.load(folder / "images.npy")), np.load(folder / "outputs.npy")
 
 
-def near(found: nd.NDArray, wanted: np.ndarray, record: Any) -> None:
-    """Equal but for the rounding of single precision, which random deep nets make larger."""
-    apart = float(abs(found.asnumpy() - wanted).max())
-    record("difference", apart)
-    print(f"largest difference {apart:.2g} of {abs(wanted).max():.2g}")
-    assert apart < 2e-4 * max(1, abs(wanted).max())
+def assert_near(outputs: nd.NDArray, expected: np.ndarray, record: Any) -> None:
+    """Equal but for the rounding of single precision, which random deep nets amplify."""
+    difference = float(abs(outputs.asnumpy() - expected).max())
+    record("difference", difference)
+    print(f"largest difference {difference:.2g} of {abs(expected).max():.2g}")
+    assert difference < 2e-4 * max(1, abs(expected).max())
 
 
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_networks(kind: str, tmp_path: Path, record_property: Any) -> None:
-    images, answers = written(kind, tmp_path)
+    images, expected = write_checkpoints(kind, tmp_path)
     name, more = NETWORKS[kind]
     for file in FILES:
         tensors = read(str(tmp_path / f"{file}.pt"))
-        net = get_model(name, **{**format_of(tensors).options(tensors), **more})
+        form = format_of(tensors)
+        net = get_model(name, **{**form.options(tensors), **more})
         report = load_and_report(net, str(tmp_path / f"{file}.pt"))
         assert report.tensors == len(tensors)
-        bgr = format_of(tensors).bgr
-        trace = net.trace(images.flip(axis=1) if bgr else images)
-        near(trace.scale_logits if answers.ndim == 3 else trace.logits, answers, record_property)
+        trace = net.trace(images.flip(axis=1) if form.bgr else images)
+        outputs = trace.scale_logits if expected.ndim == 3 else trace.logits
+        assert_near(outputs, expected, record_property)
 
 
 @pytest.mark.parametrize("kind", BACKBONES)
 def test_backbones(kind: str, tmp_path: Path, record_property: Any) -> None:
-    images, answers = written(kind, tmp_path)
+    images, expected = write_checkpoints(kind, tmp_path)
     for file in FILES:
-        made = backbone(BACKBONES[kind])
-        load_backbone(made, str(tmp_path / f"{file}.pt"))
-        near(made(images), answers, record_property)
+        net = backbone(BACKBONES[kind])
+        load_backbone(net, str(tmp_path / f"{file}.pt"))
+        assert_near(net(images), expected, record_property)
 
 
-def test_convert_compares(tmp_path: Path, capsys: Any, monkeypatch: Any) -> None:
-    written("ram", tmp_path)
+def test_convert_compares(tmp_path: Path, monkeypatch: Any, shell: Any) -> None:
+    write_checkpoints("ram", tmp_path)
     monkeypatch.chdir(REFERENCE)
     (tmp_path / "mine.py").write_text(
         "import write_checkpoints\n\ndef ram():\n    return write_checkpoints.KINDS['ram'][0]()\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     words: List[str] = ["convert", str(tmp_path / "whole.pt"), "ram_28", "--json"]
-    with pytest.raises(SystemExit) as stopped:
-        main([*words, "-o", str(tmp_path / "x.params"), "--compare", "mine:ram"])
-    assert stopped.value.code == 0
-    assert json.loads(capsys.readouterr().out)["difference"] < 1e-4
+    status, out, _ = shell(*words, "-o", tmp_path / "x.params", "--compare", "mine:ram")
+    assert status == 0 and json.loads(out[0])["difference"] < 1e-4

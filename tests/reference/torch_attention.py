@@ -1,7 +1,7 @@
-"""PyTorch networks whose parameters are named as in public repositories, and their checkpoints.
+"""References of residual attention networks and RAM in PyTorch.
 
-Written from the descriptions of those networks, to have files to convert and numbers to compare
-with: the names are theirs, the code is not. Residual attention (`ResidualAttentionModel_*`), RAM.
+Their parameters are named as in public repositories, to have files to convert and outputs to
+compare with; the code is written from descriptions of those networks.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 
 class ResidualBlock(nn.Module):
-    """Pre-activation bottleneck that owns a projection whether it needs one or not."""
+    """Pre-activation bottleneck that has a projection whether it uses one or not."""
 
     def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ def gate(channels: int) -> nn.Sequential:
 
 
 class AttentionModule(nn.Module):
-    """Trunk and mask, with the down-path and the trunk added in the mask once more."""
+    """Trunk and mask; the mask adds its way down and the trunk once more."""
 
     def __init__(self, channels: int, depth: int, small: bool) -> None:
         super().__init__()
@@ -79,13 +79,15 @@ class AttentionModule(nn.Module):
             outer.append(y)
             y = getattr(self, name)(F.max_pool2d(y, 3, 2, 1) if self.depth else y)
         for level in range(self.depth - 1, -1, -1):
-            wide = F.interpolate(y, outer[level].shape[2:], mode="bilinear", align_corners=True)
+            upsampled = F.interpolate(
+                y, outer[level].shape[2:], mode="bilinear", align_corners=True
+            )
             if level == 0:
-                y = wide + trunk
+                y = upsampled + trunk
             else:
                 skip = getattr(self, f"skip{level}_connection_residual_block")
                 name = self.up[self.depth - 1 - level]
-                y = getattr(self, name)(wide + outer[level] + skip(outer[level]))
+                y = getattr(self, name)(upsampled + outer[level] + skip(outer[level]))
         return self.last_blocks((1 + getattr(self, self.gate)(y)) * trunk)
 
 
@@ -138,7 +140,7 @@ def branch(**layers: Tuple[int, int]) -> nn.Module:
 
 
 class RecurrentAttention(nn.Module):
-    """RAM over windows of whole pixels; begins in the middle and goes where the means are."""
+    """RAM over patches of whole pixels, from the centre, along the means of its locations."""
 
     def __init__(self, patch: int, scales: int, glimpses: int, classes: int) -> None:
         super().__init__()
@@ -150,23 +152,23 @@ class RecurrentAttention(nn.Module):
         self.locator = branch(fc=(256, 128), fc_lt=(128, 2))
         self.classifier, self.baseliner = branch(fc=(256, classes)), branch(fc=(256, 1))
 
-    def retina(self, image: Tensor, place: Tensor) -> Tensor:
-        """Windows of one image (C, S, S), each shrunk to the size of the first, flat."""
-        found, size = [], self.patch
+    def retina(self, image: Tensor, location: Tensor) -> Tensor:
+        """Patches of one image (C, S, S), all resized to the first, in one vector."""
+        patches, size = [], self.patch
         for _ in range(self.scales):
-            column, row = (0.5 * ((place + 1) * image.shape[1])).long().tolist()
+            column, row = (0.5 * ((location + 1) * image.shape[1])).long().tolist()
             padded = F.pad(image, (size // 2,) * 4)
-            window = padded[:, row : row + size, column : column + size]
-            found.append(F.avg_pool2d(window[None], size // self.patch)[0])
+            pixels = padded[:, row : row + size, column : column + size]
+            patches.append(F.avg_pool2d(pixels[None], size // self.patch)[0])
             size *= 2
-        return torch.cat(found).flatten()
+        return torch.cat(patches).flatten()
 
     def forward(self, images: Tensor) -> Tensor:
-        place, hidden = torch.zeros(len(images), 2), torch.zeros(len(images), 256)
+        location, hidden = torch.zeros(len(images), 2), torch.zeros(len(images), 256)
         for _ in range(self.glimpses):
-            seen = torch.stack([self.retina(*pair) for pair in zip(images, place)])
-            what, where = F.relu(self.sensor.fc1(seen)), F.relu(self.sensor.fc2(place))
-            both = F.relu(self.sensor.fc3(what) + self.sensor.fc4(where))
-            hidden = F.relu(self.rnn.i2h(both) + self.rnn.h2h(hidden))
-            place = torch.tanh(self.locator.fc_lt(F.relu(self.locator.fc(hidden))))
+            patches = torch.stack([self.retina(*pair) for pair in zip(images, location)])
+            what, where = F.relu(self.sensor.fc1(patches)), F.relu(self.sensor.fc2(location))
+            glimpse = F.relu(self.sensor.fc3(what) + self.sensor.fc4(where))
+            hidden = F.relu(self.rnn.i2h(glimpse) + self.rnn.h2h(hidden))
+            location = torch.tanh(self.locator.fc_lt(F.relu(self.locator.fc(hidden))))
         return self.classifier.fc(hidden)

@@ -1,4 +1,7 @@
-"""The same for the glimpse network of a few looks, over windows of the tensor that it is given."""
+"""Reference of the glimpse network in PyTorch, with the parameter names of a public repository.
+
+It crops patches from the tensor of images, where the public one crops them from the picture's file.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ def trunk() -> nn.Sequential:
 
 
 class Glimpses(nn.Module):
-    """Quadrants of the context attract; up and down are mistaken for each other."""
+    """Attention over quadrants of the context chooses locations; up and down are exchanged."""
 
     def __init__(self, sides: List[float], glimpses: int, hidden: int, classes: int) -> None:
         super().__init__()
@@ -35,29 +38,31 @@ class Glimpses(nn.Module):
             self.location.add_module(name, nn.Linear(inputs, outputs, bias=False))
         self.action.fc, self.baseline.fc = nn.Linear(hidden, classes), nn.Linear(hidden, 1)
 
-    def window(self, images: Tensor, place: Tensor, side: float) -> Tensor:
-        """96 x 96 pixels of squares of half a side, (0, 0) is the middle of the image."""
-        steps = (torch.arange(96, device=place.device) * 2 + 1).to(images.dtype) / 96 - 1
+    def patch(self, images: Tensor, location: Tensor, side: float) -> Tensor:
+        """96 x 96 pixels of a square of twice `side`; the image spans -1 to 1."""
+        steps = (torch.arange(96, device=location.device) * 2 + 1).to(images.dtype) / 96 - 1
         rows, columns = torch.meshgrid(steps, steps, indexing="ij")
-        grid = torch.stack((columns, rows), -1) * side + place[:, None, None]
+        grid = torch.stack((columns, rows), -1) * side + location[:, None, None]
         small = F.avg_pool2d(images, round(side * images.shape[-1] / 96))
         return F.grid_sample(small, grid, align_corners=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        see, empty = self.glimpse.resnet, images.new_zeros(len(images), self.hidden)
-        whole = see(self.window(images, images.new_zeros(len(images), 2), 1.0))
-        regions = F.avg_pool2d(whole, 3)  # (N, 2048, 2, 2)
-        hidden, memory = empty, empty
+        encode, zeros = self.glimpse.resnet, images.new_zeros(len(images), self.hidden)
+        context = encode(self.patch(images, images.new_zeros(len(images), 2), 1.0))
+        regions = F.avg_pool2d(context, 3)  # (N, 2048, 2, 2)
+        hidden, cell = zeros, zeros
         for step in range(self.glimpses):
             if step:
-                known = self.location.W_v(regions.flatten(2).transpose(1, 2))  # (N, 4, width)
-                asked = self.location.W_g(hidden)[:, None]
-                scores = self.location.W_h(torch.tanh(known + asked)).squeeze(2)
+                keys = self.location.W_v(regions.flatten(2).transpose(1, 2))  # (N, 4, width)
+                query = self.location.W_g(hidden)[:, None]
+                scores = self.location.W_h(torch.tanh(keys + query)).squeeze(2)
             else:
                 scores = self.location.fc1(regions).flatten(1)
             top_left, top_right, low_left, low_right = scores.softmax(1).unbind(1)
             right = top_right + low_right - top_left - low_left
-            place = torch.tanh(torch.stack((right, top_left + top_right - low_left - low_right), 1))
-            seen = [see(self.window(images, place, side)).mean((2, 3)) for side in self.sides]
-            hidden, memory = self.core(torch.cat(seen, 1), (hidden, memory))
+            up = top_left + top_right - low_left - low_right
+            location = torch.tanh(torch.stack((right, up), 1))
+            patches = [self.patch(images, location, side) for side in self.sides]
+            features = torch.cat([encode(patch).mean((2, 3)) for patch in patches], 1)
+            hidden, cell = self.core(features, (hidden, cell))
         return self.action.fc(hidden)

@@ -1,4 +1,4 @@
-"""The same for torchvision's backbones and for RA-CNN on top of them."""
+"""References of torchvision's backbones and of RA-CNN in PyTorch, with their parameter names."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from torch import Tensor, nn
 class Bottleneck(nn.Module):
     """Torchvision's inverted residual: `conv` holds blocks of convolution, norm and ReLU6."""
 
-    def __init__(self, inputs: int, outputs: int, stride: int, wider: int) -> None:
+    def __init__(self, inputs: int, outputs: int, stride: int, expansion: int) -> None:
         super().__init__()
-        width, self.adds = inputs * wider, stride == 1 and inputs == outputs
-        blocks = [block(inputs, width)] if wider > 1 else []
+        width, self.adds = inputs * expansion, stride == 1 and inputs == outputs
+        blocks = [block(inputs, width)] if expansion > 1 else []
         blocks += [block(width, width, 3, stride, width), nn.Conv2d(width, outputs, 1, bias=False)]
         self.conv = nn.Sequential(*blocks, nn.BatchNorm2d(outputs))
 
@@ -37,9 +37,9 @@ class MobileNetV2(nn.Module):
     def __init__(self, classes: int) -> None:
         super().__init__()
         layers, before = [block(3, 32, 3, 2)], 32
-        for wider, channels, count, stride in self.TABLE:
+        for expansion, channels, count, stride in self.TABLE:
             for number in range(count):
-                layers.append(Bottleneck(before, channels, 1 if number else stride, wider))
+                layers.append(Bottleneck(before, channels, 1 if number else stride, expansion))
                 before = channels
         self.features = nn.Sequential(*layers, block(320, 1280))
         self.classifier = nn.Sequential(nn.Dropout(0.2), nn.Linear(1280, classes))
@@ -49,7 +49,7 @@ class MobileNetV2(nn.Module):
 
 
 class VGG(nn.Module):
-    """VGG-19 with BatchNorm, and a head that is smaller than the real one and as unused."""
+    """VGG-19 with BatchNorm; its head is unused, and smaller than the real one."""
 
     def __init__(self, classes: int) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ class VGG(nn.Module):
 
 
 class Bottleneck50(nn.Module):
-    """Post-activation bottleneck that moves in its 3x3 convolution."""
+    """Post-activation bottleneck with its stride in the 3x3 convolution."""
 
     def __init__(self, inputs: int, width: int, stride: int, projects: bool) -> None:
         super().__init__()
@@ -87,7 +87,7 @@ class Bottleneck50(nn.Module):
 
 
 class ResNet50(nn.Module):
-    """Features; its head is there and not used."""
+    """Features; its head is unused."""
 
     def __init__(self, classes: int) -> None:
         super().__init__()
@@ -108,7 +108,7 @@ class ResNet50(nn.Module):
 
 
 class RACNN(nn.Module):
-    """Three looks; a box is (row, column, half side), in shares of the side it is cut from."""
+    """Three scales; a box is (row, column, half side), in shares of the side it is cropped from."""
 
     def __init__(self, mobile: bool, side: int, crop: int, classes: int) -> None:
         super().__init__()
@@ -123,8 +123,8 @@ class RACNN(nn.Module):
             layers = nn.Linear(channels * count, 1024), nn.Tanh(), nn.Linear(1024, 3), nn.Sigmoid()
             self.add_module(f"apn{number}", nn.Sequential(*layers))
 
-    def cut(self, image: Tensor, box: Tensor) -> Tensor:
-        """One image's box: whole pixels, a soft mask of slope 10 a pixel, made larger."""
+    def crop_box(self, image: Tensor, box: Tensor) -> Tensor:
+        """The box of one image: whole pixels under a soft mask of slope 10 a pixel, resized."""
         side = image.shape[1]
         half = max(float(box[2]), side / 3)
         spans, masks = [], []
@@ -132,22 +132,22 @@ class RACNN(nn.Module):
             middle = min(max(middle, half), side - half)
             low = int(max(middle - half, 0))
             high = int(middle + half) if middle + half < side else side
-            places = torch.arange(side).float()
-            masks.append(torch.sigmoid(10 * (places - low)) - torch.sigmoid(10 * (places - high)))
+            pixels = torch.arange(side).float()
+            masks.append(torch.sigmoid(10 * (pixels - low)) - torch.sigmoid(10 * (pixels - high)))
             spans.append(slice(low, high))
-        faded = image * masks[0][:, None] * masks[1][None]
-        inner = faded[:, spans[0], spans[1]][None]
+        masked = image * masks[0][:, None] * masks[1][None]
+        inner = masked[:, spans[0], spans[1]][None]
         return F.interpolate(inner, (self.crop,) * 2, mode="bilinear", align_corners=True)[0]
 
     def forward(self, images: Tensor) -> List[Tensor]:
-        view, answers = images, []
-        share = torch.tensor([1.0, 1.0, 0.5 if self.mobile else 1.0])
+        view, logits = images, []
+        scale_of_box = torch.tensor([1.0, 1.0, 0.5 if self.mobile else 1.0])
         for scale in (1, 2, 3):
             features = getattr(self, f"b{scale}").features[:-1](view)
-            answers.append(getattr(self, f"classifier{scale}")(features.mean((2, 3))))
+            logits.append(getattr(self, f"classifier{scale}")(features.mean((2, 3))))
             if scale < 3:
                 pooled = scale == 1 and not self.mobile
                 flat = (F.max_pool2d(features, 2) if pooled else features).flatten(1)
-                boxes = getattr(self, f"apn{scale}")(flat) * share * view.shape[-1]
-                view = torch.stack([self.cut(*pair) for pair in zip(view, boxes)])
-        return answers
+                boxes = getattr(self, f"apn{scale}")(flat) * scale_of_box * view.shape[-1]
+                view = torch.stack([self.crop_box(*pair) for pair in zip(view, boxes)])
+        return logits

@@ -1,10 +1,10 @@
-"""Write checkpoints of the networks in `torch_*.py`, and what they answer, for parity tests.
+"""Write checkpoints of the networks in `torch_*.py`, and their outputs, for parity tests.
 
     python write_checkpoints.py KIND FOLDER
 
 puts `state.pt` (a state_dict), `parallel.pt` (of a DataParallel, among other things),
 `whole.pt` and `old.pt` (the module; in the format before PyTorch 1.6), `images.npy` and
-`answers.npy` into the folder. Weights are random.
+`outputs.npy` into the folder. Weights are random.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ KINDS: Dict[str, Tuple[Callable[[], nn.Module], Tuple[int, ...]]] = {
 }
 
 
-def settle(net: nn.Module, images: torch.Tensor) -> None:
-    """Statistics of BatchNorm that keep the numbers of a net with random weights moderate."""
+def set_statistics(net: nn.Module, images: torch.Tensor) -> None:
+    """Give BatchNorm statistics that keep the activations of random weights moderate."""
     net.train()
     with torch.no_grad():
         for module in net.modules():
@@ -62,45 +62,45 @@ def settle(net: nn.Module, images: torch.Tensor) -> None:
             elif isinstance(module, nn.Linear) and module.out_features in (1, 2, 3):
                 module.weight.mul_({1: 3, 2: 20, 3: 5}[module.out_features])
         for name, parameter in net.named_parameters():
-            if name.endswith("bn3.weight"):  # a trained network is no chain of large surprises
+            if name.endswith("bn3.weight"):  # as in a trained network, where units change little
                 parameter.mul_(0.2)
         for _ in range(2):
             net(images)
     net.eval()
 
 
-def pictures(shape: Tuple[int, ...]) -> torch.Tensor:
-    """Smooth ones, as photographs are: noise would be read with the rounding of places in it."""
+def random_images(shape: Tuple[int, ...]) -> torch.Tensor:
+    """Smooth images, as photographs are: in noise the rounding of locations would show."""
     if shape[1] == 1:
         return torch.randn(shape)
-    few = torch.randn(*shape[:2], *(max(side // 12, 2) for side in shape[2:]))
-    return nn.functional.interpolate(few, shape[2:], mode="bicubic", align_corners=True)
+    coarse = torch.randn(*shape[:2], *(max(side // 12, 2) for side in shape[2:]))
+    return nn.functional.interpolate(coarse, shape[2:], mode="bicubic", align_corners=True)
 
 
-def answer(net: nn.Module, images: torch.Tensor) -> np.ndarray:
-    """In double precision: what two computations in single precision differ from."""
+def outputs_of(net: nn.Module, images: torch.Tensor) -> np.ndarray:
+    """Outputs in double precision, which both computations in single precision are near."""
     torch.set_default_dtype(torch.float64)
     with torch.no_grad():
-        found = net.double()(images.double())
+        outputs = net.double()(images.double())
     torch.set_default_dtype(torch.float32)
     net.float()
-    return (torch.stack(found, 1) if isinstance(found, list) else found).numpy()
+    return (torch.stack(outputs, 1) if isinstance(outputs, list) else outputs).numpy()
 
 
 def main(kind: str, folder: str) -> None:
     torch.manual_seed(0)
     build, shape = KINDS[kind]
-    net, images, where = build(), pictures(shape), Path(folder)
-    settle(net, images)
-    np.save(where / "images.npy", images.numpy())
-    np.save(where / "answers.npy", answer(net, images))
+    net, images, path = build(), random_images(shape), Path(folder)
+    set_statistics(net, images)
+    np.save(path / "images.npy", images.numpy())
+    np.save(path / "outputs.npy", outputs_of(net, images))
     parallel = nn.DataParallel(net)
-    torch.save(net.state_dict(), where / "state.pt")
-    torch.save(net, where / "whole.pt")
-    torch.save(parallel, where / "old.pt", _use_new_zipfile_serialization=False)
-    others = torch.optim.SGD(net.parameters(), 0.1).state_dict()
-    among = {"epoch": 3, "optim_state": others, "model_state": parallel.state_dict()}
-    torch.save(among, where / "parallel.pt")
+    torch.save(net.state_dict(), path / "state.pt")
+    torch.save(net, path / "whole.pt")
+    torch.save(parallel, path / "old.pt", _use_new_zipfile_serialization=False)
+    optimizer = torch.optim.SGD(net.parameters(), 0.1).state_dict()
+    checkpoint = {"epoch": 3, "optim_state": optimizer, "model_state": parallel.state_dict()}
+    torch.save(checkpoint, path / "parallel.pt")
 
 
 if __name__ == "__main__":
