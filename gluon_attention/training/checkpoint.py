@@ -165,8 +165,9 @@ def _check_settings(folder: str, saved: Dict[str, Any], current: Dict[str, Any])
                 "this version lacks: choose another --name to start anew, or evaluate it with "
                 f"gluon-attention evaluate {folder}"
             )
+        now = "which is not given now" if value is None else f"not {value}"
         raise UserError(
-            f"{folder} holds a run with {flag} {saved[name]}, not {value}: "
+            f"{folder} holds a run with {flag} {saved[name]}, {now}: "
             "give the same flags to go on, another --name to start anew, or none to "
             f"gluon-attention evaluate {folder}"
         )

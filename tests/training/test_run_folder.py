@@ -122,6 +122,14 @@ def test_a_flag_of_the_version_before_is_refused_in_one_sentence(
     assert "\n" not in str(refused.value) and ". " not in str(refused.value)
 
 
+def test_a_setting_of_the_run_that_is_not_given_now_is_named(
+    tmp_path: Path, train_toy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop_after_first_epoch(train_toy, monkeypatch, clip=5.0)
+    with pytest.raises(UserError, match="--clip 5.0, which is not given now: give the same flags"):
+        train_toy(epochs=2)
+
+
 def test_mixup_settings_count_with_mixup(
     tmp_path: Path, train_toy: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
