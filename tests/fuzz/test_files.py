@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from mxnet import gluon, nd
 
 SETTINGS = {"lr": 0.1}
-NOTHING = SimpleNamespace(values={})
+NO_AVERAGE = SimpleNamespace(values={})
 
 
 def layer():
@@ -27,12 +27,12 @@ def layer():
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def contents(tmp_path_factory):
     """Bytes of a file of weights and of a checkpoint, both of a small layer."""
-    folder, net = tmp_path_factory.mktemp("whole"), layer()
+    folder, net = tmp_path_factory.mktemp("contents"), layer()
     net.save_parameters(str(folder / "net.params"))
     progress = checkpoint.Progress(epoch=1, counts={}, history=[{}], settings=SETTINGS)
-    checkpoint.save(str(folder), net, {}, NOTHING, progress)
+    checkpoint.save(str(folder), net, {}, NO_AVERAGE, progress)
     return {name: (folder / name).read_bytes() for name in ("net.params", "last.npz")}
 
 
@@ -40,17 +40,17 @@ def whole(tmp_path_factory):
     "kind", ["float32", "float64", "float16", "uint8", "int8", "int32", "int64", "bool"]
 )
 def test_arrays_are_read_as_mxnet_reads_them(tmp_path, kind):
-    path, drawn = str(tmp_path / "a.params"), np.random.default_rng(0)
+    path, rng = str(tmp_path / "a.params"), np.random.default_rng(0)
     arrays = {
-        "one": nd.array(drawn.integers(2, size=7), dtype=kind),
-        "näme": nd.array(drawn.integers(2, size=(2, 3, 4)), dtype=kind),
+        "one": nd.array(rng.integers(2, size=7), dtype=kind),
+        "näme": nd.array(rng.integers(2, size=(2, 3, 4)), dtype=kind),
     }
     nd.save(path, arrays)
-    found, known = read_parameters(path), nd.load(path)
-    assert list(found) == list(known)
-    for name, array in known.items():
-        assert found[name].dtype == array.dtype and found[name].shape == array.shape
-        np.testing.assert_array_equal(found[name].asnumpy(), array.asnumpy())
+    arrays, expected = read_parameters(path), nd.load(path)
+    assert list(arrays) == list(expected)
+    for name, array in expected.items():
+        assert arrays[name].dtype == array.dtype and arrays[name].shape == array.shape
+        np.testing.assert_array_equal(arrays[name].asnumpy(), array.asnumpy())
 
 
 @pytest.mark.parametrize("old", [True, False])
@@ -59,22 +59,22 @@ def test_older_forms_are_read_as_mxnet_reads_them(tmp_path, old):
     shape = struct.pack("<IIqq", 0xF993FAC8, 2, 1, 2) if old else struct.pack("<III", 2, 1, 2)
     content = struct.pack("<QQQ", 0x112, 0, 1) + shape + struct.pack("<iiiff", 1, 0, 0, 3, 4)
     path.write_bytes(content + struct.pack("<QQ", 1, 4) + b"name")
-    found, known = read_parameters(str(path)), nd.load(str(path))
-    np.testing.assert_array_equal(found["name"].asnumpy(), known["name"].asnumpy())
+    arrays, expected = read_parameters(str(path)), nd.load(str(path))
+    np.testing.assert_array_equal(arrays["name"].asnumpy(), expected["name"].asnumpy())
 
 
 @pytest.mark.parametrize(
     "arrays", [[nd.zeros((2,))], {"sparse": mx.nd.sparse.zeros("row_sparse", (2, 2))}]
 )
-def test_what_is_not_named_or_dense_is_refused(tmp_path, arrays):
+def test_unnamed_and_sparse_arrays_are_refused(tmp_path, arrays):
     nd.save(str(tmp_path / "a.params"), arrays)
     with pytest.raises(UserError, match="holds no named parameters"):
         read_parameters(str(tmp_path / "a.params"))
 
 
 @pytest.mark.parametrize("at", [0, 16, 24, 28, 32, 36, 44, 60])
-def test_a_length_is_not_believed(tmp_path, whole, at):
-    content = bytearray(whole["net.params"])
+def test_a_length_that_lies_is_refused(tmp_path, contents, at):
+    content = bytearray(contents["net.params"])
     content[at : at + 4] = b"\xff\xff\xff\x7f"
     (tmp_path / "net.params").write_bytes(content)
     with pytest.raises(UserError, match="cut off, damaged"):
@@ -96,30 +96,30 @@ def damaged(content, drawn):
     return bytes(content) + tail
 
 
-def test_damaged_weights_are_read_or_refused(fuzz, refused, tmp_path, whole):
+def test_damaged_weights_are_read_or_refused(fuzz, refused, tmp_path, contents):
     path, net = tmp_path / "net.params", layer()
 
     def check(drawn):
-        path.write_bytes(damaged(whole["net.params"], drawn))
+        path.write_bytes(damaged(contents["net.params"], drawn))
         refused(lambda: load_weights(net, str(path)))
         assert net.weight.shape == (3, 2)
 
     fuzz(40, DAMAGE, check)
 
 
-def test_damaged_checkpoints_are_read_or_refused(fuzz, tmp_path, whole, capsys):
-    last, previous, moved = (
+def test_damaged_checkpoints_are_read_or_refused(fuzz, tmp_path, contents, capsys):
+    last, previous, set_apart = (
         tmp_path / name for name in ("last.npz", "previous.npz", "damaged-last.npz")
     )
 
     def check(drawn):
-        content = damaged(whole["last.npz"], drawn)
+        content = damaged(contents["last.npz"], drawn)
         last.write_bytes(content)
-        previous.write_bytes(whole["last.npz"])
+        previous.write_bytes(contents["last.npz"])
         saved = checkpoint.load(str(tmp_path), SETTINGS)
         assert saved.progress.epoch == 1 and saved.arrays["net/weight"].shape == (3, 2)
-        assert previous.read_bytes() == whole["last.npz"]
-        assert (last if last.exists() else moved).read_bytes() == content
+        assert previous.read_bytes() == contents["last.npz"]
+        assert (last if last.exists() else set_apart).read_bytes() == content
 
     fuzz(15, DAMAGE, check)
     capsys.readouterr()
@@ -142,13 +142,13 @@ def test_foreign_checkpoints_are_refused(fuzz, refused, tmp_path):
     def check(drawn):
         progress, shapes = drawn
         content = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
-        told = json.dumps({**good, **progress}).encode()
-        np.savez(tmp_path / "last.npz", progress=np.frombuffer(told, np.uint8), **content)
+        document = json.dumps({**good, **progress}).encode()
+        np.savez(tmp_path / "last.npz", progress=np.frombuffer(document, np.uint8), **content)
         net = layer()
 
         def resume():
             saved = checkpoint.load(str(tmp_path), {})
-            checkpoint.restore(saved, net, {}, NOTHING)
+            checkpoint.restore(saved, net, {}, NO_AVERAGE)
 
         refused(resume)
 

@@ -1,4 +1,4 @@
-"""Weights: what fits is loaded, what does not is refused in one sentence."""
+"""Files of weights that fit a network are loaded, others are refused in one sentence."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def same(one: Any, other: Any, tolerance: float = 0) -> bool:
     )
 
 
-def test_own_file(tmp_path: Path) -> None:
+def test_a_saved_file_is_loaded(tmp_path: Path) -> None:
     net = trained()
     fresh = get_model(SMALL)
     load_weights(fresh, saved(net, tmp_path))
@@ -52,7 +52,7 @@ def test_own_file(tmp_path: Path) -> None:
     assert not same(net, fresh)
 
 
-def test_halves_are_cast_to_the_type_of_the_net(tmp_path: Path) -> None:
+def test_float16_is_cast_to_the_type_of_the_net(tmp_path: Path) -> None:
     net = trained()
     arrays = nd.load(saved(net, tmp_path))
     nd.save(str(tmp_path / "half"), {k: v.astype("float16") for k, v in arrays.items()})
@@ -63,7 +63,7 @@ def test_halves_are_cast_to_the_type_of_the_net(tmp_path: Path) -> None:
     assert same(net, fresh, tolerance=1e-3) and not same(net, fresh)
 
 
-def test_damaged_files(tmp_path: Path) -> None:
+def test_damaged_files_are_refused(tmp_path: Path) -> None:
     file = Path(saved(trained(), tmp_path))
     whole, net = file.read_bytes(), get_model(SMALL)
     for content in (whole[: len(whole) // 2], whole[:7], b"", b"not a file of parameters" * 9):
@@ -90,12 +90,12 @@ def test_the_first_mismatch_is_named(tmp_path: Path) -> None:
     with pytest.raises(
         UserError, match="has 'body.steps.2.after.0.bn1.gamma', which the net has not; build the n"
     ):
-        load_weights(_shorter(), file)
+        load_weights(_without_a_unit(), file)
     with pytest.raises(UserError, match="has no 'body.steps.3..*', which the net has"):
         load_weights(get_model("cifar_residual_attention92_slim", classes=7), file)
 
 
-def _shorter() -> Any:
+def _without_a_unit() -> Any:
     """The small net without the last unit of its first module."""
     net = get_model(SMALL, classes=7)
     module = net.body.steps[2]
@@ -152,7 +152,7 @@ def test_weights_for_other_classes_get_a_new_head_only(shelf: Path) -> None:
         load_weights(get_model(wide, classes=4), file, new_head=True)
 
 
-def test_answers_start_anew_in_a_net_that_has_weights_on_two_devices(tmp_path: Path) -> None:
+def test_a_new_head_is_initialised_on_both_devices(tmp_path: Path) -> None:
     old, net = get_model("ram_28", classes=7), get_model("ram_28", classes=64)
     devices = [mx.cpu(0), mx.cpu(1)]
     old.initialize(mx.init.Constant(0.5))
@@ -173,7 +173,7 @@ def test_a_folder_of_the_user_comes_first(shelf: Path, tmp_path: Path) -> None:
     assert same(shipped, get_model(SMALL, pretrained=True, root=str(tmp_path / "elsewhere")))
 
 
-def test_damaged_shelf(shelf: Path) -> None:
+def test_damaged_shipped_files_are_refused(shelf: Path) -> None:
     store(trained(), shelf)
     file = shelf / f"{SMALL}.params"
     content = bytearray(file.read_bytes())
@@ -202,6 +202,6 @@ def test_where_a_backbone_alone_belongs(torch_files: Any, tmp_path: Path, name: 
         load_weights(get_model(SMALL), str(tmp_path / "0"))
 
 
-def test_what_ships_is_what_its_index_says() -> None:
+def test_shipped_files_are_those_of_the_index() -> None:
     for name in pretrained.all_weights():
         get_model(name, pretrained=True)
