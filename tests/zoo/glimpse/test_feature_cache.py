@@ -1,4 +1,4 @@
-"""Features that are kept: computed once, never those of another network, mended when broken."""
+"""Cached features: computed once, never read by another network, repaired when damaged."""
 
 from __future__ import annotations
 
@@ -36,31 +36,31 @@ def batches(samples: Samples) -> Any:
 def computed(monkeypatch: pytest.MonkeyPatch) -> List[int]:
     """Images that features were computed of, a number for each call."""
     counts: List[int] = []
-    plain = FeatureCache._compute
+    compute = FeatureCache._compute
 
     def counting(self: FeatureCache, kind: int, samples: Any, files: Any, rows: Any) -> None:
         counts.append(len(rows))
-        plain(self, kind, samples, files, rows)
+        compute(self, kind, samples, files, rows)
 
     monkeypatch.setattr(FeatureCache, "_compute", counting)
     return counts
 
 
-def test_they_are_what_the_network_gives(tmp_path: Path) -> None:
+def test_cached_features_are_those_of_the_encoder(tmp_path: Path) -> None:
     net, splits = small(), scenes()
-    kept = with_cached_features(net, splits, str(tmp_path), CPU)
+    cached = with_cached_features(net, splits, str(tmp_path), CPU)
     images, labels = next(batches(splits.train))
-    features, same = next(batches(kept.train))
+    features, same = next(batches(cached.train))
     np.testing.assert_array_equal(labels, same)
-    wanted = net.encode(mx.nd.array(images)).asnumpy()
-    np.testing.assert_allclose(features, wanted, rtol=2e-3, atol=2e-3)  # float16 on disk
+    expected = net.encode(mx.nd.array(images)).asnumpy()
+    np.testing.assert_allclose(features, expected, rtol=2e-3, atol=2e-3)  # float16 on disk
     assert features.dtype == np.float32 and features.shape[1:] == (128, 4 + 25 + 9)
-    one, other = net.trace(mx.nd.array(features)), net.trace(mx.nd.array(wanted))
+    one, other = net.trace(mx.nd.array(features)), net.trace(mx.nd.array(expected))
     np.testing.assert_allclose(one.logits.asnumpy(), other.logits.asnumpy(), atol=2e-3)
-    assert kept.test is splits.test and kept.validation.images is splits.validation
+    assert cached.test is splits.test and cached.validation.images is splits.validation
 
 
-def test_they_are_computed_once(tmp_path: Path, computed: List[int]) -> None:
+def test_features_are_computed_once(tmp_path: Path, computed: List[int]) -> None:
     net, splits = small(), scenes()
     first = with_cached_features(net, splits, str(tmp_path), CPU, test=True)
     assert sum(computed) == 3 * (16 + 8 + 8)  # the context, and a grid for each of two sides
@@ -81,7 +81,9 @@ def small_like(net: Any, **options: Any) -> Any:
 
 
 @pytest.mark.parametrize("change", ["weights", "reach", "images", "strides"])
-def test_others_are_never_read(change: str, tmp_path: Path, computed: List[int]) -> None:
+def test_features_of_another_encoder_or_image_are_never_read(
+    change: str, tmp_path: Path, computed: List[int]
+) -> None:
     net = small()
     with_cached_features(net, scenes(), str(tmp_path), CPU)
     computed.clear()
@@ -96,20 +98,20 @@ def test_others_are_never_read(change: str, tmp_path: Path, computed: List[int])
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "foreign"])
 @pytest.mark.parametrize("when", ["before", "while"])
-def test_damaged_files_are_named_and_mended(
+def test_damaged_files_are_named_and_computed_again(
     damage: str, when: str, tmp_path: Path, computed: List[int], capsys: Any
 ) -> None:
     net, splits = small(), scenes()
-    kept = with_cached_features(net, splits, str(tmp_path), CPU)
-    wanted = kept.train.first(16)
+    cached = with_cached_features(net, splits, str(tmp_path), CPU)
+    expected = cached.train.first(16)
     victim = sorted(path for path in tmp_path.rglob("*") if path.is_file())[3]
     content = victim.read_bytes()
     victim.write_bytes({"cut": content[:-5], "empty": b"", "foreign": b"not features"}[damage])
     computed.clear()
     if when == "before":
-        kept = with_cached_features(net, splits, str(tmp_path), CPU)
-    for samples in (kept.train, kept.validation):
+        cached = with_cached_features(net, splits, str(tmp_path), CPU)
+    for samples in (cached.train, cached.validation):
         samples.first(len(samples))
     assert str(victim) in capsys.readouterr().out
     assert computed == [1] and victim.read_bytes() == content
-    np.testing.assert_array_equal(kept.train.first(16), wanted)
+    np.testing.assert_array_equal(cached.train.first(16), expected)

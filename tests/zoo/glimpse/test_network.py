@@ -1,4 +1,4 @@
-"""The glimpse network: what it sees, where it looks, what it answers; against plain numpy."""
+"""The glimpse network: patches, locations and logits of an episode, against numpy."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def patch_of(image: np.ndarray, pitch: int, middle: np.ndarray, side: int) -> np
             for yy in (int(np.floor(y)), int(np.floor(y)) + 1):
                 for xx in (int(np.floor(x)), int(np.floor(x)) + 1):
                     if 0 <= yy < length and 0 <= xx < length:
-                        share = (1 - abs(y - yy)) * (1 - abs(x - xx))
-                        out[:, row, column] += share * small[:, yy, xx]
+                        weights = (1 - abs(y - yy)) * (1 - abs(x - xx))
+                        out[:, row, column] += weights * small[:, yy, xx]
     return out
 
 
@@ -58,35 +58,35 @@ def reference(net: Any, image: np.ndarray) -> Tuple[Any, ...]:
     p = {n: v.data().asnumpy() for n, v in net.controller._collect_params_with_prefix().items()}
     size, regions = net.controller.core.width, net.controller.regions
 
-    def see(view: np.ndarray) -> np.ndarray:
+    def encode(view: np.ndarray) -> np.ndarray:
         return net.encoder(nd.array(view[None])).asnumpy()[0]
 
-    cells = see(patch_of(image, 4, np.zeros(2), 16))
+    cells = encode(patch_of(image, 4, np.zeros(2), 16))
     part = cells.shape[1] // regions
     areas = cells.reshape(len(cells), regions, part, regions, part).mean(axis=(2, 4))
     flat = areas.reshape(len(cells), -1)  # (C, R * R), row by row
     middles = (2 * np.arange(regions) + 1) / regions - 1
-    hidden, memory, answers, places, shares = np.zeros(size), np.zeros(size), [], [], []
+    hidden, cell, logits, locations, attention = np.zeros(size), np.zeros(size), [], [], []
     patches = []
     for step in range(net.controller.glimpses):
         scores = p["first_score.weight"][0, :, 0, 0] @ flat
         if step:
-            asked = p["query.weight"] @ hidden
-            known = p["key.weight"][:, :, 0, 0] @ flat
-            scores = p["score.weight"][0, :, 0, 0] @ np.tanh(known + asked[:, None])
-        share = softmax(scores).reshape(regions, regions)
-        place = np.array([share.sum(axis=0) @ middles, share.sum(axis=1) @ middles])
-        views = [patch_of(image, round(4 * s), place, 16) for s in net.encoder.sides]
-        seen = np.concatenate([see(view).mean(axis=(1, 2)) for view in views])
+            query = p["query.weight"] @ hidden
+            keys = p["key.weight"][:, :, 0, 0] @ flat
+            scores = p["score.weight"][0, :, 0, 0] @ np.tanh(keys + query[:, None])
+        weights = softmax(scores).reshape(regions, regions)
+        location = np.array([weights.sum(axis=0) @ middles, weights.sum(axis=1) @ middles])
+        views = [patch_of(image, round(4 * s), location, 16) for s in net.encoder.sides]
+        seen = np.concatenate([encode(view).mean(axis=(1, 2)) for view in views])
         gates = p["core.step.weight"] @ np.concatenate([seen, hidden]) + p["core.step.bias"]
         enter, keep, leave, fresh = np.split(gates, 4)
-        memory = sigmoid(keep + 1) * memory + sigmoid(enter) * np.tanh(fresh)
-        hidden = sigmoid(leave) * np.tanh(memory)
-        answers.append(p["head.weight"] @ hidden + p["head.bias"])
-        places.append(place)
-        shares.append(share)
+        cell = sigmoid(keep + 1) * cell + sigmoid(enter) * np.tanh(fresh)
+        hidden = sigmoid(leave) * np.tanh(cell)
+        logits.append(p["head.weight"] @ hidden + p["head.bias"])
+        locations.append(location)
+        attention.append(weights)
         patches.append(views)
-    return np.array(answers), np.array(places), np.array(shares), np.array(patches)
+    return np.array(logits), np.array(locations), np.array(attention), np.array(patches)
 
 
 def test_names_are_listed() -> None:
@@ -99,14 +99,14 @@ def test_an_episode_equals_numpy(options: dict) -> None:
     net, images = small_glimpse(3, **options), images_of(2, 64)
     trace = parts_of(net.trace(images))
     for row, image in enumerate(images.asnumpy()):
-        answers, places, shares, patches = reference(net, image)
-        np.testing.assert_allclose(trace["locations"][row], places, atol=1e-4)
-        np.testing.assert_allclose(trace["attention"][row], shares, atol=1e-4)
-        np.testing.assert_allclose(trace["step_logits"][row], answers, atol=1e-3)
+        logits, locations, attention, patches = reference(net, image)
+        np.testing.assert_allclose(trace["locations"][row], locations, atol=1e-4)
+        np.testing.assert_allclose(trace["attention"][row], attention, atol=1e-4)
+        np.testing.assert_allclose(trace["step_logits"][row], logits, atol=1e-3)
         np.testing.assert_allclose(trace["patches"][row], patches, atol=1e-3)
         for number, side in enumerate(net.encoder.sides):
-            look = np.column_stack([places, np.full(len(places), side)])
-            np.testing.assert_allclose(trace["glimpse_boxes"][row, :, number], look, atol=1e-4)
+            box = np.column_stack([locations, np.full(len(locations), side)])
+            np.testing.assert_allclose(trace["glimpse_boxes"][row, :, number], box, atol=1e-4)
     assert np.ptp(trace["locations"]) > 0.05
     np.testing.assert_array_equal(trace["logits"], trace["step_logits"][:, -1])
 
@@ -114,9 +114,9 @@ def test_an_episode_equals_numpy(options: dict) -> None:
 @pytest.mark.parametrize("options", KINDS, ids=str)
 def test_hybridized_equals_imperative(options: dict) -> None:
     net, images = small_glimpse(3, **options), images_of(2, 64)
-    plain, recalled = net.trace(images), net.trace(net.encode(images))
+    plain, cached = net.trace(images), net.trace(net.encode(images))
     net.hybridize(static_alloc=True, static_shape=True)
-    pairs = ((plain, net.trace(images)), (recalled, net.trace(net.encode(images))))
+    pairs = ((plain, net.trace(images)), (cached, net.trace(net.encode(images))))
     for one, other in pairs:
         one, other = parts_of(one), parts_of(other)
         for name in one:
@@ -144,28 +144,28 @@ def test_shapes_of_a_trace() -> None:
     )  # where the middles of the outer regions are
 
 
-def test_scores_are_those_of_the_last_answer_and_of_each() -> None:
+def test_scores_are_of_the_last_glimpse_and_of_each() -> None:
     net, steps = small_glimpse(3), np.eye(5)[[[0, 1, 1], [2, 2, 3]]] * 4  # (N, T, classes)
     parts = dict(logits=nd.array(steps[:, -1]), step_logits=nd.array(steps))
     net.trace = lambda images: SimpleNamespace(**parts)
     task = net.objective(SimpleNamespace(label_smoothing=0.1))
     assert task.smoothing == 0.1
-    found = task.scores(None, nd.array([1, 2], dtype="int32"))
-    surprise = np.log(np.exp(4) + 4) - np.array([4, 0])
-    np.testing.assert_allclose(found.pop("cross_entropy").asnumpy(), surprise, rtol=1e-3)
-    wanted = dict(accuracy=[1, 0], accuracy_1=[0, 1], accuracy_2=[1, 1], accuracy_3=[1, 0])
-    assert {name: part.asnumpy().tolist() for name, part in found.items()} == wanted
+    scores = task.scores(None, nd.array([1, 2], dtype="int32"))
+    cross_entropy = np.log(np.exp(4) + 4) - np.array([4, 0])
+    np.testing.assert_allclose(scores.pop("cross_entropy").asnumpy(), cross_entropy, rtol=1e-3)
+    expected = dict(accuracy=[1, 0], accuracy_1=[0, 1], accuracy_2=[1, 1], accuracy_3=[1, 0])
+    assert {name: part.asnumpy().tolist() for name, part in scores.items()} == expected
 
 
-def test_mirrored_locations_are_squeezed_and_turned_over() -> None:
+def test_mirrored_locations_have_a_tanh_and_y_upwards() -> None:
     net = small_glimpse(3, location="mirrored")
     noise = nd.random.normal(shape=(2, 3, 2))
     trace = parts_of(net.episode(net.encode(images_of(2, 64)), noise))
-    wanted = np.tanh((trace["means"] + noise.asnumpy()) * [1, -1])
-    np.testing.assert_allclose(trace["locations"], wanted, rtol=1e-5)
+    expected = np.tanh((trace["means"] + noise.asnumpy()) * [1, -1])
+    np.testing.assert_allclose(trace["locations"], expected, rtol=1e-5)
 
 
-def test_memories_end_where_they_were_taken_last() -> None:
+def test_locations_beyond_the_feature_grid_read_its_edge() -> None:
     net = small_glimpse(3, patches=1, policy="random", glimpses=1)
     features, reach = net.encode(images_of(1, 64)), net.controller.reach
     beyond, rim = (
@@ -178,8 +178,8 @@ def test_memories_end_where_they_were_taken_last() -> None:
 @pytest.mark.parametrize(
     "option", [{"patch": 32, "size": 64}, {"size": 128}, {"stem_stride": 2}], ids=str
 )
-def test_a_memory_tells_what_its_features_depend_on(option: dict) -> None:
-    """Files of features are named by it: those of another network must not be read for its own."""
+def test_feature_specs_name_what_features_depend_on(option: dict) -> None:
+    """Files of features are named by them: one network must not read those of another."""
     for one, other in zip(*(small_glimpse(3, **kind).feature_specs() for kind in ({}, option))):
         assert {**one, "shape": None} != {**other, "shape": None}
 
@@ -187,33 +187,33 @@ def test_a_memory_tells_what_its_features_depend_on(option: dict) -> None:
 def controller_of(**options: Any) -> GlimpseController:
     kind = dict(classes=3, channels=2, patches=1, glimpses=1, regions=2, reach=0.5, hidden=4)
     kind.update(attention=2, dropout=0.0, policy="learned", sampled=False)
-    made = GlimpseController(**{**kind, **options})
-    made.initialize()
-    return made
+    controller = GlimpseController(**{**kind, **options})
+    controller.initialize()
+    return controller
 
 
 @pytest.mark.parametrize("x", [-1, 1])
 @pytest.mark.parametrize("y", [-1, 1])
-def test_up_is_up_and_left_is_left(x: int, y: int) -> None:
+def test_attention_and_patches_agree_on_coordinates(x: int, y: int) -> None:
     context, image = np.zeros((1, 2, 4, 4)), np.zeros((1, 3, 64, 64))
     rows, columns = (slice(2, 4) if side > 0 else slice(0, 2) for side in (y, x))
     context[0, 0, rows, columns] = 1
     image[0, :, 32 * (y > 0) : 32 * (y > 0) + 32, 32 * (x > 0) : 32 * (x > 0) + 32] = 1
-    controller, places = controller_of(), []
+    controller, locations = controller_of(), []
     controller.first_score.weight.set_data(nd.array([[[[50]], [[0]]]]))
 
-    def look(location: nd.NDArray) -> nd.NDArray:
-        places.append(location.asnumpy())
+    def encode(location: nd.NDArray) -> nd.NDArray:
+        locations.append(location.asnumpy())
         return nd.zeros((1, 2))
 
-    controller.unroll(nd, nd.array(context), look, nd.zeros((1, 1, 2)))
-    np.testing.assert_allclose(places[0], [[0.5 * x, 0.5 * y]], atol=1e-5)
+    controller.unroll(nd, nd.array(context), encode, nd.zeros((1, 1, 2)))
+    np.testing.assert_allclose(locations[0], [[0.5 * x, 0.5 * y]], atol=1e-5)
     encoder = small_glimpse(3, patches=1, start_size=1).encoder
-    view = encoder.crop_patch(nd, nd.array(image), nd.array(places[0]), 0.25)
+    view = encoder.crop_patch(nd, nd.array(image), nd.array(locations[0]), 0.25)
     assert abs(view.asnumpy() - 1).max() < 1e-5
 
 
-def test_windows_lie_where_they_say_in_images_that_are_not_square() -> None:
+def test_patches_of_images_that_are_not_square_are_centred_at_their_location() -> None:
     middles = [(2 * np.arange(length) + 1) / length - 1 for length in (48, 80)]
     down, across = np.meshgrid(*middles, indexing="ij")  # what bilinear sampling is exact on
     image, encoder = (
@@ -226,7 +226,7 @@ def test_windows_lie_where_they_say_in_images_that_are_not_square() -> None:
     np.testing.assert_allclose(view[1].T, np.tile(steps - 0.4, (16, 1)), atol=1e-5)
 
 
-def test_what_is_outside_is_black() -> None:
+def test_patches_are_zero_outside_of_the_image() -> None:
     encoder = small_glimpse(3).encoder
     view = encoder.crop_patch(nd, nd.ones((1, 3, 64, 64)), nd.array([[-1.0, 0.0]]), 0.25).asnumpy()[
         0
@@ -261,7 +261,7 @@ def test_impossible_patches_are_refused(pair: Tuple[int, int]) -> None:
     ],
     ids=str,
 )
-def test_senseless_options_are_refused(option: dict) -> None:
+def test_impossible_options_are_refused(option: dict) -> None:
     with pytest.raises(UserError, match=next(iter(option))):
         small_glimpse(3, **option)
 
@@ -270,9 +270,9 @@ def test_senseless_options_are_refused(option: dict) -> None:
 def test_export_gives_the_same_numbers(tmp_path: Any) -> None:
     net, images = small_glimpse(3), images_of(2, 64)
     net.hybridize()
-    wanted = net(images).asnumpy()
+    expected = net(images).asnumpy()
     net.export(str(tmp_path / "net"))
     again = gluon.SymbolBlock.imports(
         str(tmp_path / "net-symbol.json"), ["data"], str(tmp_path / "net-0000.params")
     )
-    np.testing.assert_allclose(again(images).asnumpy(), wanted, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(again(images).asnumpy(), expected, rtol=1e-4, atol=1e-5)
