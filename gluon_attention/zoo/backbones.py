@@ -1,15 +1,16 @@
-"""Feature extractors by name: any network of Gluon's model zoo, or of GluonCV's, without its head.
+"""Backbones by name: any network of Gluon's model zoo, or of GluonCV's, without its head.
 
-What is kept is everything before the first fully connected layer, less the pooling in front of
-it, so that features keep their places: (N, 3, H, W) to (N, channels, h, w). `tiny` is a small
-network of this package, for small images. `resnet50_v1.5` moves by two pixels where PyTorch's does,
-in the 3x3 convolutions; `resnet50_v1.5_5x5` has a smaller first convolution, which moves by one.
-`mobilenetv2_1.0_320` ends before its last convolution.
+A backbone ends before the first fully connected layer and before the pooling in front of it, so
+that its output is a feature map: (N, 3, H, W) to (N, channels, h, w). `tiny` is a small network of
+this package, for small images. `resnet50_v1.5` has its strides in the 3x3 convolutions, as PyTorch;
+`resnet50_v1.5_5x5` also has a 5x5 first convolution of stride 1. `mobilenetv2_1.0_320` ends before
+its last convolution, with 320 channels.
 """
 
 from __future__ import annotations
 
-from typing import Any, Dict
+from itertools import takewhile
+from typing import Any, Dict, Optional
 
 from mxnet import gluon, sym
 from mxnet.gluon import nn
@@ -19,7 +20,7 @@ from ..errors import UserError
 from .fast_relu6 import replace_relu6
 from .freezing import freeze_bn, walk_blocks
 
-VARIANTS = {  # names of this package: the networks of Gluon or GluonCV that they change
+VARIANTS = {  # names of this package: the networks of Gluon that they modify
     "resnet50_v1.5": "resnet50_v1",
     "resnet50_v1.5_5x5": "resnet50_v1",
     "mobilenetv2_1.0_320": "mobilenetv2_1.0",
@@ -30,12 +31,12 @@ _POOLING = (nn.MaxPool2D, nn.AvgPool2D, nn.Dropout)
 
 
 class Backbone(gluon.HybridBlock):
-    """Features of images: (N, 3, H, W) to (N, channels, h, w).
+    """Images (N, 3, H, W) to feature maps (N, channels, h, w).
 
     Attributes:
-        layers: the network, to its last map of features.
-        channels: of the features.
-        legacy: names that files of old versions of MXNet have, by those of the parameters.
+        layers: the network up to its last feature map.
+        channels: of the feature maps.
+        legacy: names of the parameters in files of old versions of MXNet, by their names here.
     """
 
     def __init__(self, layers: nn.HybridSequential, legacy: str = "", **kwargs: Any) -> None:
@@ -51,27 +52,27 @@ class Backbone(gluon.HybridBlock):
         return self.layers(images)
 
 
-def backbone(name: str, frozen_bn: bool = False, stem_stride: int = 0) -> Backbone:
+def backbone(name: str, frozen_bn: bool = False, stem_stride: Optional[int] = None) -> Backbone:
     """A backbone by name, without weights.
 
     Args:
         name: of a network of `mxnet.gluon.model_zoo.vision`, of GluonCV if that is installed, or
-            `tiny`.
-        frozen_bn: normalise by the statistics that were loaded and leave them and the scales as
-            they are: batches of a few images have none worth learning from.
-        stem_stride: of the first convolution, whose weights fit any; 0 for what it has.
+            of this module.
+        frozen_bn: keep the statistics and scales of BatchNorm that are loaded: those of batches of
+            a few images are too noisy.
+        stem_stride: stride of the first convolution, whose weights fit any; None for its own.
     """
-    made = Backbone(_tiny()) if name == "tiny" else _features_of(name)
+    network = Backbone(_tiny()) if name == "tiny" else _features_of(name)
     if stem_stride:
-        stem = next(block for block in walk_blocks(made) if isinstance(block, nn.Conv2D))
+        stem = next(block for block in walk_blocks(network) if isinstance(block, nn.Conv2D))
         stem._kwargs["stride"] = (stem_stride, stem_stride)
     if frozen_bn:
-        freeze_bn(made)
-    return made
+        freeze_bn(network)
+    return network
 
 
 def _tiny() -> nn.HybridSequential:
-    """Three strides of two, 128 channels."""
+    """Six convolutions, three of them of stride 2, to 128 channels."""
     layers = nn.HybridSequential()
     with layers.name_scope():
         for channels, stride in ((16, 1), (32, 2), (64, 2), (64, 1), (128, 2), (128, 1)):
@@ -81,31 +82,29 @@ def _tiny() -> nn.HybridSequential:
 
 
 def _features_of(name: str) -> Backbone:
-    """A network of Gluon's zoo or GluonCV's without its head, changed as its name says."""
-    whole = _full_network(VARIANTS.get(name, name))
-    layers = getattr(whole, "features", None)
+    """A network of Gluon's zoo or GluonCV's without its head, in the variant of the name."""
+    network = _full_network(VARIANTS.get(name, name))
+    layers = getattr(network, "features", None)
     if not isinstance(layers, nn.HybridSequential):
         raise UserError(
-            f"'{name}' keeps no sequence of layers in .features; take another backbone, such as "
+            f"'{name}' has no sequence of layers .features; take another backbone, such as "
             "mobilenetv2_1.0, vgg19 or resnet50_v2"
         )
-    kept = list(layers)
-    ends = [index for index, layer in enumerate(kept) if isinstance(layer, _HEAD)]
-    kept = kept[: ends[0]] if ends else kept
-    while isinstance(kept[-1], _POOLING):
-        kept.pop()
+    body = list(takewhile(lambda layer: not isinstance(layer, _HEAD), layers))
+    while isinstance(body[-1], _POOLING):
+        body.pop()
     if name == "mobilenetv2_1.0_320":
-        kept = kept[:-3]
+        body = body[:-3]
     elif name.startswith("resnet50_v1.5"):
-        for stage in kept[5:]:
-            entry, middle = stage[0].body[0], stage[0].body[3]
-            entry._kwargs["stride"], middle._kwargs["stride"] = (1, 1), (2, 2)
-    layers = layers[: len(kept)]
+        for stage in body[5:]:
+            conv1x1, conv3x3 = stage[0].body[0], stage[0].body[3]
+            conv1x1._kwargs["stride"], conv3x3._kwargs["stride"] = (1, 1), (2, 2)
+    layers = layers[: len(body)]
     replace_relu6(layers)
     if name == "resnet50_v1.5_5x5":
         layers = nn.HybridSequential()
-        layers.add(nn.Conv2D(64, 5, 1, 2, use_bias=False), *kept[1:])
-    return Backbone(layers, whole.prefix)
+        layers.add(nn.Conv2D(64, 5, 1, 2, use_bias=False), *body[1:])
+    return Backbone(layers, network.prefix)
 
 
 def _full_network(name: str) -> gluon.HybridBlock:
@@ -113,15 +112,15 @@ def _full_network(name: str) -> gluon.HybridBlock:
     try:
         return vision.get_model(name)
     except ValueError:
-        known = "a network of mxnet.gluon.model_zoo.vision or tiny"
+        names = "a network of mxnet.gluon.model_zoo.vision or tiny"
     try:
         from gluoncv.model_zoo import get_model
     except ImportError:
-        raise UserError(f"backbone must be {known}, not '{name}'; GluonCV has more") from None
+        raise UserError(f"backbone must be {names}, not '{name}'; GluonCV has more") from None
     try:
         return get_model(name)
     except (ValueError, OSError, TypeError):  # it has detectors too, which ask for downloads
-        raise UserError(f"backbone must be {known}, or of GluonCV, not '{name}'") from None
+        raise UserError(f"backbone must be {names}, or of GluonCV, not '{name}'") from None
 
 
 def _channels(layers: nn.HybridSequential) -> int:

@@ -1,4 +1,14 @@
-"""MobileNet's ReLU6 in oneDNN's blocks of 16 channels, which trains it several times faster."""
+"""MobileNet's ReLU6 in oneDNN's blocks of 16 channels, which trains it several times faster.
+
+MXNet's clip works in plain memory, and there takes longer than the convolutions. From ReLU and
+depthwise 1x1 convolutions, which keep the blocks, ReLU6(y) is relu(6 - relu(6 - y)):
+
+    convolution -> BatchNorm: y -> clip(y, 0, 6)                             before
+    convolution -> ReflectedNorm: 6 - y -> relu -> 6 - x -> relu             after
+
+The first 6 - y costs nothing: BatchNorm computes it with -gamma and 6 - beta. `replace_relu6`
+rewrites the layers of a network that way; outside of graphs for oneDNN they compute as before.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +35,7 @@ class ReflectedNorm(nn.BatchNorm):
 
 
 class ReLU6(gluon.HybridBlock):
-    """In place of those of Gluon and GluonCV, which are slow on a CPU."""
+    """The ReLU6 behind a BatchNorm, in place of that of Gluon or GluonCV."""
 
     def __init__(self, channels: int, norm: nn.BatchNorm, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -37,19 +47,19 @@ class ReLU6(gluon.HybridBlock):
 
 
 def replace_relu6(layers: nn.HybridSequential) -> None:
-    """Put our ReLU6 where a sequence has another one behind a convolution and a BatchNorm."""
-    made = layers(sym.var("images"))
-    shapes = dict(zip(made.list_arguments(), made.infer_shape(images=(1, 3, 224, 224))[0]))
+    """Rewrite every sequence of a convolution, a BatchNorm and a ReLU6 in place."""
+    graph = layers(sym.var("images"))
+    shapes = dict(zip(graph.list_arguments(), graph.infer_shape(images=(1, 3, 224, 224))[0]))
     for block in walk_blocks(layers):
         children = list(block._children.items())
-        for (_, first), (_, norm), (name, last) in zip(children, children[1:], children[2:]):
+        for (_, conv), (_, norm), (name, last) in zip(children, children[1:], children[2:]):
             if type(last).__name__.lower() != "relu6" or type(norm) is not nn.BatchNorm:
                 continue
-            channels, inputs = shapes[first.weight.name][:2]
+            channels, inputs = shapes[conv.weight.name][:2]
             if channels % 16 or norm._kwargs["fix_gamma"]:
                 continue
             norm.__class__, norm.channels = ReflectedNorm, channels
-            # Images come in plain memory; but for 24 channels, say, oneDNN takes blocks of 8, and
-            # where they meet blocks of 16, it differentiates BatchNorm fifty times slower.
-            norm.blocks_input = first._kwargs["num_group"] == 1 and inputs > 4 and inputs % 16 > 0
+            # Images are in plain memory. For 24 channels, say, oneDNN uses blocks of 8; where they
+            # meet blocks of 16, its gradient of BatchNorm is fifty times slower.
+            norm.blocks_input = conv._kwargs["num_group"] == 1 and inputs > 4 and inputs % 16 > 0
             block._children[name] = ReLU6(channels, norm)

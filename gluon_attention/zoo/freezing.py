@@ -11,18 +11,18 @@ from mxnet.gluon import nn
 
 
 def walk_blocks(block: gluon.Block) -> Iterator[gluon.Block]:
-    """A block and all in it, in the order in which they are called."""
+    """A block and all blocks inside it, in the order in which they are called."""
     yield block
     for child in block._children.values():
         yield from walk_blocks(child)
 
 
 def freeze(block: gluon.Block) -> None:
-    """Leave everything in a block as it was loaded, and out of checkpoints."""
+    """Keep all parameters of a block as they are loaded, and leave them out of checkpoints."""
     freeze_bn(block)
     for parameter in block.collect_params().values():
         parameter.grad_req = "null"
-        parameter.constant = True  # a checkpoint need not keep it
+        parameter.constant = True  # read by training.checkpoint
 
 
 def freeze_bn(block: gluon.Block) -> None:
@@ -36,19 +36,19 @@ def freeze_bn(block: gluon.Block) -> None:
 
 
 def frozen_stats_twin(block: gluon.Block) -> gluon.Block:
-    """The same layers over the same parameters, that never move the statistics of BatchNorm.
+    """The same layers with the same parameters, whose BatchNorm never updates its statistics.
 
-    What they give while training is what the block gives otherwise. It is for gradients through a
-    network that stands still: outside of training MXNet's BatchNorm is slow to differentiate.
+    Its outputs in training mode are the block's in inference mode. It is for gradients through a
+    network that is not trained: in inference mode, the gradient of MXNet's BatchNorm is slow.
     """
     twin = copy(block)
-    known = vars(twin)
-    known["_children"] = OrderedDict()
+    attributes = vars(twin)
+    attributes["_children"] = OrderedDict()
     if isinstance(block, gluon.HybridBlock):
-        known.update(_cached_graph=(), _cached_op=None)
+        attributes.update(_cached_graph=(), _cached_op=None)
     if isinstance(block, nn.BatchNorm):
-        known["_kwargs"] = dict(block._kwargs, use_global_stats=True)
+        attributes["_kwargs"] = dict(block._kwargs, use_global_stats=True)
     for name, child in block._children.items():
-        other = known["_children"][name] = frozen_stats_twin(child)
-        known.update({key: other for key, value in vars(block).items() if value is child})
+        copied = attributes["_children"][name] = frozen_stats_twin(child)
+        attributes.update({key: copied for key, value in vars(block).items() if value is child})
     return twin
