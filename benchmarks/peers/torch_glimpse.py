@@ -51,7 +51,7 @@ def resnet50() -> nn.Sequential:
 
 
 class Episode(NamedTuple):
-    """What one look at a batch gives; T glimpses."""
+    """Outputs of T glimpses at a batch."""
 
     logits: torch.Tensor  # (N, classes)
     step_logits: torch.Tensor  # (N, T, classes)
@@ -62,53 +62,55 @@ class Glimpses(nn.Module):
 
     def __init__(self, patch: int, classes: int) -> None:
         super().__init__()
-        self.patch, self.eye = patch, resnet50()
+        self.patch, self.encoder = patch, resnet50()
         self.core = nn.LSTMCell(PATCHES * CHANNELS, HIDDEN)
         self.first = nn.Conv2d(CHANNELS, 1, 1, bias=False)
         self.region = nn.Conv2d(CHANNELS, HIDDEN // 2, 1, bias=False)
         self.state = nn.Linear(HIDDEN, HIDDEN // 2, bias=False)
         self.weigh = nn.Conv2d(HIDDEN // 2, 1, 1, bias=False)
-        self.answer = nn.Linear(HIDDEN, classes)
-        middles = torch.tensor([[-0.5, -0.5], [0.5, -0.5], [-0.5, 0.5], [0.5, 0.5]])
-        self.register_buffer("middles", middles)
+        self.head = nn.Linear(HIDDEN, classes)
+        centres = torch.tensor([[-0.5, -0.5], [0.5, -0.5], [-0.5, 0.5], [0.5, 0.5]])
+        self.register_buffer("centres", centres)
         steps = (torch.arange(patch) + 0.5) * 2 / patch - 1
         rows, columns = torch.meshgrid(steps, steps, indexing="ij")
         self.register_buffer("window", torch.stack((columns, rows), dim=-1))  # (patch, patch, 2)
 
     def train(self, mode: bool = True) -> Glimpses:
-        """As usual, but the fixed network stays in inference mode."""
+        """Switch the mode of all but the frozen encoder."""
         super().train(mode)
-        self.eye.eval()
+        self.encoder.eval()
         return self
 
-    def see(self, levels: List[Tuple[torch.Tensor, float]], where: torch.Tensor) -> torch.Tensor:
+    def encode(
+        self, levels: List[Tuple[torch.Tensor, float]], locations: torch.Tensor
+    ) -> torch.Tensor:
         """Features of the patches around locations, (N, patches * CHANNELS)."""
         views = []
         for level, side in levels:
-            grid = self.window * side + where[:, None, None]  # (N, patch, patch, 2)
+            grid = self.window * side + locations[:, None, None]  # (N, patch, patch, 2)
             views.append(F.grid_sample(level, grid, align_corners=False))
-        found = self.eye(torch.cat(views)).mean(dim=(2, 3))  # all patches of one side, then others
-        return torch.cat(found.chunk(len(views)), dim=1)
+        features = self.encoder(torch.cat(views)).mean(dim=(2, 3))  # patches sorted by side
+        return torch.cat(features.chunk(len(views)), dim=1)
 
     def forward(self, images: torch.Tensor) -> Episode:
         sides = [START * 2**number / 4 for number in range(PATCHES)]
         levels = [(F.avg_pool2d(images, round(4 * side)), side) for side in sides]
-        context = self.eye(F.avg_pool2d(images, 4))
+        context = self.encoder(F.avg_pool2d(images, 4))
         areas = F.adaptive_avg_pool2d(context, 2)
-        known, state, answers = self.region(areas), None, []
+        keys, state, logits = self.region(areas), None, []
         for step in range(STEPS):
             scores = self.first(areas)
             if step:
-                asked = self.state(state[0])[:, :, None, None]
-                scores = self.weigh(torch.tanh(known + asked))
-            where = F.softmax(scores.flatten(1), dim=1) @ self.middles  # (N, 2)
-            state = self.core(self.see(levels, where), state)
-            answers.append(self.answer(state[0]))
-        return Episode(answers[-1], torch.stack(answers, 1))
+                query = self.state(state[0])[:, :, None, None]
+                scores = self.weigh(torch.tanh(keys + query))
+            locations = F.softmax(scores.flatten(1), dim=1) @ self.centres  # (N, 2)
+            state = self.core(self.encode(levels, locations), state)
+            logits.append(self.head(state[0]))
+        return Episode(logits[-1], torch.stack(logits, 1))
 
 
 def loss(episode: Episode, labels: torch.Tensor) -> torch.Tensor:
-    """Mean cross entropy of all answers."""
+    """Mean cross entropy of all steps."""
     steps = episode.step_logits.shape[1]
     return F.cross_entropy(episode.step_logits.flatten(0, 1), labels.repeat_interleave(steps))
 

@@ -57,32 +57,32 @@ def mobilenet() -> nn.Sequential:
 
 
 class Propose(nn.Module):
-    """Mean places of a few softmax maps and pooled features make a box (N, 3)."""
+    """A box (N, 3) from mean coordinates of a few softmax maps and from pooled features."""
 
     def __init__(self, hidden: int = 64, maps: int = 8) -> None:
         super().__init__()
-        self.look = nn.Conv2d(CHANNELS, hidden, 3, padding=1)
+        self.conv = nn.Conv2d(CHANNELS, hidden, 3, padding=1)
         self.heat, self.box = nn.Conv2d(hidden, maps, 1), nn.Linear(2 * maps + hidden, 3)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        seen = F.relu(self.look(features))
-        heat = self.heat(seen)
+        hidden = F.relu(self.conv(features))
+        heat = self.heat(hidden)
         shares = heat.flatten(2).softmax(2).view_as(heat)
-        across, down = (torch.linspace(-1, 1, side) for side in (heat.shape[3], heat.shape[2]))
-        places = torch.cat((shares.sum(2) @ across, shares.sum(3) @ down), 1)
-        free = self.box(torch.cat((places, seen.mean((2, 3))), 1))
-        half = SMALLEST + (LARGEST - SMALLEST) * free[:, 2:].sigmoid()
-        return torch.cat(((2 * free[:, :2].sigmoid() - 1) * (1 - half), half), 1)
+        xs, ys = (torch.linspace(-1, 1, side) for side in (heat.shape[3], heat.shape[2]))
+        places = torch.cat((shares.sum(2) @ xs, shares.sum(3) @ ys), 1)
+        logits = self.box(torch.cat((places, hidden.mean((2, 3))), 1))
+        half = SMALLEST + (LARGEST - SMALLEST) * logits[:, 2:].sigmoid()
+        return torch.cat(((2 * logits[:, :2].sigmoid() - 1) * (1 - half), half), 1)
 
 
-def within(outer: torch.Tensor, inner: torch.Tensor) -> torch.Tensor:
+def inner_box(outer: torch.Tensor, inner: torch.Tensor) -> torch.Tensor:
     """A box in the coordinates of another one, in those of the image."""
     half = outer[:, 2:]
     return torch.cat((outer[:, :2] + inner[:, :2] * half, inner[:, 2:] * half), 1)
 
 
 def crop(images: torch.Tensor, boxes: torch.Tensor, size: int) -> torch.Tensor:
-    """What lies in the boxes, (N, 3, size, size)."""
+    """Crops of the boxes (N, 3, size, size)."""
     steps = torch.linspace(-1, 1, size)
     x, y = (boxes[:, axis, None] + boxes[:, 2, None] * steps for axis in (0, 1))  # (N, size)
     grid = torch.stack(
@@ -102,8 +102,8 @@ class RACNN(nn.Module):
         self.apns = nn.ModuleList(Propose() for _ in self.crops)
         self.fused = nn.Linear(scales * CHANNELS, classes)
 
-    def look(self, view: torch.Tensor, scale: int) -> Tuple[torch.Tensor, ...]:
-        """Features, descriptor and logits of a scale."""
+    def classify_scale(self, view: torch.Tensor, scale: int) -> Tuple[torch.Tensor, ...]:
+        """Feature map, descriptor and logits of a scale."""
         features = self.backbones[scale](view)
         descriptor = F.normalize(features.mean((2, 3))) * CHANNELS**0.5
         return features, descriptor, self.heads[scale](descriptor)
@@ -111,44 +111,44 @@ class RACNN(nn.Module):
     def next(self, features: torch.Tensor, outer: torch.Tensor, scale: int) -> torch.Tensor:
         """The box that a scale proposes, in the image."""
         inner = self.apns[scale](features)
-        return within(outer, inner) if scale else inner
+        return inner_box(outer, inner) if scale else inner
 
-    def answers(self, images: torch.Tensor) -> List[torch.Tensor]:
+    def all_logits(self, images: torch.Tensor) -> List[torch.Tensor]:
         """Logits of every scale, then of all together; no gradient reaches the boxes."""
-        view, box, descriptors, found = images, None, [], []
+        view, box, descriptors, outputs = images, None, [], []
         for scale in range(len(self.backbones)):
-            features, descriptor, logits = self.look(view, scale)
+            features, descriptor, logits = self.classify_scale(view, scale)
             descriptors.append(descriptor)
-            found.append(logits)
+            outputs.append(logits)
             if scale < len(self.crops):
                 with torch.no_grad():
                     box = self.next(features, box, scale)
                     view = crop(images, box, self.crops[scale])
-        return [*found, self.fused(torch.cat(descriptors, 1))]
+        return [*outputs, self.fused(torch.cat(descriptors, 1))]
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.answers(images)[-1]
+        return self.all_logits(images)[-1]
 
 
 def classify(net: RACNN, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """The sum of all cross entropies."""
-    return sum(F.cross_entropy(logits, labels) for logits in net.answers(images))
+    return sum(F.cross_entropy(logits, labels) for logits in net.all_logits(images))
 
 
 def rank(net: RACNN, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """How much less than a margin a finer scale is surer of the true class."""
+    """Hinge loss: a finer scale must raise the probability of the true class by a margin."""
     for part in (net.backbones, net.heads):
         part.eval().requires_grad_(False)
     with torch.no_grad():
-        features, _, logits = net.look(images, 0)
+        features, _, logits = net.classify_scale(images, 0)
         before = logits.softmax(1).gather(1, labels[:, None])
     box, total = None, 0.0
     for scale, size in enumerate(net.crops):
         box = net.next(features.detach(), box, scale)
-        features, _, logits = net.look(crop(images, box, size), scale + 1)
-        sure = logits.softmax(1).gather(1, labels[:, None])
-        total = total + F.relu(before - sure + MARGIN).mean()
-        before = sure.detach()
+        features, _, logits = net.classify_scale(crop(images, box, size), scale + 1)
+        after = logits.softmax(1).gather(1, labels[:, None])
+        total = total + F.relu(before - after + MARGIN).mean()
+        before = after.detach()
     for part in (net.backbones, net.heads):
         part.train().requires_grad_(True)
     return total

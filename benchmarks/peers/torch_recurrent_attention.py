@@ -15,16 +15,16 @@ from torch import nn
 
 
 class Episode(NamedTuple):
-    """What one look at a batch gives; T glimpses."""
+    """Outputs of T glimpses at a batch."""
 
     logits: torch.Tensor  # (N, classes)
-    guesses: torch.Tensor  # (N, T - 1, classes), before each location but the first is drawn
+    step_logits: torch.Tensor  # (N, T - 1, classes), before each location but the first is drawn
     log_probs: torch.Tensor  # (N, T - 1) of those locations
     baselines: torch.Tensor  # (N, T - 1)
 
 
 class RecurrentAttention(nn.Module):
-    """A retina of one patch, a ReLU core, and Gaussian steps of a learned mean."""
+    """A retina of one patch, a ReLU core, and Gaussian locations with a learned mean."""
 
     def __init__(
         self,
@@ -36,12 +36,12 @@ class RecurrentAttention(nn.Module):
     ) -> None:
         super().__init__()
         self.glimpses, self.std = glimpses, std
-        self.see = nn.Linear(patch * patch, 128)
-        self.place = nn.Linear(2, 128)
+        self.what = nn.Linear(patch * patch, 128)
+        self.where = nn.Linear(2, 128)
         self.merge, self.core = nn.Linear(256, 256), nn.Linear(512, 256)
         self.locate = nn.Sequential(nn.Linear(256, 128), nn.ReLU(True), nn.Linear(128, 2))
-        self.classify, self.guess = nn.Linear(256, classes), nn.Linear(256, classes)
-        self.expect = nn.Linear(256, 1)
+        self.head, self.step_head = nn.Linear(256, classes), nn.Linear(256, classes)
+        self.baseline = nn.Linear(256, 1)
         steps = torch.linspace(-1, 1, patch) * (patch - 1) / (size - 1)
         rows, columns = torch.meshgrid(steps, steps, indexing="ij")
         self.register_buffer("window", torch.stack((columns, rows), dim=-1))  # (patch, patch, 2)
@@ -56,9 +56,9 @@ class RecurrentAttention(nn.Module):
         hidden = images.new_zeros(len(images), 256)
         hiddens, log_probs = [], []
         for step in range(self.glimpses):
-            what, where = self.see(self.retina(images, location)), self.place(location)
-            seen = F.relu(self.merge(F.relu(torch.cat((what, where), dim=1))))
-            hidden = F.relu(self.core(torch.cat((seen, hidden), dim=1)))
+            what, where = self.what(self.retina(images, location)), self.where(location)
+            glimpse = F.relu(self.merge(F.relu(torch.cat((what, where), dim=1))))
+            hidden = F.relu(self.core(torch.cat((glimpse, hidden), dim=1)))
             if step == self.glimpses - 1:
                 break
             hiddens.append(hidden)
@@ -67,26 +67,26 @@ class RecurrentAttention(nn.Module):
             log_probs.append(self.log_prob(sample, mean))
             location = sample.clamp(-1, 1)
         before = torch.stack(hiddens, 1).detach()  # (N, T - 1, 256)
-        baselines = self.expect(before).squeeze(2)
+        baselines = self.baseline(before).squeeze(2)
         log_probs = torch.stack(log_probs, 1)
-        return Episode(self.classify(hidden), self.guess(before), log_probs, baselines)
+        return Episode(self.head(hidden), self.step_head(before), log_probs, baselines)
 
     def log_prob(self, sample: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
-        """Of isotropic Gaussians, (N,)."""
+        """Log-density of isotropic Gaussians (N,)."""
         distance = ((sample - mean) / self.std).square().sum(1)
         return -0.5 * distance - 2 * math.log(self.std) - math.log(2 * math.pi)
 
 
 def loss(episode: Episode, labels: torch.Tensor) -> torch.Tensor:
-    """Cross entropies, squared error of the baseline, and REINFORCE on what later glimpses add."""
+    """Cross entropies, squared error of the baseline, and REINFORCE on later gains."""
     classify = F.cross_entropy(episode.logits, labels)
-    steps = episode.guesses.shape[1]
-    likely = F.log_softmax(episode.guesses, dim=2)  # (N, T - 1, classes)
-    likely = likely.gather(2, labels[:, None, None].expand(-1, steps, 1)).squeeze(2)
+    steps = episode.step_logits.shape[1]
+    log_likelihood = F.log_softmax(episode.step_logits, dim=2)  # (N, T - 1, classes)
+    log_likelihood = log_likelihood.gather(2, labels[:, None, None].expand(-1, steps, 1)).squeeze(2)
     last = F.log_softmax(episode.logits, dim=1).gather(1, labels[:, None])  # (N, 1)
-    surprise = (last - likely).detach() - episode.baselines
-    reinforce = -(episode.log_probs * surprise.detach()).sum(1).mean()
-    return classify - likely.mean() + surprise.square().mean() + 0.01 * reinforce
+    advantage = (last - log_likelihood).detach() - episode.baselines
+    reinforce = -(episode.log_probs * advantage.detach()).sum(1).mean()
+    return classify - log_likelihood.mean() + advantage.square().mean() + 0.01 * reinforce
 
 
 def build(size: int = 28, patch: int = 8, glimpses: int = 6, classes: int = 10) -> nn.Module:

@@ -100,7 +100,7 @@ class AttentionModule(nn.Module):
 
 
 def stem(small: bool) -> List[nn.Module]:
-    """The first convolution; large images are made four times smaller."""
+    """The first convolution; large images are downscaled by 4."""
     if small:
         return [nn.Conv2d(3, 32, 3, padding=1, bias=False), nn.BatchNorm2d(32), nn.ReLU(True)]
     first = nn.Conv2d(3, 64, 7, 2, padding=3, bias=False)

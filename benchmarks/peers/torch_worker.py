@@ -1,4 +1,4 @@
-"""Contestants on PyTorch: `eager` and `compile`; and `product`, what the processor can do."""
+"""Contestants on PyTorch: `eager`, `compile`, and `product`, a large matrix product."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import torch_recurrent_attention
 import torch_residual_attention
 from protocol import Ready, serve
 
-# Parameters that an optimizer moves, and the loss of (network, images, labels) that it descends.
-Move = Tuple[Iterable[torch.nn.Parameter], Callable[..., torch.Tensor]]
+# Parameters of an optimizer, and the loss of (network, images, labels) that it minimises.
+Update = Tuple[Iterable[torch.nn.Parameter], Callable[..., torch.Tensor]]
 
 
-def build(network: str, classes: int) -> Tuple[torch.nn.Module, List[Move]]:
-    """The counterpart of a network of ours, and how it is trained."""
+def build(network: str, classes: int) -> Tuple[torch.nn.Module, List[Update]]:
+    """The counterpart of one of our networks, and its updates."""
     family, *sizes = network.split(":")
     if family == "residual_attention":
         net = torch_residual_attention.build(*map(int, sizes), classes=classes)
@@ -30,51 +30,51 @@ def build(network: str, classes: int) -> Tuple[torch.nn.Module, List[Move]]:
         return net, [(net.parameters(), of_outputs(torch_recurrent_attention.loss))]
     if family == "glimpse":
         net = torch_glimpse.build(int(size), classes)
-        moved = [p for p in net.parameters() if p.requires_grad]
-        return net, [(moved, of_outputs(torch_glimpse.loss))]
+        trainable = [p for p in net.parameters() if p.requires_grad]
+        return net, [(trainable, of_outputs(torch_glimpse.loss))]
     assert family == "ra_cnn", network
     net = torch_ra_cnn.build(int(size), classes)
     boxes = list(net.apns.parameters())
-    answers = set(net.parameters()) - set(boxes)
-    return net, [(answers, torch_ra_cnn.classify), (boxes, torch_ra_cnn.rank)]
+    classifiers = set(net.parameters()) - set(boxes)
+    return net, [(classifiers, torch_ra_cnn.classify), (boxes, torch_ra_cnn.rank)]
 
 
 def of_outputs(loss: Callable[[Any, torch.Tensor], torch.Tensor]) -> Callable[..., torch.Tensor]:
-    """A loss of what a network gives."""
+    """A loss of the network's outputs."""
     return lambda net, images, labels: loss(net(images), labels)
 
 
 def setup(case: Dict[str, Any], compiled: bool = False) -> Ready:
     """Build a case on random images."""
     torch.manual_seed(0)
-    net, moves = build(case["network"], case["classes"])
+    net, updates = build(case["network"], case["classes"])
     training = case["mode"] == "train"
     net.train(training)
     images = torch.randn(case["batch"], *case["shape"])
     if case["shape"][0] > 1:
         images = images.to(memory_format=torch.channels_last)
     labels = torch.arange(case["batch"]) % case["classes"]
-    look = torch.compile(net) if compiled else net
-    short = torch.autocast("cpu", torch.bfloat16, enabled=case["dtype"] == "bfloat16")
-    made = [
-        (torch.optim.SGD(moved, lr=0.01, momentum=0.9, weight_decay=1e-4), loss)
-        for moved, loss in moves
+    forward = torch.compile(net) if compiled else net
+    autocast = torch.autocast("cpu", torch.bfloat16, enabled=case["dtype"] == "bfloat16")
+    optimizers = [
+        (torch.optim.SGD(list(trainable), lr=0.01, momentum=0.9, weight_decay=1e-4), loss)
+        for trainable, loss in updates
     ]
 
     def train(steps: int) -> None:
         for _ in range(steps):
-            for optimizer, loss in made:
+            for optimizer, loss in optimizers:
                 optimizer.zero_grad(set_to_none=True)
-                with short:
-                    missed = loss(look, images, labels)
-                missed.backward()
+                with autocast:
+                    total = loss(forward, images, labels)
+                total.backward()
                 optimizer.step()
 
     @torch.inference_mode()
     def infer(steps: int) -> None:
-        with short:
+        with autocast:
             for _ in range(steps):
-                look(images)
+                forward(images)
 
     parameters = sum(p.numel() for p in net.parameters() if p.requires_grad)
     version = f"torch {torch.__version__}" + (" compiled" if compiled else "")
@@ -82,7 +82,7 @@ def setup(case: Dict[str, Any], compiled: bool = False) -> Ready:
 
 
 def product(case: Dict[str, Any]) -> Ready:
-    """A large matrix product in place of an image: no network has more of the processor."""
+    """A large matrix product instead of an image: an upper bound of what the processor computes."""
     sides = (2048, 1024, 1024)
     if case["dtype"] == "int8":
         one, other = (torch.randint(-99, 99, side, dtype=torch.int8) for side in _pairs(sides))

@@ -285,6 +285,7 @@ if TORCH:
     def test_torch_has_the_same_parameters(network: str, shape: Any, parameters: int) -> None:
         script = str(BENCHMARKS / "peers" / "torch_worker.py")
         case = dict(network=network, classes=10, shape=shape, mode="train", batch=2)
+        case["dtype"] = "float32"
         with protocol.Worker([TORCH, script, "eager"]) as started:
             assert started.ask(do="setup", case=case)["parameters"] == parameters
             assert started.ask(do="run", steps=1)["seconds"] > 0
