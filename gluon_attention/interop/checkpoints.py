@@ -36,7 +36,7 @@ class CheckpointFormat(NamedTuple):
         data: how the source prepares images, as the `.json` of a file says it.
         unused: pattern of the names that the source keeps and does not use.
         assumed: options that the tensors do not tell, with the values of the source today.
-        untold: options that the tensors do not tell and that keep the value of the name.
+        unspecified: options that the tensors do not tell and that keep the value of the name.
         note: what else the tensors do not tell, as a sentence, or nothing.
         bgr: whether the source reads blue first; the net reads red first.
     """
@@ -49,7 +49,7 @@ class CheckpointFormat(NamedTuple):
     data: Callable[[Any], Dict[str, Any]]
     unused: str = ""
     assumed: Dict[str, Any] = {}
-    untold: Sequence[str] = ()
+    unspecified: Sequence[str] = ()
     note: Callable[[Any], str] = lambda net: ""
     bgr: bool = False
 
@@ -64,7 +64,7 @@ def format_of(tensors: Arrays) -> Optional[CheckpointFormat]:
 
 
 def convert_tensors(
-    form: CheckpointFormat, net: gluon.Block, tensors: Arrays, chosen: Sequence[str] = ()
+    form: CheckpointFormat, net: gluon.Block, tensors: Arrays, overrides: Sequence[str] = ()
 ) -> Tuple[Arrays, List[str]]:
     """Arrays of a checkpoint by the names of a net, and the names of tensors without a use.
 
@@ -72,7 +72,7 @@ def convert_tensors(
         form: format of the checkpoint.
         net: gets the arrays; its options must be those of the format.
         tensors: of the file.
-        chosen: options that the user knows better than the tensors tell.
+        overrides: options that the user chose, where the tensors do not tell them.
     """
     if not isinstance(net, form.network):
         raise UserError(
@@ -80,7 +80,7 @@ def convert_tensors(
         )
     required = form.options(tensors)
     required.pop("classes")  # differs where a new head is trained
-    free = set(form.untold) & set(chosen)
+    free = set(form.unspecified) & set(overrides)
     check_options(form.origin, net, {k: v for k, v in required.items() if k not in free})
     table = TensorTable(tensors)
     arrays = form.convert(net, table)
@@ -124,7 +124,7 @@ FORMATS = (
         residual_attention.tengshaofeng,
         lambda net: PIXELS,
         unused=rf"{_BATCHES}|.*\.conv4\.weight",
-        untold=("mask_fusion",),
+        unspecified=("mask_fusion",),
     ),
     CheckpointFormat(
         "PistonY's ResidualAttentionModel",
@@ -159,7 +159,7 @@ FORMATS = (
         _ram_data,
         unused=_BATCHES,
         assumed=dict(std=0.05),
-        untold=("patch", "scales", "glimpses", "start"),
+        unspecified=("patch", "scales", "glimpses", "start"),
         note=_ram_note,
     ),
     CheckpointFormat(
@@ -190,6 +190,6 @@ FORMATS = (
         glimpse.convert,
         _whole_square(384, **IMAGENET),
         unused=_BATCHES + r"|context\.resnet\..*|location\.W_.\.weight",
-        untold=("glimpses", "start_size"),
+        unspecified=("glimpses", "start_size"),
     ),
 )

@@ -55,30 +55,32 @@ def convert(
     if os.path.realpath(source) in (os.path.realpath(target), os.path.realpath(description)):
         raise UserError(f"{target} is the file that is read; choose another to write")
     if target.lower().endswith(".json"):
-        raise UserError(f"{target} must not end in .json, where its network is said: use .params")
-    chosen, known, tensors = options or {}, entry(name), read(source)
+        raise UserError(f"{target} must not end in .json, which describes its network: use .params")
+    overrides, network, tensors = options or {}, entry(name), read(source)
     form = format_of(tensors)
     required: Dict[str, Any] = {}
     if form:
         with fitting(source):
             required = {**form.assumed, **form.options(tensors)}
-        if set(required) - set(options_of(known.name)) - {"classes"}:
-            raise UserError(f"{source} is of {form.origin}, and {known.name} is no such network")
-    classes = classes or required.pop("classes", None) or known.classes
+        if set(required) - set(options_of(network.name)) - {"classes"}:
+            raise UserError(f"{source} is of {form.origin}, and {network.name} is no such network")
+    classes = classes or required.pop("classes", None) or network.classes
     required.pop("classes", None)
-    net = get_model(known.name, classes, **{**required, **chosen})
-    report = load_and_report(net, source, chosen=tuple(chosen))
+    net = get_model(network.name, classes, **{**required, **overrides})
+    report = load_and_report(net, source, overrides=tuple(overrides))
     write_parameters(target, net.save_parameters)
     document: Dict[str, Any] = {"network": net.arguments}
-    data = form.data(net) if form else gluoncv_data(net) if known.alias else {}
+    data = form.data(net) if form else gluoncv_data(net) if network.alias else {}
     if data:
         document["data"] = data
     write_text(description, json.dumps(document, indent=2) + "\n")
-    used = {**options_of(known.name), **net.arguments["options"]}
-    untold = (*form.assumed, *form.untold) if form else ()
-    assumed = {option: used[option] for option in untold if option not in chosen}
-    changed = {k: v for k, v in net.arguments["options"].items() if v != options_of(known.name)[k]}
-    arguments = {"name": known.name, "classes": classes, **changed}
+    values = {**options_of(network.name), **net.arguments["options"]}
+    unspecified = (*form.assumed, *form.unspecified) if form else ()
+    assumed = {option: values[option] for option in unspecified if option not in overrides}
+    non_defaults = {
+        k: v for k, v in net.arguments["options"].items() if v != options_of(network.name)[k]
+    }
+    arguments = {"name": network.name, "classes": classes, **non_defaults}
     return Converted(net, arguments, report, assumed, form.note(net) if form else "")
 
 
@@ -123,7 +125,7 @@ def _torch_outputs(module: str, tensors: Dict[str, Tensor], images: np.ndarray) 
         )
         if process.returncode:
             lines = process.stderr.decode(errors="replace").strip().splitlines()
-            reason = lines[-1] if lines else "no reason given"
+            reason = lines[-1] if lines else "no reason"
             raise UserError(
                 f"{module} could not be run by {python}: {reason}; {INTERPRETER} can name another "
                 "Python"

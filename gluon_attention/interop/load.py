@@ -49,15 +49,15 @@ def load_and_report(
     file: str,
     ctx: Any = None,
     new_head: bool = False,
-    chosen: Sequence[str] = (),
+    overrides: Sequence[str] = (),
 ) -> LoadReport:
-    """As `load_weights`; `chosen` options are right whatever is assumed of files of this kind."""
+    """As `load_weights`; `overrides` are options that are not to be held against the file."""
     tensors = read(file)
     form = format_of(tensors)
     origin, arrays, unused = "gluon_attention", tensors, []
     if form is not None:
         with fitting(file):
-            arrays, unused = convert_tensors(form, net, tensors, chosen)
+            arrays, unused = convert_tensors(form, net, tensors, overrides)
             arrays = {name: _values(array) for name, array in arrays.items()}
         origin = form.origin
     else:

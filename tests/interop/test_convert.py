@@ -56,7 +56,7 @@ def test_the_written_files_make_the_same_network(
     assert report["tensors"] == 20 and report["unused"] == [] and report["parameters"] == 18
 
 
-def test_what_the_file_does_not_tell_is_said(torch_files: Any, tmp_path: Path, shell: Any) -> None:
+def test_assumed_options_are_printed(torch_files: Any, tmp_path: Path, shell: Any) -> None:
     source, target = torch_files.save(tmp_path / "x.pth", ram_state()), tmp_path / "x.params"
     out = shell("convert", source, "ram_28", "-o", target, "--options", "glimpses=4")[1]
     assert "std=0.05" in out[3] and "patch=8" in out[3] and "glimpses" not in out[3]

@@ -150,7 +150,7 @@ def test_tengshaofeng_gives_the_same_logits(source: Any, torch_files: Any, tmp_p
     plain = get_model("cifar_residual_attention56", classes=3)
     with pytest.raises(UserError, match="only in a net with mask_fusion='gluoncv'"):
         load_weights(plain, file)
-    load_and_report(plain, file, chosen=("mask_fusion",))  # trained without the additions
+    load_and_report(plain, file, overrides=("mask_fusion",))  # trained without the additions
     local = get_model("cifar_residual_attention56", classes=3, mask_fusion="gluoncv", mask="local")
     with pytest.raises(UserError, match="only in a net with mask='encoder_decoder'"):
         load_weights(local, file)
