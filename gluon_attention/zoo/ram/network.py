@@ -121,15 +121,15 @@ class Episode(gluon.HybridBlock):
             self.step_head = dense(classes, flatten=False, prefix="step_head_")
             self.head = dense(classes, prefix="head_")
         for parameter in self.locator.collect_params().values():
-            parameter.lr_mult = 0.3  # faster ones run to the border before the rest can follow
+            parameter.lr_mult = 0.3  # at 1 locations run to the border before the rest can follow
             if options.glimpses == 1:  # the only location is not chosen by the locator
                 parameter.grad_req = "null"
 
     def hybrid_forward(self, F: Any, images: Any, noise: Any) -> Tuple[Any, ...]:
         options = self.options
         images = detach(F, images)
-        means_of_pixels = pyramid_means(F, images, options.scales)
-        matrices = glimpse_matrices(F, means_of_pixels, options.patch, options.scales)
+        pyramid = pyramid_means(F, images, options.scales)
+        matrices = glimpse_matrices(F, pyramid, options.patch, options.scales)
         state = zeros_like_batch(F, images, self.core.state_width)
         location = mean = zeros_like_batch(F, images, 2)
         hiddens, means, locations, glimpses = [self.core.hidden(F, state)], [], [], []
@@ -142,7 +142,7 @@ class Episode(gluon.HybridBlock):
             center = location
             if options.retina == "pixels":
                 center = snap_to_pixels(F, images, location)
-            patches = detach(F, glimpse(F, means_of_pixels, center, matrices))
+            patches = detach(F, glimpse(F, pyramid, center, matrices))
             state = self.core(self.glimpse(patches, location), state)
             hiddens.append(self.core.hidden(F, state))
             means.append(mean)
