@@ -47,7 +47,7 @@ def task_flags(options: type) -> type:
     """A base class for the settings of a script: a flag for each option of a task."""
     flags = []
     for field in fields.declared(options):
-        metadata = dict(field.metadata, group=TASK, decides=True)
+        metadata = {"decides": True, **field.metadata, "group": TASK}
         default = dataclasses.field(default=field.default, metadata=metadata)
         flags.append((field.name, field.annotation, default))
     return dataclasses.make_dataclass(options.__name__ + "Flags", flags, frozen=True)

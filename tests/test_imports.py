@@ -25,7 +25,7 @@ MOST_LINES, MOST_LINES_OF_A_FUNCTION = 400, 60
 MAY_IMPORT = {
     "ops": ("ops", "errors"),
     "storage": ("storage", "errors"),
-    "tasks": ("tasks", "ops", "errors"),
+    "tasks": ("tasks", "ops", "fields", "errors"),
     "datasets": ("datasets", "errors", "storage.atomic"),
     "explain": ("explain", "ops", "errors", "storage.atomic"),
     "native": ("native", "errors"),

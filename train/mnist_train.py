@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 from gluon_attention.command_line import command
 from gluon_attention.datasets.mnist import TASKS, mnist
-from gluon_attention.scripts import ZooConfig, network_flags
+from gluon_attention.scripts import ZooConfig, network_flags, task_flags
 from gluon_attention.training.config import DATA, setting
 from gluon_attention.training.engine import train
 from gluon_attention.zoo.ram.network import RamOptions
-from gluon_attention.zoo.ram.task import REWARDS
+from gluon_attention.zoo.ram.task import ReinforceOptions
 
 MODELS = {
     "28": "ram_28",
@@ -24,7 +24,7 @@ MODELS = {
 
 
 @dataclass(frozen=True)
-class Mnist(network_flags(RamOptions, "glimpses"), ZooConfig):
+class Mnist(network_flags(RamOptions, "glimpses"), task_flags(ReinforceOptions), ZooConfig):
     data_dir: str = ZooConfig.redefine(
         "data_dir", "data/mnist", help="folder of the data set, downloaded if it is not there"
     )
@@ -36,15 +36,6 @@ class Mnist(network_flags(RamOptions, "glimpses"), ZooConfig):
     weight_decay: float = ZooConfig.redefine("weight_decay", 0.0)
     epochs: int = ZooConfig.redefine("epochs", 80)
     lr: float = ZooConfig.redefine("lr", 1e-3)
-    samples: int = setting(
-        10, "episodes averaged in validation and test", "-m", low=1, high=1000, decides=False
-    )
-    reward: str = setting(
-        "gain",
-        "reward of a glimpse: the log-probability of the label it adds, or, as in the paper, 1 if "
-        "the classification is right",
-        choices=REWARDS,
-    )
     augment: float = setting(
         1.0, "strength of random shift, rotation and scaling of training digits", low=0, high=10
     )

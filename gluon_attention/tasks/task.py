@@ -5,11 +5,13 @@ A task knows nothing of devices, optimizers, logging or files; the engine knows 
 
 from __future__ import annotations
 
+import dataclasses
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, NamedTuple, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Callable, List, NamedTuple, Optional, Sequence
 
 from mxnet import gluon, nd
 
+from .. import fields
 from .losses import Losses, cross_entropy, smoothed, top_scores
 from .mixup import Mixup
 
@@ -112,6 +114,7 @@ class Classification(OneLoss):
         return {"cross_entropy": cross_entropy(self.net(images), targets)}
 
 
-def settings_of(config: Config, *names: str) -> Dict[str, Any]:
-    """The settings of some names that a config has: not every script has the flags of a task."""
-    return {name: value for name, value in vars(config).items() if name in names}
+def options_from(defaults: Any, config: Config) -> Any:
+    """The options of a task, a dataclass, with the values of those that a config has, too."""
+    names = {field.name for field in dataclasses.fields(defaults)}
+    return fields.replace(defaults, {n: v for n, v in vars(config).items() if n in names})

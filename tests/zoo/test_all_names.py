@@ -63,6 +63,8 @@ PARAMETERS = {
     "racnn_mobilenet_v2": 9_687_894,
     "glimpse_resnet50": 78_312_057,
     "glimpse_mobilenet_v2": 43_639_993,
+    "glimpse_resnet50_stage1": 27_847_288,
+    "glimpse_mobilenet_v2_stage1": 4_972_472,
 }
 Shapes = Dict[str, Any]  # field of a trace: the shape of an array, or a list of shapes
 
@@ -97,6 +99,8 @@ def expected_trace(name: str, options: Any, classes: int) -> Shapes:
             step_logits=(1, steps + 1, classes),
             windows=(1, steps, o.scales, o.channels, patch, patch),
         )
+    if name.endswith("stage1"):
+        return dict(logits=logits, head_logits=(1, 1, classes))  # of two patches together
     if name.startswith("glimpse"):
         steps, patch = o.glimpses, o.patch
         return dict(
@@ -137,16 +141,20 @@ def test_parameters_and_trace(name: str) -> None:
     assert sides == sorted(sides, reverse=True) and set(sides) >= {side, side // 2, side // 4}
 
 
-def slim() -> AttentionNet:
-    net = get_model("cifar_residual_attention56_slim", classes=5)
+def build(name: str, **options: Any) -> AttentionNet:
+    net = get_model(name, classes=5, **options)
     net.initialize(net.initializer)
     return net
 
 
+STAGE1 = dict(backbone="tiny", patch=16, width=8)
+
+
 SMALL = {
-    "residual attention": (slim, (32, 3)),
+    "residual attention": (lambda: build("cifar_residual_attention56_slim"), (32, 3)),
     "RAM": (lambda: small_ram(classes=5), (28, 1)),
     "RA-CNN": (small_racnn, (32, 3)),
+    "stage 1": (lambda: build("glimpse_resnet50_stage1", **STAGE1), (64, 3)),
     "glimpse": (lambda: small_glimpse(1, frozen=False, frozen_bn=False), (64, 3)),
     "glimpse, sampled": (lambda: small_glimpse(1, location="sampled", frozen=False), (64, 3)),
 }
@@ -154,8 +162,8 @@ SMALL = {
 
 @pytest.mark.parametrize("family", SMALL)
 def test_a_gradient_reaches_every_parameter(family: str) -> None:
-    build, (side, channels) = SMALL[family]
-    net = build()
+    build_small, (side, channels) = SMALL[family]
+    net = build_small()
     images, labels = images_of(8, side, channels), nd.arange(8, dtype="int32") % 5
     task = net.objective(SimpleNamespace(label_smoothing=0.1, mix_up=False, stages=(1, 1, 1)))
     untouched = {n for n, p in net._collect_params_with_prefix().items() if p.grad_req != "null"}

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any, List
 
 from mxnet import nd
 
-from ... import fields
 from ...errors import UserError
 from ...fields import field
 from ...tasks.losses import Losses, is_top1, mean_cross_entropy, reinforce_terms, smoothed
-from ...tasks.task import Group, OneLoss, settings_of
+from ...tasks.task import Group, OneLoss, options_from
 
 if TYPE_CHECKING:
     from .episode import Trace
@@ -44,8 +43,7 @@ class StepClassification(OneLoss):
     @classmethod
     def from_config(cls, net: GlimpseNet, config: Any) -> StepClassification:
         """The task with the options that a `training.config.Config` sets."""
-        options = fields.replace(StepOptions(), settings_of(config, "reward"))
-        return cls(net, options, config.label_smoothing)
+        return cls(net, options_from(StepOptions(), config), config.label_smoothing)
 
     def groups(self) -> List[Group]:
         if self.net.controller.mirrored:

@@ -16,13 +16,12 @@ from typing import TYPE_CHECKING, Any, Iterator, List, NamedTuple, Optional, Tup
 
 from mxnet import autograd, nd
 
-from ... import fields
 from ...errors import UserError
 from ...fields import field
 from ...ops.attention_crop import GRADIENTS, AttentionCrop
 from ...ops.safe import concat
 from ...tasks.losses import Losses, cross_entropy, is_top1, smoothed
-from ...tasks.task import Group, Task, Update, settings_of
+from ...tasks.task import Group, Task, Update, options_from
 from ..freezing import frozen_stats_twin
 
 if TYPE_CHECKING:
@@ -81,9 +80,7 @@ class RankedScales(Task):
     @classmethod
     def from_config(cls, net: RACNN, config: Any) -> RankedScales:
         """The task with the options that a `training.config.Config` sets."""
-        names = RankingOptions.__dataclass_fields__
-        options = fields.replace(RankingOptions(), settings_of(config, *names))
-        return cls(net, options, config.label_smoothing)
+        return cls(net, options_from(RankingOptions(), config), config.label_smoothing)
 
     def groups(self) -> List[Group]:
         body = self.body

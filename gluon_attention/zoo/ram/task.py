@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Tuple
 
 import numpy as np
 from mxnet import gluon, nd
 
-from ...errors import check_choice
+from ...fields import field
 from ...ops.safe import detach
 from ...tasks.losses import Losses, is_top1, reinforce_terms, smoothed
-from ...tasks.task import OneLoss, settings_of
+from ...tasks.task import OneLoss, options_from
 
 if TYPE_CHECKING:
     from ...training.config import Config
     from .network import RecurrentAttention, Trace
 
 PARTS = ("classify", "classify_steps", "baseline", "reinforce")
-REWARDS = ("gain", "right")
+REINFORCE_WEIGHT = 0.1  # of the loss of locations, next to the cross entropy
+DISCOUNT = 0.7  # of the gain of the next glimpse, in the reward of a glimpse
+
+
+@dataclass(frozen=True)
+class ReinforceOptions:
+    """Options of the task."""
+
+    reward: str = field(
+        "gain",
+        "reward of a glimpse: the log-probability of the label it adds, or, as in the paper, 1 if "
+        "the classification is right",
+        choices=("gain", "right"),
+    )
+    samples: int = field(
+        10, "episodes averaged in validation and test", "-m", low=1, high=1000, decides=False
+    )
 
 
 class EpisodeLoss(gluon.HybridBlock):
@@ -90,26 +107,21 @@ class Reinforce(OneLoss):
     def __init__(
         self,
         net: RecurrentAttention,
-        samples: int = 10,
+        options: ReinforceOptions = ReinforceOptions(),
         smoothing: float = 0.0,
-        reward: str = "gain",
-        weight: float = 0.1,
-        discount: float = 0.7,
+        weight: float = REINFORCE_WEIGHT,
+        discount: float = DISCOUNT,
     ) -> None:
-        check_choice("reward", reward, REWARDS)
-        self.net, self.samples, self.smoothing = net, samples, smoothing
-        options = net.options
-        first = options.glimpses if options.policy == "random" else 1  # no policy chose the first
-        self.episode_loss = EpisodeLoss(
-            options.glimpses, first, options.std, reward, weight, discount
-        )
+        self.net, self.samples, self.smoothing = net, options.samples, smoothing
+        steps, std = net.options.glimpses, net.options.std
+        first = steps if net.options.policy == "random" else 1  # no policy chose the first location
+        self.episode_loss = EpisodeLoss(steps, first, std, options.reward, weight, discount)
         self.episode_loss.hybridize(static_alloc=True)
 
     @classmethod
     def from_config(cls, net: RecurrentAttention, config: Config) -> Reinforce:
         """The task of a configuration."""
-        settings = settings_of(config, "samples", "reward")
-        return cls(net, smoothing=config.label_smoothing, **settings)
+        return cls(net, options_from(ReinforceOptions(), config), config.label_smoothing)
 
     def loss(self, images: nd.NDArray, labels: nd.NDArray) -> Losses:
         trace, (noise,) = self.net.sample(images)

@@ -7,7 +7,7 @@ from typing import Any
 
 from gluon_attention import UserError, get_model
 from gluon_attention.interop.load import load_weights
-from gluon_attention.zoo.ram.task import Reinforce
+from gluon_attention.zoo.ram.task import Reinforce, ReinforceOptions
 
 import numpy as np
 import pytest
@@ -108,9 +108,9 @@ def test_baseline_and_step_head_read_the_state_before_a_glimpse() -> None:
         assert (np.ptp(part.asnumpy()[:, 1:], axis=0) > 0).all()
 
 
-def trained(net: Any, part: str, **options: Any) -> set:
+def trained(net: Any, part: str) -> set:
     """Names of the blocks that get a gradient from one part of the loss."""
-    task = Reinforce(net, **options)
+    task = Reinforce(net)
     images, labels = images_of(8, 28, 1), nd.arange(8, dtype="int32")
     with autograd.record():
         loss = task.loss(images, labels)[part]
@@ -142,7 +142,7 @@ def test_random_locations_train_no_policy() -> None:
 
 
 def test_losses_and_scores_are_per_sample() -> None:
-    task = Reinforce(small_ram(), samples=3)
+    task = Reinforce(small_ram(), ReinforceOptions(samples=3))
     images, labels = images_of(5, 28, 1), nd.arange(5, dtype="int32")
     for parts in (task.loss(images, labels), task.scores(images, labels)):
         assert {part.shape for part in parts.values()} == {(5,)}

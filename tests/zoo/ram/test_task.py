@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gluon_attention.zoo.ram.network import RamOptions, Trace
-from gluon_attention.zoo.ram.task import Reinforce, entropy
+from gluon_attention.zoo.ram.task import Reinforce, ReinforceOptions, entropy
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from mxnet import autograd, gluon, nd
 
 def test_parts_of_the_loss_are_what_they_are_defined_to_be() -> None:
     net = small_ram(std=0.2)
-    task = Reinforce(net, smoothing=0.2, reward="right", weight=0.3)
+    task = Reinforce(net, ReinforceOptions("right"), smoothing=0.2, weight=0.3)
     steps, labels = np.random.randn(4, 4, 10), np.array([0, 9, 3, 3])
     means, noise = np.random.randn(2, 4, 3, 2)
     baselines, earned = np.random.rand(4, 3), np.array([[1], [0], [1], [0]])
@@ -82,7 +82,7 @@ def test_gradient_of_a_choice_between_two_arms() -> None:
     count = 200_000
     bandit = Bandit(count)
     with autograd.record():
-        loss = Reinforce(bandit, reward="right", weight=1.0).loss(
+        loss = Reinforce(bandit, ReinforceOptions("right"), weight=1.0).loss(
             None, nd.ones((count,), dtype="int32")
         )["reinforce"]
     loss.backward()
