@@ -68,6 +68,7 @@ def _racnn(size: int) -> Case:
         classes=200,
         options=dict(crops=(size // 2, size // 2)),
         settings=dict(stages=(0, 0, 0), gradient="sampler"),
+        native=True,
         passes=5,  # the pass for the boxes needs no gradient of weights
     )
 

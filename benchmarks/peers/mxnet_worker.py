@@ -57,7 +57,7 @@ def trainer_of(net: Any, config: Any) -> str:
     from gluon_attention.training.devices import choose_devices
 
     accelerate(net, config, choose_devices(0))
-    return f", native on {library().instruction_set}" if net.native else ""
+    return f", native on {library().instruction_set}" if net.native_parts[0].native else ""
 
 
 def export(net: Any, images: Any, dtype: str) -> Any:

@@ -10,7 +10,8 @@ from typing import Any, Dict, List, Optional, Sequence
 
 from mxnet import gluon
 from mxnet.gluon import nn
-from mxnet.gluon.model_zoo.vision.resnet import BottleneckV2
+from mxnet.gluon.model_zoo.vision.mobilenet import LinearBottleneck
+from mxnet.gluon.model_zoo.vision.resnet import BasicBlockV1, BottleneckV1, BottleneckV2
 
 
 class Unsupported(Exception):
@@ -50,7 +51,7 @@ class Program:
     def norm(self, x: int, layer: nn.BatchNorm, act: str = "none") -> int:
         """BatchNorm and the activation after it."""
         options = layer._kwargs
-        if type(layer) is not nn.BatchNorm:
+        if type(layer) is not nn.BatchNorm and not getattr(layer, "is_batch_norm", False):
             raise Unsupported(f"normalization by {type(layer).__name__}")
         if options["axis"] != 1 or options["fix_gamma"] or options["use_global_stats"]:
             raise Unsupported(f"BatchNorm with {options}")
@@ -98,16 +99,9 @@ class Program:
         while pending:
             layer = pending.pop(0)
             if isinstance(layer, nn.BatchNorm):
-                act = pending.pop(0)._act_type if _activates(pending) else "none"
-                if act not in ("none", "relu"):
-                    raise Unsupported(f"the activation {act}")
-                x = self.norm(x, layer, act)
-            elif type(layer) is nn.Conv2D:
-                x = self.convolution(x, layer)
-            elif type(layer) is nn.MaxPool2D:
-                x = self.pool(x, *_window(layer))
-            elif type(layer) is BottleneckV2:
-                x = self.bottleneck(x, layer)
+                x = self.norm(x, layer, _activation(pending))
+            elif type(layer) in _LAYERS:
+                x = _LAYERS[type(layer)](self, x, layer)
             else:
                 raise Unsupported(f"the layer {type(layer).__name__}")
         return x
@@ -119,6 +113,16 @@ class Program:
         y = self.norm(self.convolution(y, unit.conv1), unit.bn2, "relu")
         y = self.norm(self.convolution(y, unit.conv2), unit.bn3, "relu")
         return self.convolution(y, unit.conv3, add=shortcut)
+
+    def inverted_residual(self, x: int, unit: LinearBottleneck) -> int:
+        """MobileNetV2's: a wide middle, no activation at the end."""
+        y = self.layers(x, unit.out)
+        return self.add(y, x) if unit.use_shortcut else y
+
+    def residual(self, x: int, unit: gluon.Block) -> int:
+        """A unit of ResNet, activated after the sum."""
+        shortcut = x if unit.downsample is None else self.layers(x, unit.downsample)
+        return self.add(self.layers(x, unit.body), shortcut, act="relu")
 
     def _feature(self) -> int:
         self._features += 1
@@ -151,8 +155,18 @@ def _flat(block: gluon.Block) -> Sequence[gluon.Block]:
     return [block]
 
 
-def _activates(layers: Sequence[gluon.Block]) -> bool:
-    return bool(layers) and type(layers[0]) is nn.Activation
+def _activation(layers: List[gluon.Block]) -> str:
+    """The activation that layers begin with, which is taken off them; "none" without one."""
+    name = type(layers[0]).__name__.lower() if layers else ""
+    if name == "relu6":
+        layers.pop(0)
+        return name
+    if name == "activation":
+        name = layers.pop(0)._act_type
+        if name != "relu":
+            raise Unsupported(f"the activation {name}")
+        return name
+    return "none"
 
 
 def _square(layer: nn.Conv2D) -> Dict[str, int]:
@@ -179,3 +193,13 @@ def _window(layer: nn.MaxPool2D) -> Sequence[int]:
     if any(len(set(size)) != 1 for size in sizes) or options["pooling_convention"] != "valid":
         raise Unsupported(f"pooling with {options}")
     return [size[0] for size in sizes]
+
+
+_LAYERS = {
+    nn.Conv2D: Program.convolution,
+    nn.MaxPool2D: lambda program, x, layer: program.pool(x, *_window(layer)),
+    BottleneckV2: Program.bottleneck,
+    LinearBottleneck: Program.inverted_residual,
+    BottleneckV1: Program.residual,
+    BasicBlockV1: Program.residual,
+}

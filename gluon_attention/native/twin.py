@@ -17,12 +17,24 @@ DTYPES = ("float32", "bfloat16")
 class Lowered(NamedTuple):
     """What a network's `lower` gives back."""
 
-    head: gluon.Block  # from the first output to logits, computed by MXNet
+    head: gluon.Block  # from the first output to what the network gives, computed by MXNet
     masks: Sequence[int] = ()  # features that a trace shows
 
 
+class Trainable:
+    """Mixed into a block whose training pass a twin may compute."""
+
+    native: Any = None  # its `Twin`
+
+    def forward(self, *args: Any) -> Any:
+        if self.native is not None and isinstance(args[0], nd.NDArray):
+            if autograd.is_training() and autograd.is_recording():
+                return self.native(*args)
+        return super().forward(*args)
+
+
 class Twin:
-    """Computes logits of a network for training, on a CPU.
+    """Computes what a network gives while it trains, on a CPU.
 
     It has no parameters of its own: it reads those of the network, and autograd writes their
     gradients and running statistics. So everything else - files, validation, export - is the
@@ -45,7 +57,7 @@ class Twin:
         self._program(False)  # what cannot be lowered is refused here
 
     def __call__(self, images: nd.NDArray) -> nd.NDArray:
-        """Logits (N, classes)."""
+        """What the network gives: logits (N, classes)."""
         return self._run(images, False)[0]
 
     def trace(self, images: nd.NDArray) -> Tuple[nd.NDArray, List[nd.NDArray]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional, Sequence, Tuple
+from typing import Any, List, Optional, Sequence, Tuple
 
 import mxnet as mx
 
@@ -22,33 +22,37 @@ def accelerate(net: Any, config: Any, devices: Sequence[mx.Context]) -> Optional
     if dtype not in net.dtypes:
         accepted = " or ".join(net.dtypes)
         raise UserError(f"this network trains in {accepted}, not --dtype {dtype}")
-    twin, reason = _twin(net, config, devices, dtype)
-    if twin is None and config.native == "1":
+    twins, reason = _twins(net, config, devices, dtype)
+    if not twins and config.native == "1":
         raise UserError(f"--native 1 cannot be: {reason}; leave it out to train without")
-    if twin is None:
+    if not twins:
         set_precision(dtype, devices)
         return None if asked else f"training by MXNet in {dtype}"
-    net.native = twin
+    for part, twin in zip(net.native_parts, twins):
+        part.native = twin
     return f"training by the native library ({native.library().instruction_set}) in {dtype}"
 
 
 def _fastest(net: Any, config: Any, devices: Sequence[mx.Context]) -> str:
     """bfloat16 where the native library gains by it; MXNet's own is slower than float32."""
-    twin, _ = _twin(net, config, devices, "float32")
-    gains = twin is not None and native.library().bfloat16_pays and "bfloat16" in net.dtypes
+    twins, _ = _twins(net, config, devices, "float32")
+    gains = twins and native.library().bfloat16_pays and "bfloat16" in net.dtypes
     return "bfloat16" if gains else "float32"
 
 
-def _twin(
+def _twins(
     net: Any, config: Any, devices: Sequence[mx.Context], dtype: str
-) -> Tuple[Optional[native.Twin], str]:
-    """The native twin of a network, or else why there is none."""
+) -> Tuple[List[native.Twin], str]:
+    """Native twins of all parts of a network that have one, or else why there are none."""
     if config.native == "0":
-        return None, "it is switched off"
+        return [], "it is switched off"
     if devices[0].device_type != "cpu":
-        return None, "the native library computes on CPUs"
+        return [], "the native library computes on CPUs"
     if config.sync_bn and len(devices) > 1:
-        return None, "the native library has no --sync-bn"
+        return [], "the native library has no --sync-bn"
     if native.library() is None:
-        return None, "the native library is not built (make native)"
-    return native.twin(net, dtype), "the native library does not know this network"
+        return [], "the native library is not built (make native)"
+    # Images of a part can be computed from what is trained.
+    options = [dict(image_gradient=part is not net) for part in net.native_parts]
+    twins = [native.twin(part, dtype, **o) for part, o in zip(net.native_parts, options)]
+    return [] if None in twins else twins, "the native library does not know this network"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import mxnet as mx
 import numpy as np
@@ -13,6 +13,7 @@ from mxnet import autograd, gluon, init, nd
 
 from ..errors import UserError
 from ..explain.painters import Painter
+from ..native import Trainable
 from ..ops.onednn import portable
 from ..tasks.task import Classification, Task
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from ..training.config import Config
 
 
-class AttentionNet(gluon.HybridBlock):
+class AttentionNet(Trainable, gluon.HybridBlock):
     """A network around a `body` that returns logits first, then all it can show.
 
     `net(images)` and `net.body(images)` are two graphs over the same parameters: hybridized, the
@@ -44,7 +45,6 @@ class AttentionNet(gluon.HybridBlock):
     arguments: Dict[str, Any]  # of `get_model`, which sets them: name, classes, options
     initializer = init.MSRAPrelu()  # of parameters without weights when training starts
     dtypes: Tuple[str, ...] = ("float32",)  # that it trains in, with weights in float32
-    native: Any = None  # its `native.Twin`, if that computes the logits of training
     samples: Optional[int] = None  # episodes that `predict` averages; None if nothing is drawn
     painters: Dict[str, Painter] = {}  # `{name of a picture: what draws it from the trace}`
     renamed: Tuple[Tuple[str, str], ...] = ()  # (pattern, replacement) of parameters' old names
@@ -77,6 +77,11 @@ class AttentionNet(gluon.HybridBlock):
         return self.Trace(*self.body(images, *noise))
 
     # Randomness.
+
+    @property
+    def native_parts(self) -> Sequence[gluon.Block]:
+        """What the native library may train: all of the network, or parts with `lower`."""
+        return [self]
 
     def zero_noise(self, F: Any) -> Tuple[Any, ...]:
         """The arguments of `body` after the images with which nothing is drawn."""
@@ -209,6 +214,4 @@ class AttentionNet(gluon.HybridBlock):
     def forward(self, *args: Any) -> Any:
         if self._backend and autograd.is_training():
             raise UserError("a fused network cannot be trained: train one that is not")
-        if self.native is not None and autograd.is_training() and autograd.is_recording():
-            return self.native(*args)
         return super().forward(*args)

@@ -16,6 +16,7 @@ from mxnet import gluon, sym
 from mxnet.gluon import nn
 from mxnet.gluon.model_zoo import vision
 
+from .. import native
 from ..errors import UserError
 from .fast_relu6 import replace_relu6
 from .freezing import freeze_bn, walk_blocks
@@ -30,7 +31,7 @@ _HEAD = (nn.Dense, nn.Flatten, nn.GlobalAvgPool2D)
 _POOLING = (nn.MaxPool2D, nn.AvgPool2D, nn.Dropout)
 
 
-class Backbone(gluon.HybridBlock):
+class Backbone(native.Trainable, gluon.HybridBlock):
     """Images (N, 3, H, W) to feature maps (N, channels, h, w).
 
     Attributes:
@@ -50,6 +51,11 @@ class Backbone(gluon.HybridBlock):
 
     def hybrid_forward(self, F: Any, images: Any) -> Any:
         return self.layers(images)
+
+    def lower(self, program: native.Program) -> native.Lowered:
+        """Write the layers down for the native library."""
+        program.give(program.layers(program.images(), self.layers))
+        return native.Lowered(nn.HybridSequential())  # nothing follows
 
 
 def backbone(name: str, frozen_bn: bool = False, stem_stride: Optional[int] = None) -> Backbone:

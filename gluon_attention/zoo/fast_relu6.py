@@ -24,6 +24,7 @@ from .freezing import walk_blocks
 class ReflectedNorm(nn.BatchNorm):
     """A BatchNorm that gives 6 - y in graphs for oneDNN, for the `ReLU6` behind it."""
 
+    is_batch_norm = True  # for the native library, to which 6 - y is y
     channels = 0
     blocks_input = False  # whether its input is put into blocks of 16 first
 

@@ -44,6 +44,7 @@ def frozen_stats_twin(block: gluon.Block) -> gluon.Block:
     twin = copy(block)
     attributes = vars(twin)
     attributes["_children"] = OrderedDict()
+    attributes.pop("native", None)  # which would update statistics
     if isinstance(block, gluon.HybridBlock):
         attributes.update(_cached_graph=(), _cached_op=None)
     if isinstance(block, nn.BatchNorm):

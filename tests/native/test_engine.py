@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Callable, Dict, NamedTuple
 
-from gluon_attention import native
+from gluon_attention import get_model, native
 from gluon_attention.native import Lowered, Program
 from gluon_attention.training import accelerate, engine
+from gluon_attention.training.config import MixupConfig
 from gluon_attention.zoo.attention_net import AttentionNet
 
+import mxnet as mx
 import numpy as np
 import pytest
 from mxnet import nd
@@ -130,11 +132,18 @@ def test_the_network_infers_by_mxnet(train_toy: Callable, monkeypatch: Any) -> N
 
 
 def test_gpus_and_shared_statistics_are_mxnets() -> None:
-    import mxnet as mx
-
     class Settings:
         native, dtype, sync_bn = "auto", "float32", True
 
     assert accelerate.accelerate(Toy(3), Settings, [mx.cpu(0), mx.cpu(1)]) is None
     Settings.sync_bn = False
     assert accelerate.accelerate(Toy(3), Settings, [mx.gpu(0)]) is None
+
+
+def test_backbones_of_racnn_are_native_but_frozen_ones_are_not() -> None:
+    net = get_model("racnn_mobilenet_v2", classes=3, crops=(32,))
+    net.initialize()
+    config = MixupConfig(num_gpus=0)
+    assert "native" in accelerate.accelerate(net, config, [mx.cpu()])
+    assert all(backbone.native for backbone in net.body.backbones)
+    assert not any(backbone.native for backbone in net.objective(config).frozen_backbones)

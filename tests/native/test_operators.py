@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from mxnet import autograd, gluon, nd
 from mxnet.gluon import nn
-from mxnet.gluon.model_zoo.vision.resnet import BottleneckV2
+from mxnet.gluon.model_zoo.vision.mobilenet import LinearBottleneck
+from mxnet.gluon.model_zoo.vision.resnet import BasicBlockV1, BottleneckV1, BottleneckV2
 
 
 class Probe(gluon.HybridBlock):
@@ -132,6 +133,10 @@ PROBES: Dict[str, Callable[[], Probe]] = {
     "unit": lambda: one(BottleneckV2(4, 1, downsample=False)),
     "unit_projected": lambda: one(BottleneckV2(32, 1, downsample=True)),
     "unit_strided": lambda: one(BottleneckV2(32, 2, downsample=True)),
+    "inverted": lambda: one(LinearBottleneck(4, 4, 6, 1)),
+    "inverted_strided": lambda: one(LinearBottleneck(4, 8, 2, 2)),
+    "resnet_basic": lambda: one(BasicBlockV1(8, 2, True, 4)),
+    "resnet_bottleneck": lambda: one(BottleneckV1(32, 1, True, 4)),
     "resize_double": lambda: resizing(10),
     "resize_odd": lambda: resizing(13),
     "gate_mixed": lambda: gated("mixed", True),
@@ -200,8 +205,9 @@ def test_equals_mxnet(probe: Probe) -> None:
     expected = gradients(probe, probe, images, weight)
     put_back(probe, before)
     got = gradients(probe, Twin(probe, image_gradient=True), images, weight)
-    for name, array in expected.items():
-        scale = max(np.abs(array).max(), 1e-3)
+    largest = max(np.abs(array).max() for array in expected.values())
+    for name, array in expected.items():  # the gradient of a bias before BatchNorm is only rounding
+        scale = max(np.abs(array).max(), 0.01 * largest)
         np.testing.assert_allclose(got[name] / scale, array / scale, atol=1e-4, err_msg=name)
 
 
@@ -240,6 +246,7 @@ def test_bfloat16_is_near_float32(name: str) -> None:
     expected = gradients(probe, Twin(probe, image_gradient=True), images, weight)
     put_back(probe, before)
     got = gradients(probe, Twin(probe, "bfloat16", image_gradient=True), images, weight)
+    largest = max(np.linalg.norm(array) for array in expected.values())
     for name, array in expected.items():
         distance = np.linalg.norm(got[name] - array)
-        assert distance < 0.35 * np.linalg.norm(array) + 0.05, name
+        assert distance < 0.35 * np.linalg.norm(array) + 0.01 * largest, name

@@ -31,7 +31,7 @@ from __future__ import annotations
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Callable, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from mxnet import autograd, gluon, init, nd
 from mxnet.gluon import nn
@@ -305,6 +305,10 @@ class RACNN(AttentionNet):
     def __init__(self, body: Scales, classes: int, **kwargs: Any) -> None:
         super().__init__(body, **kwargs)
         self.classes, self.scales = classes, body.scales
+
+    @property
+    def native_parts(self) -> Sequence[gluon.Block]:
+        return list(self.body.backbones)
 
     def attended_boxes(self, images: nd.NDArray) -> Optional[nd.NDArray]:
         boxes = self.trace(images).boxes
