@@ -41,6 +41,8 @@ class Progress(NamedTuple):
     history: Any = ()  # one record per epoch
     settings: Any = None  # those that the weights depend on
     devices: int = 0  # whose images a step has; 0 if unknown
+    data: Any = None  # `record_data` of the last epoch; None in a new run
+    versions: Any = None  # of the code that trained it
 
     def resume_notes(self, epochs: int, devices: int) -> List[str]:
         """Sentences on a run that resumes, on so many devices."""
@@ -135,7 +137,11 @@ def _read_progress(content: np.ndarray) -> Progress:
         history=list,
         settings=dict,
         devices=int,
+        data=dict,
+        versions=dict,
     )
+    if progress.data is None:  # of an older version
+        progress = progress._replace(data={}, versions={})
     for name, type_ in types.items():
         if not isinstance(getattr(progress, name), type_):
             raise TypeError(name)

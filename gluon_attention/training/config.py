@@ -51,6 +51,12 @@ class Config:
     workers: int = setting(
         2, "threads that decode pictures", "-j", group=DATA, low=0, high=THREADS, decides=False
     )
+    accept_data: bool = setting(
+        False,
+        "resumption on other data than those that the run was trained on so far",
+        group=DATA,
+        decides=False,
+    )
 
     optimizer: str = setting(
         "nag", "optimizer", group=OPTIMISATION, choices=("sgd", "nag", "adam", "lamb")

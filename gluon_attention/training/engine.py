@@ -20,6 +20,7 @@ from . import checkpoint
 from .accelerate import accelerate
 from .checkpoint import Progress
 from .config import Config
+from .data_record import check_data, differences, record_data, version_notes, versions
 from .devices import check_precision, choose_devices, prepare
 from .evaluation import Means, Shards, Sums, accumulated, evaluate, measure, split
 from .monitor import Monitor
@@ -97,6 +98,8 @@ class Run:
         self.skipped = 0  # steps of this epoch, by --skip-nonfinite
         self.monitor = Monitor(folder, config, self.steps)
         self.stop = StopRequest()
+        self.devices = len(workers.devices) * workers.count
+        self.notes: List[str] = []  # on what differs from earlier epochs
 
     @classmethod
     def open(
@@ -126,9 +129,18 @@ class Run:
         prepare(net, splits.validation.first(1), workers.devices, config.sync_bn)
         run = cls(config, net, splits, workers, folder, Progress(settings=settings))
         if saved:
+            if not config.evaluate:
+                run.check_data(saved.progress)
             checkpoint.restore(saved, net, run.optimizers, run.average)
             run.progress = saved.progress
         return run
+
+    def check_data(self, saved: Progress) -> None:
+        """Refuse a checkpoint of other data, unless they are accepted."""
+        record = record_data(self.splits, self.steps)
+        lines = differences(saved.data, record, same_devices=saved.devices == self.devices)
+        self.notes += check_data(self.folder.path, lines, self.config.accept_data)
+        self.notes += version_notes(saved.versions, versions())
 
     def complete(self) -> Dict[str, Any]:
         """Train the remaining epochs, then test; if an earlier process did, return its result."""
@@ -150,12 +162,13 @@ class Run:
         description = checkpoint.describe_run(self.net, self.splits)
         self.folder.write_config(self.config, description)
         self.monitor.open()
-        devices = len(self.workers.devices) * self.workers.count
         notes = smaller_validation(self.splits, self.config.validation)
-        notes += self.progress.resume_notes(self.config.epochs, devices)
+        notes += self.progress.resume_notes(self.config.epochs, self.devices) + self.notes
         for note in notes + schedule_warnings(self.config):
             print(note, flush=True)
-        self.progress = self.progress._replace(devices=devices)
+        self.progress = self.progress._replace(
+            devices=self.devices, data=record_data(self.splits, self.steps), versions=versions()
+        )
 
     def epoch(self, epoch: int) -> None:
         """Train and validate an epoch, and write its checkpoint."""

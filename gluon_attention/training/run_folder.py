@@ -11,11 +11,9 @@ import subprocess
 import sys
 from typing import Any, Dict, List, Optional, Sequence
 
-import mxnet as mx
-import numpy as np
-
 from ..storage.atomic import lock_folder, unlock_folder, write_text
 from .config import Config
+from .data_record import versions
 
 Record = Dict[str, float]  # figures of one epoch
 CONFIG, HISTORY, RESULT = "config.json", "history.csv", "result.json"
@@ -49,13 +47,9 @@ class RunFolder:
 
     def write_config(self, config: Config, description: Dict[str, Any]) -> None:
         """Write all settings, versions and `description`, which names the network and its data."""
-        from .. import __version__
-
-        versions = dict(gluon_attention=__version__, mxnet=mx.__version__, numpy=np.__version__)
         content = dict(
             settings=vars(config),
-            versions=versions,
-            python=sys.version.split()[0],
+            versions=versions(),
             commit=commit(),
             threads=os.environ.get("OMP_NUM_THREADS"),
             **description,
