@@ -52,6 +52,11 @@ class Library:
         return self._handle.gluon_attention_instruction_set().decode()
 
     @property
+    def has_bfloat16(self) -> bool:
+        """Whether oneDNN computes in bfloat16 here at all."""
+        return self.instruction_set.startswith("AVX512")
+
+    @property
     def bfloat16_pays(self) -> bool:
         """Whether bfloat16 is faster than float32 on this processor."""
         return bool(self._handle.gluon_attention_bfloat16_pays())

@@ -49,6 +49,8 @@ class Twin:
             raise UserError("the native library is not built: run make native")
         if dtype not in DTYPES:
             raise UserError(f"dtype must be one of {', '.join(map(repr, DTYPES))}, not {dtype!r}")
+        if dtype == "bfloat16" and not found.has_bfloat16:
+            raise UserError(f"bfloat16 needs AVX-512, and oneDNN has {found.instruction_set} here")
         self.net, self.dtype, self.image_gradient = net, dtype, image_gradient
         self._library = found
         self._programs: Dict[bool, Tuple[Program, gluon.Block]] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Callable, Dict, List
 
-from gluon_attention.native import Lowered, Program, Twin
+from gluon_attention.native import Lowered, Program, Twin, library
 from gluon_attention.ops.resize import resize_like
 
 import mxnet as mx
@@ -238,6 +238,7 @@ def test_gradient_is_that_of_its_values(probe: Probe) -> None:
     assert abs(slope - told) < 0.05 * size
 
 
+@pytest.mark.skipif(not (library() and library().has_bfloat16), reason="needs AVX-512")
 @pytest.mark.parametrize("name", sorted(set(PROBES) - {"shared"}))  # which is far from linear
 def test_bfloat16_is_near_float32(name: str) -> None:
     probe, images = PROBES[name](), nd.random.normal(shape=(3, 4, 5, 5))
