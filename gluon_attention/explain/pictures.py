@@ -44,7 +44,7 @@ def pictures(
         channel: one channel of every mask instead of the mean of all.
         names: of the classes.
     """
-    painted = _paint(net, images, mean, std, channel, names)
+    painted = paint(net, images, mean, std, channel, names)
     return {name: below([sheet(tiles) for tiles in rows]) for name, rows in painted.items()}
 
 
@@ -57,7 +57,7 @@ def animations(
     names: Sequence[str] = (),
 ) -> Dict[str, Tiles]:
     """The same as frames, one for every step of the attention, with the images beside it."""
-    painted = _paint(net, images, mean, std, channel, names)
+    painted = paint(net, images, mean, std, channel, names)
     return {
         name: [
             below([sheet([row[0], *row[step : step + 1]]) for row in rows])
@@ -67,15 +67,15 @@ def animations(
     }
 
 
-def _paint(
+def paint(
     net: AttentionNet,
     images: np.ndarray,
     mean: Numbers,
     std: Numbers,
-    channel: Optional[int],
-    names: Sequence[str],
+    channel: Optional[int] = None,
+    names: Sequence[str] = (),
 ) -> Dict[str, List[Tiles]]:
-    """`{name: tiles of each image}`."""
+    """`{name: tiles of each image}`; the arguments are those of `pictures`."""
     images = np.asarray(images)
     if images.ndim == 3:
         images = images[None]
@@ -92,7 +92,7 @@ def _paint(
     scenes = [
         Scene(image, trace, index, mean, std, channel, names) for index, image in enumerate(images)
     ]
-    return {name: [paint(scene) for scene in scenes] for name, paint in net.painters.items()}
+    return {name: [draw(scene) for scene in scenes] for name, draw in net.painters.items()}
 
 
 def _lengths(mean: Numbers, std: Numbers, channels: int) -> Set[int]:

@@ -97,10 +97,10 @@ def paste(view: np.ndarray, patch: np.ndarray, box: np.ndarray) -> None:
     view[max(top, 0) : bottom, max(left, 0) : right] = inside
 
 
-def sheet(tiles: Tiles) -> np.ndarray:
-    """Tiles in rows of at most `COLUMNS`, on white."""
+def sheet(tiles: Tiles, columns: int = COLUMNS) -> np.ndarray:
+    """Tiles in rows of at most so many columns, on white."""
     height, width = tiles[0].shape[:2]
-    columns = min(COLUMNS, len(tiles))
+    columns = min(columns, len(tiles))
     rows = -(-len(tiles) // columns)
     whole = np.full((rows * (height + GAP), columns * (width + GAP), 3), 255, np.uint8)
     for number, picture in enumerate(tiles):

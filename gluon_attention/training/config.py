@@ -192,6 +192,13 @@ class Config:
     log_interval: int = setting(
         50, "steps between two points of the training curves", group=OUTPUT, low=1, decides=False
     )
+    histograms: Optional[int] = setting(
+        None,
+        "epochs between histograms of the kernels in TensorBoard (default: no histograms)",
+        group=OUTPUT,
+        low=1,
+        decides=False,
+    )
 
     @classmethod
     def redefine(cls, name: str, default: Any, **changes: Any) -> Any:

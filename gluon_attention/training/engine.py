@@ -13,7 +13,7 @@ import mxnet as mx
 import numpy as np
 from mxnet import autograd, gluon
 
-from ..datasets.sampling import Batches, Splits, smaller_validation
+from ..datasets.sampling import Batches, Samples, Splits, smaller_validation
 from ..errors import UserError
 from ..tasks.task import Losses, Task, Update
 from . import checkpoint
@@ -30,6 +30,7 @@ from .schedule import Schedule, schedule_warnings
 from .signals import Stopped, StopRequest
 from .workers import AllWorkers, Workers, connect
 
+TRAINING_SAMPLE = 500  # training images, at most, whose accuracy is measured after an epoch
 MakeNetwork = Callable[[int], gluon.HybridBlock]  # from the number of classes
 
 
@@ -83,6 +84,7 @@ class Run:
         )
         self.validation_batches = Batches(splits.validation, batch_size)
         self.test_batches = Batches(splits.test, batch_size)
+        self.sample_batches = Batches(training_sample(splits), batch_size)
         self.steps = len(self.train_batches)  # of an epoch
         schedule = Schedule(
             config.lr,
@@ -178,8 +180,11 @@ class Run:
         devices = self.workers.devices
         with self.average.applied():
             scores = evaluate(self.task, self.validation_batches, devices, self._check_stop)
+            if self.folder.writes:
+                losses["accuracy"] = self.training_accuracy()
             self.progress = self._after(epoch, seconds, losses, scores)
             self.monitor.pictures(self.net, self.splits, epoch + 1)
+            self.monitor.histograms(self.net, epoch + 1)
         if self.folder.writes:
             path = self.folder.path
             checkpoint.save(path, self.net, self.optimizers, self.average, self.progress)
@@ -218,6 +223,11 @@ class Run:
         means = total.means() or {"every loss": math.nan}  # if all steps were skipped
         self._check_finite(means, last, rates)
         return means, time.time() - start
+
+    def training_accuracy(self) -> float:
+        """The accuracy on some of the training images, to compare with that of validation."""
+        scores = evaluate(self.task, self.sample_batches, self.workers.devices, self._check_stop)
+        return next(iter(scores.values()))
 
     def apply(self, update: Update, shards: Shards, step: int) -> List[Losses]:
         """Make one update of a task from a batch; its losses, none if the step was skipped."""
@@ -336,3 +346,12 @@ class Run:
                     f"{saved if self.progress.epoch else 'no epoch was done'}; "
                     "try a lower --lr, more --warmup-epochs or --clip 5"
                 )
+
+
+def training_sample(splits: Splits) -> Samples:
+    """As many training images as there are validation images, evenly chosen, for their accuracy."""
+    train, count = splits.train, min(len(splits.train), len(splits.validation), TRAINING_SAMPLE)
+    chosen = np.linspace(0, len(train) - 1, count).round().astype(int)
+    return Samples(
+        train.labels[chosen], train.classes, lambda rows, rng: train.load(chosen[rows], rng)
+    )

@@ -1,19 +1,66 @@
-"""TensorBoard event files by mxboard, with any protobuf."""
+"""TensorBoard event files by mxboard, with any protobuf.
+
+TensorBoard draws curves of one tag in one card, if they are in two folders: here those of training
+and of validation.
+"""
 
 from __future__ import annotations
 
 import ast
 import importlib.util
+import os
 import sys
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Dict, Iterator
+from typing import TYPE_CHECKING, Any, Dict, Iterator, Mapping
+
+import numpy as np
+
+from ..errors import UserError
 
 if TYPE_CHECKING:
     from io import BufferedWriter
 
     from google.protobuf.descriptor_pb2 import FileDescriptorProto
     from mxboard import SummaryWriter
+
+
+class Events:
+    """The events of a run: curves by tag, pictures of the attention, histograms, settings."""
+
+    def __init__(self, folder: str) -> None:
+        self.writers = {
+            name: event_writer(os.path.join(folder, name)) for name in ("train", "validation")
+        }
+
+    def settings(self, settings: Mapping[str, Any]) -> None:
+        """Write the settings as a table."""
+        rows = [f"| {name} | `{value}` |" for name, value in settings.items()]
+        table = "\n".join(["| setting | value |", "|---|---|", *rows])
+        self.writers["train"].add_text("settings", table, 0)
+
+    def scalars(self, section: str, values: Mapping[str, float], step: int) -> None:
+        """Write points of curves, by tag, of `train` or `validation`."""
+        for tag, value in values.items():
+            self.writers[section].add_scalar(tag, value, step)
+
+    def picture(self, tag: str, picture: np.ndarray, step: int) -> None:
+        """Write a picture (H, W, 3) uint8."""
+        self.writers["validation"].add_image(tag, picture.transpose(2, 0, 1), step)
+
+    def histogram(self, tag: str, values: np.ndarray, step: int) -> None:
+        self.writers["train"].add_histogram(tag, values, step, bins=64)
+
+    def flush(self) -> None:
+        """Write what waits; a `UserError` says why it cannot be written."""
+        for writer in self.writers.values():
+            writer.flush()
+            if writer.file.failure:
+                raise UserError(f"cannot write {writer.file.name}: {writer.file.failure}")
+
+    def close(self) -> None:
+        for writer in self.writers.values():
+            writer.close()
 
 
 def event_writer(folder: str) -> SummaryWriter:

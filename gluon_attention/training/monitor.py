@@ -13,17 +13,17 @@ from mxnet import gluon
 from tqdm import tqdm
 
 from ..datasets.sampling import Splits
-from ..errors import UserError
-from ..explain.pictures import denormalise, pictures
-from ..explain.tiles import load_png, save_gif, save_png
+from ..explain.pictures import denormalise, paint
+from ..explain.tiles import below, load_png, save_gif, save_png, sheet
 from ..storage.atomic import written_aside
 from .config import Config
-from .events import event_writer
+from .events import Events
 from .optimizers import named_parameters
-from .run_folder import Record, RunFolder
+from .run_folder import Record, RunFolder, peak_mb
 
 ANIMATED = ("boxes",)  # pictures kept after every epoch, for an animation of the training
 PICTURES = 4  # validation images that are painted
+COLUMNS = 2  # of tiles in TensorBoard, whose cards are narrow
 
 
 class Monitor:
@@ -33,12 +33,13 @@ class Monitor:
         """`steps` are those of an epoch."""
         self.folder, self.config, self.steps = folder, config, steps
         self.bar: Optional[tqdm] = None
-        self.events: Any = None
+        self.events: Optional[Events] = None
         self.epoch_start = 0.0
 
     def open(self) -> None:
-        """Open the file of TensorBoard events."""
-        self.events = event_writer(self.folder.path)
+        """Open the files of TensorBoard events, and write the settings to them."""
+        self.events = Events(self.folder.file("events"))
+        self.events.settings(vars(self.config))
 
     def begin_epoch(self, epoch: int) -> None:
         self.epoch_start = time.monotonic()
@@ -60,8 +61,9 @@ class Monitor:
         if self.bar is None:
             return
         self.bar.set_postfix({name: f"{value:.4g}" for name, value in losses.items()})
-        self._scalars("train", losses, step)
-        self._scalars("learning_rate", rates, step)
+        self.events.scalars("train", {f"loss/{name}": v for name, v in losses.items()}, step + 1)
+        rates = {f"learning_rate/{name}": rate for name, rate in rates.items()}
+        self.events.scalars("train", rates, step + 1)
 
     def end_epoch(self, history: Sequence[Record], scores: Record) -> None:
         """Show the last record of the history, and write the whole."""
@@ -75,9 +77,11 @@ class Monitor:
         left = f", {datetime.timedelta(seconds=round(seconds))} left" if seconds else ""
         print(f"epoch {record['epoch']}/{self.config.epochs}: {figures}{left}", flush=True)
         self.folder.write_history(history)
-        self._scalars("validation", scores, step)
-        self._scalars("speed", {"images_per_second": record["images_per_second"]}, step)
-        self._flush()
+        self.events.scalars("validation", {tag_of(k): v for k, v in scores.items()}, step)
+        figures = {"speed/images_per_second": record["images_per_second"]}
+        figures.update({"memory/peak_mb": peak_mb(), "accuracy/accuracy": record["train/accuracy"]})
+        self.events.scalars("train", figures, step)
+        self.events.flush()
 
     def pictures(
         self, net: gluon.Block, splits: Splits, epoch: int, final: bool = False
@@ -91,17 +95,26 @@ class Monitor:
             return []
         paths, painted, step = [], {}, epoch * self.steps
         if final or splits.validation.images is None:
-            painted = pictures(net, _first_images(splits), splits.mean, splits.std)
-        for name, picture in painted.items():
+            painted = paint(net, _first_images(splits), splits.mean, splits.std)
+        for name, rows in painted.items():
+            picture = below([sheet(tiles) for tiles in rows])
             paths.append(self.folder.file(f"{name}.png"))
             save_png(paths[-1], picture)
             if name in ANIMATED and not final:
                 save_png(self._frame(name, epoch), picture)
-            self.events.add_image(name, picture.transpose(2, 0, 1), step)
-        for name, parameter in named_parameters([net]).items():
-            values = parameter.list_data()[0].astype("float32").asnumpy()
-            self.events.add_histogram(name.replace(".", "/"), values, step, bins=64)
+            for number, tiles in enumerate(rows, 1):
+                self.events.picture(f"{name}/image_{number}", sheet(tiles, COLUMNS), step)
         return paths
+
+    def histograms(self, net: gluon.Block, epoch: int) -> None:
+        """Write histograms of the kernels to TensorBoard, if the epoch is one of --histograms."""
+        period = self.config.histograms
+        if not (self.folder.writes and period and epoch % period == 0):
+            return
+        for name, parameter in named_parameters([net]).items():
+            if name.endswith("weight") and len(parameter.shape) > 1:
+                values = parameter.list_data()[0].astype("float32").asnumpy()
+                self.events.histogram(f"weights/{name}", values, epoch * self.steps)
 
     def finish(
         self, net: gluon.Block, splits: Splits, result: Dict[str, Any], history: Sequence[Record]
@@ -114,7 +127,7 @@ class Monitor:
         _draw_curves(curves, history)
         paths = self.pictures(net, splits, len(history), final=True)
         paths += self._animations(len(history))
-        self._flush()
+        self.events.flush()
         self.folder.write_result(result)
         print(f"weights   {self.folder.file('best.params')}")
         print(f"curves    {curves}, or tensorboard --logdir {self.folder.path}")
@@ -141,14 +154,11 @@ class Monitor:
         if self.events:
             self.events.close()
 
-    def _flush(self) -> None:
-        self.events.flush()
-        if self.events.file.failure:
-            raise UserError(f"cannot write {self.events.file.name}: {self.events.file.failure}")
 
-    def _scalars(self, section: str, values: Record, step: int) -> None:
-        for name, value in values.items():
-            self.events.add_scalar(f"{section}/{name}", value, step)
+def tag_of(score: str) -> str:
+    """The TensorBoard tag of a validation score: its first part is its group of cards."""
+    group = "accuracy" if score.startswith(("accuracy", "top")) else "other"
+    return f"{'loss' if score == 'cross_entropy' else group}/{score}"
 
 
 def _first_images(splits: Splits) -> np.ndarray:

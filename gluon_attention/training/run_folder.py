@@ -67,8 +67,7 @@ class RunFolder:
 
     def write_result(self, result: Dict[str, Any]) -> None:
         """Write the result of a run that is done; the last file that is written."""
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-        result = dict(result, peak_mb=peak, command=" ".join(sys.argv))
+        result = dict(result, peak_mb=peak_mb(), command=" ".join(sys.argv))
         write_text(self.file(RESULT), json.dumps(result, indent=1))
 
     def read_result(self, history: Sequence[Record]) -> Optional[Dict[str, Any]]:
@@ -81,6 +80,11 @@ class RunFolder:
             return result if result["seconds"] == total_seconds(history) else None
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None
+
+
+def peak_mb() -> int:
+    """The largest memory that this process has had, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
 def total_seconds(history: Sequence[Record]) -> float:

@@ -55,6 +55,7 @@ def test_weights_of_the_best_or_last_epoch_are_saved_and_tested(
     tested: List[np.ndarray] = []
     monkeypatch.setattr(engine, "evaluate", evaluate)
     monkeypatch.setattr(engine, "measure", measure)
+    monkeypatch.setattr(engine.Run, "training_accuracy", lambda self: 0.5)
     assert train_toy(epochs=4, ema=ema, save_period=3, keep=keep)["best_epoch"] == epoch
     folder = tmp_path / "toy"
     for found in (tested[0], saved(folder / "best.params")):
