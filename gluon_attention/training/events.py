@@ -37,7 +37,11 @@ class Events:
         """Write the settings as a table."""
         rows = [f"| {name} | `{value}` |" for name, value in settings.items()]
         table = "\n".join(["| setting | value |", "|---|---|", *rows])
-        self.writers["train"].add_text("settings", table, 0)
+        from mxboard.summary import text_summary
+
+        summary = text_summary("settings", table)
+        summary.value[0].tag = "settings"  # mxboard's `add_text` leaves it empty
+        self.writers["train"]._file_writer.add_summary(summary, 0)
 
     def scalars(self, section: str, values: Mapping[str, float], step: int) -> None:
         """Write points of curves, by tag, of `train` or `validation`."""

@@ -29,7 +29,7 @@ def events(folder: Path) -> Points:
             event = Event.FromString(content[12 : 12 + length])
             content = content[16 + length :]
             for value in event.summary.value:
-                points.setdefault(value.tag or value.node_name, []).append((event.step, value))
+                points.setdefault(value.tag, []).append((event.step, value))
     return points
 
 
