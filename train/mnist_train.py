@@ -20,6 +20,7 @@ MODELS = {
     "translated60": "ram_translated_60",
     "cluttered60": "ram_cluttered_60",
     "cluttered100": "ram_cluttered_100",
+    "cluttered100_4": "ram_cluttered_100",
 }
 
 

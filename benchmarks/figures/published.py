@@ -33,8 +33,15 @@ PUBLISHED = (
     Published(
         "ram_cluttered_100",
         "mnist-cluttered100",
-        "cluttered, 100 pixels",
+        "cluttered, 100 pixels, 8 pieces",
         "10.83, 8.11",
+        "5.9 tfRAM",
+    ),
+    Published(
+        "ram_cluttered_100",
+        "mnist-cluttered100, 4 pieces",
+        "cluttered, 100 pixels, 4 pieces",
+        "-",
         "2.68 PrincipalComponent",
     ),
     Published(RACNN, BIRDS, BIRDS, "14.7 of all 200", "20.1 of all 200, klrc"),
