@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import mxnet as mx
@@ -14,14 +12,17 @@ from mxnet import autograd, gluon, init, nd
 from ..errors import UserError
 from ..explain.painters import Painter
 from ..native import Trainable
-from ..ops.onednn import portable
 from ..tasks.task import Classification, Task
+from .classifier import Classifier, without_classifiers
+from .feature_maps import FeatureMaps, stages_of
+from .freezing import freeze, walk_blocks
+from .portable_block import PortableBlock
 
 if TYPE_CHECKING:
     from ..training.config import Config
 
 
-class AttentionNet(Trainable, gluon.HybridBlock):
+class AttentionNet(Trainable, PortableBlock):
     """A network around a `body` that returns logits first, then all it can show.
 
     `net(images)` and `net.body(images)` are two graphs over the same parameters: hybridized, the
@@ -29,14 +30,17 @@ class AttentionNet(Trainable, gluon.HybridBlock):
     the body, and zeros where nothing is drawn: a hybridized body takes no other number of arguments
     the next time.
 
-    Every network overrides `Trace` and `classes`. All else below has a default that suits a
-    network without randomness whose trace is not drawn; a network overrides what it offers:
+    Every network overrides `Trace`, `classes` and `classifier`; all of its layers to logits are
+    `Classifier`s, so that `classes=0` and `reset_classifier` reach each. All else below has a
+    default that suits a network without randomness whose trace is not drawn; a network overrides
+    what it offers:
 
     - `painters`, for pictures of its trace, and `attended_boxes`, to compare where it looks with
       where it should;
     - `zero_noise` and `draw_noise`, if it draws; then `sample` and `predict` follow;
     - `adapt_weights` and `renamed`, to load weights of smaller or older networks;
     - `feature_specs` and `encode`, if features of an image can be computed once and cached;
+    - `layers` and `backbones`, if it has feature maps of whole images;
     - `objective`, unless it is trained by cross entropy alone.
     """
 
@@ -105,6 +109,8 @@ class AttentionNet(Trainable, gluon.HybridBlock):
             samples: number of episodes; None for the network's usual number, `net.samples`. A
                 network that draws nothing takes no other: it has one answer.
         """
+        if not self.classes:
+            raise UserError("classes=0 gives features, not probabilities; leave it out to predict")
         if self.samples is None:
             if samples is not None:
                 raise UserError("samples is for networks that draw where they look; leave it out")
@@ -117,6 +123,77 @@ class AttentionNet(Trainable, gluon.HybridBlock):
     def _mean_probabilities(self, images: nd.NDArray, samples: int) -> nd.NDArray:
         episodes = [nd.softmax(self.sample(images)[0].logits) for _ in range(samples)]
         return nd.stack(*episodes).mean(axis=0)
+
+    # Features, and heads for other classes.
+
+    @property
+    def classifier(self) -> Classifier:
+        """The layer to the logits of `net(images)`."""
+        raise NotImplementedError
+
+    def layers(self) -> List[gluon.HybridBlock]:
+        """The layers from images to the last feature map, as they are called."""
+        raise UserError(
+            f"{type(self).__name__} has no feature maps of whole images; forward_features and "
+            "classes=0 give its features as a vector"
+        )
+
+    def backbones(self) -> List[List[gluon.HybridBlock]]:
+        """The layers of each backbone, which `freeze` divides into stages."""
+        return [self.layers()]
+
+    def forward_features(self, images: nd.NDArray) -> nd.NDArray:
+        """What pooling and classifier read: a feature map (N, C, h, w), or a vector (N, C).
+
+        That of a residual attention network is its last feature map, of RA-CNN the descriptors of
+        all scales, of RAM and of the glimpse network the hidden state after the last glimpse.
+        """
+        if "_features" not in vars(self):  # not a child: its parameters are those of the body
+            vars(self)["_features"] = self._feature_block()
+        return vars(self)["_features"](images)
+
+    def _feature_block(self) -> Callable[[nd.NDArray], nd.NDArray]:
+        block = Headless(self)
+        block.hybridize()
+        return block
+
+    def reset_classifier(self, classes: int) -> None:
+        """New layers to so many logits, initialised to be trained; all else stays as it is."""
+        if isinstance(classes, bool) or not isinstance(classes, (int, np.integer)) or classes < 1:
+            raise UserError(
+                f"classes must be a whole number above 0, not {classes!a:.60}; get_model(..., "
+                "classes=0) makes a network without a classifier"
+            )
+        for block in walk_blocks(self):
+            if isinstance(block, Classifier):
+                block.reset(int(classes), self.initializer)
+        for block in walk_blocks(self):
+            if isinstance(block, gluon.HybridBlock):
+                block._clear_cached_op()
+        vars(self).pop("_features", None)
+        self.classes = int(classes)
+        if "arguments" in vars(self):
+            self.arguments = dict(self.arguments, classes=self.classes)
+
+    def freeze(self, stages: Optional[int] = None) -> None:
+        """Leave the first stages of every backbone as they were loaded; None for all of them.
+
+        A stage is all layers at one stride, as `get_model(..., features_only=True).strides` lists
+        them. BatchNorm in it keeps its statistics.
+        """
+        for layers in self.backbones():
+            divided = stages_of(layers)
+            if stages is not None and stages not in range(len(divided) + 1):
+                raise UserError(
+                    f"stages must be a whole number from 0 to {len(divided)}, not {stages!a:.60}: "
+                    f"the strides are {', '.join(str(stage.stride) for stage in divided)}"
+                )
+            for stage in divided[:stages]:
+                for layer in stage.layers:
+                    freeze(layer)
+        for block in walk_blocks(self):
+            if isinstance(block, gluon.HybridBlock):
+                block._clear_cached_op()
 
     # Measures of the trace.
 
@@ -188,30 +265,39 @@ class AttentionNet(Trainable, gluon.HybridBlock):
             )
         super().cast(dtype)
 
-    def export(self, *args: Any, **kwargs: Any) -> None:
-        """As Gluon's, of a graph without operators that only speed up this build of MXNet."""
-        if self._cached_graph and not self._backend:
-            self._cached_graph = ()
-            with portable():
-                self._get_graph(nd.zeros((1,)))
-        super().export(*args, **kwargs)
-
     def optimize_for(self, *args: Any, **kwargs: Any) -> None:
         """As Gluon's, for inference only: a fused network would train without learning."""
         if not self._backend:
             self._clear_cached_op()
         super().optimize_for(*args, **kwargs)
 
-    def _build_cache(self, *args: Any) -> None:
-        with ExitStack() as stack:
-            if self._backend:
-                stack.enter_context(portable())
-            stack.enter_context(warnings.catch_warnings())
-            # Some parameters serve only the trace: that is intended.
-            warnings.filterwarnings("ignore", ".* is not used by any computation")
-            super()._build_cache(*args)
-
     def forward(self, *args: Any) -> Any:
         if self._backend and autograd.is_training():
             raise UserError("a fused network cannot be trained: train one that is not")
         return super().forward(*args)
+
+
+class Headless(PortableBlock):
+    """A network without its classifiers: images to what they read.
+
+    It is always a graph, so that the body inside is never cached without its classifiers.
+    """
+
+    def __init__(self, net: AttentionNet) -> None:
+        super().__init__()
+        self.body = net.body
+        vars(self)["_net"] = net  # not a child
+
+    def hybrid_forward(self, F: Any, images: Any) -> Any:
+        with without_classifiers():
+            return self.body(images, *self._net.zero_noise(F))[0]
+
+    def infer_shape(self, *args: Any) -> None:
+        self._net.infer_shape(*args)
+
+
+class LastMap(FeatureMaps):
+    """The last feature map of a network alone."""
+
+    def hybrid_forward(self, F: Any, images: Any) -> Any:
+        return super().hybrid_forward(F, images)[-1]

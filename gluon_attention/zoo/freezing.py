@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from copy import copy
-from typing import Iterator
+from typing import Iterator, Tuple
 
 from mxnet import gluon
 from mxnet.gluon import nn
@@ -15,6 +15,13 @@ def walk_blocks(block: gluon.Block) -> Iterator[gluon.Block]:
     yield block
     for child in block._children.values():
         yield from walk_blocks(child)
+
+
+def named_blocks(block: gluon.Block, path: str = "") -> Iterator[Tuple[str, gluon.Block]]:
+    """All blocks in a block, by their paths, as the names of their parameters begin."""
+    for name, child in block._children.items():
+        yield path + name, child
+        yield from named_blocks(child, f"{path}{name}.")
 
 
 def freeze(block: gluon.Block) -> None:

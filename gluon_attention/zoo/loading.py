@@ -8,6 +8,8 @@ from mxnet import gluon, nd
 
 from ..errors import UserError
 from .attention_net import AttentionNet
+from .classifier import Classifier
+from .freezing import named_blocks
 
 Arrays = Dict[str, Any]  # of NDArrays or numpy arrays
 Parameters = Dict[str, gluon.Parameter]
@@ -34,6 +36,7 @@ def load_arrays(
     """
     if isinstance(net, AttentionNet):
         arrays = {net.current_name(name): array for name, array in arrays.items()}
+        arrays = _without_classifiers(net, arrays)
     parameters = net._collect_params_with_prefix()
     heads: Parameters = {}
     if new_head:
@@ -77,10 +80,19 @@ def as_ndarray(array: Any) -> nd.NDArray:
     return array if isinstance(array, nd.NDArray) else nd.array(array)
 
 
+def _without_classifiers(net: AttentionNet, arrays: Arrays) -> Arrays:
+    """Arrays but for those of layers to logits that a net of no classes has not."""
+    if net.classes:
+        return arrays
+    paths = [path for path, block in named_blocks(net) if isinstance(block, Classifier)]
+    names = {f"{path}.{part}" for path in paths for part in ("weight", "bias")}
+    return {name: array for name, array in arrays.items() if name not in names}
+
+
 def _mismatched_heads(net: AttentionNet, arrays: Arrays, parameters: Parameters) -> List[str]:
     """Parameters with a row for each class of the net, of which the file has another number."""
-    names = []
-    for name in set(parameters) & set(arrays):
+    names: List[str] = []
+    for name in set(parameters) & set(arrays) if net.classes else ():
         shape, expected = arrays[name].shape, parameters[name].shape
         same_inputs = len(shape) == len(expected) and _fits(shape[1:], expected[1:])
         if expected[0] == net.classes != shape[0] and same_inputs:

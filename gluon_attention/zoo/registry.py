@@ -8,13 +8,14 @@ import difflib
 import fnmatch
 import numbers
 import re
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import mxnet as mx
 
 from .. import fields
 from ..errors import UserError
 from .attention_net import AttentionNet
+from .feature_maps import FeatureMaps
 from .pretrained import load_pretrained
 
 
@@ -29,6 +30,8 @@ class Entry(NamedTuple):
     alias: bool  # a name of another zoo; not listed
 
 
+# Of `get_model`, which are no options of a network.
+ARGUMENTS = ("name", "classes", "pretrained", "ctx", "root", "features_only", "out_indices")
 _ENTRIES: Dict[str, Entry] = {}
 
 
@@ -86,7 +89,7 @@ def read_options(text: str) -> Dict[str, Any]:
     options = {}
     for part in filter(None, re.split(r",(?![^()\[\]]*[)\]])", text)):
         name, _, value = part.partition("=")
-        if name.strip() in ("name", "classes", "pretrained", "ctx", "root"):
+        if name.strip() in ARGUMENTS:
             raise UserError(f"'{name.strip()}' is not an option of a network; leave it out")
         try:
             options[name.strip()] = ast.literal_eval(value)
@@ -101,17 +104,22 @@ def get_model(
     pretrained: bool = False,
     ctx: Any = None,
     root: Optional[str] = None,
+    features_only: bool = False,
+    out_indices: Optional[Sequence[int]] = None,
     **options: Any,
-) -> AttentionNet:
+) -> Union[AttentionNet, FeatureMaps]:
     """Build a network by name.
 
     Args:
         name: one of `list_models()`, in any case.
-        classes: length of the logits; None for the number of the name's own data set.
+        classes: length of the logits; None for the number of the name's own data set, 0 for a
+            network that returns pooled features (N, C) in place of logits.
         pretrained: load trained weights, or fail if the name has none. If they are for another
             number of classes, the head is initialised anew, to be trained.
         ctx: device or devices that pretrained weights are loaded on.
         root: folder searched for pretrained weights before the ones that ship with the package.
+        features_only: return a block that gives a list of feature maps instead of the network.
+        out_indices: which of them, from the finest; None for all.
         options: options of the family, see `options_of(name)`.
 
     Without `pretrained` the parameters are not initialised: call `net.initialize()`.
@@ -123,8 +131,10 @@ def get_model(
         raise UserError(
             f"{network.name} has no option '{unknown[0]}'; it has {', '.join(accepted)}"
         )
-    if classes is not None and (not isinstance(classes, numbers.Integral) or classes < 1):
-        raise UserError(f"classes must be a whole number above 0, not {classes!r}")
+    if classes is not None and (not isinstance(classes, numbers.Integral) or classes < 0):
+        raise UserError(
+            f"classes must be a whole number above 0, or 0 for features, not {classes!r}"
+        )
     classes = network.classes if classes is None else int(classes)
     if pretrained not in (True, False):
         raise UserError(
@@ -132,11 +142,17 @@ def get_model(
             "loads a file"
         )
     checked = fields.replace(network.options, options)
-    net = network.build(classes, checked)
+    if out_indices is not None and not features_only:
+        raise UserError("out_indices is for features_only=True; add that, or leave it out")
+    net = network.build(0 if features_only else classes, checked)
     options = {option: getattr(checked, option) for option in options}
-    net.arguments = dict(name=network.name, classes=classes, options=options)
+    net.arguments = dict(name=network.name, classes=net.classes, options=options)
+    maps = FeatureMaps(net.layers(), out_indices) if features_only else None
     if pretrained:
         load_pretrained(net, network.name, ctx=ctx or mx.cpu(), root=root)
+    if maps is not None:
+        maps.arguments = net.arguments
+        return maps
     return net
 
 

@@ -8,6 +8,7 @@ from mxnet import gluon, init
 from mxnet.gluon import nn
 
 from ...ops.safe import concat, detach
+from ..classifier import Classifier
 from ..recurrent_core import RecurrentCore, zeros_like_batch
 
 
@@ -74,7 +75,7 @@ class GlimpseController(gluon.HybridBlock):
                 self.key = nn.Conv2D(attention, 1, in_channels=channels, prefix="key_", **linear)
                 self.query = nn.Dense(attention, in_units=hidden, prefix="query_", **linear)
                 self.score = nn.Conv2D(1, 1, in_channels=attention, prefix="score_", **uniform)
-            self.head = nn.Dense(classes, in_units=hidden, flatten=False, prefix="head_")
+            self.head = Classifier(classes, in_units=hidden, flatten=False, prefix="head_")
             self.baseline = nn.Dense(1, in_units=hidden, flatten=False, prefix="baseline_")
             self.drop = nn.Dropout(dropout)
 

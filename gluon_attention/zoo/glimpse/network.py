@@ -31,12 +31,13 @@ from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import numpy as np
-from mxnet import init, nd
+from mxnet import gluon, init, nd
 
 from ...errors import UserError
 from ...explain.painters import patch_tiles
 from ...fields import field
 from ..attention_net import AttentionNet
+from ..classifier import Classifier
 from ..freezing import freeze, freeze_bn
 from ..registry import register
 from .controller import GlimpseController
@@ -140,6 +141,14 @@ class GlimpseNet(AttentionNet):
     @property
     def controller(self) -> GlimpseController:
         return self.body.controller
+
+    @property
+    def classifier(self) -> Classifier:
+        return self.controller.head
+
+    def layers(self) -> List[gluon.HybridBlock]:
+        """Of the encoder, which reads patches in the network and whole images as a backbone."""
+        return list(self.encoder.backbone.layers)
 
     def zero_noise(self, F: Any) -> Tuple[Any, ...]:
         return (F.zeros((1, self.controller.glimpses, 2)),)

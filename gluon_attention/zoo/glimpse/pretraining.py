@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any, NamedTuple, Tuple
+from typing import Any, List, NamedTuple, Tuple
 
 from mxnet import gluon, init, nd
 from mxnet.gluon import nn
@@ -20,6 +20,7 @@ from ...ops.safe import concat
 from ...tasks.losses import Losses, is_top1, mean_cross_entropy, smoothed
 from ...tasks.task import OneLoss, Task
 from ..attention_net import AttentionNet
+from ..classifier import Classifier
 from ..freezing import freeze_bn
 from ..recurrent_core import zeros_like_batch
 from ..registry import register
@@ -60,7 +61,7 @@ class CombinationHeads(gluon.HybridBlock):
             for subset in self.combinations:
                 head = nn.HybridSequential()
                 head.add(nn.Dense(width, in_units=len(subset) * encoder.channels), nn.BatchNorm())
-                head.add(nn.Activation("relu"), nn.Dense(classes, in_units=width))
+                head.add(nn.Activation("relu"), Classifier(classes, in_units=width))
                 self.heads.add(head)
 
     def hybrid_forward(self, F: Any, images: Any, locations: Any) -> Trace:
@@ -90,6 +91,14 @@ class PatchClassifier(AttentionNet):
     def __init__(self, body: CombinationHeads, classes: int, reach: float, **kwargs: Any) -> None:
         super().__init__(body, **kwargs)
         self.classes, self.reach = classes, reach
+
+    @property
+    def classifier(self) -> Classifier:
+        return self.body.heads[0][-1]
+
+    def layers(self) -> List[gluon.HybridBlock]:
+        """Of the encoder, which reads patches in the network and whole images as a backbone."""
+        return list(self.body.encoder.backbone.layers)
 
     def zero_noise(self, F: Any) -> Tuple[Any, ...]:
         return (F.zeros((1, 2)),)

@@ -43,6 +43,7 @@ from ...ops.attention_crop import bounded_box, clamped_box, crop_box, inner_box,
 from ...ops.safe import concat, detach
 from ..attention_net import AttentionNet
 from ..backbones import backbone as build_backbone
+from ..classifier import Classifier
 from ..registry import register
 from .task import RankedScales
 
@@ -114,7 +115,7 @@ class Head(gluon.HybridBlock):
         self.descriptor, self.channels = descriptor, channels
         small = init.Normal(0.01)
         with self.name_scope():
-            self.classifier = nn.Dense(classes, in_units=channels, weight_initializer=small)
+            self.classifier = Classifier(classes, in_units=channels, weight_initializer=small)
 
     def hybrid_forward(self, F: Any, features: Any) -> Tuple[Any, Any]:
         pooled = F.mean(features, axis=(2, 3))  # (N, C)
@@ -218,7 +219,7 @@ class Scales(gluon.HybridBlock):
                 self.heads.add(Head(classes, channels, options.descriptor))
             for scale, bounds in enumerate(options.bounds()):
                 self.apns.add(_apn(options, scale, bounds))
-            self.fused = nn.Dense(
+            self.fused = Classifier(
                 classes, in_units=self.scales * channels, weight_initializer=init.Normal(0.01)
             )
 
@@ -309,6 +310,19 @@ class RACNN(AttentionNet):
     @property
     def native_parts(self) -> Sequence[gluon.Block]:
         return list(self.body.backbones)
+
+    @property
+    def classifier(self) -> Classifier:
+        return self.body.fused
+
+    def layers(self) -> List[gluon.HybridBlock]:
+        """Of the first scale."""
+        shrink = self.body.shrink
+        first = [nn.AvgPool2D(shrink)] if shrink > 1 else []
+        return [*first, *self.body.backbones[0].layers]
+
+    def backbones(self) -> List[List[gluon.HybridBlock]]:
+        return [list(backbone.layers) for backbone in self.body.backbones]
 
     def attended_boxes(self, images: nd.NDArray) -> Optional[nd.NDArray]:
         boxes = self.trace(images).boxes

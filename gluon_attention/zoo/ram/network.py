@@ -29,6 +29,7 @@ from ...fields import field
 from ...ops.crop import glimpse, glimpse_matrices, pyramid_means, snap_to_pixels
 from ...ops.safe import detach
 from ..attention_net import AttentionNet
+from ..classifier import Classifier
 from ..recurrent_core import RecurrentCore, zeros_like_batch
 from ..registry import register
 from .parts import GlimpseNetwork, Locator
@@ -116,10 +117,10 @@ class Episode(gluon.HybridBlock):
             self.glimpse = GlimpseNetwork(what, where, both, in_units=pixels, prefix="glimpse_")
             self.core = RecurrentCore(options.core, hidden, in_units=both, prefix="core_")
             self.locator = Locator(locate, in_units=hidden, prefix="locator_")
-            dense = partial(gluon.nn.Dense, in_units=hidden)
-            self.baseline = dense(1, flatten=False, prefix="baseline_")
-            self.step_head = dense(classes, flatten=False, prefix="step_head_")
-            self.head = dense(classes, prefix="head_")
+            self.baseline = gluon.nn.Dense(1, in_units=hidden, flatten=False, prefix="baseline_")
+            head = partial(Classifier, classes, in_units=hidden)
+            self.step_head = head(flatten=False, prefix="step_head_")
+            self.head = head(prefix="head_")
         for parameter in self.locator.collect_params().values():
             parameter.lr_mult = 0.3  # at 1 locations run to the border before the rest can follow
             if options.glimpses == 1:  # the only location is not chosen by the locator
@@ -183,6 +184,10 @@ class RecurrentAttention(AttentionNet):
         self.classes, self.options = classes, options
         draw = partial(glimpse_tiles, whole_pixels=options.retina == "pixels")
         self.painters = {"windows": draw}
+
+    @property
+    def classifier(self) -> Classifier:
+        return self.body.head
 
     def zero_noise(self, F: Any) -> Tuple[Any, ...]:
         return (F.zeros((1, self.options.glimpses, 2)),)

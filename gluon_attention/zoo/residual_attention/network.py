@@ -31,7 +31,8 @@ from mxnet import gluon
 from mxnet.gluon import nn
 
 from ...explain.painters import mask_tiles
-from ..attention_net import AttentionNet
+from ..attention_net import AttentionNet, LastMap
+from ..classifier import Classifier
 from ..registry import register
 from .lowering import Lowered, Program, lower
 from .module import (
@@ -97,7 +98,7 @@ class ResidualAttentionBody(gluon.HybridBlock):
                         self.steps.add(AttentionModule(unit, stage, depths, options))
             self.head = nn.HybridSequential()
             with self.head.name_scope():
-                self.head.add(*activate(options.unit), nn.GlobalAvgPool2D(), nn.Dense(classes))
+                self.head.add(*activate(options.unit), nn.GlobalAvgPool2D(), Classifier(classes))
 
     def hybrid_forward(self, F: Any, images: Any) -> Tuple[Any, List[Any]]:
         x, masks = self.stem(images), []
@@ -147,6 +148,18 @@ class ResidualAttention(AttentionNet):
     ) -> None:
         super().__init__(ResidualAttentionBody(architecture, depths, classes, options))
         self.classes, self.options = classes, options
+
+    @property
+    def classifier(self) -> Classifier:
+        return self.body.head[-1]
+
+    def layers(self) -> List[gluon.HybridBlock]:
+        return [*self.body.stem, *self.body.steps, *list(self.body.head)[:-2]]
+
+    def _feature_block(self) -> LastMap:
+        block = LastMap(self.layers())
+        block.hybridize()
+        return block
 
     def lower(self, program: Program) -> Lowered:
         """Write the network down for the native library."""

@@ -1,0 +1,61 @@
+"""The linear layer from features to logits, which can be left out or replaced."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import Any, Iterator
+
+import mxnet as mx
+from mxnet.gluon import nn
+
+_left_out = False
+
+
+@contextmanager
+def without_classifiers() -> Iterator[None]:
+    """Inside, graphs are built without their classifiers: they end at what those read."""
+    global _left_out
+    before, _left_out = _left_out, True
+    try:
+        yield
+    finally:
+        _left_out = before
+
+
+class Classifier(nn.Dense):
+    """`nn.Dense` from features to `classes` logits; with 0 classes, the features themselves."""
+
+    def __init__(self, classes: int, **kwargs: Any) -> None:
+        super().__init__(max(classes, 1), **kwargs)
+        self._initializers = {name: p.init for name, p in self._reg_params.items()}
+        if not classes:
+            self._remove()
+
+    def hybrid_forward(self, F: Any, x: Any, weight: Any = None, bias: Any = None) -> Any:
+        if _left_out or weight is None:
+            return F.flatten(x) if self._flatten else x
+        return super().hybrid_forward(F, x, weight, bias)
+
+    def reset(self, classes: int, initializer: mx.init.Initializer) -> None:
+        """Make it a new layer to so many logits, on the devices of the old one."""
+        old = self.weight
+        ready = old is None or old._data is not None or bool(old._deferred_init)
+        devices = None
+        if old is not None:
+            self._in_units = old.shape[1]
+            devices = old.list_ctx() if ready else None
+            self._remove()
+        self._units = classes
+        shapes = {"weight": (classes, self._in_units), "bias": (classes,)}
+        for name, init in self._initializers.items():
+            parameter = self.params.get(
+                name, shape=shapes[name], init=init, allow_deferred_init=True
+            )
+            setattr(self, name, parameter)
+        if ready:
+            self.initialize(initializer, ctx=devices)
+
+    def _remove(self) -> None:
+        for name in self._initializers:
+            vars(self)[name] = None
+            self.params._params.pop(self._reg_params.pop(name).name)
