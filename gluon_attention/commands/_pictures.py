@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Iterator, List, Sequence, TypeVar
 
 import numpy as np
 
+from ..datasets import pictures
 from ..datasets.image_folder import SUFFIXES
-from ..datasets.pictures import decode
 from ..errors import UserError
 
-LARGEST = 1 << 29  # bytes of an encoded picture; 100 million pixels of BMP have less
 Item = TypeVar("Item")
 
 
@@ -55,16 +53,10 @@ def in_batches(items: Iterator[Item], size: int) -> Iterator[List[Item]]:
 
 
 def read_picture(path: str) -> np.ndarray:
-    """The pixels (H, W, 3) uint8 of a picture, rotated as its EXIF says."""
-    name = "standard input" if path == "-" else path
-    try:
-        with nullcontext(sys.stdin.buffer) if path == "-" else open(path, "rb") as file:
-            content = file.read(LARGEST + 1)
-    except (OSError, ValueError) as error:  # a path must not hold a NUL
-        raise UserError(f"cannot read {name}: {getattr(error, 'strerror', error)}") from None
-    if len(content) > LARGEST:  # a device has no end
-        raise UserError(f"{name} is larger than {LARGEST >> 20} MB; give a smaller picture")
-    return decode(content, name, upright=True)
+    """The pixels (H, W, 3) uint8 of a picture, or of the one on standard input."""
+    if path == "-":
+        return pictures.read_picture("standard input", sys.stdin.buffer)
+    return pictures.read_picture(path)
 
 
 def _paths_on_stdin() -> Iterator[str]:

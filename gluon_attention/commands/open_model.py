@@ -246,6 +246,11 @@ def accepts(net: AttentionNet, shape: Tuple[int, int, int]) -> bool:
     return True
 
 
+def view_of(name: str, description: Description) -> View:
+    """The view that a description says, or else the usual one of a registered network."""
+    return _view(name, Overrides(), description.data)
+
+
 def _view(name: str, overrides: Overrides, data: Dict[str, Any]) -> View:
     view = default_view(entry(name).shape)
     if data.get("view"):

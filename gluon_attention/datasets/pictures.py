@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import struct
-from typing import Dict, Optional, Tuple, Type
+from contextlib import nullcontext
+from typing import BinaryIO, Dict, Optional, Tuple, Type
 
 import cv2
 import numpy as np
@@ -16,6 +17,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from ..errors import UserError
 
+LARGEST = 1 << 29  # bytes of an encoded picture; 100 million pixels of BMP have less
 MAX_SIDE, MAX_PIXELS, MAX_ASPECT = 16_384, 100_000_000, 64
 ORIENTATION = 274  # EXIF tag
 PNG_END = b"\0\0\0\0IEND\xaeB`\x82"  # the last chunk, with its checksum
@@ -30,6 +32,23 @@ PictureSize = Tuple[int, int]  # width, height
 
 # Errors say what OpenCV would print of a broken file. OpenCV 4.12 moved the function.
 (getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel)(0)
+
+
+def read_picture(path: str, stream: Optional[BinaryIO] = None) -> np.ndarray:
+    """The pixels (H, W, 3) uint8 of a picture, rotated as its EXIF says.
+
+    Args:
+        path: of the file; the name of the stream for messages, if there is one.
+        stream: read instead of the file.
+    """
+    try:
+        with nullcontext(stream) if stream else open(path, "rb") as file:
+            content = file.read(LARGEST + 1)
+    except (OSError, ValueError) as error:  # a path must not hold a NUL
+        raise UserError(f"cannot read {path}: {getattr(error, 'strerror', error)}") from None
+    if len(content) > LARGEST:  # a device has no end
+        raise UserError(f"{path} is larger than {LARGEST >> 20} MB; give a smaller picture")
+    return decode(content, path, upright=True)
 
 
 def decode(content: bytes, name: str, upright: bool = False) -> np.ndarray:

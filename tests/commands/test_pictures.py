@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any, Dict, List
 
 from gluon_attention import UserError
-from gluon_attention.commands import _pictures, explain, predict
+from gluon_attention.commands import explain, predict
 from gluon_attention.commands._pictures import in_batches, picture_paths, read_picture
 from gluon_attention.commands.explain import unique_stems
+from gluon_attention.datasets import pictures
 
 import cv2
 import numpy as np
@@ -95,7 +96,7 @@ def test_predict_holds_one_decoded_picture(shell: Any, folder: Path, monkeypatch
 
 
 def test_a_picture_without_end_is_refused(monkeypatch: Any) -> None:
-    monkeypatch.setattr(_pictures, "LARGEST", 1 << 20)
+    monkeypatch.setattr(pictures, "LARGEST", 1 << 20)
     with pytest.raises(UserError, match="/dev/zero is larger than 1 MB"):
         read_picture("/dev/zero")
 

@@ -138,3 +138,25 @@ def test_a_loop_of_ones_own(name: str, shape: Any, options: Any) -> None:
         if p.grad_req != "null" and (p.data() == before[p.name]).min().asscalar()
     ]
     assert not still
+
+
+def test_from_a_picture_to_an_input(tmp_path: Path, monkeypatch: Any) -> None:
+    from gluon_attention.datasets.sampling import array_samples
+
+    import cv2
+    import mxnet as mx
+
+    (block,) = blocks("docs/your_data.md", "From a picture to an input")
+    monkeypatch.chdir(tmp_path)
+    for kind in ("cat", "dog"):
+        (tmp_path / "pets" / kind).mkdir(parents=True)
+        noise = np.random.randint(256, size=(40, 50, 3)).astype("uint8")
+        cv2.imwrite(str(tmp_path / "pets" / kind / "x.jpg"), noise)
+        cv2.imwrite("cat.jpg", noise)
+    names: Any = dict(mx=mx, array_samples=array_samples, y=[0, 1])
+    names["net"] = get_model("cifar_residual_attention56_slim", pretrained=True)
+    names["x"] = np.random.randint(256, size=(2, 3, 40, 50)).astype("uint8")
+    exec(block, names)
+    images, labels = next(iter(names["loader"]))
+    assert images.shape == (2, 3, 32, 32) and names["logits"].shape == (1, 10)
+    assert names["samples"].first(2).shape == (2, 3, 32, 32)
