@@ -6,10 +6,11 @@ import argparse
 from typing import Optional, Sequence
 
 from .command_line import Parser, command
-from .commands import convert, evaluate, explain, export, info, launch, predict
+from .commands import convert, evaluate, explain, export, info, launch, predict, train
 from .commands import list as list_
 
-VERBS = (list_, info, predict, evaluate, explain, export, convert, launch)  # in the order of --help
+# In the order of --help.
+VERBS = (list_, info, predict, evaluate, explain, export, convert, train, launch)
 
 
 def make_parser() -> argparse.ArgumentParser:

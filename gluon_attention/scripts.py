@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Dict, Mapping, Optional
+from typing import Any, Dict, Mapping, Optional, Sequence
 
 import mxnet as mx
 
@@ -117,8 +117,14 @@ class BackboneConfig(ZooConfig):
         return net
 
 
-def preset(flag: str, presets: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
-    """Defaults of settings that belong to the value of a flag of this process."""
+def preset(
+    argv: Optional[Sequence[str]], flag: str, presets: Mapping[str, Mapping[str, Any]]
+) -> Mapping[str, Any]:
+    """Defaults of settings that belong to the value of a flag among the arguments.
+
+    Args:
+        argv: the arguments; those of this process if None.
+    """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument(flag, dest="value", nargs="?")
-    return presets.get(parser.parse_known_args()[0].value, {})
+    return presets.get(parser.parse_known_args(argv)[0].value, {})

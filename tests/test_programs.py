@@ -29,6 +29,7 @@ VERBS = {
     "explain": "ram_28 digit.png -o out/glimpses.png --num-gpus 0",
     "export": "ram_28 -o out/ram --onnx --fused --num-gpus 0",
     "convert": f"{ROOT}/gluon_attention/weights/ram_28.params ram_28 -o out/ram.params",
+    "train": f"mnist {' '.join(RUN)} --glimpses 1 --data-dir {SAMPLE}/mnist --validation 100",
     "launch": f"-n 1 -s 1 -- {sys.executable} -c pass",
 }
 SCRIPTS = {

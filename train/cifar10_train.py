@@ -1,77 +1,10 @@
 """Train a residual attention network on CIFAR-10 or CIFAR-100.
 
-python train/cifar10_train.py --num-layers 92 --epochs 200 --lr-steps 80,120 --mix-up 1
+The same as `gluon-attention train cifar10`, for a checkout.
 """
 
-from __future__ import annotations
-
-from dataclasses import dataclass
-
 from gluon_attention.command_line import command
-from gluon_attention.datasets.cifar import cifar10, cifar100
-from gluon_attention.datasets.sampling import Splits, mislabel
-from gluon_attention.scripts import ZooConfig, preset
-from gluon_attention.training.config import DATA, NETWORK, MixupConfig, setting
-from gluon_attention.training.engine import train
-
-DATASETS = {"cifar10": cifar10, "cifar100": cifar100}
-
-
-@dataclass(frozen=True)
-class Cifar10(MixupConfig, ZooConfig):
-    data_dir: str = ZooConfig.redefine(
-        "data_dir", "data/cifar10", help="folder of the data set, downloaded if it is not there"
-    )
-    dataset: str = setting(
-        "cifar10",
-        "data set; the default --data-dir of cifar100 is data/cifar100",
-        group=DATA,
-        choices=tuple(DATASETS),
-    )
-    label_noise: float = setting(
-        0.0, "share of training images with the label of another class", group=DATA, low=0, high=1
-    )
-    num_layers: int = setting(
-        56, "depth of the network", group=NETWORK, choices=(56, 92, 128, 164, 236, 452)
-    )
-    shape: str = setting(
-        "wide",
-        "wide: 7 to 42 M parameters; deep: deeper masks; slim: the paper's 1 to 10 M",
-        group=NETWORK,
-        choices=("wide", "deep", "slim"),
-    )
-    cutout: int = setting(
-        0, "side of the square that cutout blanks in a training image", low=0, high=32
-    )
-    crop: int = setting(
-        32, "side of random crops of the training images; smaller ones are faster", low=8, high=32
-    )
-
-
-def data(config: Cifar10) -> Splits:
-    splits = DATASETS[config.dataset](
-        config.data_dir,
-        seed=config.seed,
-        validation=config.validation,
-        cutout=config.cutout,
-        crop=config.crop,
-    )
-    return splits._replace(train=mislabel(splits.train, config.label_noise, config.seed))
-
-
-def main() -> None:
-    defaults = preset("--dataset", {"cifar100": dict(data_dir="data/cifar100")})
-    config = Cifar10.parse(description=__doc__, defaults=defaults)
-    name = f"cifar_residual_attention{config.num_layers}"
-    if config.shape != "wide":
-        name += "_" + config.shape
-    train(
-        config,
-        name=f"{config.dataset}-{name}",
-        network=lambda classes: config.network(name, classes),
-        data=lambda: data(config),
-    )
-
+from gluon_attention.commands.train.cifar10 import main
 
 if __name__ == "__main__":
     command(main)

@@ -1,100 +1,10 @@
 """Train RA-CNN, which zooms in on a part of the image, on birds or on generated scenes.
 
-python train/cub200_train.py --data-dir data/CUB_200_2011 --backbone-weights mobilenetv2_1.0.params
-python train/cub200_train.py --dataset detail
+The same as `gluon-attention train cub200`, for a checkout.
 """
 
-from __future__ import annotations
-
-from dataclasses import dataclass
-
 from gluon_attention.command_line import command
-from gluon_attention.datasets.cub import cub200
-from gluon_attention.datasets.detail import detail
-from gluon_attention.datasets.sampling import Splits
-from gluon_attention.scripts import BackboneConfig, network_flags, preset, task_flags
-from gluon_attention.training.config import DATA, NETWORK, setting
-from gluon_attention.training.engine import train
-from gluon_attention.zoo.attention_net import AttentionNet
-from gluon_attention.zoo.racnn.network import RACNNOptions
-from gluon_attention.zoo.racnn.task import RankingOptions
-
-# Defaults for --dataset detail: a backbone from scratch, for images of 192 pixels.
-DETAIL = dict(
-    backbone="tiny",
-    size=192,
-    shrink=3,
-    crops=(72, 72),
-    smallest=(0.65, 0.85),
-    response="energy",
-    margin=0.3,
-    stages=(7, 6, 2),
-    epochs=43,
-    lr_steps=(41,),
-    locate_lr=3.0,
-    optimizer="adam",
-    lr=1.5e-3,
-    weight_decay=1e-4,
-    batch_size=16,
-    validation=160,
-)
-OPTIONS = network_flags(
-    RACNNOptions,
-    *("backbone", "crops", "shrink", "shared", "apn", "descriptor"),
-    *("smallest", "largest", "frozen_bn"),
-)
-
-
-@dataclass(frozen=True)
-class Cub(OPTIONS, task_flags(RankingOptions), BackboneConfig):
-    data_dir: str = BackboneConfig.redefine(
-        "data_dir", "data/CUB_200_2011", help="folder of the birds' images and lists"
-    )
-    dataset: str = setting(
-        "cub",
-        "data set: birds, or generated scenes whose detail decides the class",
-        group=DATA,
-        choices=("cub", "detail"),
-    )
-    size: int = setting(448, "height and width of the images", group=DATA, low=32, high=4096)
-    validation: int = BackboneConfig.redefine("validation", 600)
-    workers: int = BackboneConfig.redefine("workers", 2, low=1)
-    model: str = setting(
-        "mobilenet_v2",
-        "network, named by its backbone",
-        group=NETWORK,
-        choices=("mobilenet_v2", "vgg19"),
-    )
-    batch_size: int = BackboneConfig.redefine("batch_size", 8)
-    weight_decay: float = BackboneConfig.redefine("weight_decay", 5e-4)
-    epochs: int = BackboneConfig.redefine("epochs", 40)
-    lr: float = BackboneConfig.redefine("lr", 1e-3)
-
-
-def network(config: Cub, classes: int) -> AttentionNet:
-    """RA-CNN; its BatchNorm is frozen where it has pretrained statistics."""
-    options = {"frozen_bn": bool(config.backbone_weights), **config.network_options()}
-    return config.network(f"racnn_{config.model}", classes, options)
-
-
-def data(config: Cub) -> Splits:
-    common = dict(size=config.size, seed=config.seed, validation=config.validation)
-    if config.dataset == "detail":
-        shrink = config.network_options().get("shrink", 1)
-        return detail(coarse=config.size // shrink, radius=(0.38, 0.5), **common)
-    return cub200(config.data_dir, workers=config.workers, **common)
-
-
-def main() -> None:
-    defaults = preset("--dataset", {"detail": DETAIL})
-    config = Cub.parse(description=__doc__, defaults=defaults)
-    train(
-        config,
-        name=f"{config.dataset}-racnn_{config.model}",
-        network=lambda classes: network(config, classes),
-        data=lambda: data(config),
-    )
-
+from gluon_attention.commands.train.cub200 import main
 
 if __name__ == "__main__":
     command(main)

@@ -43,7 +43,12 @@ def chain(folder: Path) -> List[Run]:
 
 def portable_command(line: str) -> str:
     """The command of a run without folders and devices of one machine."""
-    words, portable = shlex.split(line), ["python"]
+    words, portable = shlex.split(line), []
+    program = Path(words.pop(0))
+    if program.suffix == ".py":
+        portable = ["python", str(program)]
+    else:  # installed, by its whole path
+        portable = [program.name]
     while words:
         word = words.pop(0)
         flag, _, value = word.partition("=")

@@ -14,12 +14,12 @@ Flags, network, data and schedule are those of train/cub200_train.py. The differ
 
 from __future__ import annotations
 
-import runpy
 import sys
 from functools import partial
-from pathlib import Path
 from typing import Any, List, Tuple
 
+from gluon_attention.command_line import command
+from gluon_attention.commands.train.cub200 import main
 from gluon_attention.ops import attention_crop
 from gluon_attention.ops.attention_crop import MaskGradient, MaskGradientProp, crop_box
 from gluon_attention.ops.safe import detach
@@ -30,7 +30,6 @@ import mxnet as mx
 import numpy as np
 from mxnet import gluon, nd
 
-ROOT = Path(__file__).resolve().parents[2]
 SMALLEST = 2 / 3  # half the side of a box, where that of the image is 1
 PULL = "third_pull"
 
@@ -98,4 +97,4 @@ if __name__ == "__main__":
     ranked_scales.strongest = partial(ranked_scales.strongest, half=SMALLEST)
     if not any(word.split("=")[0] == "--name" for word in sys.argv):
         sys.argv += ["--name", "fading"]
-    runpy.run_path(str(ROOT / "train" / "cub200_train.py"), run_name="__main__")
+    command(main)

@@ -7,13 +7,12 @@ The other flags are those of train/cifar10_train.py, without those of our networ
 
 from __future__ import annotations
 
-import runpy
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from gluon_attention import UserError
 from gluon_attention.command_line import command
+from gluon_attention.commands.train.cifar10 import Cifar10, data
 from gluon_attention.training.config import setting
 from gluon_attention.training.engine import train
 from gluon_attention.zoo.attention_net import AttentionNet
@@ -21,12 +20,9 @@ from gluon_attention.zoo.attention_net import AttentionNet
 import mxnet as mx
 from gluoncv import model_zoo
 
-ROOT = Path(__file__).resolve().parents[2]
-OURS = runpy.run_path(str(ROOT / "train" / "cifar10_train.py"))
-
 
 @dataclass(frozen=True)
-class PeerOnCifar(OURS["Cifar10"]):  # type: ignore[misc]
+class PeerOnCifar(Cifar10):
     """Settings of the script."""
 
     peer: str = setting("cifar_resnet56_v2", "name in GluonCV's model zoo")
@@ -67,7 +63,7 @@ def main() -> None:
         config,
         name=f"{config.dataset}-{config.peer}",
         network=lambda classes: Peer(config.peer, classes),
-        data=lambda: OURS["data"](config),
+        data=lambda: data(config),
     )
 
 

@@ -20,7 +20,7 @@ def add_parser(verbs: Any) -> None:
         "launch",
         "training on several machines",
         run,
-        "-n 2 -- python train/cifar10_train.py --kvstore dist_sync",
+        "-n 2 -- gluon-attention train cifar10 --kvstore dist_sync",
         description=(
             "Train on several machines, or in several processes of one: start workers, servers and "
             "a scheduler that connects them, and end all of them when one fails."
@@ -51,6 +51,8 @@ def add_parser(verbs: Any) -> None:
 def run(flags: argparse.Namespace) -> None:
     words = flags.command[1:] if flags.command[:1] == ["--"] else flags.command
     if not words:
-        raise UserError("launch needs a command: gluon-attention launch -n 2 -- python train/...")
+        raise UserError(
+            "launch needs a command: gluon-attention launch -n 2 -- gluon-attention train ..."
+        )
     hosts = read_hosts(flags.hostfile) if flags.hostfile else []
     sys.exit(launch(words, flags.workers, flags.servers, hosts))

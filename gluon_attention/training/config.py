@@ -211,6 +211,7 @@ class Config:
         cls: type[C],
         argv: Optional[Sequence[str]] = None,
         description: str = "",
+        prog: Optional[str] = None,
         defaults: Optional[Mapping[str, Any]] = None,
     ) -> C:
         """Read the command line; a mistake is a `UserError`.
@@ -218,10 +219,11 @@ class Config:
         Args:
             argv: the arguments; those of this process if None.
             description: of the script, for `--help`.
+            prog: name of the program, for `--help`; that of this process if None.
             defaults: of some settings, in place of those that the class declares.
         """
         raw = argparse.RawDescriptionHelpFormatter
-        parser = Parser(description=description, allow_abbrev=False, formatter_class=raw)
+        parser = Parser(prog=prog, description=description, allow_abbrev=False, formatter_class=raw)
         declared = list(fields.declared(cls))
         for field in declared:
             if defaults and field.name in defaults:

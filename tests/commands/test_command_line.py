@@ -76,6 +76,7 @@ DEFAULTS = {
     "explain": (),
     "export": ("default: 64",),
     "convert": (),
+    "train": ("cifar10, mnist, imagenet, cub200, dogs",),
     "launch": ("default: 2", "default: 1"),
 }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gluon_attention import UserError
+from gluon_attention.commands.train.dogs import main
 from gluon_attention.datasets.stanford_dogs import stanford_dogs
 from gluon_attention.datasets.view import View
 from gluon_attention.training.checkpoint import save_weights
@@ -115,30 +115,20 @@ def flags(folder: Path, *more: str) -> Any:
     return [*small.split(), *own, *more]
 
 
-def run(monkeypatch: Any, *words: str) -> None:
-    """Run the training script in this process."""
-    spec = importlib.util.spec_from_file_location("stanford_dogs_train", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "stanford_dogs_train", module)
-    spec.loader.exec_module(module)
-    monkeypatch.setattr(sys, "argv", [str(SCRIPT), *words])
-    module.main()
-
-
 def test_both_stages_are_trained_then_evaluated(
     dogs: Path, tmp_path: Path, monkeypatch: Any, capsys: Any
 ) -> None:
     common = flags(tmp_path, "--data-dir", str(dogs), "--dataset", "pets")
-    run(monkeypatch, *common)
+    main([*common])
     first = tmp_path / "pets-glimpse_resnet50-stage1"
     folder = tmp_path / "pets-glimpse_resnet50"
     result = json.loads((folder / "result.json").read_text())
     assert result["test_images"] == 6 and "accuracy_3" in result["test"]
     assert (first / "best.params").exists() and any((tmp_path / "features").rglob("*"))
-    run(monkeypatch, *common, "--evaluate")
+    main([*common, "--evaluate"])
     assert f"test error {result['test_error']:.2f} %" in capsys.readouterr().out.splitlines()[-1]
     with pytest.raises(UserError, match="give --stage 1, then --stage 2 --backbone-weights .*best"):
-        run(monkeypatch, *common, "--kvstore", "dist_sync")
+        main([*common, "--kvstore", "dist_sync"])
 
 
 def test_stage_2_starts_from_weights_of_a_backbone(
@@ -149,7 +139,7 @@ def test_stage_2_starts_from_weights_of_a_backbone(
     net(nd.zeros((1, 3, 32, 32)))
     save_weights(str(file), net.layers)
     words = ["--stage", "2", "--backbone-weights", str(file), "--test-features", "1"]
-    run(monkeypatch, *flags(tmp_path, "--data-dir", str(dogs), *words))
+    main([*flags(tmp_path, "--data-dir", str(dogs), *words)])
     assert (tmp_path / "dogs-glimpse_resnet50" / "patches.png").exists()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import runpy
 import sys
 from pathlib import Path
@@ -40,12 +39,10 @@ VALUES = st.one_of(
 
 
 def settings_of(name):
-    """The settings of a script, which is imported as a module for it."""
-    spec = importlib.util.spec_from_file_location(name, ROOT / "train" / name)
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    kinds = [v for v in vars(module).values() if isinstance(v, type) and issubclass(v, Config)]
-    return next(kind for kind in kinds if kind.__module__ == name)
+    """The settings of a script, from the module whose `main` it calls."""
+    module = runpy.run_path(str(ROOT / "train" / name))["main"].__module__
+    kinds = [v for v in vars(sys.modules[module]).values() if isinstance(v, type)]
+    return next(v for v in kinds if issubclass(v, Config) and v.__module__ == module)
 
 
 def flags_of(kind):

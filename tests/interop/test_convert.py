@@ -11,7 +11,7 @@ from gluon_attention import get_model, load_weights
 
 import numpy as np
 import pytest
-from foreign_states import arrays_of, with_statistics
+from foreign_states import arrays_of, import_gluoncv, with_statistics
 from mxnet import nd
 
 State = Dict[str, np.ndarray]
@@ -81,10 +81,8 @@ def test_statistics_of_grey_digits_are_not_given_to_coloured_images(
 
 
 def test_gluoncv_networks_keep_their_normalisation(tmp_path: Path, shell: Any) -> None:
-    import gluoncv
-
     source, target = tmp_path / "source.params", tmp_path / "target.params"
-    network = gluoncv.model_zoo.get_model("cifar_residualattentionnet56")
+    network = import_gluoncv().model_zoo.get_model("cifar_residualattentionnet56")
     network.initialize()
     network(nd.zeros((1, 3, 32, 32)))
     network.save_parameters(str(source))
@@ -96,9 +94,7 @@ def test_gluoncv_networks_keep_their_normalisation(tmp_path: Path, shell: Any) -
 
 
 def test_gluoncv_networks_keep_their_masks(tmp_path: Path, shell: Any) -> None:
-    import gluoncv
-
-    network = gluoncv.model_zoo.get_model("cifar_residualattentionnet56")
+    network = import_gluoncv().model_zoo.get_model("cifar_residualattentionnet56")
     state = arrays_of(with_statistics(network, 2, 3, 32, 32))
     source = str(tmp_path / "source.params")
     nd.save(source, {name: nd.array(array) for name, array in state.items()})

@@ -12,7 +12,7 @@ from gluon_attention.interop.load import load_and_report
 
 import numpy as np
 import pytest
-from foreign_states import NORM, State, arrays_of, with_statistics
+from foreign_states import NORM, State, arrays_of, import_gluoncv, with_statistics
 from mxnet import gluon, nd
 
 UNIT = [f"bn{n}.{kind}" for n in (1, 2, 3) for kind in NORM]
@@ -122,9 +122,7 @@ def tengshaofeng_state(source: gluon.Block) -> State:
 @pytest.fixture(scope="module")
 def source() -> gluon.Block:
     """A small network of GluonCV's with three classes."""
-    import gluoncv
-
-    net = gluoncv.model_zoo.get_model(SMALL, classes=3)
+    net = import_gluoncv().model_zoo.get_model(SMALL, classes=3)
     return with_statistics(net, 8, 3, 32, 32)
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from foreign_states import (
     gluoncv_mobilenet,
+    import_gluoncv,
     mobilenet_state,
     numbered_resnet50_names,
     resnet50_names,
@@ -60,9 +61,7 @@ def test_every_tensor_of_resnet50_has_a_place(names: Any) -> None:
 
 
 def test_resnet50_v1_5_has_its_strides_in_3x3_convolutions() -> None:
-    import gluoncv
-
-    source = gluoncv.model_zoo.get_model("resnet50_v1b")
+    source = import_gluoncv().model_zoo.get_model("resnet50_v1b")
     blocks = [source.layer2[0], source.layer3[0], source.layer4[0]]
     strides = [[block.conv1._kwargs["stride"], block.conv2._kwargs["stride"]] for block in blocks]
     bodies = [stage[0].body for stage in backbone("resnet50_v1.5").layers[5:]]

@@ -11,6 +11,7 @@ from gluon_attention.zoo.freezing import frozen_stats_twin
 
 import numpy as np
 import pytest
+from foreign_states import import_gluoncv
 from mxnet import autograd, gluon, nd
 from mxnet.gluon.model_zoo import vision
 
@@ -69,8 +70,7 @@ def test_files_of_old_versions_fit(tmp_path: Any) -> None:
 
 
 def test_mobilenet_v2_of_gluoncv_gives_its_features(tmp_path: Any) -> None:
-    gluoncv = pytest.importorskip("gluoncv")
-    whole = settled(gluoncv.model_zoo.get_model("mobilenetv2_0.25"))
+    whole = settled(import_gluoncv().model_zoo.get_model("mobilenetv2_0.25"))
     images, file = images_of(), str(tmp_path / "w.params")
     whole.save_parameters(file)
     made = backbone("mobilenetv2_0.25")
@@ -147,7 +147,7 @@ def test_a_network_that_wants_a_download_is_refused(monkeypatch: pytest.MonkeyPa
     def offline(name: str) -> None:
         raise ConnectionError("no network here")
 
-    monkeypatch.setattr("gluoncv.model_zoo.get_model", offline)
+    monkeypatch.setattr(import_gluoncv().model_zoo, "get_model", offline)
     with pytest.raises(UserError, match="backbone must be .* not 'detector'"):
         backbone("detector")
 

@@ -21,10 +21,10 @@ from gluon_attention.zoo.residual_attention.network import (
     ResidualAttention,
 )
 
-import gluoncv
 import mxnet as mx
 import numpy as np
 import pytest
+from foreign_states import import_gluoncv
 from mxnet import autograd, gluon, nd
 
 NAMES = list_models("*residual*attention*", aliases=True)
@@ -109,7 +109,7 @@ def randomised(net: gluon.HybridBlock) -> gluon.HybridBlock:
 )
 def test_equals_gluoncv(name: str, tmp_path: Path) -> None:
     side = 32 if name.startswith("cifar") else 224
-    theirs = gluoncv.model_zoo.get_model(name)
+    theirs = import_gluoncv().model_zoo.get_model(name)
     theirs.initialize(mx.init.Xavier())
     image = nd.random.normal(shape=(1, 3, side, side))
     theirs(image)
