@@ -70,8 +70,8 @@ def build(force: bool = False, sanitize: bool = False) -> Tuple[str, bool]:
     if not force and os.path.exists(target) and _read(target + ".stamp") == mark:
         return target, False
     with tempfile.TemporaryDirectory() as scratch:
-        made = _link(tools, _compile(tools, scratch, sanitize), scratch, sanitize)
-        shutil.move(made, target)
+        library = _link(tools, _compile(tools, scratch, sanitize), scratch, sanitize)
+        shutil.move(library, target)
     with open(target + ".stamp", "w", encoding="utf-8") as file:
         file.write(mark)
     return target, True
@@ -81,8 +81,8 @@ def find_tools() -> Tools:
     """The compiler of this machine, MXNet's header, oneDNN's headers and library."""
     if sys.platform != "linux" or platform.machine() != "x86_64":
         raise Missing("it is for Linux on x86-64")
-    named = os.environ.get("CXX", "")
-    compiler = shlex.split(named) or [next(filter(shutil.which, ("g++", "clang++")), "")]
+    compiler_words = os.environ.get("CXX", "")
+    compiler = shlex.split(compiler_words) or [next(filter(shutil.which, ("g++", "clang++")), "")]
     if not shutil.which(compiler[0] or " "):
         raise Missing("there is no C++ compiler (g++ or clang++, or CXX in the environment)")
     mxnet = find_spec("mxnet")
@@ -131,10 +131,11 @@ def _link(tools: Tools, objects: Sequence[str], folder: str, sanitize: bool) -> 
 
 
 def _run(command: Sequence[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        errors = [line for line in done.stderr.splitlines() if "error" in line] or [done.stderr]
-        raise Missing(f"the compiler says: {errors[0].strip()}")
+    process = subprocess.run(command, capture_output=True, text=True)
+    if process.returncode:
+        lines = process.stderr.splitlines() or ["nothing"]
+        error = next((line for line in lines if "error" in line), lines[0])
+        raise Missing(f"the compiler says: {error.strip()}")
 
 
 def _writable() -> str:

@@ -44,15 +44,16 @@ class Twin:
 
     def __init__(self, net: gluon.Block, dtype: str = "float32", image_gradient: bool = False):
         """`image_gradient`: images are computed from parameters, and their gradient is wanted."""
-        found = library()
-        if found is None:
+        native_library = library()
+        if native_library is None:
             raise UserError("the native library is not built: run make native")
         if dtype not in DTYPES:
             raise UserError(f"dtype must be one of {', '.join(map(repr, DTYPES))}, not {dtype!r}")
-        if dtype == "bfloat16" and not found.has_bfloat16:
-            raise UserError(f"bfloat16 needs AVX-512, and oneDNN has {found.instruction_set} here")
+        if dtype == "bfloat16" and not native_library.has_bfloat16:
+            instructions = native_library.instruction_set
+            raise UserError(f"bfloat16 needs AVX-512, and oneDNN has {instructions} here")
         self.net, self.dtype, self.image_gradient = net, dtype, image_gradient
-        self._library = found
+        self._library = native_library
         self._programs: Dict[bool, Tuple[Program, gluon.Block]] = {}
         self._numbers: Dict[Tuple[bool, bool], int] = {}
         self._statistics: Dict[Any, Tuple[List[nd.NDArray], List[nd.NDArray]]] = {}

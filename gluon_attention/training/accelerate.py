@@ -17,8 +17,8 @@ def accelerate(net: Any, config: Any, devices: Sequence[mx.Context]) -> Optional
     Returns:
         A line on the choice, where there was one.
     """
-    asked = config.dtype != "auto"
-    dtype = config.dtype if asked else _fastest(net, config, devices)
+    automatic = config.dtype == "auto"
+    dtype = _fastest(net, config, devices) if automatic else config.dtype
     if dtype not in net.dtypes:
         accepted = " or ".join(net.dtypes)
         raise UserError(f"this network trains in {accepted}, not --dtype {dtype}")
@@ -27,7 +27,7 @@ def accelerate(net: Any, config: Any, devices: Sequence[mx.Context]) -> Optional
         raise UserError(f"--native 1 cannot be: {reason}; leave it out to train without")
     if not twins:
         set_precision(dtype, devices)
-        return None if asked else f"training by MXNet in {dtype}"
+        return f"training by MXNet in {dtype}" if automatic else None
     for part, twin in zip(net.native_parts, twins):
         part.native = twin
     return f"training by the native library ({native.library().instruction_set}) in {dtype}"

@@ -233,9 +233,9 @@ def test_gradient_is_that_of_its_values(probe: Probe) -> None:
 
     step = 2e-4
     slope = (value(step) - value(-step)) / (2 * step)
-    told = sum(float((along[name] * way).sum()) for name, way in ways.items())
+    directional = sum(float((along[name] * way).sum()) for name, way in ways.items())
     size = np.sqrt(sum(float((along[name] ** 2).sum()) for name in ways))
-    assert abs(slope - told) < 0.05 * size
+    assert abs(slope - directional) < 0.05 * size
 
 
 @pytest.mark.skipif(not (library() and library().has_bfloat16), reason="needs AVX-512")

@@ -78,8 +78,8 @@ def check_parity(net: gluon.Block, x: nd.NDArray, close: float) -> None:
     expected = step(net, x).asnumpy()
     theirs = state(net)
     restore(net, start)
-    made = Twin(net)
-    np.testing.assert_allclose(step(made, x).asnumpy(), expected, atol=close)
+    native_net = Twin(net)
+    np.testing.assert_allclose(step(native_net, x).asnumpy(), expected, atol=close)
     mine = state(net)
     for name, array in theirs.items():
         if "running" in name:
@@ -90,11 +90,11 @@ def check_parity(net: gluon.Block, x: nd.NDArray, close: float) -> None:
     )
     assert one @ two > 0.99 * np.linalg.norm(one) * np.linalg.norm(two)
     with autograd.record():
-        logits, masks = made.trace(x)
+        logits, masks = native_net.trace(x)
         trace = net.trace(x)
     np.testing.assert_allclose(logits.asnumpy(), trace.logits.asnumpy(), atol=close)
-    for mask, wanted in zip(masks, trace.masks):
-        np.testing.assert_allclose(mask.asnumpy(), wanted.asnumpy(), atol=1e-2)
+    for mask, expected_mask in zip(masks, trace.masks):
+        np.testing.assert_allclose(mask.asnumpy(), expected_mask.asnumpy(), atol=1e-2)
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
@@ -110,19 +110,19 @@ def test_equals_large_networks(name: str, size: int) -> None:
 
 @pytest.fixture(scope="module")
 def pair() -> Tuple[gluon.Block, Twin]:
-    """A network and its twin, whose programs are made once."""
+    """A network and its twin, whose programs are native_net once."""
     net = network()
     net.trace(images())
     return net, Twin(net)
 
 
 def test_repeats_bit_for_bit(pair: Tuple[gluon.Block, Twin]) -> None:
-    net, made = pair
+    net, native_net = pair
     x, start = images(), state(net)
-    step(made, x)
+    step(native_net, x)
     first = state(net)
     restore(net, start)
-    step(made, x)
+    step(native_net, x)
     assert equal(first, state(net))
 
 
@@ -131,14 +131,14 @@ def test_is_not_asked_to_infer(pair: Tuple[gluon.Block, Twin], refused: Callable
 
 
 def test_two_forwards_before_a_backward(pair: Tuple[gluon.Block, Twin]) -> None:
-    net, made = pair
+    net, native_net = pair
     x, other, start = images(), images(), state(net)
-    step(made, x)
+    step(native_net, x)
     alone = state(net)
     restore(net, start)
     with autograd.record():
-        loss = -nd.log_softmax(made(x)).pick(nd.arange(4)).sum()
-        ignored = made(other)
+        loss = -nd.log_softmax(native_net(x)).pick(nd.arange(4)).sum()
+        ignored = native_net(other)
     loss.backward()
     assert equal({n: a for n, a in alone.items() if n.endswith(".g")}, state(net))
     ignored.wait_to_read()
@@ -154,33 +154,33 @@ def test_backward_twice_is_refused(pair: Tuple[gluon.Block, Twin]) -> None:
 
 
 def test_other_batches_between(pair: Tuple[gluon.Block, Twin]) -> None:
-    net, made = pair
+    net, native_net = pair
     x, start = images(), state(net)
-    step(made, x)
+    step(native_net, x)
     first = state(net)
     for count in (3, 8, 1):
-        step(made, images(count))
+        step(native_net, images(count))
     restore(net, start)
-    step(made, x)
+    step(native_net, x)
     assert equal(first, state(net))
 
 
 def test_gradients_are_added_where_asked(pair: Tuple[gluon.Block, Twin], refused: Callable) -> None:
     """`--accumulate` asks for that."""
-    net, made = pair
+    net, native_net = pair
     x, start = images(), state(net)
-    step(made, x)
+    step(native_net, x)
     once = state(net)
     restore(net, start)
     trained = [p for p in net.collect_params().values() if p.grad_req != "null"]
     try:
         trained[0].grad_req = "add"
-        assert refused(lambda: step(made, x))
+        assert refused(lambda: step(native_net, x))
         for parameter in trained:
             parameter.grad_req = "add"
         restore(net, start)
         for _ in range(2):
-            step(made, x)
+            step(native_net, x)
         twice = state(net)
     finally:
         for parameter in trained:
@@ -191,9 +191,9 @@ def test_gradients_are_added_where_asked(pair: Tuple[gluon.Block, Twin], refused
 
 
 def test_frozen_parameters_stay_without_gradients(pair: Tuple[gluon.Block, Twin]) -> None:
-    net, made = pair
+    net, native_net = pair
     x, start = images(), state(net)
-    step(made, x)
+    step(native_net, x)
     free = state(net)
     restore(net, start)
     frozen = [p for n, p in net.collect_params().items() if "attentionmodule0" in n]
@@ -201,7 +201,7 @@ def test_frozen_parameters_stay_without_gradients(pair: Tuple[gluon.Block, Twin]
     try:
         for parameter in frozen:
             parameter.grad_req = "null"
-        step(made, x)
+        step(native_net, x)
         rest = state(net)
     finally:
         for parameter in frozen:
@@ -217,8 +217,8 @@ def test_two_threads(pair: Tuple[gluon.Block, Twin]) -> None:
         net.trace(x)
     starts = [state(net) for net in nets]
     twins = [Twin(net) for net in nets]
-    for made, x in zip(twins, batches):
-        step(made, x)
+    for native_net, x in zip(twins, batches):
+        step(native_net, x)
     alone = [state(net) for net in nets]
     for net, start in zip(nets, starts):
         restore(net, start)
@@ -236,14 +236,14 @@ def test_two_devices() -> None:
     net = network(devices=devices)
     shares = [images(4, device=device) for device in devices]
     net(shares[0])
-    made = Twin(net)
+    native_net = Twin(net)
     with autograd.record():
-        losses = [made(share).sum() for share in shares]
+        losses = [native_net(share).sum() for share in shares]
     autograd.backward(losses)
     conv = net.body.stem[0].weight
     both = [conv.grad(device).asnumpy() for device in devices]
     with autograd.record():
-        loss = made(shares[1].as_in_context(devices[0])).sum()
+        loss = native_net(shares[1].as_in_context(devices[0])).sum()
     loss.backward()
     assert (conv.grad(devices[0]).asnumpy() == both[1]).all()
     assert (both[0] != both[1]).any()
@@ -278,9 +278,9 @@ def test_not_a_number_is_seen(pair: Tuple[gluon.Block, Twin]) -> None:
 
 @pytest.mark.parametrize("steps", [20, pytest.param(5000, marks=pytest.mark.slow)])
 def test_memory_is_flat(pair: Tuple[gluon.Block, Twin], steps: int) -> None:
-    made, sizes = pair[1], []
+    native_net, sizes = pair[1], []
     for number in range(steps):
-        step(made, images(2 + number % 3, 8))
+        step(native_net, images(2 + number % 3, 8))
         if number >= 9:
             sizes.append(library().memory())
     assert len(set(sizes)) == 1

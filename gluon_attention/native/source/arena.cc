@@ -19,7 +19,7 @@ struct Block {
 
 struct Pool {
   std::mutex mutex;
-  std::vector<Block> kept;
+  std::vector<Block> free_blocks;
   std::size_t bytes = 0;
 };
 
@@ -42,25 +42,25 @@ Block map(std::size_t bytes) {
 
 }  // namespace
 
-// A kept block is taken if it is large enough: the last, smaller batch of an epoch runs in the
+// A free block is taken if it is large enough: the last, smaller batch of an epoch runs in the
 // memory of the others. Blocks that are too small for what runs now are of an earlier shape.
 Arena::Arena(std::size_t bytes) {
   Pool& all = pool();
   std::lock_guard<std::mutex> lock(all.mutex);
-  auto fits = std::find_if(all.kept.begin(), all.kept.end(),
+  auto fits = std::find_if(all.free_blocks.begin(), all.free_blocks.end(),
                            [bytes](const Block& block) { return block.bytes >= bytes; });
-  if (fits == all.kept.end()) {
-    for (const Block& block : all.kept) {
+  if (fits == all.free_blocks.end()) {
+    for (const Block& block : all.free_blocks) {
       munmap(block.base, block.bytes);
       all.bytes -= block.bytes;
     }
-    all.kept.clear();
+    all.free_blocks.clear();
     Block block = map(std::max<std::size_t>(bytes, 1));
     base_ = block.base, bytes_ = block.bytes;
     all.bytes += bytes_;
   } else {
     base_ = fits->base, bytes_ = fits->bytes;
-    all.kept.erase(fits);
+    all.free_blocks.erase(fits);
   }
 }
 
@@ -76,9 +76,9 @@ Arena::~Arena() {
   if (!base_) return;
   Pool& all = pool();
   std::lock_guard<std::mutex> lock(all.mutex);
-  auto larger = std::find_if(all.kept.begin(), all.kept.end(),
+  auto larger = std::find_if(all.free_blocks.begin(), all.free_blocks.end(),
                              [this](const Block& block) { return block.bytes >= bytes_; });
-  all.kept.insert(larger, {base_, bytes_});  // smallest first
+  all.free_blocks.insert(larger, {base_, bytes_});  // smallest first
 }
 
 std::size_t arena_bytes() {

@@ -1,4 +1,4 @@
-// Convolutions with or without a bias, in groups, plus a second tensor (the sum of a residual unit).
+// Convolutions with or without a bias, in groups, plus other features (the sum of a unit).
 #include "layers.h"
 
 namespace native {
@@ -20,7 +20,7 @@ class Convolution : public Layer {
     pad_ = by.number("pad", 0), groups_ = by.number("groups", 1);
     from_ = plan.shape(x_), channels_ = by.number("channels");
     to_ = {from_.n, out(from_.h), out(from_.w), channels_};
-    made = {y_};
+    outputs = {y_};
     plan.define(y_, to_);
     if (sum_ >= 0 && !(plan.shape(sum_) == to_)) throw Error("a sum of features that differ");
     plan.expect(weight_, {channels_, from_.c / groups_, kernel_, kernel_});
@@ -64,7 +64,10 @@ class Convolution : public Layer {
   std::int64_t after(std::int64_t size) const {  // padding at the end
     return (out(size) - 1) * stride_ + kernel_ - size - pad_;
   }
-  std::string suffix() const { return " " + std::to_string(kernel_) + "x" + std::to_string(kernel_); }
+  std::string suffix() const {
+    std::string size = std::to_string(kernel_);
+    return " " + size + "x" + size;
+  }
 
   void describe(const Plan& plan) {
     features_x_ = plan.features(from_), features_y_ = plan.features(to_);
@@ -96,23 +99,23 @@ class Convolution : public Layer {
   }
 
   // Weights as a primitive wants them: they change each step, so this is done each step.
-  Place packed(Plan& plan, const std::string& name, const memory::desc& wanted) const {
+  Place packed(Plan& plan, const std::string& name, const memory::desc& layout) const {
     Place master{Place::kInput, weight_};
-    if (wanted == plain_) return master;
-    Place place = plan.temporary(wanted.get_size());
-    plan.reorder(name, plain_, master, wanted, place);
+    if (layout == plain_) return master;
+    Place place = plan.temporary(layout.get_size());
+    plan.reorder(name, plain_, master, layout, place);
     return place;
   }
 
   void back_to_weights(Plan& plan, Place dy) {
-    memory::desc given = weights_.diff_weights_desc();
+    memory::desc layout = weights_.diff_weights_desc();
     Place target{Place::kGradient, weight_};
-    bool adds = plan.adds_to(weight_), direct = given == plain_ && !adds;
-    Place dw = direct ? target : plan.temporary(given.get_size());
+    bool adds = plan.adds_to(weight_), direct = layout == plain_ && !adds;
+    Place dw = direct ? target : plan.temporary(layout.get_size());
     std::map<int, std::pair<memory::desc, Place>> arguments{
         {DNNL_ARG_SRC, {features_x_, plan.data(x_)}},
         {DNNL_ARG_DIFF_DST, {features_y_, dy}},
-        {DNNL_ARG_DIFF_WEIGHTS, {given, dw}}};
+        {DNNL_ARG_DIFF_WEIGHTS, {layout, dw}}};
     Place db;
     if (bias_ >= 0) {
       db = plan.temporary(bias_desc_.get_size());
@@ -121,7 +124,7 @@ class Convolution : public Layer {
     plan.primitive("convolution to weights" + suffix(),
                    dnnl::convolution_backward_weights(weights_), weights_.scratchpad_desc(),
                    arguments);
-    if (!direct) plan.reorder("unpack weights", given, dw, plain_, target, adds);
+    if (!direct) plan.reorder("unpack weights", layout, dw, plain_, target, adds);
     if (bias_ < 0) return;
     bool adds_bias = plan.adds_to(bias_);
     Place bias{Place::kGradient, bias_};

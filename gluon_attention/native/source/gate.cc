@@ -17,7 +17,7 @@ class Gate : public Layer {
     if (!(plan.shape(trunk_) == shape_)) throw Error("a mask and a trunk that differ");
     if (kind_ != "mixed" && kind_ != "channel" && kind_ != "spatial")
       throw Error("no activation of masks is called " + kind_);
-    made = {y_, mask_};
+    outputs = {y_, mask_};
     plan.define(mask_, shape_);
     plan.define(y_, shape_);
     wide_ = plan.bfloat16() ? 2 : 4;
@@ -46,15 +46,15 @@ class Gate : public Layer {
   }
 
   void backward(Plan& plan) override {
-    bool used = plan.has_gradient(y_), shown = plan.has_gradient(mask_);
-    if (!used && !shown) return;
+    bool used = plan.has_gradient(y_), mask_used = plan.has_gradient(mask_);
+    if (!used && !mask_used) return;
     std::size_t bytes = plan.feature_bytes(shape_);
     Place dz = plan.temporary(bytes);
     if (!used) {
       activation_back(plan, plan.gradient(mask_), dz);
     } else {
       Place dt = plan.temporary(bytes);
-      if (kind_ == "mixed" && !shown) {
+      if (kind_ == "mixed" && !mask_used) {
         weigh_back(plan, dt, dz, true);
       } else {
         Place dm = plan.temporary(bytes);
@@ -95,7 +95,7 @@ class Gate : public Layer {
     const Kernels* loops = &plan.loops();
     Place m = plan.data(mask_);
     if (kind_ == "channel") {
-      Place norms = kept_;
+      Place norms = values_;
       std::int64_t c = shape_.c;
       plan.step("gate back", {m, dm, dz, norms}, [=](Run& run) {
         char *ms = at(run, m), *gs = at(run, dm), *to = at(run, dz);
@@ -118,7 +118,7 @@ class Gate : public Layer {
 
   void by_channel(Plan& plan, Place z, Place m, const Kernels& kernels) {
     const Kernels* loops = &kernels;
-    Place norms = kept_ = plan.temporary(sizeof(float) * shape_.rows());
+    Place norms = values_ = plan.temporary(sizeof(float) * shape_.rows());
     int c = static_cast<int>(shape_.c);
     plan.step("gate", {z, m, norms}, [=](Run& run) {
       pieces(shape_.rows(), 64, [&](std::int64_t first, std::int64_t last) {
@@ -129,16 +129,16 @@ class Gate : public Layer {
     });
   }
 
-  // Each map of a channel is normalized by itself, then the sigmoid. Kept: mean, scale, shift.
+  // Each map of a channel is normalized by itself, then the sigmoid. Values: mean, scale, shift.
   void by_map(Plan& plan, Place z, Place m, const Kernels& kernels) {
     const Kernels* loops = &kernels;
-    Place kept = kept_ = plan.temporary(sizeof(float) * shape_.n * shape_.c * 5);
+    Place values = values_ = plan.temporary(sizeof(float) * shape_.n * shape_.c * 5);
     int c = static_cast<int>(shape_.c);
     std::int64_t pixels = shape_.h * shape_.w;
-    plan.step("gate", {z, m, kept}, [=](Run& run) {
+    plan.step("gate", {z, m, values}, [=](Run& run) {
       parallel(shape_.n, [&](std::int64_t image) {
         std::size_t i = static_cast<std::size_t>(image) * pixels * c * wide_;
-        float *mean = run.floats(kept) + image * c * 5, *scale = mean + c, *shift = scale + c;
+        float *mean = run.floats(values) + image * c * 5, *scale = mean + c, *shift = scale + c;
         float *sum = shift + c, *square = sum + c;
         loops->blend_in(at(run, z) + i, at(run, z) + i, 1.f, 0.f, mean, c);
         loops->moments(at(run, z) + i, pixels, c, mean, sum, square);
@@ -157,14 +157,14 @@ class Gate : public Layer {
   // dz holds the gradient of the normalized map, and becomes that of the map.
   void map_back(Plan& plan, Place dz, const Kernels& kernels) {
     const Kernels* loops = &kernels;
-    Place z = plan.data(z_), kept = kept_;
+    Place z = plan.data(z_), values = values_;
     Place vectors = plan.temporary(sizeof(float) * shape_.n * shape_.c * 2);
     int c = static_cast<int>(shape_.c);
     std::int64_t pixels = shape_.h * shape_.w;
-    plan.step("gate back", {z, dz, kept, vectors}, [=](Run& run) {
+    plan.step("gate back", {z, dz, values, vectors}, [=](Run& run) {
       parallel(shape_.n, [&](std::int64_t image) {
         std::size_t i = static_cast<std::size_t>(image) * pixels * c * wide_;
-        float *mean = run.floats(kept) + image * c * 5, *scale = mean + c, *shift = scale + c;
+        float *mean = run.floats(values) + image * c * 5, *scale = mean + c, *shift = scale + c;
         float *sum = run.floats(vectors) + image * c * 2, *product = sum + c;
         loops->norm_sums(at(run, z) + i, at(run, dz) + i, pixels, c, mean, scale, shift, kLinear,
                          sum, product);
@@ -185,7 +185,7 @@ class Gate : public Layer {
   float more_;
   Shape shape_;
   std::size_t wide_;
-  Place kept_;
+  Place values_;
 };
 
 }  // namespace

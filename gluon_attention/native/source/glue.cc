@@ -180,9 +180,9 @@ int _opCallInferShape(inferShape_t, const char* const* keys, const char* const* 
                       unsigned** inshapes, int* indims, int num_in, unsigned*** mod_inshapes,
                       int** mod_indims, unsigned*** outshapes, int** outdims, int) {
   return guarded([&] {
-    auto known = shapes_of(inshapes, indims, num_in);
-    auto plan = native::plan(number_of(keys, vals, num), known);
-    hand_over(known, mod_inshapes, mod_indims);
+    auto shapes_in = shapes_of(inshapes, indims, num_in);
+    auto plan = native::plan(number_of(keys, vals, num), shapes_in);
+    hand_over(shapes_in, mod_inshapes, mod_indims);
     hand_over(plan->output_shapes(), outshapes, outdims);
   });
 }

@@ -21,7 +21,7 @@ class Images : public Layer {
     const Dims& dims = plan.input_shape(input_);
     if (dims.size() != 4) throw Error("images are (N, C, H, W)");
     shape_ = {dims[0], dims[2], dims[3], dims[1]};
-    made = {y_};
+    outputs = {y_};
     plan.define(y_, shape_);
     if (!plan.program().input_gradient) plan.unwanted(y_);
   }
@@ -115,7 +115,7 @@ class Pool : public Layer {
       : x_(by.number("x")), y_(by.number("y")), kernel_(by.number("kernel", 3)),
         stride_(by.number("stride", 2)), pad_(by.number("pad", 1)), from_(plan.shape(x_)) {
     to_ = {from_.n, out(from_.h), out(from_.w), from_.c};
-    made = {y_};
+    outputs = {y_};
     plan.define(y_, to_);
     dnnl::primitive_attr attributes;
     attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
@@ -166,7 +166,7 @@ class Add : public Layer {
       : a_(by.number("a")), b_(by.number("b")), y_(by.number("y")),
         act_(by.word("act", "none") == "relu" ? kRelu : kLinear), shape_(plan.shape(a_)) {
     if (!(plan.shape(b_) == shape_)) throw Error("a sum of features that differ");
-    made = {y_};
+    outputs = {y_};
     plan.define(y_, shape_);
     wide_ = plan.bfloat16() ? 2 : 4;
   }

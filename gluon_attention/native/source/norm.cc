@@ -22,7 +22,7 @@ class Norm : public Layer {
     std::string act = by.word("act", "none");
     act_ = act == "relu" ? kRelu : act == "relu6" ? kRelu6 : kLinear;
     shape_ = plan.shape(x_);
-    made = {y_};
+    outputs = {y_};
     plan.define(y_, shape_);
     for (int input : {gamma_, beta_, mean_, variance_}) plan.expect(input, {shape_.c});
     // Few channels make short loops: several pixels are taken as one with more channels.
@@ -59,8 +59,8 @@ class Norm : public Layer {
     Place x = plan.data(x_), dy = plan.gradient(y_);
     std::vector<Place> others;
     Place dx;
-    bool wanted = plan.wants(x_);
-    if (wanted) {
+    bool back_to_x = plan.wants(x_);
+    if (back_to_x) {
       others = plan.take_gradients(x_, 2);
       for (const Place& other : others)
         if (plan.alone(other)) dx = other;
@@ -79,9 +79,9 @@ class Norm : public Layer {
       collect(run, x, dy, partial, *loops);
       coefficients(run, partial, by, adds, adds_beta);
       move_statistics(run, again);
-      if (wanted) spread(run, x, dy, others, dx, by, *loops);
+      if (back_to_x) spread(run, x, dy, others, dx, by, *loops);
     });
-    if (wanted) plan.add_gradient(x_, dx);
+    if (back_to_x) plan.add_gradient(x_, dx);
   }
 
  private:

@@ -41,7 +41,7 @@ Plan::Plan(std::shared_ptr<const Program> program, const std::vector<Dims>& shap
   going_back_ = true;
   for (auto layer = layers_.rbegin(); layer != layers_.rend(); ++layer) {
     (*layer)->backward(*this);
-    for (int tensor : (*layer)->made) {  // its gradient has served
+    for (int tensor : (*layer)->outputs) {  // its gradient has served
       for (const Place& place : tensors_.at(tensor).pending) --holders_[place];
       tensors_.at(tensor).pending.clear();
     }
@@ -68,10 +68,10 @@ void Plan::expect(int input, const Dims& dims) const {
 
 void Plan::define(int tensor, const Shape& shape) {
   if (shape.size() < 1) throw Error("images are too small for this network");
-  Tensor made;
-  made.shape = shape;
-  made.data = temporary(feature_bytes(shape));
-  if (!tensors_.emplace(tensor, made).second)
+  Tensor entry;
+  entry.shape = shape;
+  entry.data = temporary(feature_bytes(shape));
+  if (!tensors_.emplace(tensor, entry).second)
     throw Error("features " + std::to_string(tensor) + " are computed twice");
 }
 
@@ -124,7 +124,7 @@ void Plan::reorder(const std::string& name, const memory::desc& from, Place sour
 
 void Plan::add_gradient(int tensor, Place place) {
   Tensor& of = tensors_.at(tensor);
-  if (!of.wanted) return;
+  if (!of.needs_gradient) return;
   ++holders_[place];
   of.pending.push_back(place);
 }
@@ -155,10 +155,10 @@ std::vector<Place> Plan::take_gradients(int tensor, std::size_t most) {
     });
     add_gradient(tensor, sum);
   }
-  std::vector<Place> taken;
-  taken.swap(of.pending);
-  for (const Place& place : taken) --holders_[place];
-  return taken;
+  std::vector<Place> places;
+  places.swap(of.pending);
+  for (const Place& place : places) --holders_[place];
+  return places;
 }
 
 Place Plan::gradient(int tensor) {
@@ -177,10 +177,10 @@ bool Plan::adds_to(int input) {
 namespace {
 
 // Gaps between those that are in use at the same time, the smallest that is wide enough.
-std::size_t gap_for(std::size_t bytes, std::vector<std::pair<std::size_t, std::size_t>> taken) {
-  std::sort(taken.begin(), taken.end());
+std::size_t gap_for(std::size_t bytes, std::vector<std::pair<std::size_t, std::size_t>> ranges) {
+  std::sort(ranges.begin(), ranges.end());
   std::size_t at = 0, best = 0, width = SIZE_MAX;
-  for (const auto& range : taken) {
+  for (const auto& range : ranges) {
     if (range.first > at && range.first - at >= bytes && range.first - at < width)
       best = at, width = range.first - at;
     at = std::max(at, range.second);
@@ -202,13 +202,13 @@ void Plan::place_parts() {
   for (int i : order) {
     const Part& part = parts_[i];
     std::size_t bytes = (part.bytes + 63) / 64 * 64;
-    std::vector<std::pair<std::size_t, std::size_t>> taken;
+    std::vector<std::pair<std::size_t, std::size_t>> ranges;
     for (int j : placed) {
       const Part& other = parts_[j];
       if (other.first <= part.last && part.first <= other.last)
-        taken.emplace_back(offsets_[j], offsets_[j] + (other.bytes + 63) / 64 * 64);
+        ranges.emplace_back(offsets_[j], offsets_[j] + (other.bytes + 63) / 64 * 64);
     }
-    offsets_[i] = gap_for(bytes, std::move(taken));
+    offsets_[i] = gap_for(bytes, std::move(ranges));
     placed.push_back(i);
     bytes_ = std::max(bytes_, offsets_[i] + bytes);
   }
@@ -267,17 +267,17 @@ std::shared_ptr<const Plan> plan(int number, const std::vector<Dims>& shapes) {
   };
   static std::mutex mutex;
   static auto* recent = new std::list<Entry>;
-  constexpr std::size_t kept = 16;
+  constexpr std::size_t capacity = 16;
   std::lock_guard<std::mutex> lock(mutex);
   for (auto entry = recent->begin(); entry != recent->end(); ++entry)
     if (entry->number == number && entry->shapes == shapes) {
       recent->splice(recent->begin(), *recent, entry);
       return recent->front().plan;
     }
-  auto made = std::make_shared<const Plan>(program(number), shapes);
-  recent->push_front({number, shapes, made});
-  if (recent->size() > kept) recent->pop_back();
-  return made;
+  auto plan = std::make_shared<const Plan>(program(number), shapes);
+  recent->push_front({number, shapes, plan});
+  if (recent->size() > capacity) recent->pop_back();
+  return plan;
 }
 
 }  // namespace native

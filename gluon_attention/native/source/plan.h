@@ -1,4 +1,4 @@
-// A program made ready for one shape of images: steps, and where in memory everything is.
+// A program outputs ready for one shape of images: steps, and where in memory everything is.
 #pragma once
 
 #include <dnnl.hpp>
@@ -57,7 +57,7 @@ class Layer {
   virtual ~Layer() = default;
   virtual void forward(Plan& plan) = 0;
   virtual void backward(Plan& plan) = 0;
-  std::vector<int> made;  // the features that it computes
+  std::vector<int> outputs;  // the features that it computes
 };
 
 using Dims = std::vector<std::int64_t>;
@@ -74,7 +74,7 @@ class Plan {
   const std::vector<Dims>& output_shapes() const { return output_shapes_; }
   const Program& program() const { return *program_; }
 
-  // Called by layers while a plan is made.
+  // Called by layers while a plan is outputs.
   bool bfloat16() const { return program_->bfloat16; }
   dnnl::memory::data_type type() const;
   std::size_t feature_bytes(const Shape& shape) const;
@@ -98,8 +98,8 @@ class Plan {
                const dnnl::memory::desc& to, Place target, bool add = false);
 
   // Gradients of features. What several consumers give is kept apart until somebody adds it up.
-  bool wants(int tensor) const { return tensors_.at(tensor).wanted; }
-  void unwanted(int tensor) { tensors_.at(tensor).wanted = false; }
+  bool wants(int tensor) const { return tensors_.at(tensor).needs_gradient; }
+  void unwanted(int tensor) { tensors_.at(tensor).needs_gradient = false; }
   bool has_gradient(int tensor) const { return !tensors_.at(tensor).pending.empty(); }
   Place gradient(int tensor);  // the sum
   void add_gradient(int tensor, Place place);
@@ -114,7 +114,7 @@ class Plan {
   struct Tensor {
     Shape shape;
     Place data;
-    bool wanted = true;
+    bool needs_gradient = true;
     std::vector<Place> pending;
   };
   struct Part {  // of the arena, and the steps between which it is in use
@@ -142,7 +142,7 @@ class Plan {
   int now_ = 0;
 };
 
-// A plan made before for these shapes, or a new one.
+// A plan outputs before for these shapes, or a new one.
 std::shared_ptr<const Plan> plan(int program, const std::vector<Dims>& shapes);
 
 const dnnl::engine& cpu();

@@ -14,9 +14,9 @@ const Kernels* kernels_avx512();
 
 namespace {
 
-bool has(dnnl_cpu_isa_t wanted) {
+bool has(dnnl_cpu_isa_t set) {
   int all = static_cast<int>(dnnl_get_effective_cpu_isa());
-  return (all & static_cast<int>(wanted)) == static_cast<int>(wanted);
+  return (all & static_cast<int>(set)) == static_cast<int>(set);
 }
 
 }  // namespace

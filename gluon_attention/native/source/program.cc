@@ -68,8 +68,8 @@ std::vector<std::shared_ptr<const Program>>& programs() {
 
 int add_program(const std::string& text) {
   std::lock_guard<std::mutex> lock(mutex);
-  auto known = numbers().find(text);
-  if (known != numbers().end()) return known->second;
+  auto entry = numbers().find(text);
+  if (entry != numbers().end()) return entry->second;
   programs().push_back(std::make_shared<const Program>(text));
   int number = static_cast<int>(programs().size()) - 1;
   numbers()[text] = number;

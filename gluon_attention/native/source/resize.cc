@@ -46,7 +46,7 @@ class Resize : public Layer {
     const Shape& like = plan.shape(by.number("like"));
     to_.h = like.h, to_.w = like.w;
     down_ = Line(from_.h, to_.h), along_ = Line(from_.w, to_.w);
-    made = {y_};
+    outputs = {y_};
     plan.define(y_, to_);
     wide_ = plan.bfloat16() ? 2 : 4;
   }
