@@ -66,6 +66,8 @@ def run(flags: argparse.Namespace) -> None:
     config = score_config(model, flags)
     set_precision(config.dtype, devices)
     split = load(model, flags, flags.split, ADVICE)
+    if not len(split.samples):
+        raise UserError(f"the run held out no {flags.split} images: leave out --split")
     batches = Batches(split.samples, config.batch_size * len(devices))
     prepare(model.net, split.samples.first(1), devices, sync_bn=False)
     task = model.net.objective(config)

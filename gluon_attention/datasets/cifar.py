@@ -5,19 +5,22 @@ from __future__ import annotations
 import io
 import tarfile
 import zlib
+from dataclasses import replace
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Sequence, Tuple
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from ..errors import UserError
 from . import published
-from .sampling import Normalise, Splits, array_samples, hold_out, register
+from .sampling import Normalise, Samples, Splits, array_samples, hold_out, register
 from .view import CIFAR_VIEW
 
 MEAN, STD = CIFAR_VIEW.mean, CIFAR_VIEW.std
 PIXELS = 3 * 32 * 32
+FLIPS = ("random", "alternating")
+PADDINGS = {"black": "constant", "reflect": "reflect"}  # mode of np.pad
 
 
 class Archive(NamedTuple):
@@ -73,6 +76,8 @@ def cifar10(
     validation: int = 5000,
     cutout: int = 0,
     crop: int = 32,
+    flip: str = "random",
+    padding: str = "black",
     download: bool = True,
 ) -> Splits:
     """CIFAR-10; training images are padded by 4, cropped and flipped at random.
@@ -83,10 +88,13 @@ def cifar10(
         validation: number of images held out of the training files; at most a tenth of a sample.
         cutout: side of the square that is blanked in each training image.
         crop: side of the training images; less than 32 trains faster.
+        flip: 'random', or 'alternating': at random in the first epoch, and in every other epoch
+            the other way round than in the one before (Jordan 2024).
+        padding: 'black', or 'reflect': the border of an image mirrored.
         download: whether missing files are downloaded.
     """
-    augment = CropFlip(Normalise(MEAN, STD), crop, cutout)
-    return _load_splits(CIFAR10, root, seed, validation, augment, download)
+    augment = CropFlip(Normalise(MEAN, STD), crop, cutout, padding)
+    return _load_splits(CIFAR10, root, seed, validation, augment, flip, download)
 
 
 @register
@@ -98,36 +106,47 @@ def cifar100(
     validation: int = 5000,
     cutout: int = 0,
     crop: int = 32,
+    flip: str = "random",
+    padding: str = "black",
     download: bool = True,
 ) -> Splits:
     """CIFAR-100 from `cifar-100-binary/`, with the options of `cifar10`; 20 classes if `coarse`."""
     archive = CIFAR100_COARSE if coarse else CIFAR100
-    augment = CropFlip(Normalise(MEAN, STD), crop, cutout)
-    return _load_splits(archive, root, seed, validation, augment, download)
+    augment = CropFlip(Normalise(MEAN, STD), crop, cutout, padding)
+    return _load_splits(archive, root, seed, validation, augment, flip, download)
 
 
 class CropFlip:
-    """Random crop, random horizontal flip, normalisation and optional cutout.
+    """Random crop, horizontal flip, normalisation and optional cutout.
 
     The padding lets a crop move by at least 4 pixels in each direction.
     """
 
-    def __init__(self, normalise: Normalise, crop: int = 32, cutout: int = 0) -> None:
+    def __init__(
+        self, normalise: Normalise, crop: int = 32, cutout: int = 0, padding: str = "black"
+    ) -> None:
         if not 8 <= crop <= 32:
             raise UserError(f"crop must be a number of pixels from 8 to 32, not {crop}")
         if cutout < 0:
             raise UserError(f"cutout must be the side of a square in pixels, not {cutout}")
+        if padding not in PADDINGS:
+            raise UserError(f"padding must be one of {', '.join(PADDINGS)}, not {padding!r}")
         self.normalise, self.crop, self.cutout = normalise, crop, cutout
+        self.mode = PADDINGS[padding]  # of np.pad
 
-    def __call__(self, images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def __call__(
+        self, images: np.ndarray, rng: np.random.Generator, flipped: Optional[np.ndarray] = None
+    ) -> np.ndarray:
+        """Augmented images; `flipped` (N,) says which are mirrored, None for a random half."""
         count, side = len(images), self.crop
         pad = max(0, 4 - (images.shape[2] - side) // 2)
-        # Padded with black before normalisation, as in the papers' code, not with the mean colour.
-        padded = np.pad(images, ((0, 0), (0, 0), (pad, pad), (pad, pad)))
+        # Black before normalisation, as in the papers' code, not the mean colour.
+        padded = np.pad(images, ((0, 0), (0, 0), (pad, pad), (pad, pad)), mode=self.mode)
         windows = sliding_window_view(padded, (side, side), axis=(2, 3))
         top, left = rng.integers(windows.shape[2], size=(2, count))
         cropped = windows[np.arange(count), :, top, left]  # (N, C, side, side)
-        flipped = rng.random(count) < 0.5
+        if flipped is None:
+            flipped = rng.random(count) < 0.5
         cropped[flipped] = cropped[flipped, :, :, ::-1]
         out = self.normalise(cropped)
         if self.cutout:
@@ -185,6 +204,7 @@ def _load_splits(
     seed: int,
     validation: int,
     augment: CropFlip,
+    flip: str,
     download: bool,
 ) -> Splits:
     folder = locate(archive, Path(root))
@@ -201,7 +221,7 @@ def _load_splits(
     train, held_out = hold_out(labels, validation, seed, tenth=is_sample)
     plain, classes = Normalise(MEAN, STD), archive.classes
     return Splits(
-        array_samples(images[train], labels[train], classes, transform=augment),
+        _train_samples(images[train], labels[train], classes, augment, flip, seed),
         array_samples(images[held_out], labels[held_out], classes, transform=plain),
         array_samples(test_images, test_labels, classes, transform=plain),
         classes=_class_names(folder / archive.names, classes),
@@ -209,6 +229,23 @@ def _load_splits(
         std=STD,
         view=CIFAR_VIEW,
     )
+
+
+def _train_samples(
+    images: np.ndarray, labels: np.ndarray, classes: int, augment: CropFlip, flip: str, seed: int
+) -> Samples:
+    """Augmented samples; which are flipped is a pure function of seed, epoch and row, or random."""
+    if flip not in FLIPS:
+        raise UserError(f"flip must be one of {', '.join(FLIPS)}, not {flip!r}")
+    samples = array_samples(images, labels, classes, transform=augment)
+    if flip == "random":
+        return samples
+    first = np.random.default_rng([seed, 0, 0, 2]).random(len(images)) < 0.5
+
+    def load_epoch(epoch: int, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        return augment(images[rows], rng, first[rows] ^ bool(epoch % 2))
+
+    return replace(samples, load_epoch=load_epoch)
 
 
 def _read(

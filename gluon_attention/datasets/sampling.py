@@ -49,6 +49,8 @@ class Samples:
         regions: boxes of what matters in each image, (N, 4): left, top, right and bottom, where an
             image spans -1 to 1. Used for evaluation only.
         images: the samples that these hold cached features of, if they are features.
+        load_epoch: `load_epoch(epoch, rows, rng)` in place of `load` in training, where the images
+            of an epoch depend on its number, too.
     """
 
     labels: np.ndarray
@@ -57,6 +59,7 @@ class Samples:
     content: Optional[Callable[[int], bytes]] = None
     regions: Optional[Callable[[], np.ndarray]] = None
     images: Optional[Samples] = None
+    load_epoch: Optional[Callable[[int, np.ndarray, np.random.Generator], np.ndarray]] = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "labels", _check_labels(self.labels, self.classes))
@@ -138,11 +141,14 @@ class Batches:
     def _load(self, index: int) -> Iterator[Batch]:
         order = self.rows(index)
         rank, workers = self.part
+        load = self.samples.load
+        if self.shuffle and self.samples.load_epoch:
+            load = functools.partial(self.samples.load_epoch, index)
         for number in range(len(self)):
             rows = order[number * self.batch_size : (number + 1) * self.batch_size]
             # Every shard has its own stream; stream 0 is that of the epoch's order.
             stream = [self.seed, index if self.shuffle else 0, number * workers + rank + 1]
-            images = self.samples.load(rows, np.random.default_rng(stream))
+            images = load(rows, np.random.default_rng(stream))
             yield images, self.samples.labels[rows]
 
 
@@ -157,6 +163,11 @@ class Splits(NamedTuple):
     std: Sequence[float]
     view: Optional[View] = None  # turns any other picture into an input
     source: Optional[Dict[str, Any]] = None  # name and options of the data set function
+
+    @property
+    def examples(self) -> Samples:
+        """Samples to show: for validation, or for training where none are held out."""
+        return self.validation if len(self.validation) else self.train
 
 
 DATASETS: Dict[str, Callable[..., Splits]] = {}

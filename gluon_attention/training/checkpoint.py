@@ -23,7 +23,8 @@ from ..datasets.sampling import Splits
 from ..errors import UserError
 from ..storage.atomic import written_aside
 from ..storage.params import read_parameters, write_parameters
-from .optimizers import GroupOptimizer, WeightAverage, named_parameters
+from .averages import WeightAverage
+from .optimizers import GroupOptimizer, named_parameters
 
 LAST, PREVIOUS, BEST = "last.npz", "previous.npz", "best.params"
 DAMAGED = "damaged-last.npz"
@@ -209,8 +210,8 @@ def _set_all(
     for name, parameter in _trained(net).items():
         # As NDArray: oneDNN may hold the weights in blocks, which numpy cannot be copied into.
         parameter.set_data(nd.array(arrays[f"net/{name}"]))
-    for name, value in average.values.items():
-        value[:] = nd.array(arrays[f"average/{name}"])
+    averaged = {k[len("average/") :]: v for k, v in arrays.items() if k.startswith("average/")}
+    average.restore(averaged, saved.progress.epoch)
     for group, optimizer in optimizers.items():
         prefix = group + "/"
         state = {k[len(prefix) :]: v for k, v in arrays.items() if k.startswith(prefix)}

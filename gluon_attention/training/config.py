@@ -44,9 +44,10 @@ class Config:
     data_dir: str = setting("data", "folder of the data set", group=DATA, decides=False)
     validation: int = setting(
         5000,
-        "training images held out to choose the best epoch, at most a tenth of them",
+        "training images held out to choose the best epoch, at most a tenth of them; 0: all are "
+        "trained on, and the last epoch is kept",
         group=DATA,
-        low=1,
+        low=0,
     )
     workers: int = setting(
         2, "threads that decode pictures", "-j", group=DATA, low=0, high=THREADS, decides=False
@@ -83,6 +84,14 @@ class Config:
         low=0,
         high=1,
     )
+    swa: float = setting(
+        0.0,
+        "share of the epochs, at the end, after each of which weights enter the mean that is "
+        "evaluated (SWA), with BatchNorm statistics of its own",
+        group=OPTIMISATION,
+        low=0,
+        high=1,
+    )
     skip_nonfinite: bool = setting(
         False,
         "steps whose loss or images are NaN or Inf are skipped; checking it slows every step",
@@ -101,12 +110,24 @@ class Config:
     lr: float = setting(0.1, "highest learning rate", "--learning-rate", group=SCHEDULE, low=0)
     lr_steps: Tuple[int, ...] = setting(
         (),
-        "epochs after which the learning rate is multiplied by --lr-factor (default: a cosine)",
+        "epochs after which the learning rate is multiplied by --lr-factor (default: --decay)",
         group=SCHEDULE,
         low=1,
     )
     lr_factor: float = setting(
         0.1, "factor of the learning rate at each of --lr-steps", group=SCHEDULE, low=0, high=1
+    )
+    decay: str = setting(
+        "cosine",
+        "fall of the learning rate to 0 without --lr-steps",
+        group=SCHEDULE,
+        choices=("cosine", "linear"),
+    )
+    swa_lr: Optional[float] = setting(
+        None,
+        "constant learning rate of the epochs of --swa, where the fall ends (default: as without)",
+        group=SCHEDULE,
+        low=0,
     )
     warmup_epochs: float = setting(
         0.0, "epochs of linear warm-up from learning rate 0", group=SCHEDULE, low=0

@@ -18,13 +18,14 @@ from ..errors import UserError
 from ..tasks.task import Losses, Task, Update
 from . import checkpoint
 from .accelerate import accelerate
+from .averages import average_statistics, make_average
 from .checkpoint import Progress
 from .config import Config
 from .data_record import check_data, differences, record_data, version_notes, versions
 from .devices import check_precision, choose_devices, prepare
 from .evaluation import Means, Shards, Sums, accumulated, evaluate, measure, split
 from .monitor import Monitor
-from .optimizers import WeightAverage, average_statistics, make_optimizers, trainable_numbers
+from .optimizers import make_optimizers, trainable_numbers
 from .run_folder import RunFolder, total_seconds
 from .schedule import Schedule, schedule_warnings
 from .signals import Stopped, StopRequest
@@ -86,16 +87,9 @@ class Run:
         self.test_batches = Batches(splits.test, batch_size)
         self.sample_batches = Batches(training_sample(splits), batch_size)
         self.steps = len(self.train_batches)  # of an epoch
-        schedule = Schedule(
-            config.lr,
-            config.epochs,
-            self.steps,
-            config.warmup_epochs,
-            config.lr_steps,
-            config.lr_factor,
-        )
+        schedule = Schedule.from_config(config, self.steps)
         self.optimizers = make_optimizers(self.task.groups(), config, schedule, workers)
-        self.average = WeightAverage(net, config.ema)
+        self.average = make_average(net, config)
         self.all_workers = AllWorkers(workers) if config.skip_nonfinite else None
         self.skipped = 0  # steps of this epoch, by --skip-nonfinite
         self.monitor = Monitor(folder, config, self.steps)
@@ -128,7 +122,7 @@ class Run:
         note = accelerate(net, config, workers.devices)
         if note and folder.writes:
             print(note, flush=True)
-        prepare(net, splits.validation.first(1), workers.devices, config.sync_bn)
+        prepare(net, splits.examples.first(1), workers.devices, config.sync_bn)
         run = cls(config, net, splits, workers, folder, Progress(settings=settings))
         if saved:
             if not config.evaluate:
@@ -178,7 +172,9 @@ class Run:
         self.monitor.begin_epoch(epoch)
         losses, seconds = self.train_epoch(epoch)
         devices = self.workers.devices
+        self.average.end_epoch(epoch)
         with self.average.applied():
+            self.average.recompute_statistics(self.train_batches, epoch, devices, self._check_stop)
             scores = evaluate(self.task, self.validation_batches, devices, self._check_stop)
             if self.folder.writes:
                 losses["accuracy"] = self.training_accuracy()
@@ -264,8 +260,9 @@ class Run:
             record["skipped_steps"], self.skipped = self.skipped, 0
         record.update({f"train/{name}": value for name, value in losses.items()})
         record.update({f"validation/{name}": value for name, value in scores.items()})
-        before, score = self.progress, next(iter(scores.values()))
-        is_best = score > before.best or self.config.keep == "last"
+        before = self.progress
+        score = next(iter(scores.values()), before.best)  # none without validation images
+        is_best = score > before.best or self.config.keep == "last" or not scores
         return before._replace(
             epoch=epoch + 1,
             counts={name: optimizer.count for name, optimizer in self.optimizers.items()},

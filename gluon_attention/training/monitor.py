@@ -22,7 +22,7 @@ from .optimizers import named_parameters
 from .run_folder import Record, RunFolder, peak_mb
 
 ANIMATED = ("boxes",)  # pictures kept after every epoch, for an animation of the training
-PICTURES = 4  # validation images that are painted
+PICTURES = 4  # example images that are painted
 COLUMNS = 2  # of tiles in TensorBoard, whose cards are narrow
 
 
@@ -86,7 +86,7 @@ class Monitor:
     def pictures(
         self, net: gluon.Block, splits: Splits, epoch: int, final: bool = False
     ) -> List[str]:
-        """Paint what the network attends to in the first validation images; paths of the files.
+        """Paint what the network attends to in the first example images; paths of the files.
 
         After every epoch the `ANIMATED` ones are kept as frames, and pictures are left out where
         cached features stand for the images, which are then slow to compute.
@@ -94,7 +94,7 @@ class Monitor:
         if not self.folder.writes:
             return []
         paths, painted, step = [], {}, epoch * self.steps
-        if final or splits.validation.images is None:
+        if final or splits.examples.images is None:
             painted = paint(net, _first_images(splits), splits.mean, splits.std)
         for name, rows in painted.items():
             picture = below([sheet(tiles) for tiles in rows])
@@ -162,8 +162,8 @@ def tag_of(score: str) -> str:
 
 
 def _first_images(splits: Splits) -> np.ndarray:
-    """The first validation images before normalisation, (N, H, W, C) uint8."""
-    samples = splits.validation.images or splits.validation
+    """The first example images before normalisation, (N, H, W, C) uint8."""
+    samples = splits.examples.images or splits.examples
     return denormalise(samples.first(PICTURES), splits.mean, splits.std)
 
 

@@ -1,9 +1,8 @@
-"""One optimizer per group of parameters, and the moving average of all weights."""
+"""One optimizer per group of parameters."""
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from typing import Any, Dict, Iterator, List, Optional, Sequence
+from typing import Any, Dict, List, Sequence
 
 import numpy as np
 from mxnet import gluon, nd
@@ -165,61 +164,3 @@ def make_optimizers(
         first_key = sum(len(optimizer.parameters) for optimizer in optimizers.values())
         optimizers[group.name] = GroupOptimizer(group, config, schedule, workers, first_key)
     return optimizers
-
-
-def average_statistics(net: gluon.Block) -> None:
-    """Set the BatchNorm statistics of all devices to their mean, and wait for it."""
-    nd.waitall()  # the engine does not know that backward writes the statistics
-    for parameter in net.collect_params().values():
-        if _is_per_device(parameter):
-            mean = _mean_over_devices(parameter)
-            for array in parameter.list_data():
-                mean.copyto(array)
-
-
-def _is_per_device(parameter: gluon.Parameter) -> bool:
-    """Whether devices have different values: gradients are summed, statistics are not."""
-    statistics = parameter.name.endswith(("running_mean", "running_var"))
-    return statistics and len(parameter.list_ctx()) > 1
-
-
-def _mean_over_devices(parameter: gluon.Parameter) -> nd.NDArray:
-    first, *others = parameter.list_data()
-    if not _is_per_device(parameter):
-        return first
-    return nd.add_n(first, *(a.as_in_context(first.context) for a in others)) / (1 + len(others))
-
-
-class WeightAverage:
-    """An exponential moving average of every parameter, BatchNorm statistics included."""
-
-    def __init__(self, net: gluon.Block, decay: Optional[float]) -> None:
-        """Without a decay nothing is averaged: `applied` leaves the weights as they are."""
-        self.decay, self.parameters = decay or 0.0, named_parameters([net])
-        self.has_statistics = any(p.grad_req == "null" for p in self.parameters.values())
-        averaged = self.parameters if decay else {}
-        self.values = {name: _mean_over_devices(p).copy() for name, p in averaged.items()}
-
-    def update(self, step: int) -> None:
-        """Take in the weights after a step of the run; the decay is smaller in early steps."""
-        decay = min(self.decay, (1 + step) / (10 + step))
-        if self.values and self.has_statistics:
-            nd.waitall()  # the engine does not know that backward writes the statistics
-        for name, value in self.values.items():
-            value *= decay
-            value += (1 - decay) * _mean_over_devices(self.parameters[name])
-
-    @contextmanager
-    def applied(self) -> Iterator[None]:
-        """The network has the averaged weights inside the block."""
-        current = {name: self.parameters[name].list_data()[0].copy() for name in self.values}
-        self._set(self.values)
-        try:
-            yield
-        finally:
-            self._set(current)
-
-    def _set(self, values: Dict[str, nd.NDArray]) -> None:
-        for name, value in values.items():  # set_data fails where a server holds the weights
-            for array in self.parameters[name].list_data():
-                value.copyto(array)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import TYPE_CHECKING, List, Sequence
+from typing import TYPE_CHECKING, List, Optional, Sequence
 
 from mxnet.lr_scheduler import LRScheduler  # a parameter server imports this before all of mxnet
 
@@ -20,11 +20,18 @@ def schedule_warnings(config: Config) -> List[str]:
         notes.append(f"note: the learning rate never reaches --lr: {warmup} is no less than {end}")
     if config.lr_steps and min(config.lr_steps) >= config.epochs:
         notes.append(f"note: the learning rate never falls: no --lr-steps are below {end}")
+    if config.swa_lr is not None and not config.swa:
+        notes.append("note: --swa-lr has no effect: no epochs are averaged by --swa")
     return notes
 
 
+def averaged_epochs(config: Config) -> int:
+    """The number of epochs, at the end, whose weights --swa averages; at least one if it is set."""
+    return max(1, round(config.epochs * config.swa)) if config.swa else 0
+
+
 class Schedule(LRScheduler):
-    """A linear warm-up from zero, then a cosine to zero or drops at milestones.
+    """A linear warm-up from zero, then a fall to zero or to a constant end, or drops at milestones.
 
     It derives from MXNet's scheduler so that a parameter server can call it too.
     """
@@ -37,25 +44,56 @@ class Schedule(LRScheduler):
         warmup_epochs: float = 0.0,
         milestones: Sequence[int] = (),
         factor: float = 0.1,
+        decay: str = "cosine",
+        end_lr: Optional[float] = None,
+        end_epochs: int = 0,
     ) -> None:
-        """`steps` are those of one epoch; `milestones` are epochs, none means a cosine."""
+        """A schedule of `epochs` of so many `steps`.
+
+        Args:
+            milestones: epochs after which the rate is multiplied by `factor`; none means a decay.
+            decay: shape of the fall, "cosine" or "linear".
+            end_lr: constant rate of the last `end_epochs`; None if they are as the others.
+        """
         super().__init__(base_lr)
         self.workers, self.first = 1, 0  # workers whose steps are counted, number of the first
         self.peak, self.total, self.warmup = base_lr, epochs * steps, warmup_epochs * steps
-        self.milestones, self.factor = [m * steps for m in milestones], factor
+        self.milestones, self.factor, self.decay = [m * steps for m in milestones], factor, decay
+        self.end, self.constant = end_lr or 0.0, end_lr is not None
+        if self.constant:
+            self.total -= end_epochs * steps
+
+    @classmethod
+    def from_config(cls, config: Config, steps: int) -> Schedule:
+        """The schedule of a configuration, for epochs of so many steps."""
+        return cls(
+            config.lr,
+            config.epochs,
+            steps,
+            config.warmup_epochs,
+            config.lr_steps,
+            config.lr_factor,
+            config.decay,
+            config.swa_lr if config.swa else None,
+            averaged_epochs(config),
+        )
 
     def for_server(self, workers: int, lr_scale: float) -> Schedule:
         """This schedule for a server, which counts the steps of all workers, from 1."""
         schedule = copy.copy(self)
-        schedule.peak, schedule.workers, schedule.first = self.peak * lr_scale, workers, 1
+        schedule.peak, schedule.end = self.peak * lr_scale, self.end * lr_scale
+        schedule.workers, schedule.first = workers, 1
         return schedule
 
     def __call__(self, step: int) -> float:
         """Learning rate of a step, counted from 0."""
         step = (step - self.first) // self.workers
+        if self.constant and step >= self.total:
+            return self.end
         if step < self.warmup:
             return self.peak * min(1, (step + 1) / self.warmup)
         if self.milestones:
             return self.peak * self.factor ** sum(step >= m for m in self.milestones)
-        progress = (step - self.warmup) / max(1, self.total - self.warmup)
-        return self.peak * (1 + math.cos(math.pi * min(1, progress))) / 2
+        progress = min(1, (step - self.warmup) / max(1, self.total - self.warmup))
+        left = 1 - progress if self.decay == "linear" else (1 + math.cos(math.pi * progress)) / 2
+        return self.end + (self.peak - self.end) * left

@@ -152,6 +152,49 @@ def test_epochs_are_reproducible_and_different(splits):
     assert not np.array_equal(first, second)
 
 
+def test_alternating_flips_mirror_each_image_in_every_other_epoch():
+    def images(seed, index):
+        train = cifar10(str(SAMPLE), seed=seed, flip="alternating", download=False).train
+        return train.load_epoch(index, np.arange(60), np.random.default_rng(5))  # the same crops
+
+    first = images(0, 0)
+    np.testing.assert_array_equal(images(0, 1), first[:, :, :, ::-1])
+    np.testing.assert_array_equal(images(0, 2), first)
+    assert not np.array_equal(images(1, 0), first)
+
+
+def test_batches_of_an_epoch_have_its_flips():
+    train = cifar10(str(SAMPLE), flip="alternating", download=False).train
+    batches = Batches(train, 50, shuffle=True, seed=3)
+    rows, rng = batches.rows(1)[:50], np.random.default_rng([3, 1, 1])
+    np.testing.assert_array_equal(next(batches.epoch(1))[0], train.load_epoch(1, rows, rng))
+
+
+def test_reflect_padding_mirrors_the_border():
+    images = np.random.default_rng(0).integers(256, size=(30, 3, 32, 32)).astype(np.uint8)
+    augment = cifar.CropFlip(Normalise(MEAN.ravel(), STD.ravel()), padding="reflect")
+    flipped = np.arange(30) % 2 == 1
+    for image, mirror, out in zip(
+        images, flipped, pixels_of(augment(images, np.random.default_rng(1), flipped))
+    ):
+        index = [abs(k) if k < 32 else 62 - k for k in range(-4, 36)]
+        padded = image[:, index][:, :, index]
+        views = [padded[:, t : t + 32, x : x + 32] for t in range(9) for x in range(9)]
+        assert sum(np.array_equal(out, v[:, :, ::-1] if mirror else v) for v in views) == 1
+
+
+@pytest.mark.parametrize("options", [{"flip": "never"}, {"padding": "grey"}])
+def test_another_flip_or_padding_is_refused(options):
+    with pytest.raises(UserError, match="must be one of"):
+        cifar10(str(SAMPLE), download=False, **options)
+
+
+def test_all_images_are_trained_on_without_validation():
+    splits = cifar10(str(SAMPLE), validation=0, download=False)
+    assert [len(part) for part in splits[:3]] == [2500, 0, 500]
+    assert splits.examples is splits.train and splits.source["options"]["validation"] == 0
+
+
 def test_the_seed_decides_the_validation_images(seed_decides_validation):
     seed_decides_validation(functools.partial(cifar10, str(SAMPLE)))
 

@@ -9,8 +9,9 @@ from typing import Any, Dict, NamedTuple, Tuple
 from gluon_attention import UserError
 from gluon_attention.tasks.task import Group
 from gluon_attention.training import checkpoint
+from gluon_attention.training.averages import WeightAverage
 from gluon_attention.training.config import Config
-from gluon_attention.training.optimizers import GroupOptimizer, WeightAverage
+from gluon_attention.training.optimizers import GroupOptimizer
 from gluon_attention.training.schedule import Schedule
 from gluon_attention.training.workers import Workers
 

@@ -1,4 +1,4 @@
-"""Optimizers of groups, the average of weights, and which stores are refused."""
+"""Optimizers of groups, and which stores are refused."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 from gluon_attention import UserError
 from gluon_attention.tasks.task import Group
 from gluon_attention.training.config import Config
-from gluon_attention.training.optimizers import GroupOptimizer, WeightAverage, named_parameters
+from gluon_attention.training.optimizers import GroupOptimizer, named_parameters
 from gluon_attention.training.schedule import Schedule
 from gluon_attention.training.workers import Workers, connect
 
@@ -75,20 +75,6 @@ def test_clipping_scales_the_whole_gradient_of_a_mean(samples):
     optimizer.step(0, samples=samples)
     np.testing.assert_allclose(block.weight.data().asnumpy(), -gradient[0] * 0.5 / norm, rtol=1e-5)
     np.testing.assert_allclose(block.bias.data().asnumpy(), -gradient[1] * 0.5 / norm, rtol=1e-5)
-
-
-def test_the_average_follows_its_formula_and_restores_the_weights():
-    block = gluon.nn.Dense(1, in_units=1, use_bias=False)
-    block.initialize(mx.init.Zero())
-    average, expected = WeightAverage(block, 0.5), 0.0
-    for step in range(30):
-        block.weight.set_data(nd.array([[step]]))
-        average.update(step)
-        keep = min(0.5, (1 + step) / (10 + step))
-        expected = keep * expected + (1 - keep) * step
-    with average.applied():
-        assert block.weight.data().asscalar() == pytest.approx(expected, rel=1e-5)
-    assert block.weight.data().asscalar() == 29
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gluon_attention.training.config import Config
 from gluon_attention.training.schedule import Schedule
 
 import pytest
@@ -25,3 +26,23 @@ def test_a_warm_up_of_less_than_a_step_has_no_effect():
     assert Schedule(1.0, epochs=1, steps=10, warmup_epochs=0.05)(0) == 1.0
     part = Schedule(1.0, epochs=1, steps=10, warmup_epochs=0.11)  # one step and a tenth of one
     assert [part(0), part(1)] == [pytest.approx(1 / 1.1), 1.0]
+
+
+def test_a_linear_fall_ends_at_zero():
+    rate = Schedule(0.4, epochs=10, steps=10, warmup_epochs=2, decay="linear")
+    assert [rate(i) for i in (9, 20, 60, 100)] == pytest.approx([0.2, 0.4, 0.2, 0])
+
+
+@pytest.mark.parametrize("decay", ["linear", "cosine"])
+def test_the_fall_ends_at_a_constant_rate(decay):
+    rate = Schedule(0.5, epochs=10, steps=10, decay=decay, end_lr=0.1, end_epochs=2)
+    assert [rate(i) for i in (0, 40, 80, 99, 100)] == pytest.approx([0.5, 0.3, 0.1, 0.1, 0.1])
+    assert rate.for_server(2, lr_scale=0.5)(2 * 90 + 1) == pytest.approx(0.05)
+
+
+def test_the_settings_of_a_run_make_its_schedule():
+    config = Config(epochs=8, lr=0.4, swa=0.25, swa_lr=0.02, decay="linear")
+    rate = Schedule.from_config(config, steps=5)
+    assert [rate(i) for i in (0, 15, 30, 39)] == pytest.approx([0.4, 0.21, 0.02, 0.02])
+    plain = Schedule.from_config(Config(epochs=8, lr=0.4, swa=0.25, decay="linear"), steps=5)
+    assert plain(20) == pytest.approx(0.2) and plain(40) == 0

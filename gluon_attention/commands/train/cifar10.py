@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Optional, Sequence
 
-from ...datasets.cifar import cifar10, cifar100
+from ...datasets.cifar import FLIPS, PADDINGS, cifar10, cifar100
 from ...datasets.sampling import Splits, mislabel
 from ...scripts import ZooConfig, preset
 from ...training.config import DATA, NETWORK, MixupConfig, setting
@@ -43,6 +43,14 @@ class Cifar10(MixupConfig, ZooConfig):
     cutout: int = setting(
         0, "side of the square that cutout blanks in a training image", low=0, high=32
     )
+    flip: str = setting(
+        "random",
+        "which training images are mirrored: random ones, or each in every other epoch",
+        choices=FLIPS,
+    )
+    padding: str = setting(
+        "black", "what random crops see beyond an image's border", choices=tuple(PADDINGS)
+    )
     crop: int = setting(
         32, "side of random crops of the training images; smaller ones are faster", low=8, high=32
     )
@@ -55,6 +63,8 @@ def data(config: Cifar10) -> Splits:
         validation=config.validation,
         cutout=config.cutout,
         crop=config.crop,
+        flip=config.flip,
+        padding=config.padding,
     )
     return splits._replace(train=mislabel(splits.train, config.label_noise, config.seed))
 

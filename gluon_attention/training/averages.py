@@ -1,0 +1,171 @@
+"""Averages of weights that are evaluated in place of the last ones, and BatchNorm statistics."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from itertools import chain, count, islice
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence
+
+import mxnet as mx
+from mxnet import autograd, gluon, nd
+
+from ..datasets.sampling import Batches
+from ..errors import UserError
+from .config import Config
+from .evaluation import split
+from .optimizers import named_parameters
+from .schedule import averaged_epochs
+
+STATISTICS = ("running_mean", "running_var")  # last words of parameter names
+FADING, COUNTED = 50, 50  # batches whose statistics are forgotten, and those that are averaged
+
+
+def average_statistics(net: gluon.Block) -> None:
+    """Set the BatchNorm statistics of all devices to their mean, and wait for it."""
+    nd.waitall()  # the engine does not know that backward writes the statistics
+    for parameter in net.collect_params().values():
+        if _is_per_device(parameter):
+            mean = _mean_over_devices(parameter)
+            for array in parameter.list_data():
+                mean.copyto(array)
+
+
+def _is_per_device(parameter: gluon.Parameter) -> bool:
+    """Whether devices have different values: gradients are summed, statistics are not."""
+    return parameter.name.endswith(STATISTICS) and len(parameter.list_ctx()) > 1
+
+
+def _mean_over_devices(parameter: gluon.Parameter) -> nd.NDArray:
+    first, *others = parameter.list_data()
+    if not _is_per_device(parameter):
+        return first
+    return nd.add_n(first, *(a.as_in_context(first.context) for a in others)) / (1 + len(others))
+
+
+class WeightAverage:
+    """An exponential moving average of every parameter, BatchNorm statistics included."""
+
+    def __init__(self, net: gluon.Block, decay: Optional[float]) -> None:
+        """Without a decay nothing is averaged: `applied` leaves the weights as they are."""
+        self.decay, self.parameters = decay or 0.0, named_parameters([net])
+        self.has_statistics = any(p.grad_req == "null" for p in self.parameters.values())
+        averaged = self.parameters if decay else {}
+        self.values = {name: _mean_over_devices(p).copy() for name, p in averaged.items()}
+
+    def update(self, step: int) -> None:
+        """Take in the weights after a step of the run; the decay is smaller in early steps."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        if self.values and self.has_statistics:
+            nd.waitall()  # the engine does not know that backward writes the statistics
+        for name, value in self.values.items():
+            value *= decay
+            value += (1 - decay) * _mean_over_devices(self.parameters[name])
+
+    def end_epoch(self, epoch: int) -> None:
+        """Take in the weights after an epoch."""
+
+    def restore(self, values: Dict[str, Any], epochs: int) -> None:
+        """Continue with the `values` of a run after so many epochs."""
+        for name, value in self.values.items():
+            value[:] = nd.array(values[name])
+
+    def recompute_statistics(
+        self, batches: Batches, epoch: int, devices: Sequence[mx.Context], check: Callable[[], None]
+    ) -> None:
+        """Inside `applied`: give the averaged weights BatchNorm statistics of their own."""
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """The network has the averaged weights inside the block."""
+        current = {name: self.parameters[name].list_data()[0].copy() for name in self.values}
+        self._set(self.values)
+        try:
+            yield
+        finally:
+            self._set(current)
+
+    def _set(self, values: Dict[str, nd.NDArray]) -> None:
+        for name, value in values.items():
+            _set_on_devices(self.parameters[name], value)
+
+
+class EpochAverage(WeightAverage):
+    """The mean of the weights after each of the last epochs (SWA, Izmailov et al. 2018)."""
+
+    def __init__(self, net: gluon.Block, first: int) -> None:
+        """`first` is the first epoch in the mean, counted from 0; none is averaged before."""
+        super().__init__(net, None)
+        self.net, self.first = net, first
+
+    def update(self, step: int) -> None:
+        """A step does not count, the epoch does."""
+
+    def end_epoch(self, epoch: int) -> None:
+        before = epoch - self.first  # epochs in the mean so far
+        if before == 0:
+            self.values = {name: _mean_over_devices(p).copy() for name, p in self._all()}
+        elif before > 0:
+            for name, parameter in self._all():
+                value = self.values[name]
+                value += (_mean_over_devices(parameter) - value) / (before + 1)
+
+    def restore(self, values: Dict[str, Any], epochs: int) -> None:
+        names = self.parameters if epochs > self.first else ()
+        device = next(iter(self.parameters.values())).list_ctx()[0]
+        self.values = {name: nd.array(values[name], ctx=device) for name in names}
+
+    def recompute_statistics(
+        self, batches: Batches, epoch: int, devices: Sequence[mx.Context], check: Callable[[], None]
+    ) -> None:
+        if self.values:
+            recompute_statistics(self.net, batches, epoch, devices, check)
+            for name, parameter in self._all():
+                if parameter.name.endswith(STATISTICS):
+                    self.values[name] = parameter.list_data()[0].copy()
+
+    def _all(self) -> Iterator[Any]:
+        return iter(self.parameters.items())
+
+
+def make_average(net: gluon.Block, config: Config) -> WeightAverage:
+    """The average of weights that the settings ask for."""
+    if not config.swa:
+        return WeightAverage(net, config.ema)
+    if config.ema:
+        raise UserError("--ema and --swa both average the weights: set one of them to 0")
+    return EpochAverage(net, config.epochs - averaged_epochs(config))
+
+
+def recompute_statistics(
+    net: gluon.Block,
+    batches: Batches,
+    epoch: int,
+    devices: Sequence[mx.Context],
+    check: Callable[[], None] = lambda: None,
+) -> None:
+    """BatchNorm statistics of the weights that a network has now, on batches of an epoch.
+
+    MXNet updates them in backward passes. In the first batches the old statistics fade; the
+    new ones are the mean of what they are after each of the others. Nothing else changes but
+    gradients.
+    """
+    parameters = [p for p in net.collect_params().values() if p.name.endswith(STATISTICS)]
+    if not parameters:
+        return
+    sums: List[Any] = [0.0] * len(parameters)
+    endless = chain.from_iterable(batches.epoch(number) for number in count(epoch))
+    for number, (images, labels) in enumerate(islice(endless, FADING + COUNTED)):
+        check()
+        with autograd.record():
+            logits = [net(part) for part, _ in split(images, labels, devices)]
+        autograd.backward(logits)
+        nd.waitall()  # the engine does not know that backward writes the statistics
+        if number >= FADING:
+            sums = [total + _mean_over_devices(p) for total, p in zip(sums, parameters)]
+    for parameter, total in zip(parameters, sums):
+        _set_on_devices(parameter, total / COUNTED)
+
+
+def _set_on_devices(parameter: gluon.Parameter, value: nd.NDArray) -> None:
+    for array in parameter.list_data():  # set_data fails where a server holds the weights
+        value.copyto(array)
