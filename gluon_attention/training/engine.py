@@ -346,8 +346,8 @@ class Run:
 
 
 def training_sample(splits: Splits) -> Samples:
-    """As many training images as there are validation images, evenly chosen, for their accuracy."""
-    train, count = splits.train, min(len(splits.train), len(splits.validation), TRAINING_SAMPLE)
+    """Training images, evenly chosen, for their accuracy: as many as for validation, if any are."""
+    train, count = splits.train, min(len(splits.train), len(splits.examples), TRAINING_SAMPLE)
     chosen = np.linspace(0, len(train) - 1, count).round().astype(int)
     return Samples(
         train.labels[chosen], train.classes, lambda rows, rng: train.load(chosen[rows], rng)
