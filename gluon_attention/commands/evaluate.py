@@ -5,7 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import dataclass
-from typing import Any, Dict
+from typing import Any, Dict, List, Sequence
+
+import numpy as np
+from mxnet import nd
 
 from .. import fields
 from ..command_line import printable
@@ -13,7 +16,7 @@ from ..datasets.sampling import Batches
 from ..errors import UserError
 from ..training.config import Config, setting
 from ..training.devices import choose_devices, prepare, set_precision
-from ..training.evaluation import measure
+from ..training.evaluation import class_counts, measure
 from ._data import add_data, load
 from ._flags import (
     MOST_SAMPLES,
@@ -26,6 +29,8 @@ from ._flags import (
 )
 from .open_model import Model
 
+MOST_COLUMNS = 20  # of a confusion matrix that is printed; lines about more classes
+NAME = 24  # letters of a class's number and name
 ADVICE = "run the script that trained it with --evaluate, or "
 
 
@@ -40,7 +45,7 @@ def add_parser(verbs: Any) -> None:
     parser = add_verb(
         verbs,
         "evaluate",
-        "error of a network on a data set",
+        "error of a network on a data set, and which classes it confuses",
         run,
         "runs/cifar10-cifar_residual_attention92",
         "ram_cluttered_60 --data-dir data/mnist",
@@ -73,8 +78,19 @@ def run(flags: argparse.Namespace) -> None:
     task = model.net.objective(config)
     if flags.samples is not None and task.samples is None:
         raise UserError("this network is scored without sampling: leave out --samples")
-    scores = measure(model.net, task, batches, devices, config.seed)
-    show({"model": flags.model, "split": flags.split, **scores, "data": split.source}, flags.json)
+    predicted: List[nd.NDArray] = []
+    scores = measure(model.net, task, batches, devices, config.seed, predicted=predicted)
+    report = {"model": flags.model, "split": flags.split, **scores, "data": split.source}
+    counts = class_counts(split.samples.labels, predicted, len(split.classes))
+    if flags.json:
+        accuracies = (None if np.isnan(a) else a for a in class_accuracies(counts).tolist())
+        rows = zip(split.classes, counts.sum(axis=1).tolist(), accuracies)
+        report["classes"] = [dict(zip(("class", "images", "accuracy"), row)) for row in rows]
+        report["confusion"] = counts.tolist()
+        print(json.dumps(report))
+    else:
+        show(report)
+        show_classes(counts, split.classes)
 
 
 def score_config(model: Model, flags: argparse.Namespace) -> ScoreConfig:
@@ -88,13 +104,42 @@ def score_config(model: Model, flags: argparse.Namespace) -> ScoreConfig:
     return fields.replace(ScoreConfig(), values)
 
 
-def show(report: Dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(report))
-        return
+def class_accuracies(counts: np.ndarray) -> np.ndarray:
+    """The share of each class's images that are right; NaN of a class without images."""
+    totals = counts.sum(axis=1)
+    return np.divide(counts.diagonal(), totals, out=np.full(len(counts), np.nan), where=totals > 0)
+
+
+def show(report: Dict[str, Any]) -> None:
     data = report["data"]
     options = ", ".join(f"{k} {v}" for k, v in (data.get("options") or {}).items())
     print(f"{report['split']} error {report['test_error']:.2f} % on {report['test_images']} images")
     print(printable(f"of {data['name']}" + (f" ({options})" if options else "")))
     for name, value in report["test"].items():
         print(f"  {name:24}{value:.6g}")
+
+
+def show_classes(counts: np.ndarray, names: Sequence[str]) -> None:
+    """Print accuracy and confusion matrix of the classes; of many classes the worst ones."""
+    accuracies, labels = class_accuracies(counts), range(len(names))
+    labelled = [f"{label} {printable(str(names[label]))}"[: NAME - 1] for label in labels]
+    if len(names) <= MOST_COLUMNS:
+        width = max(len(str(counts.max())), len(str(len(names) - 1))) + 2
+        heading = "".join(f"{label:{width}}" for label in labels)
+        print(f"\n{'':{NAME + 12}}images predicted as")
+        print(f"{'label':{NAME}}{'right, %':>10}  {heading}")
+        for label, row in enumerate(counts):
+            cells = "".join(f"{count or '.':>{width}}" for count in row)
+            print(f"{labelled[label]:{NAME}}{100 * accuracies[label]:10.1f}  {cells}")
+        return
+    print(f"\n{'labels most often wrong':{NAME}}{'right, %':>10}  {'images':>8}")
+    measured = [label for label in np.argsort(accuracies, kind="stable") if counts[label].any()]
+    for label in measured[:MOST_COLUMNS]:
+        total = counts[label].sum()
+        print(f"{labelled[label]:{NAME}}{100 * accuracies[label]:10.1f}  {total:8}")
+    print(f"\n{'label':{NAME}}{'predicted as':{NAME}}{'images':>8}")
+    wrong = counts - np.diag(counts.diagonal())
+    for cell in np.argsort(-wrong, axis=None, kind="stable")[:MOST_COLUMNS]:
+        label, predicted = divmod(int(cell), len(names))
+        if wrong[label, predicted]:
+            print(f"{labelled[label]:{NAME}}{labelled[predicted]:{NAME}}{wrong.flat[cell]:8}")

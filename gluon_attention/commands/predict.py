@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import csv
 import json
+import sys
 from typing import Any, List, Optional
 
 import numpy as np
 from mxnet import nd
 
 from ..command_line import printable
+from ..errors import UserError
 from ..fields import number
 from ..zoo.attention_net import AttentionNet
 from ._flags import add_batch_size, add_network, add_samples, add_verb, model_of, require_sampling
@@ -26,6 +29,7 @@ def add_parser(verbs: Any) -> None:
         "runs/cifar10-cifar_residual_attention92 photos/ --top 3",
         "net.params --model residual_attention56 --class-names names.txt cat.jpg",
         "ram_28 --json - < digit.png",
+        "ram_28 photos/ --csv --top 1 > classes.csv",
     )
     add_network(parser)
     add_pictures(parser)
@@ -34,13 +38,21 @@ def add_parser(verbs: Any) -> None:
     )
     add_samples(parser, "one episode without noise")
     add_batch_size(parser, 16, "pictures a step")
+    parser.add_argument(
+        "--csv", action="store_true", help="table with a row for each class, for spreadsheets"
+    )
 
 
 def run(flags: argparse.Namespace) -> None:
+    if flags.csv and flags.json:
+        raise UserError("--csv and --json are two formats: leave one out")
     model = model_of(flags)
     if flags.samples:
         require_sampling(model.net)
     model.net.hybridize()
+    table = csv.writer(sys.stdout, lineterminator="\n") if flags.csv else None
+    if table:
+        table.writerow(("image", "rank", "class", "label", "probability"))
     # Each picture is resized before the next is read: memory holds one decoded picture.
     inputs = ((path, model.view(read_picture(path))) for path in picture_paths(flags.images))
     for batch in in_batches(inputs, flags.batch_size):
@@ -48,8 +60,12 @@ def run(flags: argparse.Namespace) -> None:
         rows = probabilities(model.net, images, flags.samples).asnumpy()  # (N, classes)
         for (path, _), row in zip(batch, rows):
             labels = np.argsort(-row, kind="stable")[: flags.top].tolist()
-            names = [model.classes[label] for label in labels]
-            show(path, names, labels, row[labels].tolist(), flags.json)
+            names, shares = [model.classes[label] for label in labels], row[labels].tolist()
+            if table:
+                rows = zip(names, labels, (f"{share:.6g}" for share in shares))
+                table.writerows((path, rank, *cells) for rank, cells in enumerate(rows, 1))
+            else:
+                show(path, names, labels, shares, flags.json)
 
 
 def probabilities(net: AttentionNet, images: nd.NDArray, samples: Optional[int]) -> nd.NDArray:

@@ -9,6 +9,7 @@ from mxnet import nd
 from ..ops.safe import detach
 
 Losses = Dict[str, nd.NDArray]  # {name: (N,)}
+PREDICTED = "predicted"  # the score that is the number of a class
 
 
 def smoothed(labels: nd.NDArray, classes: int, smoothing: float) -> nd.NDArray:
@@ -33,10 +34,16 @@ def is_top1(logits: nd.NDArray, labels: nd.NDArray) -> nd.NDArray:
     return logits.detach().argmax(axis=1) == labels.astype("float32")
 
 
+def top1_scores(logits: nd.NDArray, labels: nd.NDArray) -> Losses:
+    """The class with the largest of the logits (N, classes), and whether it is the label."""
+    predicted = logits.detach().argmax(axis=1)
+    return {"accuracy": predicted == labels.astype("float32"), PREDICTED: predicted}
+
+
 def top_scores(logits: nd.NDArray, labels: nd.NDArray) -> Losses:
     """Top-1, top-5 where there are more than five classes, and the cross entropy, each (N,)."""
     logits, labels = logits.astype("float32"), labels.astype("float32")
-    scores = {"accuracy": is_top1(logits, labels)}
+    scores = top1_scores(logits, labels)
     if logits.shape[1] > 5:
         best = logits.topk(axis=1, k=5)  # (N, 5)
         scores["top5"] = nd.broadcast_equal(best, labels.expand_dims(1)).max(axis=1)

@@ -56,7 +56,10 @@ class Task(ABC):
 
     @abstractmethod
     def scores(self, images: nd.NDArray, labels: nd.NDArray) -> Losses:
-        """`{name: (N,)}`; the first is an accuracy in [0, 1] that chooses the best epoch."""
+        """`{name: (N,)}`; the first is an accuracy in [0, 1] that chooses the best epoch.
+
+        The class that it is about is the score `PREDICTED`, which is not averaged.
+        """
 
 
 class OneLoss(Task):

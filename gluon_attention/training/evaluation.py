@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
 
 import mxnet as mx
 import numpy as np
 from mxnet import gluon, nd
 
 from ..datasets.sampling import Batches
-from ..tasks.task import Losses, Task
+from ..tasks.losses import PREDICTED, Losses
+from ..tasks.task import Task
 
 Shards = List[Tuple[nd.NDArray, nd.NDArray]]
 Means = Dict[str, float]
@@ -56,13 +57,31 @@ def evaluate(
     batches: Batches,
     devices: Sequence[mx.Context],
     check: Callable[[], None] = lambda: None,
+    predicted: Optional[List[nd.NDArray]] = None,
 ) -> Means:
-    """Mean scores over every image of a split; `check` is called before each batch."""
+    """Mean scores over every image of a split.
+
+    Args:
+        check: called before each batch.
+        predicted: list to which the class predicted for each image is added.
+    """
     sums = Sums()
     for images, labels in batches.epoch(0):
         check()
-        sums.add([task.scores(*shard) for shard in split(images, labels, devices)])
+        scores = [task.scores(*shard) for shard in split(images, labels, devices)]
+        classes = [shard.pop(PREDICTED) for shard in scores if PREDICTED in shard]
+        if predicted is not None:
+            predicted.extend(classes)
+        sums.add(scores)
     return sums.means()
+
+
+def class_counts(labels: np.ndarray, predicted: Sequence[nd.NDArray], classes: int) -> np.ndarray:
+    """The confusion matrix: images by label (rows) and by predicted class (columns)."""
+    columns = np.concatenate([part.asnumpy() for part in predicted]).astype(int)
+    counts = np.zeros((classes, classes), int)
+    np.add.at(counts, (labels, columns), 1)
+    return counts
 
 
 def measure(
@@ -72,10 +91,11 @@ def measure(
     devices: Sequence[mx.Context],
     seed: int,
     check: Callable[[], None] = lambda: None,
+    predicted: Optional[List[nd.NDArray]] = None,
 ) -> Dict[str, Any]:
     """Test error and scores; drawn locations are the same in every call."""
     mx.random.seed(seed)
-    scores = evaluate(task, batches, devices, check)
+    scores = evaluate(task, batches, devices, check, predicted)
     scores.update(box_scores(net, batches, devices[0]))
     error = 100 * (1 - next(iter(scores.values())))
     return dict(test_error=error, test=scores, test_images=len(batches.samples))

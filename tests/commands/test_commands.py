@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import shutil
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any, Tuple
 
 from gluon_attention import get_model
+from gluon_attention.commands import evaluate
 from gluon_attention.datasets import cifar10, mnist
 from gluon_attention.training.config import Config
 from gluon_attention.training.engine import train
@@ -161,6 +163,48 @@ def test_evaluate_takes_the_data_set_of_a_name(shell: Any) -> None:
     status, out, _ = shell(*words, SAMPLE / "mnist")
     assert status == 0 and "validation error" in out[0] and "mnist (task 28)" in out[1]
     assert float(out[0].split()[2]) < 10
+
+
+def test_evaluate_counts_what_is_taken_for_what(shell: Any) -> None:
+    words = ["evaluate", "ram_28", "--num-gpus", 0, "-m", 1, "--data-dir", SAMPLE / "mnist"]
+    report = json.loads(shell(*words, "--json")[1][0])
+    counts = np.array(report["confusion"])
+    images = [row["images"] for row in report["classes"]]
+    assert counts.shape == (10, 10) and counts.sum(axis=1).tolist() == images
+    assert counts.trace() / counts.sum() == pytest.approx(report["test"]["accuracy"])
+    for row, right in zip(report["classes"], counts.diagonal()):
+        assert row["accuracy"] == pytest.approx(right / row["images"])
+
+
+def test_the_confusion_matrix_of_few_classes_is_printed(capsys: Any) -> None:
+    evaluate.show_classes(np.array([[30, 1], [0, 0]]), ["cat\x1b", "dog"])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2].split() == ["label", "right,", "%", "0", "1"]
+    assert lines[3].split() == ["0", r"cat\x1b", "96.8", "30", "1"]
+    assert lines[4].split() == ["1", "dog", "nan", ".", "."]
+
+
+def test_of_many_classes_the_worst_are_printed(capsys: Any) -> None:
+    counts = np.diag(np.full(120, 10))
+    counts[[7, 7, 50], [9, 8, 1]] = 40, 1, 3
+    evaluate.show_classes(counts, [f"c{number}" for number in range(120)])
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines[2:4] == [["7", "c7", "19.6", "51"], ["50", "c50", "76.9", "13"]]
+    assert [["7", "c7", "9", "c9", "40"], ["50", "c50", "1", "c1", "3"]] == lines[-3:-1]
+
+
+def test_predict_writes_a_table(shell: Any, digits: Path, tmp_path: Path) -> None:
+    odd = tmp_path / 'a, "b".png'
+    shutil.copy(sorted(digits.iterdir())[0], odd)
+    status, out, _ = shell("predict", "ram_28", odd, "--csv", "--top", 2)
+    rows = list(csv.DictReader(out))
+    (report,) = map(json.loads, shell("predict", "ram_28", odd, "--json", "--top", 2)[1])
+    assert status == 0 and [row["image"] for row in rows] == [str(odd)] * 2
+    for rank, (row, prediction) in enumerate(zip(rows, report["predictions"]), 1):
+        assert row["rank"] == str(rank) and row["class"] == prediction["class"]
+        assert float(row["probability"]) == pytest.approx(prediction["probability"], rel=1e-5)
+    status, out, err = shell("predict", "ram_28", odd, "--csv", "--json")
+    assert status == 2 and not out and err == [err[0]] and "leave one out" in err[0]
 
 
 def size_and_frames(path: Path) -> Tuple[Tuple[int, int], int]:

@@ -17,7 +17,7 @@ from mxnet.gluon import nn
 
 from ...fields import field
 from ...ops.safe import concat
-from ...tasks.losses import Losses, is_top1, mean_cross_entropy, smoothed
+from ...tasks.losses import Losses, is_top1, mean_cross_entropy, smoothed, top1_scores
 from ...tasks.task import OneLoss, Task
 from ..attention_net import AttentionNet
 from ..classifier import Classifier
@@ -125,7 +125,7 @@ class MeanOfHeads(OneLoss):
 
     def scores(self, images: nd.NDArray, labels: nd.NDArray) -> Losses:
         trace = self.net.trace(images)
-        scores = {"accuracy": is_top1(trace.logits, labels)}
+        scores = top1_scores(trace.logits, labels)
         for head, subset in enumerate(self.net.body.combinations):
             name = "accuracy_" + "".join(str(number + 1) for number in subset)
             scores[name] = is_top1(trace.head_logits[:, head], labels)

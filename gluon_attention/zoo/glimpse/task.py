@@ -9,7 +9,14 @@ from mxnet import nd
 
 from ...errors import UserError
 from ...fields import field
-from ...tasks.losses import Losses, is_top1, mean_cross_entropy, reinforce_terms, smoothed
+from ...tasks.losses import (
+    Losses,
+    is_top1,
+    mean_cross_entropy,
+    reinforce_terms,
+    smoothed,
+    top1_scores,
+)
 from ...tasks.task import Group, OneLoss, options_from
 
 if TYPE_CHECKING:
@@ -74,7 +81,7 @@ class StepClassification(OneLoss):
         random = self.net.controller.policy == "random"
         trace = self.net.sample(images)[0] if random else self.net.trace(images)
         labels = labels.astype("float32")
-        scores = {"accuracy": is_top1(trace.logits, labels)}
+        scores = top1_scores(trace.logits, labels)
         for step in range(trace.step_logits.shape[1]):
             scores[f"accuracy_{step + 1}"] = is_top1(trace.step_logits[:, step], labels)
         scores["cross_entropy"] = -nd.log_softmax(trace.logits).pick(labels)

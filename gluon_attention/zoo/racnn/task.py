@@ -20,7 +20,7 @@ from ...errors import UserError
 from ...fields import field
 from ...ops.attention_crop import GRADIENTS, AttentionCrop
 from ...ops.safe import concat
-from ...tasks.losses import Losses, cross_entropy, is_top1, smoothed
+from ...tasks.losses import Losses, cross_entropy, is_top1, smoothed, top1_scores
 from ...tasks.task import Group, Task, Update, options_from
 from ..freezing import frozen_stats_twin
 
@@ -223,7 +223,7 @@ class RankedScales(Task):
 
     def scores(self, images: nd.NDArray, labels: nd.NDArray) -> Losses:
         trace, labels = self.net.trace(images), labels.astype("float32")
-        scores = {"accuracy": is_top1(trace.logits, labels)}
+        scores = top1_scores(trace.logits, labels)
         for scale in range(self.body.scales):
             scores[f"accuracy_{scale + 1}"] = is_top1(trace.scale_logits[:, scale], labels)
         for scale in range(len(self.crops)):

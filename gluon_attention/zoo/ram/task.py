@@ -10,7 +10,7 @@ from mxnet import gluon, nd
 
 from ...fields import field
 from ...ops.safe import detach
-from ...tasks.losses import Losses, is_top1, reinforce_terms, smoothed
+from ...tasks.losses import Losses, is_top1, reinforce_terms, smoothed, top1_scores
 from ...tasks.task import OneLoss, options_from
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ class Reinforce(OneLoss):
         first = type(trace)(*(part[: len(images)] for part in trace))
         rewards = self.rewards(first, labels)
         return {
-            "accuracy": is_top1(probabilities.mean(axis=0), labels),
+            **top1_scores(probabilities.mean(axis=0), labels),
             "accuracy_m1": is_top1(probabilities[0], labels),
             "reward": rewards.mean(axis=1),
             "baseline_error": (rewards - first.baselines).abs().mean(axis=1),

@@ -153,7 +153,9 @@ def test_scores_are_of_the_last_glimpse_and_of_each() -> None:
     scores = task.scores(None, nd.array([1, 2], dtype="int32"))
     cross_entropy = np.log(np.exp(4) + 4) - np.array([4, 0])
     np.testing.assert_allclose(scores.pop("cross_entropy").asnumpy(), cross_entropy, rtol=1e-3)
-    expected = dict(accuracy=[1, 0], accuracy_1=[0, 1], accuracy_2=[1, 1], accuracy_3=[1, 0])
+    expected = dict(
+        accuracy=[1, 0], predicted=[1, 3], accuracy_1=[0, 1], accuracy_2=[1, 1], accuracy_3=[1, 0]
+    )
     assert {name: part.asnumpy().tolist() for name, part in scores.items()} == expected
 
 

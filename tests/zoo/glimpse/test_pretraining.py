@@ -34,7 +34,7 @@ def test_every_combination_has_a_head(hybridize: bool) -> None:
         total = task.loss(images, labels)["classify"].sum()
     total.backward()
     assert net.body.encoder.backbone.layers[0].weight.grad().norm().asscalar() > 0
-    names = ["accuracy", "accuracy_123", "accuracy_12", "accuracy_13", "accuracy_23"]
+    names = ["accuracy", "predicted", "accuracy_123", "accuracy_12", "accuracy_13", "accuracy_23"]
     assert list(task.scores(images, labels)) == names
 
 

@@ -105,7 +105,7 @@ def test_losses_and_scores_are_per_sample() -> None:
         assert {loss.shape for loss in losses.values()} == {(3,)}
     scores = task.scores(images, labels)
     assert {score.shape for score in scores.values()} == {(3,)}
-    assert list(scores)[:4] == ["accuracy", "accuracy_1", "accuracy_2", "accuracy_3"]
+    assert list(scores)[:5] == ["accuracy", "predicted", "accuracy_1", "accuracy_2", "accuracy_3"]
     sides = task.net.trace(images).boxes[:, 1, 2]
     np.testing.assert_allclose(scores["side_3"].asnumpy(), sides.asnumpy(), rtol=1e-5)
 
@@ -123,6 +123,7 @@ def test_scores_are_of_the_fused_classifier_and_of_each_scale() -> None:
     np.testing.assert_allclose(scores.pop("cross_entropy"), cross_entropy, rtol=1e-3)
     assert scores == dict(
         accuracy=[1, 0],
+        predicted=[1, 3],
         accuracy_1=[0, 1],
         accuracy_2=[1, 1],
         accuracy_3=[0, 1],

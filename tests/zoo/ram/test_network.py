@@ -161,7 +161,7 @@ def test_scores_average_over_the_configured_episodes() -> None:
     actual = task.scores(images_of(2, 28, 1), nd.array([1, 0], dtype="int32"))
     actual = {name: part.asnumpy() for name, part in actual.items()}
     assert actual["accuracy"].tolist() == [1, 1] and actual["accuracy_m1"].tolist() == [0, 1]
-    assert actual["reward"].tolist() == [0, 1]
+    assert actual["predicted"].tolist() == [1, 0] and actual["reward"].tolist() == [0, 1]
     away = abs(np.array([[0], [1]]) - baselines[:2]).mean(axis=1)
     np.testing.assert_allclose(actual["baseline_error"], away, rtol=1e-5)
 
