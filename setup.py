@@ -31,6 +31,7 @@ WITHOUT_NUMPY_1 = [
 ]
 
 ONNX = ["onnx", "onnxruntime"]
+SAFETENSORS = ["safetensors"]
 
 # What the native library is compiled with and runs on: the last oneDNN on the OpenMP of MXNet.
 X86_LINUX = "; sys_platform=='linux' and platform_machine=='x86_64'"
@@ -64,6 +65,7 @@ setup(
         "cu112": ["mxnet-cu112==1.9.1; python_version<'3.13'"] + WITHOUT_NUMPY_1 + CUDA,
         "native": NATIVE,
         "onnx": ONNX,
+        "safetensors": SAFETENSORS,
         "dev": [
             "pytest",
             "pytest-xdist",
@@ -72,10 +74,11 @@ setup(
             "gluoncv==0.10.5.post0; python_version<'3.12'",
         ]
         + ["ml_dtypes", "sympy"]  # 8 bits in onnxruntime
-        + ONNX,
+        + ONNX
+        + SAFETENSORS,
         # An environment of its own: torch and gluoncv cannot be imported in one process, and
         # gluoncv refuses to be imported where torch 2 is merely installed.
-        "bench": ["torch==2.13.0"] + ONNX,
+        "bench": ["torch==2.13.0"] + ONNX + SAFETENSORS,
     },
     entry_points={"console_scripts": ["gluon-attention = gluon_attention.__main__:main"]},
 )

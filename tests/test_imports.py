@@ -49,6 +49,7 @@ MAY_IMPORT = {
 PLAIN = ("mxnet", "numpy", "cv2")
 OUTSIDE = {"ops": PLAIN, "datasets": PLAIN, "zoo.registry": PLAIN, "storage": PLAIN}
 OUTSIDE.update(errors=(), command_line=())
+OUTSIDE["storage.safetensors_file"] = (*PLAIN, "safetensors")
 OUTSIDE["datasets.stanford_dogs"] = (*PLAIN, "scipy")  # reads .mat files
 OUTSIDE["datasets.pictures"] = (*PLAIN, "PIL")  # reads headers
 

@@ -4,32 +4,50 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import Any
+import os
+from typing import Any, Dict, NamedTuple, Optional
 
 from ..command_line import printable
+from ..errors import UserError
 from ..fields import number
 from ..interop.convert import INTERPRETER, convert, difference
+from ..zoo.pretrained import all_weights
 from ..zoo.registry import read_options
 from ._flags import add_json, add_verb
+from .open_model import BEST, read_description, with_tuples
 
 
 def add_parser(verbs: Any) -> None:
     parser = add_verb(
         verbs,
         "convert",
-        "weights of PyTorch or GluonCV as a .params file",
+        "weights of PyTorch or GluonCV, .params and .safetensors files as each other",
         run,
         "model_92.pkl cifar_residual_attention92 -o model.params",
         "ckpt.pth.tar ram_28 -o ram.params --options glimpses=7",
+        "ram_28 -o ram.safetensors",
         description=(
-            "Write the weights of a PyTorch or GluonCV file as a .params file, and beside it a "
-            ".json that says of which network they are. No code in a file is run."
+            "Write weights as a .params file, and beside it a .json that says of which network "
+            "they are, or as a .safetensors file that holds both. No code in a file is run."
         ),
     )
-    parser.add_argument("source", metavar="SOURCE", help="file of PyTorch or GluonCV")
-    parser.add_argument("name", metavar="NAME", help="registered name (gluon-attention list)")
     parser.add_argument(
-        "-o", "--output", required=True, metavar="FILE", help=".params file to write"
+        "source",
+        metavar="SOURCE",
+        help="file of PyTorch or GluonCV; .params or .safetensors file, run, or name with weights",
+    )
+    parser.add_argument(
+        "name",
+        metavar="NAME",
+        nargs="?",
+        help="registered name (gluon-attention list), where SOURCE does not say it",
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        required=True,
+        metavar="FILE",
+        help="file to write, in the format of safetensors if it ends so, else .params",
     )
     parser.add_argument(
         "--classes",
@@ -52,9 +70,45 @@ def add_parser(verbs: Any) -> None:
     add_json(parser)
 
 
+class Source(NamedTuple):
+    """What is converted, and what is said of it."""
+
+    file: str
+    name: str
+    classes: Optional[int]
+    options: Dict[str, Any]
+    data: Dict[str, Any]
+
+
+def _source(flags: argparse.Namespace) -> Source:
+    """A file, a run or a name with weights, with what its description says."""
+    word = flags.source
+    if not os.path.exists(word) and not flags.name and word.lower() in all_weights():
+        shipped = all_weights()[word.lower()]
+        data = {key: shipped[key] for key in ("view", "source") if key in shipped}
+        if "names" in shipped:
+            data["classes"] = shipped["names"]
+        return Source(shipped["file"], word.lower(), flags.classes, {}, data)
+    file = os.path.join(word, BEST) if os.path.isdir(word) else word
+    if flags.name:  # what lies beside may be of another file
+        return Source(file, flags.name, flags.classes, {}, {})
+    description = read_description(file)
+    network = description.network
+    name = network.get("name")
+    if not name:
+        raise UserError(
+            f"nothing says which network {word} is of: give its registered name after it"
+        )
+    options = with_tuples(network.get("options") or {})
+    return Source(file, name, flags.classes or network.get("classes"), options, description.data)
+
+
 def run(flags: argparse.Namespace) -> None:
-    options = read_options(flags.options)
-    converted = convert(flags.source, flags.name, flags.output, flags.classes, options)
+    source = _source(flags)
+    flags.source, options = source.file, {**source.options, **read_options(flags.options)}
+    converted = convert(
+        source.file, source.name, flags.output, source.classes, options, source.data
+    )
     report, parameters = converted.report, converted.net.collect_params().values()
     numbers = sum(parameter.data().size for parameter in parameters)
     apart = difference(converted, flags.source, flags.compare) if flags.compare else {}

@@ -19,6 +19,7 @@ from mxnet.base import MXNetError
 from ..datasets.view import View, default_view
 from ..errors import UserError
 from ..interop.load import load_weights
+from ..storage.safetensors_file import is_safetensors, read_metadata
 from ..zoo.attention_net import AttentionNet
 from ..zoo.pretrained import all_weights
 from ..zoo.registry import entry, get_model, list_models, options_of
@@ -87,7 +88,7 @@ def open_model(
     overrides, ctx = overrides or Overrides(), ctx or mx.cpu()
     is_run = os.path.isdir(word)
     if not is_run and not os.path.isfile(word):
-        if os.sep in word or word.endswith((".params", ".json", ".onnx")):
+        if os.sep in word or word.endswith((".params", ".safetensors", ".json", ".onnx")):
             raise UserError(f"there is no {word}; give a run's folder, a .params file or a name")
         return _open_name(word, overrides, ctx, untrained)
     if untrained:
@@ -139,7 +140,7 @@ def _open_file(file: str, overrides: Overrides, ctx: mx.Context) -> Model:
     network = description.network
     if entry(name).name != network.get("name"):
         network = {}  # classes and options of another network
-    options = {**_with_tuples(network.get("options") or {}), **(overrides.options or {})}
+    options = {**with_tuples(network.get("options") or {}), **(overrides.options or {})}
     foreign = sorted(set(options) - set(options_of(name)))  # `get_model` has other arguments
     if foreign:
         raise UserError(
@@ -173,7 +174,11 @@ def _network_name(file: str, overrides: Overrides, description: Description) -> 
 
 
 def read_description(file: str) -> Description:
-    """The description beside a file of parameters; an empty one if there is none."""
+    """The description in or beside a file of parameters; an empty one if there is none."""
+    if _is_safetensors(file):
+        metadata = read_metadata(file)
+        if {"network", "data"} & set(metadata):
+            return _described(file, {key: _parsed(file, metadata, key) for key in metadata})
     for path in (
         os.path.splitext(file)[0] + ".json",
         os.path.join(os.path.dirname(file), CONFIG),
@@ -183,6 +188,23 @@ def read_description(file: str) -> Description:
             if isinstance(document, dict) and {"network", "data"} & set(document):
                 return _described(path, document)
     return Description()
+
+
+def _is_safetensors(file: str) -> bool:
+    try:
+        with open(file, "rb") as stream:
+            return is_safetensors(stream.read(9))
+    except OSError:
+        return False
+
+
+def _parsed(file: str, metadata: Dict[str, str], key: str) -> Any:
+    if key not in ("network", "data"):
+        return None
+    try:
+        return json.loads(metadata[key])
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"'{key}' in the metadata of {file} is not whole JSON: {error}") from None
 
 
 def _read_json(path: str) -> Any:
@@ -255,7 +277,7 @@ def _view(name: str, overrides: Overrides, data: Dict[str, Any]) -> View:
     view = default_view(entry(name).shape)
     if data.get("view"):
         try:
-            view = View(**_with_tuples(data["view"]))
+            view = View(**with_tuples(data["view"]))
         except TypeError as error:
             raise UserError(f"the 'view' beside the weights is none: {error}") from None
     mean, std = (
@@ -287,6 +309,6 @@ def _are_per_channel(values: Any) -> bool:
     )
 
 
-def _with_tuples(values: Dict[str, Any]) -> Dict[str, Any]:
+def with_tuples(values: Dict[str, Any]) -> Dict[str, Any]:
     """The values of a JSON object, with tuples for lists as `get_model` and `View` have them."""
     return {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}

@@ -15,10 +15,11 @@ from mxnet import nd
 from ..errors import UserError
 from ..storage.atomic import write_text
 from ..storage.params import write_parameters
+from ..storage.safetensors_file import write_safetensors
 from ..zoo.attention_net import AttentionNet
 from ..zoo.registry import entry, get_model, options_of
 from .checkpoints import format_of, gluoncv_data
-from .load import LoadReport, load_and_report, read
+from .load import OWN, LoadReport, load_and_report, read
 from .tensor_table import fitting
 from .tensors import Tensor
 
@@ -41,15 +42,17 @@ def convert(
     target: str,
     classes: Optional[int] = None,
     options: Optional[Dict[str, Any]] = None,
+    data: Optional[Dict[str, Any]] = None,
 ) -> Converted:
-    """Write the weights in `source` to `target`, and beside it what network they are of.
+    """Write the weights in `source` to `target`, and what network they are of.
 
     Args:
         source: a file that `load_weights` takes.
         name: of a network; options that the kind of file asks for are added.
-        target: file to write; `x.json` is written beside `x.params`.
+        target: file to write; `x.json` is written beside `x.params`, and `x.safetensors` holds it.
         classes: length of the logits, if the file does not tell.
         options: of the network; they override those told by the file.
+        data: how pictures become inputs and the names of classes, if the kind of file does not say.
     """
     description = os.path.splitext(target)[0] + ".json"
     if os.path.realpath(source) in (os.path.realpath(target), os.path.realpath(description)):
@@ -68,12 +71,11 @@ def convert(
     required.pop("classes", None)
     net = get_model(network.name, classes, **{**required, **overrides})
     report = load_and_report(net, source, overrides=tuple(overrides))
-    write_parameters(target, net.save_parameters)
     document: Dict[str, Any] = {"network": net.arguments}
-    data = form.data(net) if form else gluoncv_data(net) if network.alias else {}
+    data = data or (form.data(net) if form else gluoncv_data(net) if network.alias else {})
     if data:
         document["data"] = data
-    write_text(description, json.dumps(document, indent=2) + "\n")
+    write(net, target, document)
     values = {**options_of(network.name), **net.arguments["options"]}
     unspecified = (*form.assumed, *form.unspecified) if form else ()
     assumed = {option: values[option] for option in unspecified if option not in overrides}
@@ -82,6 +84,18 @@ def convert(
     }
     arguments = {"name": network.name, "classes": classes, **non_defaults}
     return Converted(net, arguments, report, assumed, form.note(net) if form else "")
+
+
+def write(net: AttentionNet, target: str, document: Dict[str, Any]) -> None:
+    """Write the weights of a net, and what a document says of it: in the file, or beside it."""
+    if target.lower().endswith(".safetensors"):
+        named = net._collect_params_with_prefix().items()
+        arrays = {name: p.data(p.list_ctx()[0]).asnumpy() for name, p in named}
+        metadata = {key: json.dumps(value) for key, value in document.items()}
+        write_safetensors(target, arrays, {**OWN, **metadata})
+        return
+    write_parameters(target, net.save_parameters)
+    write_text(os.path.splitext(target)[0] + ".json", json.dumps(document, indent=2) + "\n")
 
 
 def difference(converted: Converted, source: str, module: str) -> Dict[str, float]:

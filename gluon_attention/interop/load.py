@@ -6,17 +6,18 @@ import os
 import re
 from typing import Any, List, NamedTuple, Sequence
 
-from mxnet import gluon
+from mxnet import gluon, nd
 
 from ..errors import UserError
 from ..storage.params import read_parameters
+from ..storage.safetensors_file import is_safetensors, read_safetensors
 from ..zoo.backbones import Backbone
 from ..zoo.freezing import walk_blocks
 from ..zoo.loading import check_arrays, load_arrays, set_parameters
 from .checkpoints import convert_tensors, format_of
 from .paddle_file import PICKLE, read_paddle
 from .tensor_table import Arrays, TensorTable, as_numpy, fitting
-from .tensors import Tensor
+from .tensors import Tensor, from_safetensors
 from .torch_file import is_torch, read_torch
 from .torchvision import backbone_arrays, freeze_identity, identity, is_torchvision
 
@@ -146,8 +147,21 @@ def _with_identity(arrays: Arrays, backbone: Backbone) -> Arrays:
     return moved
 
 
+OWN = {"format": "gluon_attention"}  # in the metadata of a .safetensors file of this package
+
+
+def _read_safetensors(file: str) -> Arrays:
+    """NDArrays of a file of this package, `Tensor`s of another."""
+    raw, metadata = read_safetensors(file)
+    with fitting(file):
+        tensors = {name: from_safetensors(name, each) for name, each in raw.items()}
+        if not OWN.items() <= metadata.items():
+            return tensors
+        return {name: nd.array(tensor.array()) for name, tensor in tensors.items()}
+
+
 def read(file: str) -> Arrays:
-    """The arrays of a file by name: NDArrays of a `.params` file, `Tensor`s of another."""
+    """The arrays of a file by name: NDArrays of this package's, `Tensor`s of another."""
     if not os.path.isfile(file):
         raise UserError(f"{file} is not a file; name a file of weights")
     try:
@@ -155,6 +169,8 @@ def read(file: str) -> Arrays:
             head = stream.read(512)
     except OSError as error:
         raise UserError(f"cannot read {file}: {error.strerror}") from None
+    if is_safetensors(head):
+        return _read_safetensors(file)
     if is_torch(head):
         return read_torch(file)
     if head.startswith(PICKLE):

@@ -7,6 +7,7 @@ from typing import Any, Callable, Dict, NamedTuple, Tuple
 import numpy as np
 
 from ..errors import UserError
+from ..storage.safetensors_file import RawTensor
 
 BFLOAT16 = "bfloat16"  # the upper half of a float32, which numpy has no type for
 STORAGE_TYPES = {
@@ -20,6 +21,20 @@ STORAGE_TYPES = {
     "CharStorage": "i1",
     "ByteStorage": "u1",
     "BoolStorage": "u1",
+}
+
+
+SAFETENSORS_TYPES = {
+    "F32": "f4",
+    "F64": "f8",
+    "F16": "f2",
+    "BF16": BFLOAT16,
+    "I64": "i8",
+    "I32": "i4",
+    "I16": "i2",
+    "I8": "i1",
+    "U8": "u1",
+    "BOOL": "u1",
 }
 
 
@@ -58,6 +73,16 @@ class Tensor(NamedTuple):
         steps = [step * values.itemsize for step in self.strides]
         view = np.ndarray(self.shape, values.dtype, values, self.offset * values.itemsize, steps)
         return np.ascontiguousarray(view, dtype="float32").reshape(self.shape)
+
+
+def from_safetensors(name: str, raw: RawTensor) -> Tensor:
+    """A tensor of a `.safetensors` file."""
+    code = SAFETENSORS_TYPES.get(raw.dtype)
+    if code is None:
+        raise UserError(f"'{name}' has numbers of type {raw.dtype}, which no network here has")
+    count = int(np.prod(raw.shape, dtype=np.int64))
+    strides = tuple(int(np.prod(raw.shape[axis + 1 :])) for axis in range(len(raw.shape)))
+    return Tensor(Storage(code, count, lambda: raw.content, "<"), 0, raw.shape, strides)
 
 
 def _rebuild_tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Tensor:

@@ -1,0 +1,100 @@
+"""`.safetensors` files: a JSON header, then raw numbers, which every framework reads.
+
+Reading and checking are the work of the package `safetensors`: no tensor may overlap another or
+leave the file. It takes the last of two tensors of one name, which is refused here.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+from typing import Any, Dict, List, NamedTuple, Tuple
+
+import numpy as np
+
+from ..errors import UserError
+from .atomic import written_aside
+
+
+class RawTensor(NamedTuple):
+    """A tensor as it is in a file."""
+
+    dtype: str  # F32, BF16, I64, ...
+    shape: Tuple[int, ...]
+    content: bytes  # little-endian, row by row
+
+
+def is_safetensors(head: bytes) -> bool:
+    """Whether the first bytes of a file are those of a length and a JSON header."""
+    return head[8:9] == b"{"
+
+
+def require_safetensors() -> Any:
+    """The package safetensors, or an error that says how to install it."""
+    try:
+        return importlib.import_module("safetensors")
+    except ImportError:
+        raise UserError(
+            ".safetensors files need their package: run `pip install safetensors`"
+        ) from None
+
+
+def read_safetensors(path: str) -> Tuple[Dict[str, RawTensor], Dict[str, str]]:
+    """Tensors and metadata of a file; a damaged one is refused."""
+    package = require_safetensors()
+    try:
+        with open(path, "rb") as file:
+            content = file.read()
+        tensors = package.deserialize(content)
+        header = _header(content)
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from None
+    except (package.SafetensorError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"{path} is a damaged .safetensors file ({reason}); name a whole one"
+        ) from None
+    if not tensors:
+        raise UserError(f"{path} holds no tensors; name a file of weights")
+    raw = {n: RawTensor(t["dtype"], tuple(t["shape"]), bytes(t["data"])) for n, t in tensors}
+    return raw, header.get("__metadata__") or {}
+
+
+def read_metadata(path: str) -> Dict[str, str]:
+    """Metadata of a file, without its tensors."""
+    package = require_safetensors()
+    try:
+        with package.safe_open(path, framework="np") as file:
+            return file.metadata() or {}
+    except (package.SafetensorError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"{path} is a damaged .safetensors file ({reason}); name a whole one"
+        ) from None
+
+
+def write_safetensors(path: str, arrays: Dict[str, np.ndarray], metadata: Dict[str, str]) -> None:
+    """Write a file that is whole or not there."""
+    package = require_safetensors()
+    save = importlib.import_module("safetensors.numpy").save_file
+    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    with written_aside(path) as aside:
+        try:
+            save(arrays, aside, metadata)
+        except package.SafetensorError as error:
+            raise OSError(str(error).splitlines()[0]) from None
+
+
+def _header(content: bytes) -> Dict[str, Any]:
+    """The header of a file that the package accepts; two entries of one name are refused."""
+
+    def unique(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
+        entries: Dict[str, Any] = {}
+        for name, value in pairs:
+            if name in entries:
+                raise ValueError(f"{ascii(name)[:60]} is there twice")
+            entries[name] = value
+        return entries
+
+    length = int.from_bytes(content[:8], "little")
+    return json.loads(content[8 : 8 + length], object_pairs_hook=unique)
