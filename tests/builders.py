@@ -58,11 +58,12 @@ class Toy(AttentionNet):
     """A network of a few hundred parameters that shows nothing but logits."""
 
     def __init__(self, classes: int) -> None:
-        body = mx.gluon.nn.HybridSequential()
-        body.add(mx.gluon.nn.Conv2D(4, 3), mx.gluon.nn.BatchNorm(), mx.gluon.nn.Activation("relu"))
-        body.add(mx.gluon.nn.Dense(classes), mx.gluon.nn.HybridLambda(lambda F, x: (x,)))
-        super().__init__(body)
-        self.classes = classes
+        super().__init__()
+        self.classes, nn = classes, mx.gluon.nn
+        with self.name_scope():
+            self.body = nn.HybridSequential()
+            self.body.add(nn.Conv2D(4, 3), nn.BatchNorm(), nn.Activation("relu"))
+            self.body.add(nn.Dense(classes), nn.HybridLambda(lambda F, x: (x,)))
 
     def trace(self, images: Any) -> Any:
         return Logits(self(images))

@@ -43,8 +43,10 @@ class Peer(AttentionNet):
     def __init__(self, name: str, classes: int) -> None:
         if name not in model_zoo.get_model_list():
             raise UserError(f"--peer {name}: no network of GluonCV, try cifar_resnet56_v2")
-        super().__init__(model_zoo.get_model(name, classes=classes))
+        super().__init__()
         self.classes = classes
+        with self.name_scope():
+            self.body = model_zoo.get_model(name, classes=classes)
 
     def hybrid_forward(self, F: Any, images: Any) -> Any:
         return self.body(images)

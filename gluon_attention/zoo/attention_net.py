@@ -30,10 +30,11 @@ class AttentionNet(Trainable, PortableBlock):
     the body, and zeros where nothing is drawn: a hybridized body takes no other number of arguments
     the next time.
 
-    Every network overrides `Trace`, `classes` and `classifier`; all of its layers to logits are
-    `Classifier`s, so that `classes=0` and `reset_classifier` reach each. All else below has a
-    default that suits a network without randomness whose trace is not drawn; a network overrides
-    what it offers:
+    Every network overrides `Trace`, `classes` and `classifier`, and makes its body inside
+    `name_scope()`, as Gluon's networks make their layers: names of parameters begin with
+    `net.prefix`. All layers to logits are `Classifier`s, so that `classes=0` and
+    `reset_classifier` reach each. All else below has a default that suits a network without
+    randomness whose trace is not drawn; a network overrides what it offers:
 
     - `painters`, for pictures of its trace, and `attended_boxes`, to compare where it looks with
       where it should;
@@ -46,17 +47,13 @@ class AttentionNet(Trainable, PortableBlock):
 
     Trace: Callable[..., NamedTuple]  # named tuple of what `body` returns, in that order
     classes: int  # length of the logits
+    body: gluon.HybridBlock
     arguments: Dict[str, Any]  # of `get_model`, which sets them: name, classes, options
     initializer = init.MSRAPrelu()  # of parameters without weights when training starts
     dtypes: Tuple[str, ...] = ("float32",)  # that it trains in, with weights in float32
     samples: Optional[int] = None  # episodes that `predict` averages; None if nothing is drawn
     painters: Dict[str, Painter] = {}  # `{name of a picture: what draws it from the trace}`
     renamed: Tuple[Tuple[str, str], ...] = ()  # (pattern, replacement) of parameters' old names
-
-    def __init__(self, body: gluon.HybridBlock, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        with self.name_scope():
-            self.body = body
 
     @property
     def device(self) -> mx.Context:

@@ -44,6 +44,8 @@ def find_weights(name: str, root: Optional[str] = None) -> Dict[str, Any]:
 
 def all_weights(root: Optional[str] = None) -> Dict[str, Dict[str, Any]]:
     """`{name: {"file", "sha256", "classes"}}` of the shipped weights and those in `root`."""
+    if root is not None and not os.path.isdir(root):
+        raise UserError(f"root {root} is no folder; leave it out for the weights that ship")
     table: Dict[str, Dict[str, Any]] = {}
     for folder in (SHIPPED, root) if root else (SHIPPED,):
         for name, weights in _index(folder).items():

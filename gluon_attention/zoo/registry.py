@@ -11,19 +11,21 @@ import re
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import mxnet as mx
+from mxnet import gluon
 
 from .. import fields
 from ..errors import UserError
 from .attention_net import AttentionNet
 from .feature_maps import FeatureMaps
 from .pretrained import load_pretrained
+from .sharing import shared
 
 
 class Entry(NamedTuple):
     """What a name stands for before anything is built."""
 
     name: str
-    build: Callable[[int, Any], AttentionNet]  # (classes, options) -> net
+    build: Callable[..., AttentionNet]  # (classes, options, prefix=, params=) -> net
     options: Any  # the name's own defaults: an instance of the family's dataclass of options
     shape: Tuple[int, int, int]  # of one image: channels, height, width
     classes: int
@@ -31,23 +33,24 @@ class Entry(NamedTuple):
 
 
 # Of `get_model`, which are no options of a network.
-ARGUMENTS = ("name", "classes", "pretrained", "ctx", "root", "features_only", "out_indices")
+ARGUMENTS = ("name", "classes", "pretrained", "ctx", "root", "prefix", "params")
+ARGUMENTS += ("features_only", "out_indices")
 _ENTRIES: Dict[str, Entry] = {}
 
 
 def register(
     name: str,
-    build: Callable[[int, Any], AttentionNet],
+    build: Callable[..., AttentionNet],
     *,
     options: Any,
     shape: Tuple[int, int, int],
     classes: int,
     alias: bool = False,
 ) -> None:
-    """Make `get_model(name)` call `build(classes, options)`; a name can be taken once.
+    """Make `get_model(name)` call `build(classes, options, **kwargs)`; a name can be taken once.
 
     Args:
-        build: makes the network.
+        build: makes the network: its class, which takes Gluon's `prefix` and `params` as well.
         options: a frozen dataclass declared with `fields.field`; its values are the defaults.
         shape: channels, height and width of one image.
         classes: length of the logits unless the caller says otherwise.
@@ -106,6 +109,8 @@ def get_model(
     root: Optional[str] = None,
     features_only: bool = False,
     out_indices: Optional[Sequence[int]] = None,
+    prefix: Optional[str] = None,
+    params: Optional[gluon.ParameterDict] = None,
     **options: Any,
 ) -> Union[AttentionNet, FeatureMaps]:
     """Build a network by name.
@@ -120,6 +125,8 @@ def get_model(
         root: folder searched for pretrained weights before the ones that ship with the package.
         features_only: return a block that gives a list of feature maps instead of the network.
         out_indices: which of them, from the finest; None for all.
+        prefix: begin of the names of parameters; None for one that no other network has.
+        params: parameters to share, as `other.collect_params()` gives them.
         options: options of the family, see `options_of(name)`.
 
     Without `pretrained` the parameters are not initialised: call `net.initialize()`.
@@ -141,19 +148,40 @@ def get_model(
             f"pretrained must be True or False, not {pretrained!a:.60}; load_weights(net, file) "
             "loads a file"
         )
+    devices = _check_devices(ctx)
+    _check_names(prefix, params)
     checked = fields.replace(network.options, options)
     if out_indices is not None and not features_only:
         raise UserError("out_indices is for features_only=True; add that, or leave it out")
-    net = network.build(0 if features_only else classes, checked)
+    with shared(params):
+        net = network.build(0 if features_only else classes, checked, prefix=prefix, params=params)
     options = {option: getattr(checked, option) for option in options}
     net.arguments = dict(name=network.name, classes=net.classes, options=options)
     maps = FeatureMaps(net.layers(), out_indices) if features_only else None
     if pretrained:
-        load_pretrained(net, network.name, ctx=ctx or mx.cpu(), root=root)
+        load_pretrained(net, network.name, ctx=devices, root=root)
     if maps is not None:
         maps.arguments = net.arguments
         return maps
     return net
+
+
+def _check_devices(ctx: Any) -> Any:
+    """A device, or a list of them; the CPU if None."""
+    devices = [ctx or mx.cpu()] if not isinstance(ctx, (list, tuple)) else list(ctx)
+    if not devices or not all(isinstance(device, mx.Context) for device in devices):
+        raise UserError(f"ctx must be a device such as mx.cpu(), or a list, not {ctx!a:.60}")
+    return devices
+
+
+def _check_names(prefix: Any, params: Any) -> None:
+    if not isinstance(prefix, (str, type(None))):
+        raise UserError(f"prefix must be text such as 'net_', not {prefix!a:.60}")
+    if not isinstance(params, (gluon.ParameterDict, type(None))):
+        raise UserError(
+            "params must be parameters to share, as net.collect_params() gives them, "
+            f"not {type(params).__name__}"
+        )
 
 
 def _values(options: Any) -> Dict[str, Any]:

@@ -170,7 +170,8 @@ def test_a_folder_of_the_user_comes_first(shelf: Path, tmp_path: Path) -> None:
     store(shipped, shelf)
     store(own, tmp_path / "own")
     assert same(own, get_model(SMALL, classes=4, pretrained=True, root=str(tmp_path / "own")))
-    assert same(shipped, get_model(SMALL, pretrained=True, root=str(tmp_path / "elsewhere")))
+    (tmp_path / "empty").mkdir()
+    assert same(shipped, get_model(SMALL, pretrained=True, root=str(tmp_path / "empty")))
 
 
 def test_damaged_shipped_files_are_refused(shelf: Path) -> None:

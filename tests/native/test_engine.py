@@ -28,11 +28,11 @@ class Toy(AttentionNet):
     dtypes = ("float32", "bfloat16")
 
     def __init__(self, classes: int) -> None:
-        body = nn.HybridSequential()
+        super().__init__()
+        self.classes, body = classes, nn.HybridSequential()
         body.add(nn.Conv2D(8, 3, padding=1, use_bias=False), nn.BatchNorm(), nn.Activation("relu"))
         body.add(nn.GlobalAvgPool2D(), nn.Dense(classes), nn.HybridLambda(lambda F, x: (x,)))
-        super().__init__(body)
-        self.classes = classes
+        self.body = body
 
     def trace(self, images: Any) -> Any:
         return Logits(self(images))

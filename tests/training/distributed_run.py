@@ -43,13 +43,12 @@ class Net(AttentionNet):
     Trace, classes = Logits, 3
 
     def __init__(self, task, wide):
-        body = gluon.nn.HybridSequential()
+        super().__init__()
+        self.task, self.body = task, gluon.nn.HybridSequential()
         if wide:
-            body.add(gluon.nn.Conv2D(32, 3, padding=1), gluon.nn.Conv2D(32, 3, padding=1))
-        body.add(gluon.nn.Dense(16, activation="tanh"), gluon.nn.Dense(3))
-        body.add(gluon.nn.HybridLambda(lambda F, x: (x,)))
-        super().__init__(body)
-        self.task = task
+            self.body.add(gluon.nn.Conv2D(32, 3, padding=1), gluon.nn.Conv2D(32, 3, padding=1))
+        self.body.add(gluon.nn.Dense(16, activation="tanh"), gluon.nn.Dense(3))
+        self.body.add(gluon.nn.HybridLambda(lambda F, x: (x,)))
 
     def objective(self, config):
         return self.task.from_config(self, config)

@@ -34,8 +34,10 @@ class Toy(AttentionNet):
     Trace = SimpleNamespace
 
     def __init__(self, task=None):
-        super().__init__(Body())
+        super().__init__()
         self.classes, self.task = 3, task
+        with self.name_scope():
+            self.body = Body()
 
     def trace(self, images):
         return SimpleNamespace(logits=self.body(images)[0], _fields=("logits",))

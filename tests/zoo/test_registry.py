@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from gluon_attention import UserError, get_model, list_models
@@ -9,8 +10,10 @@ from gluon_attention.zoo import options_of, registry
 from gluon_attention.zoo.registry import read_options, register
 from gluon_attention.zoo.residual_attention.module import ResidualAttentionOptions
 
+import mxnet as mx
 import numpy as np
 import pytest
+from builders import SMALL_GLIMPSE, SMALL_RACNN
 
 SMALL = "cifar_residual_attention56_slim"
 
@@ -122,3 +125,51 @@ def test_options_are_read_as_literals_or_text() -> None:
 def test_arguments_of_get_model_are_no_options() -> None:
     with pytest.raises(UserError, match="'classes' is not an option of a network; leave it out"):
         read_options("core=lstm, classes=5")
+
+
+SMALL_NETS = {
+    SMALL: ({}, (1, 3, 32, 32)),
+    "ram_28": ({}, (1, 1, 28, 28)),
+    "racnn_mobilenet_v2": (SMALL_RACNN, (1, 3, 32, 32)),
+    "glimpse_mobilenet_v2": (SMALL_GLIMPSE, (1, 3, 64, 64)),
+    "glimpse_mobilenet_v2_stage1": (dict(classes=2, backbone="tiny", patch=16), (1, 3, 64, 64)),
+}
+
+
+@pytest.mark.parametrize("name", SMALL_NETS)
+def test_parameters_have_the_prefix_of_their_net(name: str, tmp_path: Path) -> None:
+    options, shape = SMALL_NETS[name]
+    images, path = mx.nd.random.normal(shape=shape), str(tmp_path / "net.params")
+    net, other = get_model(name, prefix="first_", **options), get_model(name, **options)
+    for one in (net, other):
+        one.initialize(one.initializer)
+        one.trace(images)
+    names = list(net.collect_params())
+    assert net.prefix == "first_" and list(net.collect_params("first_.*")) == names
+    net.collect_params().save(path, strip_prefix=net.prefix)
+    other.collect_params().load(path, restore_prefix=other.prefix)
+    sharing = get_model(name, params=net.collect_params(), **options)
+    assert list(sharing.collect_params().values()) == list(net.collect_params().values())
+    for one in (other, sharing):
+        np.testing.assert_array_equal(one(images).asnumpy(), net(images).asnumpy())
+
+
+def test_parameters_of_another_network_are_not_shared() -> None:
+    net = get_model("ram_28", classes=3)
+    with pytest.raises(UserError, match="params are of another network: .*head_weight"):
+        get_model("ram_28", classes=4, params=net.collect_params())
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (dict(ctx="cpu"), "ctx must be a device such as mx.cpu"),
+        (dict(ctx=[]), "ctx must be a device"),
+        (dict(prefix=5), "prefix must be text"),
+        (dict(params={}), "params must be parameters to share, .*not dict"),
+        (dict(pretrained=True, root="/is/no/folder"), "root /is/no/folder is no folder"),
+    ],
+)
+def test_arguments_of_the_wrong_kind_are_refused(arguments: Any, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        get_model("ram_28", **arguments)

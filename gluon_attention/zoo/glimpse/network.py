@@ -102,10 +102,11 @@ class GlimpseNet(AttentionNet):
 
     `net(images)` adds no noise to locations: a random policy then attends to the centre.
 
-    Args:
+    Patches of side s, as a share of the image's, are cached at
+    (2 * round(overlap / (4 * s)) + 1)**2 locations; with overlap 0 at the centre only.
+
+    Attributes:
         std: standard deviation of the noise that training adds to locations.
-        overlap: density of the feature grid: patches of side s, as a share of the image's, are
-            cached at (2 * round(overlap / (4 * s)) + 1)**2 locations; 0 caches the centre only.
     """
 
     Trace = Trace
@@ -122,9 +123,13 @@ class GlimpseNet(AttentionNet):
         (r"^body\.mind\.", "body.controller."),
     )
 
-    def __init__(self, body: Episode, classes: int, std: float, overlap: int, **kw: Any) -> None:
-        super().__init__(body, **kw)
-        self.classes, self.std = classes, std
+    def __init__(self, classes: int, options: GlimpseOptions, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        sampled = options.location != "differentiable" and options.policy == "learned"
+        self.classes, overlap = classes, options.overlap
+        self.std = (0.2 if sampled else 0.0) if options.std is None else options.std
+        with self.name_scope():
+            self.body = _episode(classes, options, sampled)
         self.grids = tuple(  # locations per side of the feature grid, for each side of patches
             2 * max(1, round(overlap / (4 * side))) + 1 if overlap else 1
             for side in self.encoder.sides
@@ -219,9 +224,8 @@ class GlimpseNet(AttentionNet):
         return StepClassification.from_config(self, config)
 
 
-def build(classes: int, options: GlimpseOptions) -> GlimpseNet:
-    """The network of `get_model`."""
-    sampled = options.location != "differentiable" and options.policy == "learned"
+def _episode(classes: int, options: GlimpseOptions, sampled: bool) -> Episode:
+    """The body; locations may be sampled, or are differentiable."""
     encoder = PatchEncoder(options)
     if options.frozen:
         freeze(encoder)
@@ -241,8 +245,7 @@ def build(classes: int, options: GlimpseOptions) -> GlimpseNet:
         sampled=sampled,
         mirrored=options.location == "mirrored",
     )
-    std = (0.2 if sampled else 0.0) if options.std is None else options.std
-    return GlimpseNet(Episode(encoder, controller), classes, std, options.overlap)
+    return Episode(encoder, controller)
 
 
 # Section 4 of the paper: patches of 96 pixels a side. Both backbones have weights of ImageNet.
@@ -250,4 +253,4 @@ for _name, _backbone in (
     ("glimpse_resnet50", "resnet50_v1"),
     ("glimpse_mobilenet_v2", "mobilenetv2_1.0"),
 ):
-    register(_name, build, options=GlimpseOptions(_backbone), shape=(3, 384, 384), classes=120)
+    register(_name, GlimpseNet, options=GlimpseOptions(_backbone), shape=(3, 384, 384), classes=120)

@@ -88,9 +88,14 @@ class PatchClassifier(AttentionNet):
     initializer = init.Xavier()
     renamed = ((r"^body\.eye\.", "body.encoder."),)
 
-    def __init__(self, body: CombinationHeads, classes: int, reach: float, **kwargs: Any) -> None:
-        super().__init__(body, **kwargs)
-        self.classes, self.reach = classes, reach
+    def __init__(self, classes: int, options: PretrainingOptions, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.classes, self.reach = classes, options.reach
+        with self.name_scope():
+            encoder = PatchEncoder(options)
+            self.body = CombinationHeads(encoder, classes, options.width)
+        if options.frozen_bn:
+            freeze_bn(encoder)
 
     @property
     def classifier(self) -> Classifier:
@@ -132,18 +137,14 @@ class MeanOfHeads(OneLoss):
         return scores
 
 
-def build(classes: int, options: PretrainingOptions) -> PatchClassifier:
-    """The network of `get_model`."""
-    encoder = PatchEncoder(options)
-    if options.frozen_bn:
-        freeze_bn(encoder)
-    return PatchClassifier(
-        CombinationHeads(encoder, classes, options.width), classes, options.reach
-    )
-
-
 for _name, _backbone in (
     ("glimpse_resnet50_stage1", "resnet50_v1"),
     ("glimpse_mobilenet_v2_stage1", "mobilenetv2_1.0"),
 ):
-    register(_name, build, options=PretrainingOptions(_backbone), shape=(3, 384, 384), classes=120)
+    register(
+        _name,
+        PatchClassifier,
+        options=PretrainingOptions(_backbone),
+        shape=(3, 384, 384),
+        classes=120,
+    )

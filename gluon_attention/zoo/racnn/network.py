@@ -303,9 +303,11 @@ class RACNN(AttentionNet):
         (r"^(body\.apns\.\d+)\.heat\.", r"\1.heatmaps."),
     )
 
-    def __init__(self, body: Scales, classes: int, **kwargs: Any) -> None:
-        super().__init__(body, **kwargs)
-        self.classes, self.scales = classes, body.scales
+    def __init__(self, classes: int, options: RACNNOptions, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        with self.name_scope():
+            self.body = Scales(classes, options)
+        self.classes, self.scales = classes, self.body.scales
 
     @property
     def native_parts(self) -> Sequence[gluon.Block]:
@@ -332,14 +334,9 @@ class RACNN(AttentionNet):
         return RankedScales.from_config(self, config)
 
 
-def build(classes: int, options: RACNNOptions) -> RACNN:
-    """The network of `get_model`."""
-    return RACNN(Scales(classes, options), classes)
-
-
 # Section 4.1 of the paper: VGG-19 at 448, 224 and 224 pixels. The other is of public ports.
 for _name, _options in (
     ("racnn_vgg19", RACNNOptions()),
     ("racnn_mobilenet_v2", RACNNOptions("mobilenetv2_1.0", descriptor="normalised")),
 ):
-    register(_name, build, options=_options, shape=(3, 448, 448), classes=200)
+    register(_name, RACNN, options=_options, shape=(3, 448, 448), classes=200)

@@ -180,8 +180,10 @@ class RecurrentAttention(AttentionNet):
     )
 
     def __init__(self, classes: int, options: RamOptions, **kwargs: Any) -> None:
-        super().__init__(Episode(classes, options), **kwargs)
+        super().__init__(**kwargs)
         self.classes, self.options = classes, options
+        with self.name_scope():
+            self.body = Episode(classes, options)
         draw = partial(glimpse_tiles, whole_pixels=options.retina == "pixels")
         self.painters = {"windows": draw}
 

@@ -145,9 +145,12 @@ class ResidualAttention(AttentionNet):
         depths: Depths,
         classes: int,
         options: ResidualAttentionOptions,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(ResidualAttentionBody(architecture, depths, classes, options))
+        super().__init__(**kwargs)
         self.classes, self.options = classes, options
+        with self.name_scope():
+            self.body = ResidualAttentionBody(architecture, depths, classes, options)
 
     @property
     def classifier(self) -> Classifier:
