@@ -138,11 +138,7 @@ def get_model(
         raise UserError(
             f"{network.name} has no option '{unknown[0]}'; it has {', '.join(accepted)}"
         )
-    if classes is not None and (not isinstance(classes, numbers.Integral) or classes < 0):
-        raise UserError(
-            f"classes must be a whole number above 0, or 0 for features, not {classes!r}"
-        )
-    classes = network.classes if classes is None else int(classes)
+    classes = network.classes if classes is None else _check_classes(classes)
     if pretrained not in (True, False):
         raise UserError(
             f"pretrained must be True or False, not {pretrained!a:.60}; load_weights(net, file) "
@@ -164,6 +160,14 @@ def get_model(
         maps.arguments = net.arguments
         return maps
     return net
+
+
+def _check_classes(classes: Any) -> int:
+    if not isinstance(classes, numbers.Integral) or classes < 0:
+        raise UserError(
+            f"classes must be a whole number above 0, or 0 for features, not {classes!r}"
+        )
+    return int(classes)
 
 
 def _check_devices(ctx: Any) -> Any:
