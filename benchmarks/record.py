@@ -82,7 +82,7 @@ def rows_of(folder: Path, flags: argparse.Namespace) -> List[rows.Row]:
     runs = chain(folder)
     run = runs[-1]
     facts = dict(run.facts, epochs=sum(part.facts["epochs"] for part in runs))
-    commands = [part.facts["command"] for part in runs]
+    commands = list(dict.fromkeys(part.facts["command"] for part in runs))  # once of a recipe
     if flags.samples:
         run = evaluate_again(run, folder, flags.samples)
         commands.append(f"gluon-attention evaluate runs/{folder.name} --samples {flags.samples}")

@@ -1,5 +1,6 @@
 """Train a residual attention network on CIFAR-10 or CIFAR-100.
 
+gluon-attention train cifar10 --recipe cifar_residual_attention56_slim
 gluon-attention train cifar10 --num-layers 92 --epochs 200 --lr-steps 80,120 --mix-up 1
 """
 
@@ -13,6 +14,7 @@ from ...datasets.sampling import Splits, mislabel
 from ...scripts import ZooConfig, preset
 from ...training.config import DATA, NETWORK, MixupConfig, setting
 from ...training.engine import train
+from .recipes import CIFAR10_RECIPES, parse_stages, recipe_setting
 
 DATASETS = {"cifar10": cifar10, "cifar100": cifar100}
 
@@ -28,6 +30,7 @@ class Cifar10(MixupConfig, ZooConfig):
         group=DATA,
         choices=tuple(DATASETS),
     )
+    recipe: Optional[str] = recipe_setting(CIFAR10_RECIPES)
     label_noise: float = setting(
         0.0, "share of training images with the label of another class", group=DATA, low=0, high=1
     )
@@ -71,7 +74,11 @@ def data(config: Cifar10) -> Splits:
 
 def main(argv: Optional[Sequence[str]] = None, prog: Optional[str] = None) -> None:
     defaults = preset(argv, "--dataset", {"cifar100": dict(data_dir="data/cifar100")})
-    config = Cifar10.parse(argv, prog=prog, description=__doc__, defaults=defaults)
+    for config in parse_stages(Cifar10, CIFAR10_RECIPES, argv, prog, __doc__, defaults):
+        train_network(config)
+
+
+def train_network(config: Cifar10) -> None:
     name = f"cifar_residual_attention{config.num_layers}"
     if config.shape != "wide":
         name += "_" + config.shape

@@ -1,6 +1,7 @@
 """Train RAM, a network that sees an image through a few small glimpses, on MNIST.
 
 gluon-attention train mnist --task cluttered60
+gluon-attention train mnist --recipe ram_cluttered_100
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from ...training.config import DATA, setting
 from ...training.engine import train
 from ...zoo.ram.network import RamOptions
 from ...zoo.ram.task import ReinforceOptions
+from .recipes import MNIST_RECIPES, parse_stages, recipe_setting
 
 MODELS = {
     "28": "ram_28",
@@ -32,6 +34,7 @@ class Mnist(network_flags(RamOptions, "glimpses"), task_flags(ReinforceOptions),
     task: str = setting(
         "28", "canvas of the digits, and with it the network", group=DATA, choices=tuple(TASKS)
     )
+    recipe: Optional[str] = recipe_setting(MNIST_RECIPES)
     optimizer: str = ZooConfig.redefine("optimizer", "adam")
     batch_size: int = ZooConfig.redefine("batch_size", 128)
     weight_decay: float = ZooConfig.redefine("weight_decay", 0.0)
@@ -44,7 +47,11 @@ class Mnist(network_flags(RamOptions, "glimpses"), task_flags(ReinforceOptions),
 
 
 def main(argv: Optional[Sequence[str]] = None, prog: Optional[str] = None) -> None:
-    config = Mnist.parse(argv, prog=prog, description=__doc__)
+    for config in parse_stages(Mnist, MNIST_RECIPES, argv, prog, __doc__):
+        train_network(config)
+
+
+def train_network(config: Mnist) -> None:
     train(
         config,
         name="mnist-" + config.task,

@@ -1,0 +1,164 @@
+"""Recipes: frozen sets of settings, each named by the network that it trains.
+
+gluon-attention train cifar10 --recipe cifar_residual_attention56_slim
+gluon-attention train mnist --recipe ram_cluttered_100
+
+Flags override a recipe, in all of its stages. The settings of CIFAR-10 are argued from published
+figures: docs/residual_attention.md has them, with their sources.
+"""
+
+from __future__ import annotations
+
+import os
+import textwrap
+from dataclasses import replace
+from typing import Any, Iterator, Mapping, NamedTuple, Optional, Sequence, TypeVar
+
+from ...errors import UserError
+from ...scripts import ZooConfig, preset
+from ...training.checkpoint import BEST
+from ...training.config import SCHEDULE, setting
+
+C = TypeVar("C", bound=ZooConfig)
+
+
+class Recipe(NamedTuple):
+    """Settings of a training; of several stages, each starts from the weights of the one before."""
+
+    about: str  # what it trains; its time and error, from benchmarks/results.csv, or "not run"
+    stages: Sequence[Mapping[str, Any]]
+
+
+# All images, one schedule, and the last epoch.
+CIFAR = dict(
+    validation=0,
+    keep="last",
+    optimizer="sgd",  # resumes bit for bit on one thread, and is what the source of SLIM takes
+    lr=0.1,
+    decay="linear",
+    warmup_epochs=5.0,
+    label_smoothing=0.1,
+    flip="alternating",
+    padding="reflect",
+    dtype="auto",
+)
+# As swa's PreResNet110 of 1.15 M parameters, with cutout against learning images by heart.
+SLIM = dict(
+    CIFAR,
+    shape="slim",
+    batch_size=128,
+    weight_decay=3e-4,
+    swa=0.25,
+    swa_lr=0.01,
+    cutout=12,
+)
+CIFAR10_RECIPES = {
+    "cifar_residual_attention56_slim": Recipe(
+        "160 epochs on all 50,000 images, the mean of the last 40; time and error: not run.",
+        (dict(SLIM, num_layers=56, epochs=160),),
+    ),
+    "cifar_residual_attention92_slim": Recipe(
+        "150 epochs on all 50,000 images, the mean of the last 38; time and error: not run.",
+        (dict(SLIM, num_layers=92, epochs=150),),
+    ),
+    # Too short for a constant rate at the end: a line to 0, and a moving average.
+    "cifar_residual_attention56": Recipe(
+        "60 epochs on all 50,000 images, to a learning rate of 0; time and error: not run.",
+        (
+            dict(
+                CIFAR,
+                num_layers=56,
+                shape="wide",
+                epochs=60,
+                batch_size=64,
+                weight_decay=5e-4,
+                ema=0.9995,
+                cutout=8,
+            ),
+        ),
+    ),
+}
+
+RAM = dict(optimizer="adam", batch_size=128, augment=0.5)
+WIDER = "widths=(128,128,256,256,128)"  # those of ram_cluttered_100, on the task before it
+MNIST_RECIPES = {
+    "ram_cluttered_100": Recipe(
+        "62 epochs of easier tasks, then 52 of its own, with four glimpses before eight; time and "
+        "error: not run.",
+        (
+            dict(RAM, task="translated60", epochs=16, lr=1.5e-3, glimpses=4, options="std=0.15"),
+            dict(
+                RAM,
+                task="cluttered60",
+                epochs=14,
+                lr=1.5e-3,
+                glimpses=4,
+                options=f"std=0.12,{WIDER}",
+            ),
+            dict(RAM, task="cluttered60", epochs=32, lr=1.2e-3, options=f"std=0.08,{WIDER}"),
+            dict(RAM, task="cluttered100", epochs=12, lr=1.2e-3, glimpses=4, options="std=0.08"),
+            dict(RAM, task="cluttered100", epochs=40, lr=1e-3, options="std=0.06", augment=1.0),
+        ),
+    ),
+}
+
+
+def recipe_setting(recipes: Mapping[str, Recipe]) -> Any:
+    """The setting `recipe` of a script."""
+    return setting(
+        None,
+        "recipe whose settings replace the defaults, and name the run; listed above",
+        group=SCHEDULE,
+        choices=tuple(recipes),
+        decides=False,
+    )
+
+
+def parse_stages(
+    kind: type[C],
+    recipes: Mapping[str, Recipe],
+    argv: Optional[Sequence[str]],
+    prog: Optional[str],
+    description: str,
+    defaults: Optional[Mapping[str, Any]] = None,
+) -> Iterator[C]:
+    """The settings of each training that a command line asks for: one, or the stages of a recipe.
+
+    Args:
+        kind: the settings of the script, with a `recipe_setting`.
+        argv, prog, description, defaults: of `Config.parse`; a recipe goes before `defaults`.
+    """
+    name = preset(argv, "--recipe", {name: {"name": name} for name in recipes}).get("name")
+    stages = [dict(stage, name=name) for stage in recipes[name].stages] if name else [{}]
+    description += listing(recipes)
+    configs = [
+        kind.parse(
+            argv,
+            prog=prog,
+            description=description,
+            defaults={**(defaults or {}), **stage},
+        )
+        for stage in stages
+    ]
+    *earlier, last = configs
+    if earlier and (last.kvstore.startswith("dist") or last.kvstore == "horovod"):
+        raise UserError(
+            f"--kvstore {last.kvstore} trains one network at a time, and --recipe {name} trains "
+            f"{len(configs)}: leave one of them out"
+        )
+    start = last.start_from
+    for number, config in enumerate(earlier, 1):
+        stage_name = f"{last.name}-stage{number}"
+        if not last.evaluate:
+            yield replace(config, name=stage_name, start_from=start)
+        start = os.path.join(last.log_dir, stage_name, BEST)
+    yield replace(last, start_from=start)
+
+
+def listing(recipes: Mapping[str, Recipe]) -> str:
+    """The recipes, for `--help`."""
+    lines = ["", "recipes:"]
+    for name, recipe in recipes.items():
+        about = textwrap.wrap(recipe.about, 92, initial_indent="    ", subsequent_indent="    ")
+        lines += [f"  {name}", *about]
+    return "\n".join(lines)
