@@ -51,7 +51,7 @@ def _twins(
     if config.sync_bn and len(devices) > 1:
         return [], "the native library has no --sync-bn"
     if native.library() is None:
-        return [], "the native library is not built (make native)"
+        return [], "the native library is not built from these sources (make native)"
     # Images of a part can be computed from what is trained.
     options = [dict(image_gradient=part is not net) for part in net.native_parts]
     twins = [native.twin(part, dtype, **o) for part, o in zip(net.native_parts, options)]
