@@ -1,5 +1,7 @@
 """Packaging of gluon_attention: `pip install -c constraints.txt -e .[cpu,dev]`."""
 
+import os
+import re
 import sys
 
 if not (3, 8) <= sys.version_info[:2] <= (3, 13):
@@ -9,6 +11,14 @@ if not (3, 8) <= sys.version_info[:2] <= (3, 13):
     )
 
 from setuptools import find_packages, setup
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+def read(name):
+    with open(os.path.join(HERE, *name.split("/")), encoding="utf-8") as file:
+        return file.read()
+
 
 # Every CUDA 11 library that mxnet-cu112 loads, save the driver's own libcuda.so.1.
 CUDA = [
@@ -39,12 +49,23 @@ NATIVE = ["onednn-cpu-gomp==2023.2.0" + X86_LINUX, "onednn-devel-cpu-gomp==2023.
 
 setup(
     name="gluon_attention",
-    version="0.1.0",
+    version=re.search('^__version__ = "(.+)"$', read("gluon_attention/__init__.py"), re.M).group(1),
     description="Visual attention networks for MXNet Gluon",
+    long_description=read("README.md"),
+    long_description_content_type="text/markdown",
+    author="The gluon_attention authors",
     license="MIT",
+    keywords="attention, residual attention network, recurrent attention model, RA-CNN, MXNet",
+    classifiers=[
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+    ]
+    + ["Programming Language :: Python :: 3.%d" % minor for minor in range(8, 14)]
+    + ["Topic :: Scientific/Engineering :: Artificial Intelligence"],
     packages=find_packages(include=["gluon_attention", "gluon_attention.*"]),
     package_data={
-        "gluon_attention": ["weights/*.json", "weights/*.params"],
+        "gluon_attention": ["py.typed", "weights/*.json", "weights/*.params"],
         "gluon_attention.native": ["source/*.cc", "source/*.h"],
     },
     python_requires=">=3.8,<3.14",

@@ -15,9 +15,10 @@ from typing import List, NamedTuple, Optional, Sequence, Tuple
 
 from . import numpy_names
 from .errors import UserError
+from .installation import pip_install, pip_install_mxnet
 
 BUILDS = ("mxnet", "mxnet-cu112")  # the CPU and the CUDA build, both imported as `mxnet`
-USE_CPU = "`pip uninstall mxnet-cu112` and `pip install mxnet==1.9.1`"
+USE_CPU = f"`pip uninstall mxnet-cu112` and `{pip_install_mxnet('mxnet')}`"
 
 # Libraries of the nvidia-*-cu11 wheels that mxnet-cu112 links to, dependencies first.
 CUDA_LIBRARIES = (
@@ -92,8 +93,8 @@ def installed_build() -> Optional[str]:
         )
     if not builds and importlib.util.find_spec("mxnet") is None:
         raise RuntimeProblem(
-            "MXNet is not installed: run `pip install mxnet==1.9.1` for the CPU or "
-            "`pip install -e .[cu112]` for an NVIDIA GPU"
+            f"MXNet is not installed: run `{pip_install_mxnet('mxnet')}` for the CPU, or for an "
+            f"NVIDIA GPU `{pip_install_mxnet('mxnet-cu112')}` and `{pip_install('cu112')}`"
         )
     return builds[0] if builds else None
 
@@ -143,7 +144,7 @@ def explain(error: Exception) -> str:
         )
     if library in CUDA_LIBRARIES:
         return (
-            f"mxnet-cu112 cannot load {library} ({error}): run `pip install -e .[cu112]`, "
+            f"mxnet-cu112 cannot load {library} ({error}): run `{pip_install('cu112')}`, "
             f"or for the CPU {USE_CPU}"
         )
     if library in SYSTEM_PACKAGES:

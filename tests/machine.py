@@ -155,7 +155,8 @@ def surroundings(folder: Path) -> Dict[str, str]:
     for name in folders.values():
         (folder / name).mkdir()
     places = {variable: str(folder / name) for variable, name in folders.items()}
-    return {**places, TOKEN: uuid.uuid4().hex}
+    # Newer releases of onnxruntime write a file to report their use at the mere import.
+    return {**places, "ORT_DISABLE_TELEMETRY": "1", TOKEN: uuid.uuid4().hex}
 
 
 def state(root: Path, variables: Mapping[str, str]) -> State:

@@ -97,11 +97,11 @@ def _folder(model: Model, flags: argparse.Namespace) -> str:
     """The folder of the data set."""
     folder = flags.data_dir or model.settings.get("data_dir")
     if not folder:
-        raise UserError("add --data-dir, the folder of the data set; data/README.md has more")
+        raise UserError("add --data-dir, the folder of the data set")
     if not os.path.isdir(folder):
         if not flags.data_dir:
             raise UserError(f"the run was trained on {folder}, no folder here: add --data-dir")
-        raise UserError(f"--data-dir {folder} is no folder; data/README.md says what it holds")
+        raise UserError(f"--data-dir {folder} is no folder")
     return folder
 
 

@@ -17,6 +17,7 @@ from ..errors import UserError
 from ..export.fusion import fuse, require_onednn
 from ..export.graph import as_graph, export_onnx, require_onnx, save
 from ..fields import number
+from ..installation import pip_install
 from ..storage.atomic import write_text
 from ._data import add_data, load
 from ._flags import add_network, add_verb, model_of
@@ -145,7 +146,7 @@ def show(report: Dict[str, Any], as_json: bool) -> None:
         print(
             f"onnxruntime differs by {parity['largest']:.1g} of the largest output"
             if parity
-            else "not compared: onnxruntime is not installed (pip install onnxruntime)"
+            else f"not compared: onnxruntime is not installed ({pip_install('onnx')})"
         )
     if "int8" in report:
         change = report["int8"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Tuple
 
 import mxnet as mx
@@ -10,6 +11,7 @@ import numpy as np
 from mxnet import nd
 
 from ..errors import UserError
+from ..installation import pip_install
 from ..ops.onednn import portable
 from ..storage.atomic import write_text, written_aside
 from ..storage.params import write_parameters
@@ -77,7 +79,7 @@ def require_onnx() -> Any:
     try:
         return importlib.import_module("onnx")
     except ImportError:
-        raise UserError("ONNX needs its package: run `pip install onnx onnxruntime`") from None
+        raise UserError(f"ONNX needs its package: run `{pip_install('onnx')}`") from None
 
 
 def export_onnx(
@@ -125,6 +127,7 @@ def compare_onnx(
     net: AttentionNet, content: bytes, shape: Tuple[int, int, int], trace: bool = False
 ) -> Optional[Parity]:
     """How far onnxruntime is from the net on images of noise; None where it is not installed."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # newer ones report home unless told not to
     try:
         import onnxruntime
     except ImportError:

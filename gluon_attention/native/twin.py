@@ -8,6 +8,7 @@ import mxnet as mx
 from mxnet import autograd, gluon, nd
 
 from ..errors import UserError
+from ..installation import build_native
 from .loader import library
 from .program import Program, Unsupported
 
@@ -46,7 +47,7 @@ class Twin:
         """`image_gradient`: images are computed from parameters, and their gradient is wanted."""
         native_library = library()
         if native_library is None:
-            raise UserError("the native library is not built: run make native")
+            raise UserError(f"the native library is not built: run {build_native()}")
         if dtype not in DTYPES:
             raise UserError(f"dtype must be one of {', '.join(map(repr, DTYPES))}, not {dtype!r}")
         if dtype == "bfloat16" and not native_library.has_bfloat16:

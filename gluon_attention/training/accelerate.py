@@ -8,6 +8,7 @@ import mxnet as mx
 
 from .. import native
 from ..errors import UserError
+from ..installation import build_native
 from .devices import set_precision
 
 
@@ -51,7 +52,7 @@ def _twins(
     if config.sync_bn and len(devices) > 1:
         return [], "the native library has no --sync-bn"
     if native.library() is None:
-        return [], "the native library is not built from these sources (make native)"
+        return [], f"the native library is not built from these sources ({build_native()})"
     # Images of a part can be computed from what is trained.
     options = [dict(image_gradient=part is not net) for part in net.native_parts]
     twins = [native.twin(part, dtype, **o) for part, o in zip(net.native_parts, options)]
