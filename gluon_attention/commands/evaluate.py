@@ -16,7 +16,7 @@ from ..datasets.sampling import Batches
 from ..errors import UserError
 from ..training.config import Config, setting
 from ..training.devices import choose_devices, prepare, set_precision
-from ..training.evaluation import class_counts, measure
+from ..training.evaluation import class_counts, measure, mirrored_error
 from ._data import add_data, load
 from ._flags import (
     MOST_SAMPLES,
@@ -59,6 +59,11 @@ def add_parser(verbs: Any) -> None:
         default="test",
         help="split that is measured (default: test)",
     )
+    parser.add_argument(
+        "--tta",
+        action="store_true",
+        help="a second error, of each image averaged with its mirror image",
+    )
     add_samples(parser, f"as in the run, or {ScoreConfig.samples}")
     default = f"as in the run, or {ScoreConfig.batch_size}"
     add_batch_size(parser, None, "images a device and step", default)
@@ -68,6 +73,8 @@ def run(flags: argparse.Namespace) -> None:
     model, devices = model_of(flags), choose_devices(flags.num_gpus)
     if flags.samples is not None:
         require_sampling(model.net)
+    if flags.tta and model.net.samples is not None:
+        raise UserError("--tta is for networks that sample no glimpses: leave it out")
     config = score_config(model, flags)
     set_precision(config.dtype, devices)
     split = load(model, flags, flags.split, ADVICE)
@@ -81,6 +88,8 @@ def run(flags: argparse.Namespace) -> None:
     predicted: List[nd.NDArray] = []
     scores = measure(model.net, task, batches, devices, config.seed, predicted=predicted)
     report = {"model": flags.model, "split": flags.split, **scores, "data": split.source}
+    if flags.tta:
+        report["tta"] = {"views": 2, "test_error": mirrored_error(model.net, batches, devices)}
     counts = class_counts(split.samples.labels, predicted, len(split.classes))
     if flags.json:
         accuracies = (None if np.isnan(a) else a for a in class_accuracies(counts).tolist())
@@ -117,6 +126,9 @@ def show(report: Dict[str, Any]) -> None:
     print(printable(f"of {data['name']}" + (f" ({options})" if options else "")))
     for name, value in report["test"].items():
         print(f"  {name:24}{value:.6g}")
+    if "tta" in report:
+        error = report["tta"]["test_error"]
+        print(f"averaged with the mirror image (--tta): error {error:.2f} %")
 
 
 def show_classes(counts: np.ndarray, names: Sequence[str]) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from mxnet import gluon, nd
 
 from ..datasets.sampling import Batches
-from ..tasks.losses import PREDICTED, Losses
+from ..tasks.losses import PREDICTED, Losses, is_top1
 from ..tasks.task import Task
 
 Shards = List[Tuple[nd.NDArray, nd.NDArray]]
@@ -99,6 +99,16 @@ def measure(
     scores.update(box_scores(net, batches, devices[0]))
     error = 100 * (1 - next(iter(scores.values())))
     return dict(test_error=error, test=scores, test_images=len(batches.samples))
+
+
+def mirrored_error(net: Any, batches: Batches, devices: Sequence[mx.Context]) -> float:
+    """Error in per cent of the mean probabilities of each image and of its mirror image."""
+    sums = Sums()
+    for images, labels in batches.epoch(0):
+        for part, part_labels in split(images, labels, devices):
+            probabilities = net.predict(part) + net.predict(part.flip(axis=3))
+            sums.add([{"accuracy": is_top1(probabilities, part_labels)}])
+    return 100 * (1 - sums.means()["accuracy"])
 
 
 def box_scores(net: Any, batches: Batches, device: mx.Context) -> Means:

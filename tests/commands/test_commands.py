@@ -23,6 +23,7 @@ import pytest
 from PIL import Image
 
 SAMPLE = Path(__file__).parents[2] / "data" / "sample"
+SCORES = dict(test_error=50.0, test={"accuracy": 0.5}, test_images=500)
 SLIM = "cifar_residual_attention56_slim"
 
 
@@ -165,6 +166,22 @@ def test_evaluate_takes_the_data_set_of_a_name(shell: Any) -> None:
     assert float(out[0].split()[2]) < 10
 
 
+def test_evaluate_keeps_the_error_with_mirror_images_apart(shell: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr(evaluate, "mirrored_error", lambda *_: 12.5)
+
+    def measure(net: Any, task: Any, batches: Any, *_: Any, predicted: Any) -> Any:
+        predicted.append(mx.nd.array(batches.samples.labels))
+        return dict(SCORES)
+
+    monkeypatch.setattr(evaluate, "measure", measure)
+    words = ["evaluate", SLIM, "--num-gpus", 0, "--data-dir", SAMPLE / "cifar10"]
+    plain, mirrored = (json.loads(shell(*words, "--json", *w)[1][0]) for w in ((), ("--tta",)))
+    assert mirrored.pop("tta") == {"views": 2, "test_error": 12.5} and mirrored == plain
+    out = shell(*words, "--tta")[1]
+    assert "test error 50.00 % on 500 images" in out
+    assert "averaged with the mirror image (--tta): error 12.50 %" in out
+
+
 def test_evaluate_counts_what_is_taken_for_what(shell: Any) -> None:
     words = ["evaluate", "ram_28", "--num-gpus", 0, "-m", 1, "--data-dir", SAMPLE / "mnist"]
     report = json.loads(shell(*words, "--json")[1][0])
@@ -291,6 +308,7 @@ MISTAKES = [
     ("evaluate ram_28 --data-dir {folder}/none", "is no folder"),
     ("evaluate {masks}", "run the script that trained it with --evaluate, or add --dataset"),
     ("evaluate ram_28 --dataset mnits", "invalid choice: 'mnits'"),
+    ("evaluate ram_28 --data-dir {sample} --tta", "--tta is for networks that sample no glimpses"),
     ("evaluate ram_28 --samples 0", "--samples: '0' is not"),
     (
         "evaluate ram_28 --dataset imagenet --data-dir {sample} -b 4",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Callable, List, Optional
 
 from gluon_attention.datasets.sampling import Batches, Samples
-from gluon_attention.training.evaluation import Sums, box_scores, evaluate, measure
+from gluon_attention.training.evaluation import Sums, box_scores, evaluate, measure, mirrored_error
 
 import mxnet as mx
 import numpy as np
@@ -75,6 +75,23 @@ def test_a_test_is_repeatable_and_its_error_is_that_of_the_first_score() -> None
     assert one == same and one["test"]["drawn"] != other["test"]["drawn"]
     assert one["test_error"] == pytest.approx(100 * (1 - IMAGES.mean()), rel=1e-5)
     assert one["test_images"] == 15
+
+
+class LeftPixel:
+    """Says class 1 as sure as the left pixel is bright."""
+
+    def predict(self, images: nd.NDArray) -> nd.NDArray:
+        bright = images[:, 0, 0, 0]
+        return nd.stack(1 - bright, bright, axis=1)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_mirrored_error_averages_the_probabilities_of_both_views(count: int) -> None:
+    images = np.array([[0.6, 0.1], [0.9, 0.4], [0.2, 0.9]], "float32").reshape(3, 1, 1, 2)
+    samples = Samples(np.array([0, 1, 0]), 2, lambda rows, rng: images[rows])
+    devices = [mx.cpu(device) for device in range(count)]
+    error = mirrored_error(LeftPixel(), Batches(samples, 2), devices)
+    assert error == pytest.approx(100 / 3)  # the last; without the mirror image the first is wrong
 
 
 def test_merged_sums_weigh_every_sample_equally() -> None:
