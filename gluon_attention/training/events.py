@@ -46,7 +46,8 @@ class Events:
     def scalars(self, section: str, values: Mapping[str, float], step: int) -> None:
         """Write points of curves, by tag, of `train` or `validation`."""
         for tag, value in values.items():
-            self.writers[section].add_scalar(tag, value, step)
+            # mxboard makes an array (1,) of a number, which newer numpy does not take for one.
+            self.writers[section].add_scalar(tag, np.array(value), step)
 
     def picture(self, tag: str, picture: np.ndarray, step: int) -> None:
         """Write a picture (H, W, 3) uint8."""
