@@ -66,6 +66,7 @@ setup(
     packages=find_packages(include=["gluon_attention", "gluon_attention.*"]),
     package_data={
         "gluon_attention": ["py.typed", "weights/*.json", "weights/*.params"],
+        "gluon_attention.explain": ["page.html"],
         "gluon_attention.native": ["source/*.cc", "source/*.h"],
     },
     python_requires=">=3.8,<3.14",

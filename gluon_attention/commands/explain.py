@@ -11,6 +11,7 @@ import numpy as np
 
 from ..command_line import printable
 from ..errors import UserError
+from ..explain.page import MOST_PICTURES, Entry, Page
 from ..explain.pictures import animations, pictures
 from ..explain.tiles import below, save_gif, save_png
 from ..fields import number
@@ -29,6 +30,7 @@ def add_parser(verbs: Any) -> None:
         run,
         "ram_cluttered_60 digits/ -o looks",
         "ram_28 digit.png -o look.gif",
+        "ram_cluttered_60 digits/ -o look.html",
         "runs/cifar10-cifar_residual_attention92 cat.png dog.png -o masks.png --channel 3",
     )
     add_network(parser)
@@ -38,7 +40,7 @@ def add_parser(verbs: Any) -> None:
         "--output",
         required=True,
         metavar="OUT",
-        help=".png or .gif of all images, or folder that gets a file for each",
+        help=".png, .gif or .html page of all images, or folder that gets a file for each",
     )
     parser.add_argument(
         "--gif", action="store_true", help="animations instead of pictures in the folder"
@@ -47,7 +49,7 @@ def add_parser(verbs: Any) -> None:
         "--channel",
         type=number(int, 0),
         metavar="N",
-        help="channel of every mask that is drawn (default: the mean of all)",
+        help="channel of every mask that is drawn (default: the mean of all; in a page: several)",
     )
 
 
@@ -60,15 +62,19 @@ def run(flags: argparse.Namespace) -> None:
     if flags.channel is not None and "masks" not in kinds:
         raise UserError(f"--channel is for networks with masks, and {model.name} has none")
     animated, paths = flags.gif or suffix == ".gif", list(picture_paths(flags.images))
+    if suffix == ".html":
+        check_page(model, len(paths))
     if suffix:
         jobs = [(flags.output, paths)]
     else:
         names = (stem + (".gif" if animated else ".png") for stem in unique_stems(paths))
         jobs = [(os.path.join(flags.output, name), [path]) for name, path in zip(names, paths)]
     refuse_overwriting([target for target, _ in jobs], paths, kinds)
-    records: List[Dict[str, Any]] = []
-    for target, group in jobs:
-        records += draw(model, group, target, animated, flags.channel)
+    if suffix == ".html":
+        records = [write_page(model, paths, flags.output, flags.channel)]
+    else:
+        drawn = (draw(model, group, target, animated, flags.channel) for target, group in jobs)
+        records = [record for group in drawn for record in group]
     for record in records:
         print(json.dumps(record) if flags.json else printable(record["file"]))
 
@@ -76,12 +82,12 @@ def run(flags: argparse.Namespace) -> None:
 def output_suffix(output: str, gif: bool) -> str:
     """The suffix of the one file of all images; empty if `output` is a folder of files."""
     suffix = "" if os.path.isdir(output) else os.path.splitext(output)[1].lower()
-    if suffix not in ("", ".png", ".gif"):
-        raise UserError(f"-o {output} must end in .png or .gif, or be a folder")
+    if suffix not in ("", ".png", ".gif", ".html"):
+        raise UserError(f"-o {output} must end in .png, .gif or .html, or be a folder")
     if os.path.isfile(output) and not suffix:
-        raise UserError(f"-o {output} is a file; give a folder, or a name in .png or .gif")
-    if gif and suffix == ".png":
-        raise UserError(f"--gif makes no .png: leave it out, or let -o {output} end in .gif")
+        raise UserError(f"-o {output} is a file; give a folder, or a name in .png, .gif or .html")
+    if gif and suffix in (".png", ".html"):
+        raise UserError(f"--gif makes no {suffix}: leave it out, or let -o {output} end in .gif")
     return suffix
 
 
@@ -133,3 +139,28 @@ def draw(
             save_png(file, below(drawings))
         records.append({"file": file, "shows": kind, "images": paths})
     return records
+
+
+def check_page(model: Model, count: int) -> None:
+    """Refuse a page of a network that has none to show, and of too many pictures."""
+    if model.net.look is None:
+        raise UserError(f"{model.name} has no attention that a page can show; let -o end in .png")
+    if count > MOST_PICTURES:
+        raise UserError(
+            f"{count:,} pictures are too many for a page; give up to {MOST_PICTURES}, or a folder "
+            "as -o, which gets a file for each"
+        )
+
+
+def write_page(
+    model: Model, paths: Sequence[str], target: str, channel: Optional[int]
+) -> Dict[str, Any]:
+    """Write a page of some pictures."""
+    page, view = Page(model.name, model.classes), model.view
+    for start in range(0, len(paths), BATCH):
+        batch = paths[start : start + BATCH]
+        entries = [Entry(os.path.basename(path) if path != "-" else "stdin") for path in batch]
+        pixels = np.stack([view.pixels(read_picture(path)) for path in batch])
+        page.add(model.net, entries, pixels, view.mean, view.std, channel)
+    page.save(target)
+    return {"file": target, "shows": "page", "images": list(paths)}

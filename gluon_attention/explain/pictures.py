@@ -11,7 +11,7 @@ import numpy as np
 from mxnet import nd
 
 from ..errors import UserError
-from .painters import Scene
+from .scene import Scene
 from .tiles import Tiles, below, sheet
 
 if TYPE_CHECKING:
@@ -76,6 +76,19 @@ def paint(
     names: Sequence[str] = (),
 ) -> Dict[str, List[Tiles]]:
     """`{name: tiles of each image}`; the arguments are those of `pictures`."""
+    scenes = scenes_of(net, images, mean, std, channel, names)
+    return {name: [draw(scene) for scene in scenes] for name, draw in net.painters.items()}
+
+
+def scenes_of(
+    net: AttentionNet,
+    images: np.ndarray,
+    mean: Numbers,
+    std: Numbers,
+    channel: Optional[int] = None,
+    names: Sequence[str] = (),
+) -> List[Scene]:
+    """How the network looks at each image; the arguments are those of `pictures`."""
     images = np.asarray(images)
     if images.ndim == 3:
         images = images[None]
@@ -89,10 +102,9 @@ def paint(
     images = np.broadcast_to(images, (*images.shape[:3], 3))
     normalised = (pixels / 255.0 - np.asarray(mean)) / np.asarray(std)
     trace = net.trace(nd.array(normalised.transpose(0, 3, 1, 2), ctx=net.device))
-    scenes = [
+    return [
         Scene(image, trace, index, mean, std, channel, names) for index, image in enumerate(images)
     ]
-    return {name: [draw(scene) for scene in scenes] for name, draw in net.painters.items()}
 
 
 def _lengths(mean: Numbers, std: Numbers, channels: int) -> Set[int]:

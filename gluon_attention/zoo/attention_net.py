@@ -10,6 +10,7 @@ import numpy as np
 from mxnet import autograd, gluon, init, nd
 
 from ..errors import UserError
+from ..explain.looks import LookOf
 from ..explain.painters import Painter
 from ..native import Trainable
 from ..tasks.task import Classification, Task
@@ -36,8 +37,8 @@ class AttentionNet(Trainable, PortableBlock):
     `reset_classifier` reach each. All else below has a default that suits a network without
     randomness whose trace is not drawn; a network overrides what it offers:
 
-    - `painters`, for pictures of its trace, and `attended_boxes`, to compare where it looks with
-      where it should;
+    - `painters`, for pictures of its trace, `look`, for pages that show it, and `attended_boxes`,
+      to compare where it looks with where it should;
     - `zero_noise` and `draw_noise`, if it draws; then `sample` and `predict` follow;
     - `adapt_weights` and `renamed`, to load weights of smaller or older networks;
     - `feature_specs` and `encode`, if features of an image can be computed once and cached;
@@ -53,6 +54,7 @@ class AttentionNet(Trainable, PortableBlock):
     dtypes: Tuple[str, ...] = ("float32",)  # that it trains in, with weights in float32
     samples: Optional[int] = None  # episodes that `predict` averages; None if nothing is drawn
     painters: Dict[str, Painter] = {}  # `{name of a picture: what draws it from the trace}`
+    look: Optional[LookOf] = None  # what a page shows of the trace
     renamed: Tuple[Tuple[str, str], ...] = ()  # (pattern, replacement) of parameters' old names
 
     @property

@@ -314,7 +314,7 @@ MISTAKES = [
         "evaluate ram_28 --dataset imagenet --data-dir {sample} -b 4",
         "has 10 classes and imagenet has",
     ),
-    ("explain ram_28 {digit} -o look.jpg", "must end in .png or .gif"),
+    ("explain ram_28 {digit} -o look.jpg", "must end in .png, .gif or .html"),
     ("explain ram_28 {digit} -o {text}/x", "cannot write"),
     ("explain ram_28 {digit}", "-o"),
     ("explain {masks} {digit} -o {folder}/x.png --channel 999", "channel must be"),

@@ -9,8 +9,9 @@ from typing import Any, Tuple
 
 from gluon_attention.datasets.detail import detail
 from gluon_attention.explain import painters
-from gluon_attention.explain.painters import Scene, box_tiles
+from gluon_attention.explain.painters import box_tiles
 from gluon_attention.explain.pictures import animations, pictures
+from gluon_attention.explain.scene import Scene
 from gluon_attention.explain.tiles import BAND, GAP
 from gluon_attention.ops.attention_crop import crop_box
 from gluon_attention.training.config import Config, setting

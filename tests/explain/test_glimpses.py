@@ -6,8 +6,10 @@ from types import SimpleNamespace
 from typing import Any
 
 from gluon_attention.explain import painters
-from gluon_attention.explain.painters import Scene, glimpse_tiles, patch_boxes
+from gluon_attention.explain.looks import patch_boxes
+from gluon_attention.explain.painters import glimpse_tiles
 from gluon_attention.explain.pictures import animations, pictures
+from gluon_attention.explain.scene import Scene
 from gluon_attention.explain.tiles import BAND, GAP, paste, save_gif
 
 import numpy as np

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any, NamedTuple, Tuple
 
 from gluon_attention import UserError
-from gluon_attention.explain.painters import Scene, mask_tiles
+from gluon_attention.explain.painters import mask_tiles
 from gluon_attention.explain.pictures import animations, denormalise, pictures
+from gluon_attention.explain.scene import Scene
 from gluon_attention.explain.tiles import BAND, COLOURS, GAP, save_gif, save_png
 
 import mxnet as mx

@@ -6,8 +6,10 @@ from types import SimpleNamespace
 from typing import Any
 
 from gluon_attention import get_model
-from gluon_attention.explain.painters import Scene, patch_tiles, resample_patch
+from gluon_attention.explain.looks import resample_patch
+from gluon_attention.explain.painters import patch_tiles
 from gluon_attention.explain.pictures import animations, pictures
+from gluon_attention.explain.scene import Scene
 from gluon_attention.explain.tiles import BAND, GAP
 
 import numpy as np

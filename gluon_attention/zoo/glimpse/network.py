@@ -34,6 +34,7 @@ import numpy as np
 from mxnet import gluon, init, nd
 
 from ...errors import UserError
+from ...explain.looks import patch_look
 from ...explain.painters import patch_tiles
 from ...fields import field
 from ..attention_net import AttentionNet
@@ -113,6 +114,7 @@ class GlimpseNet(AttentionNet):
     initializer = init.Xavier()
     samples = 7
     painters = {"patches": patch_tiles}
+    look = staticmethod(patch_look)
     renamed = (
         (r"^body\.eye\.", "body.encoder."),
         (r"^body\.mind\.first\.", "body.controller.first_score."),

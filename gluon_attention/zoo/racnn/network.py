@@ -37,6 +37,7 @@ from mxnet import autograd, gluon, init, nd
 from mxnet.gluon import nn
 
 from ...errors import UserError
+from ...explain.looks import box_look
 from ...explain.painters import box_tiles
 from ...fields import field
 from ...ops.attention_crop import bounded_box, clamped_box, crop_box, inner_box, pixel_crop
@@ -297,6 +298,7 @@ class RACNN(AttentionNet):
 
     Trace = Trace
     painters = {"boxes": box_tiles}
+    look = staticmethod(box_look)
     renamed = (  # parameters of files that older versions saved: (pattern, replacement)
         (r"^(body\.heads\.\d+)\.answer\.", r"\1.classifier."),
         (r"^(body\.apns\.\d+)\.look\.", r"\1.conv."),

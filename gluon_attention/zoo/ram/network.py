@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Dict, NamedTuple, Tuple
 from mxnet import gluon, init, nd
 
 from ...errors import UserError
+from ...explain.looks import glimpse_look
 from ...explain.painters import glimpse_tiles
 from ...fields import field
 from ...ops.crop import glimpse, glimpse_matrices, pyramid_means, snap_to_pixels
@@ -184,8 +185,9 @@ class RecurrentAttention(AttentionNet):
         self.classes, self.options = classes, options
         with self.name_scope():
             self.body = Episode(classes, options)
-        draw = partial(glimpse_tiles, whole_pixels=options.retina == "pixels")
-        self.painters = {"windows": draw}
+        whole_pixels = options.retina == "pixels"
+        self.painters = {"windows": partial(glimpse_tiles, whole_pixels=whole_pixels)}
+        self.look = partial(glimpse_look, whole_pixels=whole_pixels)
 
     @property
     def classifier(self) -> Classifier:

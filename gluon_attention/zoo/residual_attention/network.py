@@ -30,6 +30,7 @@ from typing import Any, Dict, List, NamedTuple, Tuple
 from mxnet import gluon
 from mxnet.gluon import nn
 
+from ...explain.looks import mask_look
 from ...explain.painters import mask_tiles
 from ..attention_net import AttentionNet, LastMap
 from ..classifier import Classifier
@@ -138,6 +139,7 @@ class ResidualAttention(AttentionNet):
     Trace = Trace
     dtypes = ("float32", "bfloat16", "float16")
     painters = {"masks": mask_tiles}
+    look = staticmethod(mask_look)
 
     def __init__(
         self,

@@ -1,0 +1,34 @@
+"""One image, and all that is known of how a network looked at it."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Optional, Sequence, Union
+
+import numpy as np
+from mxnet import nd
+
+BLANK = 70  # gray of what was not looked at
+
+
+class Scene(NamedTuple):
+    """One image, and all that is known of how a network looked at it."""
+
+    image: np.ndarray  # (H, W, 3) uint8
+    trace: Any  # of the batch that the image is in
+    index: int  # of the image in that batch
+    mean: Union[float, Sequence[float]] = 0.0  # that the pixels were normalised with
+    std: Union[float, Sequence[float]] = 1.0
+    channel: Optional[int] = None  # the channel of masks to draw; None for the mean of all
+    names: Sequence[str] = ()  # of the classes
+
+    def values(self, array: nd.NDArray) -> np.ndarray:
+        """The image's part of an array of the trace."""
+        # numpy has no bfloat16, and would take its bits for a whole number.
+        return array.astype("float32")[self.index].asnumpy()
+
+    def label(self, step: int, logits: np.ndarray) -> str:
+        """The class with the largest probability after a step, and that probability."""
+        probabilities = nd.softmax(nd.array(logits[step])).asnumpy()
+        best = probabilities.argmax()
+        name = self.names[best][:18] if len(self.names) else best  # as much as fits
+        return f"{step + 1}: {name} {100 * probabilities[best]:.0f} %"
