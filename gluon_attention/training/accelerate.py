@@ -9,7 +9,7 @@ import mxnet as mx
 from .. import native
 from ..errors import UserError
 from ..installation import build_native
-from .devices import set_precision
+from .devices import bfloat16_pays, set_precision
 
 
 def accelerate(net: Any, config: Any, devices: Sequence[mx.Context]) -> Optional[str]:
@@ -35,9 +35,11 @@ def accelerate(net: Any, config: Any, devices: Sequence[mx.Context]) -> Optional
 
 
 def _fastest(net: Any, config: Any, devices: Sequence[mx.Context]) -> str:
-    """bfloat16 where the native library gains by it; MXNet's own is slower than float32."""
+    """bfloat16 where who computes gains by it, float32 elsewhere and on GPUs."""
+    if "bfloat16" not in net.dtypes or devices[0].device_type != "cpu" or config.sync_bn:
+        return "float32"
     twins, _ = _twins(net, config, devices, "float32")
-    gains = twins and native.library().bfloat16_pays and "bfloat16" in net.dtypes
+    gains = native.library().bfloat16_pays if twins else bfloat16_pays()
     return "bfloat16" if gains else "float32"
 
 

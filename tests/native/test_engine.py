@@ -9,6 +9,7 @@ from gluon_attention import get_model, native
 from gluon_attention.native import Lowered, Program
 from gluon_attention.training import accelerate, engine
 from gluon_attention.training.config import MixupConfig
+from gluon_attention.training.devices import bfloat16_pays
 from gluon_attention.zoo.attention_net import AttentionNet
 
 import mxnet as mx
@@ -119,8 +120,9 @@ def test_auto_chooses_the_fastest_type(train_toy: Callable, capsys: Any, monkeyp
 
 
 def test_what_is_unknown_is_mxnets(
-    train_toy: Callable, capsys: Any, calls: Dict[str, int], refused: Callable
+    train_toy: Callable, capsys: Any, calls: Dict[str, int], refused: Callable, monkeypatch: Any
 ) -> None:
+    monkeypatch.setattr(accelerate, "bfloat16_pays", lambda: False)
     train_toy(Unknown, "auto", dtype="auto", epochs=1)
     assert calls["native"] == 0 and "training by MXNet in float32" in capsys.readouterr().out
     assert refused(lambda: train_toy(Unknown, "must", native="1", epochs=1))
@@ -152,3 +154,12 @@ def test_backbones_of_racnn_are_native_but_frozen_ones_are_not() -> None:
     assert "native" in accelerate.accelerate(net, config, [mx.cpu()])
     assert all(backbone.native for backbone in net.body.backbones)
     assert not any(backbone.native for backbone in net.objective(config).frozen_backbones)
+
+
+@pytest.mark.parametrize("vendor", ["AuthenticAMD", "GenuineIntel"])
+def test_mxnet_gains_by_bfloat16_on_amd(tmp_path: Path, vendor: str) -> None:
+    info = tmp_path / "cpuinfo"
+    info.write_text(f"vendor_id\t: {vendor}\nflags\t\t: fpu avx512bw avx512_bf16 sse\n")
+    assert bfloat16_pays(str(info)) == (vendor == "AuthenticAMD")
+    info.write_text(f"vendor_id\t: {vendor}\nflags\t\t: fpu avx2\n")
+    assert not bfloat16_pays(str(info)) and not bfloat16_pays(str(tmp_path / "none"))
