@@ -26,6 +26,7 @@ from typing import (
 from .errors import UserError
 
 LARGEST = 10**9  # of any number; a larger one is a slip whose consequences are hard to understand
+REQUIRED = dataclasses.MISSING  # default of a key that a document must have
 _SWITCH = dict.fromkeys(("1", "true", "yes", "on"), True)
 _SWITCH.update(dict.fromkeys(("0", "false", "no", "off"), False))
 _NOUNS = {bool: "0 or 1", int: "a whole number", float: "a number", str: "text"}
@@ -67,6 +68,8 @@ class Declared:
             annotation = next(part for part in annotation.__args__ if part is not type(None))
         if getattr(annotation, "__origin__", None) is tuple:
             self.many, annotation = True, annotation.__args__[0]
+        if getattr(annotation, "__origin__", None) is dict:
+            annotation = dict
         self.kind: type = annotation
 
     @property
@@ -116,7 +119,7 @@ class Declared:
                 return tuple(self.kind(part) for part in value)
         elif not self.many and self._fits(value):
             return self.kind(value)
-        example = self.default is not None and not self.metadata["choices"]
+        example = self.default not in (None, (), REQUIRED) and not self.metadata["choices"]
         such = f", such as {self.default!r}" if example else ""
         raise UserError(f"{self.name} must be {self.accepted(self.many)}{such}, not {value!a:.60}")
 
@@ -137,7 +140,7 @@ class Declared:
         if choices:
             return value in choices
         if self.kind is str:
-            return value.isprintable()
+            return value.isprintable() or self.metadata.get("any_text", False)
         low, high = self.metadata["low"], self.metadata["high"]
         return low <= value <= min(high, LARGEST)  # false of nan, too
 
@@ -164,6 +167,42 @@ def replace(options: Any, values: Mapping[str, Any]) -> Any:
     for name, value in values.items():
         checked[name] = fields[name].check(value)
     return dataclasses.replace(options, **checked)
+
+
+def check_document(kind: Type[Any], document: Any, path: str, open: bool = False) -> Dict[str, Any]:
+    """A JSON object as values of the fields of a dataclass, whose types may be dataclasses too.
+
+    Args:
+        kind: declares the keys; null stands for a key that is not there.
+        path: where the object is, for messages.
+        open: whether other keys are accepted, and kept as they are.
+    """
+    if not isinstance(document, dict):
+        raise UserError(f"{path.rstrip(': .')} must be an object in braces, not {document!a:.60}")
+    keys = {field.name: field for field in declared(kind)}
+    unknown = sorted(set(document) - set(keys))
+    if unknown and not open:
+        raise UserError(f"{path}'{unknown[0]:.60}' is no key of it; it has {', '.join(keys)}")
+    values = {key: document[key] for key in unknown}
+    for name, field in keys.items():
+        value = document.get(name)
+        if value is None and field.default is REQUIRED:
+            raise UserError(f"{path}{name} is missing")
+        if value is None:
+            continue
+        if dataclasses.is_dataclass(field.kind):
+            inner, is_open = f"{path}{name}.", field.metadata.get("open", False)
+            values[name] = check_document(field.kind, value, inner, is_open)
+        elif field.kind is not dict:
+            try:
+                values[name] = field.check(value)
+            except UserError as error:
+                raise UserError(f"{path}{error}") from None
+        elif isinstance(value, dict):
+            values[name] = value
+        else:
+            raise UserError(f"{path}{name} must be an object in braces, not {value!a:.60}")
+    return values
 
 
 def add_flag(parser: Any, field: Declared) -> None:

@@ -8,7 +8,8 @@ from typing import Any, Optional, Union
 import numpy as np
 from mxnet import nd
 
-from .commands.open_model import BEST, CONFIG, Description, read_description, view_of
+from .commands.description import CONFIG, describe, read_description
+from .commands.open_model import BEST, view_of
 from .datasets.pictures import read_picture
 from .datasets.view import View
 from .errors import UserError
@@ -78,7 +79,7 @@ def transform_of(source: Union[str, AttentionNet, FeatureMaps]) -> Transform:
     name = entry(word).name
     weights = all_weights().get(name, {})
     data = {"view": weights["view"]} if "view" in weights else {}
-    return Transform(view_of(name, Description(data=data)))
+    return Transform(view_of(name, describe("index.json", {"data": data})))
 
 
 def _view_of_file(path: str) -> View:

@@ -84,13 +84,14 @@ def pytest_runtest_makereport(item: Any) -> Iterator[None]:
         report.sections.append(("seed", f"replay with GLUON_ATTENTION_SEED={value}"))
 
 
-@pytest.fixture(params=[1, pytest.param(50, marks=pytest.mark.slow)], ids=["sample", "all"])
+@pytest.fixture(params=[False, pytest.param(True, marks=pytest.mark.slow)], ids=["sample", "all"])
 def fuzz(request: Any) -> Callable[..., None]:
-    """A function that checks random inputs; the slow tier checks fifty times as many."""
+    """A function that checks random inputs; the slow tier checks `more` times as many."""
 
-    def run(cases: int, strategy: Any, check: Callable[[Any], None]) -> None:
+    def run(cases: int, strategy: Any, check: Callable[[Any], None], more: int = 50) -> None:
         checks = list(HealthCheck)
-        profile = settings(max_examples=cases * request.param, suppress_health_check=checks)
+        cases *= more if request.param else 1
+        profile = settings(max_examples=cases, suppress_health_check=checks)
 
         def case(value: Any) -> None:
             check(value)

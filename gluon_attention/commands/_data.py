@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import inspect
 import os
 import sys
 from dataclasses import replace
-from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple, get_type_hints
 
 import numpy as np
 
 from .. import datasets
 from ..datasets.mnist import TASKS
-from ..datasets.sampling import DATASETS, Samples, Splits, smaller_validation
+from ..datasets.sampling import DATASETS, NOT_RECORDED, Samples, Splits, smaller_validation
 from ..datasets.view import centre_view
 from ..errors import UserError
-from ..fields import number
+from ..fields import Declared, number
 from .open_model import Model, accepts
 
+MOST = 10**6  # of any number among the options of a data set
 Normalisation = Tuple[Sequence[float], Sequence[float]]  # mean and std of pixel / 255, per channel
 
 
@@ -50,13 +52,13 @@ def load(model: Model, flags: argparse.Namespace, split: str, advice: str = "") 
     if name not in DATASETS:
         raise UserError(f"no data set is known for it: {advice}add --dataset")
     parameters = inspect.signature(DATASETS[name]).parameters
-    unknown = sorted(set(options) - set(parameters))
-    if unknown:
-        raise UserError(f"the data set {name} has no option '{unknown[0]}': add --dataset")
+    options = _checked(name, options)
     if "size" in parameters:
         _set_size(model, options, flags.size, from_files="root" in parameters)
     if "root" in parameters:
         options["root"] = _folder(model, flags)
+        if "download" in parameters and not flags.data_dir:  # a file names no folder to fill
+            options["download"] = False
     splits = _load_splits(name, options, split)
     _check_fits(model, name, splits, flags.size)
     if split == "validation":
@@ -91,6 +93,22 @@ def _choose(model: Model, flags: argparse.Namespace) -> Tuple[Optional[str], Dic
     if flags.seed is not None:
         options["seed"] = flags.seed
     return name, options
+
+
+def _checked(name: str, options: Dict[str, Any]) -> Dict[str, Any]:
+    """Options that a description gives a data set; unknown ones and wrong values are refused."""
+    types = get_type_hints(DATASETS[name])
+    checked: Dict[str, Any] = {}
+    for option, value in options.items():
+        if option not in types or option in (*NOT_RECORDED, "return"):
+            raise UserError(f"the data set {name} has no option '{option:.60}': add --dataset")
+        declared = dataclasses.field(metadata=dict(choices=None, low=0, high=MOST))
+        declared.name = option
+        try:
+            checked[option] = Declared(declared, types[option]).check(value)
+        except UserError as error:
+            raise UserError(f"in the options of the data set {name}, {error}") from None
+    return checked
 
 
 def _folder(model: Model, flags: argparse.Namespace) -> str:

@@ -12,7 +12,8 @@ from ..fields import number
 from ..training.devices import choose_devices
 from ..zoo.attention_net import AttentionNet
 from ..zoo.registry import read_options
-from .open_model import LARGEST_MEAN, SMALLEST_STD, Model, Overrides, open_model
+from .description import LARGEST_MEAN, SMALLEST_STD
+from .open_model import Model, Overrides, open_model
 
 MOST_SAMPLES = 1000  # episodes averaged
 MOST_NAMES = 1 << 20  # characters of a file of class names

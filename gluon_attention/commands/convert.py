@@ -14,7 +14,8 @@ from ..interop.convert import INTERPRETER, convert, difference
 from ..zoo.pretrained import all_weights
 from ..zoo.registry import read_options
 from ._flags import add_json, add_verb
-from .open_model import BEST, read_description, with_tuples
+from .description import read_description
+from .open_model import BEST, with_tuples
 
 
 def add_parser(verbs: Any) -> None:

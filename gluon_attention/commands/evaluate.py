@@ -19,6 +19,7 @@ from ..training.devices import choose_devices, prepare, set_precision
 from ..training.evaluation import class_counts, measure, mirrored_error
 from ._data import add_data, load
 from ._flags import (
+    LARGEST_BATCH,
     MOST_SAMPLES,
     add_batch_size,
     add_network,
@@ -38,6 +39,7 @@ ADVICE = "run the script that trained it with --evaluate, or "
 class ScoreConfig(Config):
     """Settings of a measurement; of those of `Config` only seed, batch size and type matter."""
 
+    batch_size: int = Config.redefine("batch_size", 64, high=LARGEST_BATCH)
     samples: int = setting(10, "episodes averaged", low=1, high=MOST_SAMPLES)
 
 

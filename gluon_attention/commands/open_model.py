@@ -7,7 +7,6 @@ caller overrides what they say, or says what they lack.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from dataclasses import replace
@@ -19,14 +18,19 @@ from mxnet.base import MXNetError
 from ..datasets.view import View, default_view
 from ..errors import UserError
 from ..interop.load import load_weights
-from ..storage.safetensors_file import is_safetensors, read_metadata
 from ..zoo.attention_net import AttentionNet
 from ..zoo.pretrained import all_weights
 from ..zoo.registry import entry, get_model, list_models, options_of
+from .description import (
+    LARGEST_MEAN,
+    SMALLEST_STD,
+    Description,
+    check_sides,
+    describe,
+    read_description,
+)
 
-SMALLEST_STD = 1e-6  # a smaller one overflows float32
-LARGEST_MEAN = 1e6
-CONFIG, BEST = "config.json", "best.params"
+BEST = "best.params"
 EXPORTED = re.compile(r"(-symbol\.json|-\d{4}\.params|\.onnx)$")  # files that `export` writes
 
 
@@ -60,15 +64,6 @@ class Overrides(NamedTuple):
     size: Optional[int] = None
     mean: Optional[Sequence[float]] = None
     std: Optional[Sequence[float]] = None
-
-
-class Description(NamedTuple):
-    """What a JSON document says of the parameters beside it."""
-
-    network: Dict[str, Any] = {}  # name, classes and options of `get_model`
-    data: Dict[str, Any] = {}  # classes, view, source, or mean and std alone
-    settings: Dict[str, Any] = {}  # flags of the training run
-    unregistered: bool = False  # the network was not made by `get_model`
 
 
 def open_model(
@@ -115,7 +110,7 @@ def _open_name(word: str, overrides: Overrides, ctx: mx.Context, untrained: bool
     shipped = shipped or {}
     data = {key: shipped[key] for key in ("source", "view") if key in shipped}
     data["classes"] = shipped.get("names")
-    return _assemble(net, name, overrides, Description(data=data))
+    return _assemble(net, name, overrides, describe("index.json", {"data": data}))
 
 
 def _check_weights(name: str, classes: Optional[int], shipped: Optional[Dict[str, Any]]) -> None:
@@ -173,70 +168,6 @@ def _network_name(file: str, overrides: Overrides, description: Description) -> 
     )
 
 
-def read_description(file: str) -> Description:
-    """The description in or beside a file of parameters; an empty one if there is none."""
-    if _is_safetensors(file):
-        metadata = read_metadata(file)
-        if {"network", "data"} & set(metadata):
-            return _described(file, {key: _parsed(file, metadata, key) for key in metadata})
-    for path in (
-        os.path.splitext(file)[0] + ".json",
-        os.path.join(os.path.dirname(file), CONFIG),
-    ):
-        if os.path.isfile(path):
-            document = _read_json(path)
-            if isinstance(document, dict) and {"network", "data"} & set(document):
-                return _described(path, document)
-    return Description()
-
-
-def _is_safetensors(file: str) -> bool:
-    try:
-        with open(file, "rb") as stream:
-            return is_safetensors(stream.read(9))
-    except OSError:
-        return False
-
-
-def _parsed(file: str, metadata: Dict[str, str], key: str) -> Any:
-    if key not in ("network", "data"):
-        return None
-    try:
-        return json.loads(metadata[key])
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"'{key}' in the metadata of {file} is not whole JSON: {error}") from None
-
-
-def _read_json(path: str) -> Any:
-    try:
-        with open(path, encoding="utf-8") as text:
-            return json.load(text)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is not whole JSON: {error}") from None
-
-
-def _described(path: str, document: Dict[str, Any]) -> Description:
-    """A document as a description; a value of the wrong kind is refused."""
-
-    def block(parent: Dict[str, Any], key: str) -> Dict[str, Any]:
-        value = parent.get(key)
-        if not isinstance(value, (dict, type(None))):
-            raise UserError(f"{path}: '{key}' must be an object in braces, not {value!a:.60}")
-        return value or {}
-
-    network, data = block(document, "network"), block(document, "data")
-    settings = block(document, "settings")
-    source = block(data, "source")
-    block(network, "options"), block(data, "view"), block(source, "options")
-    for parent, key in ((network, "name"), (source, "name"), (settings, "data_dir")):
-        if not isinstance(parent.get(key), (str, type(None))):
-            raise UserError(f"{path}: '{key}' must be text, not {parent[key]!a:.60}")
-    if not isinstance(data.get("classes"), (list, type(None))):
-        raise UserError(f"{path}: 'classes' must be a list of names, not {data['classes']!a:.60}")
-    unregistered = "network" in document and document["network"] is None
-    return Description(network, data, settings, unregistered)
-
-
 def _assemble(
     net: AttentionNet, name: str, overrides: Overrides, description: Description
 ) -> Model:
@@ -276,10 +207,7 @@ def view_of(name: str, description: Description) -> View:
 def _view(name: str, overrides: Overrides, data: Dict[str, Any]) -> View:
     view = default_view(entry(name).shape)
     if data.get("view"):
-        try:
-            view = View(**with_tuples(data["view"]))
-        except TypeError as error:
-            raise UserError(f"the 'view' beside the weights is none: {error}") from None
+        view = View(**check_sides(data["view"]))
     mean, std = (
         next(values for values in choices if values is not None)
         for choices in (

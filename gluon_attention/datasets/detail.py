@@ -25,6 +25,7 @@ MARK, PERIOD = 0.125, 1.5  # radius as a share of half the image; coarse pixels 
 CONTRAST, NOISE = 75.0, 8.0  # of 255; clipping of more contrast would change the coarse means
 RADIUS = (0.5, 0.7)  # range of the shape's radius, as shares of half the image
 CHUNK = 32  # scenes rendered at once, to bound memory
+LARGEST = 1 << 31  # bytes of the images of a split
 
 
 class Scenes(NamedTuple):
@@ -87,6 +88,10 @@ def scenes(
         )
     if not 0.35 <= radius[0] <= radius[1] <= 0.9:  # a smaller cross has no room for the mark
         raise UserError(f"radius must be two numbers from 0.35 to 0.9, not {radius}")
+    if count * 3 * size**2 > LARGEST:
+        raise UserError(
+            f"{count} images of {size} pixels a side do not fit into {LARGEST >> 30} GB"
+        )
     rng = np.random.default_rng(seed)
     labels = rng.permutation(np.arange(count) % len(CLASSES))
     images = np.empty((count, 3, size, size), np.uint8)

@@ -8,16 +8,31 @@ as in the `config.json` of a run.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-from typing import Any, Dict, Optional
+from dataclasses import dataclass
+from typing import Any, Dict, Optional, Tuple
 
+from .. import fields
 from ..errors import UserError
+from ..fields import field
+from ..storage.document import read_json
 from ..storage.params import read_parameters
 from .attention_net import AttentionNet
 from .loading import load_arrays
 
 SHIPPED = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "weights")
+
+
+@dataclass(frozen=True)
+class IndexEntry:
+    """What `index.json` says of a name's weights."""
+
+    file: str = field(fields.REQUIRED, "file of parameters in the same folder")
+    sha256: str = field(fields.REQUIRED, "its digest, in hexadecimal")
+    classes: int = field(fields.REQUIRED, "number of classes", low=1, high=10**6)
+    names: Optional[Tuple[str, ...]] = field(None, "names of the classes", any_text=True)
+    view: Optional[Dict[str, Any]] = field(None, "how pictures become inputs")
+    source: Optional[Dict[str, Any]] = field(None, "data set")
 
 
 def load_pretrained(net: AttentionNet, name: str, ctx: Any, root: Optional[str] = None) -> None:
@@ -57,11 +72,16 @@ def _index(folder: str) -> Dict[str, Dict[str, Any]]:
     path = os.path.join(folder, "index.json")
     if not os.path.isfile(path):
         return {}
-    try:
-        with open(path, encoding="utf-8") as file:
-            return dict(json.load(file))
-    except ValueError as error:
-        raise UserError(f"{path} is not a JSON table of weights: {error}") from None
+    document = read_json(path)
+    if not isinstance(document, dict):
+        raise UserError(f"{path} must be an object in braces, not {document!a:.60}")
+    table = {}
+    for name, content in document.items():
+        entry = fields.check_document(IndexEntry, content, f"{path}: {name!a:.60}: ")
+        if os.path.basename(entry["file"]) != entry["file"]:
+            raise UserError(f"{path}: {name!a:.60}: file must be a name in the same folder")
+        table[name] = entry
+    return table
 
 
 def _digest(path: str) -> str:

@@ -79,30 +79,70 @@ def test_options_of_another_network_are_not_added(weights: str) -> None:
 @pytest.mark.parametrize(
     ("document", "message"),
     [
-        (dict(network=[1]), "'network' must be an object"),
-        (dict(network=dict(name=5)), "'name' must be text, not 5"),
-        (dict(network=dict(name="ram_28", options="x")), "'options' must be an object"),
+        (dict(network=[1]), "birds.json: network must be an object"),
+        (dict(network=dict(name=5)), "network.name must be text, not 5"),
+        (dict(network=dict(nmae="ram_28")), "network.'nmae' is no key of it; it has name, classes"),
+        (dict(network=dict(name="ram_28", classes="x")), "network.classes must be a whole number"),
+        (dict(network=dict(name="ram_28", classes=-1)), "network.classes must be a whole number"),
+        (dict(network=dict(name="ram_28", options="x")), "network.options must be an object"),
+        (dict(network=dict(name="ram_28", options=[1])), "network.options must be an object"),
         (dict(network=dict(name="ram_28", options=dict(root="x"))), "no option 'root'"),
-        (dict(data=dict(classes=5)), "'classes' must be a list of names"),
-        (dict(data=dict(view=[1])), "'view' must be an object"),
-        (dict(data=dict(source="mnist")), "'source' must be an object"),
-        (dict(data=dict(source=dict(name=["mnist"]))), "'name' must be text"),
-        (dict(data={}, settings=[1]), "'settings' must be an object"),
-        (dict(data={}, settings=dict(data_dir=5)), "'data_dir' must be text"),
+        (dict(network=dict(name="ram_28", options=dict(pretrained=1))), "no option 'pretrained'"),
+        (dict(network=dict(name="ram_28", options=dict(name="x"))), "no option 'name'"),
+        (dict(data=[1]), "birds.json: data must be an object"),
+        (dict(data="x"), "birds.json: data must be an object"),
+        (dict(data=dict(classes=5)), "data.classes must be words"),
+        (dict(data=dict(classes=[None, {}])), "data.classes must be words"),
+        (dict(data=dict(view=[1])), "data.view must be an object"),
+        (dict(data=dict(view="x")), "data.view must be an object"),
+        (dict(data=dict(view=dict(foo=1))), "data.view.'foo' is no key of it; it has size, short"),
+        (dict(data=dict(view=dict(short=28))), "data.view.size is missing"),
+        (dict(data=dict(view=dict(size="28"))), "data.view.size must be a whole number from 1 to"),
+        (dict(data=dict(view=dict(size=28.5))), "data.view.size must be a whole number from 1 to"),
+        (dict(data=dict(view=dict(size=1e9))), "data.view.size must be a whole number from 1 to"),
+        (dict(data=dict(view=dict(size=float("nan")))), "data.view.size must be a whole number"),
+        (dict(data=dict(view=dict(size=28, short=0))), "data.view.short must be a whole number"),
+        (dict(data=dict(view=dict(size=28, short=9))), "short must be size, 28, or more, not 9"),
+        (dict(data=dict(view=dict(size=28, random="x"))), "data.view.random must be 0 or 1"),
+        (dict(data=dict(source="mnist")), "data.source must be an object"),
+        (dict(data=dict(source=dict(name=["mnist"]))), "data.source.name must be text"),
+        (dict(data=dict(source=dict(options=[1]))), "data.source.options must be an object"),
+        (dict(data={}, settings=[1]), "birds.json: settings must be an object"),
+        (dict(data={}, settings=dict(data_dir=5)), "settings.data_dir must be text"),
     ],
 )
 def test_a_description_of_the_wrong_shape_is_refused(
     weights: str, document: Any, message: str
 ) -> None:
+    document = {"network": dict(name="racnn_mobilenet_v2", classes=4, options=TINY), **document}
     Path(weights).with_suffix(".json").write_text(json.dumps(document))
     with pytest.raises(UserError, match=message):
         open_model(weights)
 
 
-def test_a_view_of_unknown_parts_is_refused(weights: str) -> None:
-    describe(weights, view=dict(foo=1))
-    with pytest.raises(UserError, match="'view' .*foo"):
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[" * 100_000, "birds.json is nested more than 32 deep"),
+        ("[" * 40 + "]" * 40, "birds.json is nested more than 32 deep"),
+        (" " * (1 << 24) + "{}", "birds.json is larger than 16 MB"),
+        ("\xff", "birds.json is not whole JSON"),
+        ('{"data": ' + "9" * 5000 + "}", "birds.json is not whole JSON|data must be an object"),
+    ],
+)
+def test_a_document_of_no_bounds_is_refused(weights: str, text: str, message: str) -> None:
+    Path(weights).with_suffix(".json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(UserError, match=message):
         open_model(weights)
+
+
+@pytest.mark.parametrize(
+    "view", [dict(size=64), dict(size=64, short=64, random=True, area=[0.1, 1], jitter=0.4)]
+)
+def test_a_random_view_stands_for_its_fixed_crop(weights: str, view: Any) -> None:
+    describe(weights, view=view)
+    model = open_model(weights)
+    assert model.view.short == 64 and not model.view.random and model.view.jitter == 0
 
 
 def test_untrained_is_refused_for_a_file(weights: str) -> None:
@@ -187,7 +227,7 @@ def test_overrides_that_do_not_fit_a_name_are_refused() -> None:
 )
 def test_unusable_normalisations_are_refused(weights: str, data: Any, message: str) -> None:
     describe(weights, **data)  # json reads and writes nan and inf
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(UserError, match="data.(mean|std) must be numbers from"):
         open_model(weights)
     describe(weights)
     with pytest.raises(UserError, match=message):

@@ -183,7 +183,7 @@ def test_damaged_shipped_files_are_refused(shelf: Path) -> None:
     with pytest.raises(UserError, match="not the file that its index.json describes"):
         get_model(SMALL, pretrained=True)
     (shelf / "index.json").write_text("{")
-    with pytest.raises(UserError, match="is not a JSON table"):
+    with pytest.raises(UserError, match="is not whole JSON"):
         get_model(SMALL, pretrained=True)
 
 

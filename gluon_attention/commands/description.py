@@ -1,0 +1,145 @@
+"""What a JSON document says of the parameters beside it, each value checked.
+
+The dataclasses declare the documents: their keys, and the types and bounds of the values.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any, Dict, NamedTuple, Optional, Tuple
+
+from .. import fields
+from ..errors import UserError
+from ..fields import field
+from ..storage.document import parse_json, read_json
+from ..storage.safetensors_file import is_safetensors, read_metadata
+
+SMALLEST_STD = 1e-6  # a smaller one overflows float32
+LARGEST_MEAN = 1e6
+LARGEST_SIDE = 4096  # pixels of an input
+CONFIG = "config.json"
+
+
+@dataclass(frozen=True)
+class ViewDocument:
+    """How pictures become inputs; of a random view the fixed one is used."""
+
+    size: int = field(fields.REQUIRED, "side of the inputs", low=1, high=LARGEST_SIDE)
+    short: Optional[int] = field(None, "short side before the crop", low=1, high=4 * LARGEST_SIDE)
+    mean: Optional[Tuple[float, ...]] = field(
+        None, "mean of each channel", low=-LARGEST_MEAN, high=LARGEST_MEAN
+    )
+    std: Optional[Tuple[float, ...]] = field(
+        None, "deviation of each channel", low=SMALLEST_STD, high=LARGEST_MEAN
+    )
+    random: bool = field(False, "random crops and flips in training")
+    area: Tuple[float, ...] = field((), "range of areas in training", low=0)
+    aspect: Tuple[float, ...] = field((), "range of aspects in training", low=0)
+    jitter: float = field(0.0, "change of colours in training", low=0)
+    lighting: float = field(0.0, "noise of colours in training", low=0)
+
+
+@dataclass(frozen=True)
+class SourceDocument:
+    """A data set function and its options, which `commands._data` checks."""
+
+    name: Optional[str] = field(None, "name of the data set")
+    options: Optional[Dict[str, Any]] = field(None, "options of the data set")
+
+
+@dataclass(frozen=True)
+class DataDocument:
+    """What a network was trained on."""
+
+    classes: Optional[Tuple[str, ...]] = field(None, "names of the classes", any_text=True)
+    mean: Optional[Tuple[float, ...]] = field(
+        None, "mean of each channel", low=-LARGEST_MEAN, high=LARGEST_MEAN
+    )
+    std: Optional[Tuple[float, ...]] = field(
+        None, "deviation of each channel", low=SMALLEST_STD, high=LARGEST_MEAN
+    )
+    view: Optional[ViewDocument] = field(None, "how pictures become inputs")
+    source: Optional[SourceDocument] = field(None, "data set")
+
+
+@dataclass(frozen=True)
+class NetworkDocument:
+    """The arguments of `get_model`, which checks the options."""
+
+    name: Optional[str] = field(None, "registered name")
+    classes: Optional[int] = field(None, "number of classes", low=0, high=10**6)
+    options: Optional[Dict[str, Any]] = field(None, "options of the network")
+
+
+@dataclass(frozen=True)
+class SettingsDocument:
+    """The flags of a run that verbs read; `evaluate` checks those of its measurement."""
+
+    data_dir: Optional[str] = field(None, "folder of the data set")
+
+
+@dataclass(frozen=True)
+class Document:
+    """`config.json` of a run, or `x.json` beside `x.params`."""
+
+    network: Optional[NetworkDocument] = field(None, "network")
+    data: Optional[DataDocument] = field(None, "data")
+    settings: Optional[SettingsDocument] = field(None, "flags of the run", open=True)
+
+
+class Description(NamedTuple):
+    """The content of such a document."""
+
+    network: Dict[str, Any] = {}  # name, classes and options of `get_model`
+    data: Dict[str, Any] = {}  # classes, view, source, or mean and std alone
+    settings: Dict[str, Any] = {}  # flags of the training run
+    unregistered: bool = False  # the network was not made by `get_model`
+
+
+def read_description(file: str) -> Description:
+    """The description in or beside a file of parameters; an empty one if there is none."""
+    if _is_safetensors(file):
+        metadata = read_metadata(file)
+        parts = {
+            key: parse_json(metadata[key], f"'{key}' in the metadata of {file}")
+            for key in ("network", "data")
+            if key in metadata
+        }
+        if parts:
+            return describe(file, parts)
+    for path in (
+        os.path.splitext(file)[0] + ".json",
+        os.path.join(os.path.dirname(file), CONFIG),
+    ):
+        if os.path.isfile(path):
+            document = read_json(path)
+            if isinstance(document, dict) and {"network", "data"} & set(document):
+                return describe(path, document)
+    return Description()
+
+
+def describe(origin: str, document: Dict[str, Any]) -> Description:
+    """A document as a description; a value of the wrong kind is refused."""
+    values = fields.check_document(Document, document, f"{origin}: ", open=True)
+    unregistered = "network" in document and document["network"] is None
+    return Description(
+        values.get("network", {}), values.get("data", {}), values.get("settings", {}), unregistered
+    )
+
+
+def _is_safetensors(file: str) -> bool:
+    try:
+        with open(file, "rb") as stream:
+            return is_safetensors(stream.read(9))
+    except OSError:
+        return False
+
+
+def check_sides(view: Dict[str, Any]) -> Dict[str, Any]:
+    """The part of a checked `view` that fixed crops use."""
+    used = {key: view[key] for key in ("size", "short", "mean", "std") if key in view}
+    used.setdefault("short", used["size"])
+    if used["short"] < used["size"]:
+        raise UserError(f"view: short must be size, {used['size']}, or more, not {used['short']}")
+    return used

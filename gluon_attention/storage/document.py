@@ -1,0 +1,48 @@
+"""JSON that anyone may have written: read in bounded size and depth, without a traceback."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+from ..errors import UserError
+
+LARGEST = 1 << 24  # bytes of a document
+DEEPEST = 32  # objects and lists inside each other
+
+
+def read_json(path: str) -> Any:
+    """The document in a file; one that is no regular file, too large or no JSON is refused."""
+    if not os.path.isfile(path):
+        raise UserError(f"{path} is no file")
+    try:
+        with open(path, "rb") as file:
+            content = file.read(LARGEST + 1)
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from None
+    return parse_json(content, path)
+
+
+def parse_json(content: Any, origin: str) -> Any:
+    """The document in bytes or text; `origin` says where they come from."""
+    if len(content) > LARGEST:
+        raise UserError(f"{origin} is larger than {LARGEST >> 20} MB, more than it can need")
+    try:
+        document = json.loads(content)
+    except RecursionError:
+        raise UserError(f"{origin} is nested more than {DEEPEST} deep") from None
+    except ValueError as error:  # no UTF-8, no JSON, or a number of too many digits
+        raise UserError(f"{origin} is not whole JSON: {error!s:.200}") from None
+    level = [document]
+    for _ in range(DEEPEST):
+        level = [part for whole in level for part in _parts(whole)]
+    if level:
+        raise UserError(f"{origin} is nested more than {DEEPEST} deep")
+    return document
+
+
+def _parts(whole: Any) -> Any:
+    if isinstance(whole, dict):
+        return whole.values()
+    return whole if isinstance(whole, list) else ()
