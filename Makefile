@@ -21,9 +21,9 @@ ifneq ($(EXTRA),$(INSTALLED))
 .PHONY: .venv/.ready  # another build of MXNet is asked for
 endif
 
-.PHONY: help train native native-asan test test-all lint docs bench clean
+.PHONY: help train native native-asan test test-pythons test-all lint docs bench clean
 help:
-	@echo "make train | native | test | test-all | lint | docs | bench | clean   (see CONTRIBUTING.md)"
+	@echo "make train | native | test | test-pythons | test-all | lint | docs | bench | clean   (see CONTRIBUTING.md)"
 
 train: .venv/.ready $(if $(filter cpu,$(EXTRA)),.venv/.native)
 	.venv/bin/python train/cifar10_train.py $(TRAIN_FLAGS)
@@ -49,6 +49,19 @@ native-asan: .venv/.native
 test: .venv/.ready
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n auto --maxprocesses 4 --dist worksteal \
 	$(PYTEST_ARGS)
+
+# `make test` on every Python in PYTHONS: what is committed, each in a clone and an environment of its
+# own in a temporary folder. One that fails does not keep the others from being tested.
+PYTHONS ?= $(foreach p,$(addprefix python3.,8 9 10 11 12 13),$(shell $(p) -c '' 2>/dev/null && echo $(p)))
+test-pythons:
+	@test -n "$(strip $(PYTHONS))" || { echo "no Python 3.8 to 3.13 here: name some," \
+	"make test-pythons PYTHONS='python3.9 /path/to/python3.13'" >&2; exit 1; }
+	@status=0; for python in $(PYTHONS); do \
+		folder=$$(mktemp -d) && git clone -q . $$folder/clone \
+		&& $(MAKE) -C $$folder/clone PYTHON=$$python EXTRA=cpu test \
+		&& echo "$$python: passed" || { echo "$$python: failed" >&2; status=1; }; \
+		rm -rf $$folder; \
+	done; exit $$status
 
 # One test at a time, with all threads. Slow tests as well, on the CUDA build those that need a GPU,
 # and with Horovod those that need it; those that need PyTorch where GLUON_ATTENTION_TORCH names a
