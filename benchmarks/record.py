@@ -1,6 +1,7 @@
 """Append figures of finished runs to results.csv.
 
 python benchmarks/record.py runs/s5                            # test errors
+python benchmarks/record.py --tta runs/slim56                  # with the error of mirrored views
 python benchmarks/record.py --rows ablation runs/mixed-0 runs/naive-0
 python benchmarks/record.py --rows scales --name "racnn_mobilenet_v2, tiny backbone" runs/detail-0
 
@@ -21,6 +22,7 @@ from gluon_attention.command_line import Parser, command
 from gluon_attention.fields import number
 
 from figures import ablations, rows
+from figures.rows import TTA
 from figures.runs import Run, chain
 
 CIFAR_IMAGES = 10_000  # of the test set; the sample in data/ has fewer
@@ -39,7 +41,8 @@ def errors(run: Run) -> List[Figure]:
     """The test error; where several episodes are averaged, that of a single one too."""
     scores, error = run.result["test"], run.result["test_error"]
     if "accuracy_m1" not in scores:
-        return [Figure("test_error", error)]
+        mirrored = [Figure(TTA, run.result["tta"]["test_error"])] if "tta" in run.result else []
+        return [Figure("test_error", error), *mirrored]
     single = Figure("test_error", 100 * (1 - scores["accuracy_m1"]), 1)
     return [Figure("test_error", error, run.config["settings"]["samples"]), single]
 
@@ -83,9 +86,10 @@ def rows_of(folder: Path, flags: argparse.Namespace) -> List[rows.Row]:
     run = runs[-1]
     facts = dict(run.facts, epochs=sum(part.facts["epochs"] for part in runs))
     commands = list(dict.fromkeys(part.facts["command"] for part in runs))  # once of a recipe
-    if flags.samples:
-        run = evaluate_again(run, folder, flags.samples)
-        commands.append(f"gluon-attention evaluate runs/{folder.name} --samples {flags.samples}")
+    anew = ["--samples", str(flags.samples)] if flags.samples else ["--tta"] if flags.tta else []
+    if anew:
+        run = evaluate_again(run, folder, anew)
+        commands.append(" ".join(["gluon-attention evaluate", f"runs/{folder.name}", *anew]))
     facts["command"] = " && ".join(commands)
     name = ablation_name(run.config) if flags.rows == "ablation" else run.config["network"]["name"]
     return [
@@ -102,18 +106,18 @@ def rows_of(folder: Path, flags: argparse.Namespace) -> List[rows.Row]:
     ]
 
 
-def evaluate_again(run: Run, folder: Path, samples: int) -> Run:
-    """The run with results that average another number of episodes."""
-    words = ["evaluate", str(folder), "--samples", str(samples), "--json"]
+def evaluate_again(run: Run, folder: Path, flags: List[str]) -> Run:
+    """The run with the results of `evaluate` with some flags: `--samples N`, or `--tta`."""
+    words = ["evaluate", str(folder), *flags, "--json"]
     process = subprocess.run(
         [sys.executable, "-m", "gluon_attention", *words], capture_output=True, text=True
     )
     if process.returncode:
         raise UserError(process.stderr.strip())
-    settings = dict(run.config["settings"], samples=samples)
-    return run._replace(
-        result=json.loads(process.stdout), config=dict(run.config, settings=settings)
-    )
+    config = run.config
+    if "--samples" in flags:
+        config = dict(config, settings=dict(config["settings"], samples=int(flags[1])))
+    return run._replace(result=json.loads(process.stdout), config=config)
 
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
@@ -125,6 +129,9 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     parser.add_argument("--data", help="name of the data set in the rows")
     parser.add_argument(
         "--samples", type=number(int, 1), metavar="N", help="number of episodes, evaluated anew"
+    )
+    parser.add_argument(
+        "--tta", action="store_true", help="error with mirror images too, evaluated anew"
     )
     flags = parser.parse_args(argv)
     new: List[rows.Row] = []

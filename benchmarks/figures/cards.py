@@ -11,7 +11,7 @@ from gluon_attention import get_model, list_models
 from gluon_attention.export.cost import cost
 from gluon_attention.zoo.registry import entry
 
-from figures.rows import Row
+from figures.rows import TTA, Row
 from figures.tables import errors_table, markdown, scales_table
 
 FAMILIES = {  # names of networks, and of their rows, by shell pattern
@@ -52,7 +52,7 @@ def variants(family: str, rows: Sequence[Row] = ()) -> str:
 def errors(family: str, rows: Sequence[Row]) -> str:
     """Test errors of a family, and the scores of its scales where it has any."""
     own = [r for r in rows if any(fnmatchcase(r.name, name) for name in FAMILIES[family])]
-    errors = [r for r in own if r.metric in ("test_error", "kept_features_error")]
+    errors = [r for r in own if r.metric in ("test_error", "kept_features_error", TTA)]
     parts = [errors_table(errors)] if errors else []
     if any(r.metric == "accuracy_1" for r in own):
         parts.append(scales_table(own))

@@ -18,6 +18,7 @@ FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PATH = os.path.join(FOLDER, "results.csv")
 
 
+TTA = "tta_error"  # metric: the error of images averaged with their mirror images
 REQUIRED = ("name", "dataset", "metric", "value", "unit", "machine", "date", "commit", "command")
 
 
@@ -41,7 +42,7 @@ class Row(NamedTuple):
 
     def problem(self) -> Optional[str]:
         """What is missing or impossible, or None."""
-        trained = self.metric == "test_error"
+        trained = self.metric in ("test_error", TTA)
         required = REQUIRED + (("seed", "epochs", "parameters") if trained else ())
         for field in required:
             if not getattr(self, field).strip():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from figures.rows import Row
+from figures.rows import TTA, Row
 
 _BLOCK = re.compile(r"(<!-- results:(\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -23,22 +23,31 @@ def markdown(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
 
 
 def errors_table(rows: Sequence[Row]) -> str:
-    """Errors as means over seeds, with the rows of a network next to each other."""
+    """Errors as means over seeds, with the rows of a network next to each other.
+
+    Errors with mirror images have a column of their own, where there are any.
+    """
     names = list(dict.fromkeys(r.name for r in rows))
     runs: Dict[Tuple[str, ...], List[Row]] = {}
+    mirrored: Dict[Tuple[str, ...], List[Row]] = {}
     for r in sorted(rows, key=lambda r: names.index(r.name)):
         key = (r.name, r.dataset, r.samples or "-", r.epochs, f"{int(r.parameters):,}")
-        runs.setdefault(key, []).append(r)
+        (mirrored if r.metric == TTA else runs).setdefault(key, []).append(r)
     lines = []
-    for (name, dataset, samples, epochs, parameters), seeds in runs.items():
-        values = [float(r.value) for r in seeds]
-        error = f"{sum(values) / len(values):.2f} %"
-        if len(values) > 1:
-            error += f" ({min(values):.2f} to {max(values):.2f})"
-        numbers = ", ".join(sorted(r.seed for r in seeds))
-        lines.append([name, dataset, samples, error, parameters, epochs, numbers])
-    header = ["network", "data", "samples", "error", "parameters", "epochs", "seeds"]
-    return markdown(header, lines)
+    for key, seeds in runs.items():
+        name, dataset, samples, epochs, parameters = key
+        line = [name, dataset, samples, mean_error(seeds)]
+        line += [mean_error(mirrored[key]) if key in mirrored else "-"] * bool(mirrored)
+        lines.append([*line, parameters, epochs, ", ".join(sorted(r.seed for r in seeds))])
+    header = ["network", "data", "samples", "error", *["with mirror image"] * bool(mirrored)]
+    return markdown([*header, "parameters", "epochs", "seeds"], lines)
+
+
+def mean_error(seeds: Sequence[Row]) -> str:
+    """The mean over seeds, with the smallest and the largest of several."""
+    values = [float(r.value) for r in seeds]
+    error = f"{sum(values) / len(values):.2f} %"
+    return error + f" ({min(values):.2f} to {max(values):.2f})" * (len(values) > 1)
 
 
 PEERS = {

@@ -11,7 +11,7 @@ from gluon_attention import UserError
 
 import pytest
 import record
-from figures import ablations, rows
+from figures import ablations, rows, tables
 
 SLIM = "cifar_residual_attention56_slim"
 
@@ -100,6 +100,38 @@ def test_another_number_of_episodes_is_evaluated(
     assert calls == [["evaluate", str(run), "--samples", "20", "--json"]]
     with pytest.raises(UserError, match="no$"):
         recorded(run, "--samples", 20)
+
+
+def test_the_error_with_mirror_images_has_a_row_and_a_column(
+    tmp_path: Path, recorded: Any, monkeypatch: Any
+) -> None:
+    output = dict(test_error=6.0, test=dict(accuracy=0.94), tta=dict(views=2, test_error=5.5))
+    answer = SimpleNamespace(returncode=0, stdout=json.dumps(output), stderr="")
+    monkeypatch.setattr(record, "subprocess", SimpleNamespace(run=lambda *_, **__: answer))
+    plain = run_on_cifar(tmp_path / "a", 7.0, epochs=2)
+    new = recorded(plain) + recorded("--tta", run_on_cifar(tmp_path / "b", 6.0))
+    assert [(row.metric, row.value) for row in new] == [
+        *(("test_error", "7"), ("test_error", "6"), ("tta_error", "5.5"))
+    ]
+    assert new[2].command.endswith(" --name b && gluon-attention evaluate runs/b --tta")
+    lines = tables.errors_table(new).splitlines()
+    assert "| error | with mirror image | parameters |" in lines[0]
+    assert "| 7.00 % | - |" in lines[2] and "| 6.00 % | 5.50 % |" in lines[3]
+    assert "mirror" not in tables.errors_table(new[:1])
+
+
+def test_stages_of_a_recipe_name_their_command_once(tmp_path: Path, recorded: Any) -> None:
+    first = run_of_ram(tmp_path / "r-stage1")
+    (row,) = recorded(stage_of(run_of_ram(tmp_path / "r", f"{first}/best.params"), first))
+    assert row.epochs == "6" and row.command == "python train/a.py --lr 1 --name r-stage1"
+
+
+def stage_of(run: Path, other: Path) -> Path:
+    """The run, as made by the command of another one."""
+    result, command = (json.loads((folder / "result.json").read_text()) for folder in (run, other))
+    result["command"] = command["command"]
+    (run / "result.json").write_text(json.dumps(result))
+    return run
 
 
 def test_a_run_without_a_result_is_refused(tmp_path: Path, recorded: Any) -> None:
