@@ -182,7 +182,7 @@ def check_document(kind: Type[Any], document: Any, path: str, open: bool = False
     keys = {field.name: field for field in declared(kind)}
     unknown = sorted(set(document) - set(keys))
     if unknown and not open:
-        raise UserError(f"{path}'{unknown[0]:.60}' is no key of it; it has {', '.join(keys)}")
+        raise UserError(f"{path}{unknown[0][:60]!a} is no key of it; it has {', '.join(keys)}")
     values = {key: document[key] for key in unknown}
     for name, field in keys.items():
         value = document.get(name)

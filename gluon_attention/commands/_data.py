@@ -101,7 +101,7 @@ def _checked(name: str, options: Dict[str, Any]) -> Dict[str, Any]:
     checked: Dict[str, Any] = {}
     for option, value in options.items():
         if option not in types or option in (*NOT_RECORDED, "return"):
-            raise UserError(f"the data set {name} has no option '{option:.60}': add --dataset")
+            raise UserError(f"the data set {name} has no option {option[:60]!a}: add --dataset")
         declared = dataclasses.field(metadata=dict(choices=None, low=0, high=MOST))
         declared.name = option
         try:

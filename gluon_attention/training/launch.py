@@ -33,6 +33,20 @@ if os.getppid() == int(sys.argv[1]):
         print(f"error: cannot start {sys.argv[2]}: {error.strerror}", file=sys.stderr)
         sys.exit(2)
 """
+# Reads process groups until its input ends, as it does when the launcher is gone, and kills them:
+# grandchildren too, which prctl does not reach. "end" dismisses it.
+SENTINEL = """import os, sys
+groups = []
+for line in sys.stdin:
+    if line == "end\\n":
+        sys.exit()
+    groups.append(int(line))
+for group in groups:
+    try:
+        os.killpg(group, 9)
+    except OSError:
+        pass
+"""
 HOSTFILE = 1 << 20  # characters read of a hostfile; a device has no end
 RESUME = "the same command goes on from the last epoch"
 REFUSED = 2  # exit status of a worker that refuses its flags, its data or its disk
@@ -44,6 +58,29 @@ class Member(NamedTuple):
 
     name: str
     process: subprocess.Popen
+
+
+class Sentinel:
+    """A process that outlives a launcher that is killed, and then kills the rest of its job."""
+
+    def __init__(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-IS", "-c", SENTINEL],
+            stdin=subprocess.PIPE,
+            start_new_session=True,
+            text=True,
+            bufsize=1,
+        )
+
+    def add(self, member: Member) -> None:
+        """Kill the process group of this member, too."""
+        with suppress(OSError):  # without a sentinel the job runs all the same
+            self.process.stdin.write(f"{member.process.pid}\n")
+
+    def dismiss(self) -> None:
+        """Let the sentinel end: the job is over."""
+        with suppress(OSError):
+            self.process.communicate("end\n")
 
 
 def launch(command: Sequence[str], workers: int, servers: int, hosts: Sequence[str] = ()) -> int:
@@ -62,13 +99,16 @@ def launch(command: Sequence[str], workers: int, servers: int, hosts: Sequence[s
     for role, count, arguments in (("server", servers, serve), ("worker", workers, command)):
         for i in range(count):  # hosts in turn
             plan.append((f"{role} {i}", arguments, hosts[i % len(hosts)] if hosts else ""))
+    sentinel = Sentinel()
     try:
         for name, arguments, host in plan:
             variables = dict(environment, DMLC_ROLE=name.split()[0])
             job.append(Member(name, _start(arguments, variables, host)))
+            sentinel.add(job[-1])
         return watch(job)
     finally:
         end(job)
+        sentinel.dismiss()
 
 
 def watch(job: Sequence[Member], grace: float = GRACE) -> int:

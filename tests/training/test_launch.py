@@ -12,7 +12,15 @@ from pathlib import Path
 
 from gluon_attention import UserError
 from gluon_attention.__main__ import main
-from gluon_attention.training.launch import TETHERED, Member, _start, end, read_hosts, watch
+from gluon_attention.training.launch import (
+    TETHERED,
+    Member,
+    Sentinel,
+    _start,
+    end,
+    read_hosts,
+    watch,
+)
 from gluon_attention.training.schedule import Schedule
 
 import numpy as np
@@ -111,6 +119,31 @@ def test_members_die_with_a_killed_launcher():
     while alive(pid) and time.time() < deadline:
         time.sleep(0.05)
     assert not alive(pid)
+
+
+def test_grandchildren_die_with_a_killed_launcher(tmp_path):
+    pids = tmp_path / "pids"
+    script = f"sleep 61 & echo $! $$ $PPID > {pids}.new; mv {pids}.new {pids}; sleep 62"
+    program = "import sys; from gluon_attention.training.launch import launch as run; "
+    program += "run(['sh', '-c', sys.argv[1]], 1, 0)"
+    launcher = subprocess.Popen([sys.executable, "-c", program, script], cwd=ROOT)
+    deadline = time.time() + 60
+    while not pids.exists() and time.time() < deadline:
+        time.sleep(0.05)
+    grandchild, worker, parent = map(int, pids.read_text().split())
+    assert parent == launcher.pid and alive(grandchild) and alive(worker)
+    launcher.kill()
+    launcher.wait()
+    while (alive(grandchild) or alive(worker)) and time.time() < deadline:
+        time.sleep(0.05)
+    assert not alive(grandchild) and not alive(worker)
+
+
+def test_the_sentinel_of_a_job_that_is_over_kills_nothing(job):
+    sentinel = Sentinel()
+    sentinel.add(job[0])
+    sentinel.dismiss()
+    assert sentinel.process.returncode == 0 and not gone(job[0])
 
 
 def alive(pid):
