@@ -159,6 +159,19 @@ def test_evaluate_refuses_a_config_of_wrong_values(
     assert status == 2 and not out and len(err) == 1 and message in err[0]
 
 
+def test_evaluate_refuses_validation_on_images_that_were_not_held_out(
+    shell: Any, run: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    config = json.loads((run / "config.json").read_text())
+    config["data"]["source"]["options"]["validation"] = 0
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config))
+    words = ["evaluate", tmp_path / "run", "--split", "validation", "--num-gpus", 0]
+    status, out, err = shell(*words)
+    assert status == 2 and not out
+    assert err == ["error: the run held out no validation images: leave out --split"]
+
+
 def test_evaluate_takes_the_data_set_of_a_name(shell: Any) -> None:
     words = "evaluate ram_28 --num-gpus 0 --samples 1 --split validation -b 50 --data-dir".split()
     status, out, _ = shell(*words, SAMPLE / "mnist")
