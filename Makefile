@@ -91,6 +91,7 @@ clean:
 	rm -rf .venv .venv-docs build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
+# On Python 3.13 MXNet comes last and without what it asks for, see setup.py: so pip does not complain.
 .venv/.ready: setup.py constraints.txt
 	@$(PYTHON) -c '$(FITS)' 2>/dev/null || { echo "gluon_attention needs Python 3.8 to 3.13, and" \
 	"$(PYTHON) is none: install one, then run make PYTHON=/path/to/python3.11" >&2; exit 1; }
@@ -100,7 +101,7 @@ clean:
 	"run apt-get install python3-venv" >&2; exit 1; }
 	@! $(PIP) show -q $(if $(filter cpu,$(EXTRA)),mxnet-cu112,mxnet) 2>/dev/null \
 	|| $(PIP) uninstall -q -y mxnet mxnet-cu112  # they overwrite each other's files
-	@.venv/bin/python -c 'import sys; sys.exit(sys.version_info >= (3, 13))' \
-	|| $(PIP) install -q --no-deps $(if $(filter cpu,$(EXTRA)),mxnet,mxnet-cu112)==1.9.1  # see setup.py
 	$(PIP) install -q -c constraints.txt -e '.[$(EXTRA),dev]'
+	@.venv/bin/python -c 'import sys; sys.exit(sys.version_info >= (3, 13))' \
+	|| $(PIP) install -q --no-deps $(if $(filter cpu,$(EXTRA)),mxnet,mxnet-cu112)==1.9.1
 	@echo $(EXTRA) >$@
