@@ -16,7 +16,7 @@ from ..datasets.sampling import Batches
 from ..errors import UserError
 from ..training.config import Config, setting
 from ..training.devices import choose_devices, prepare, set_precision
-from ..training.evaluation import class_counts, measure, mirrored_error
+from ..training.evaluation import class_accuracies, class_counts, measure, mirrored_error
 from ._data import add_data, load
 from ._flags import (
     LARGEST_BATCH,
@@ -113,12 +113,6 @@ def score_config(model: Model, flags: argparse.Namespace) -> ScoreConfig:
         if value is not None:
             values[name] = value
     return fields.replace(ScoreConfig(), values)
-
-
-def class_accuracies(counts: np.ndarray) -> np.ndarray:
-    """The share of each class's images that are right; NaN of a class without images."""
-    totals = counts.sum(axis=1)
-    return np.divide(counts.diagonal(), totals, out=np.full(len(counts), np.nan), where=totals > 0)
 
 
 def show(report: Dict[str, Any]) -> None:

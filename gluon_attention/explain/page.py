@@ -91,7 +91,7 @@ class Page:
 
     def _step(self, step: Step, scene: Scene) -> Dict[str, Any]:
         height, width = scene.image.shape[:2]
-        boxes = step.boxes / ([width, height] * 2)
+        boxes = np.nan_to_num(step.boxes / ([width, height] * 2))
         return {
             "predictions": self._predictions(step.logits),
             "boxes": [[round(float(edge), 4) for edge in box] for box in boxes],
@@ -101,6 +101,7 @@ class Page:
 
     def _predictions(self, logits: np.ndarray) -> List[Any]:
         """The most probable classes and their probabilities."""
+        logits = np.nan_to_num(logits)  # JSON has neither NaN nor Inf
         shares = np.exp(logits - logits.max())
         shares /= shares.sum()
         best = np.argsort(-shares, kind="stable")[:PREDICTIONS]
@@ -120,6 +121,7 @@ def telling_channels(layers: Sequence[Layer], channel: Optional[int]) -> List[in
 def encode_layer(layer: Layer, channels: Sequence[int]) -> Dict[str, Any]:
     """The mean of all channels and some of them, one below the other in a gray picture."""
     maps = np.stack([layer.values.mean(axis=0), *layer.values[list(channels)]])
+    maps = np.nan_to_num(maps)
     height, width = maps.shape[1:]
     side = max(height, width)
     if side > LARGEST_LAYER:

@@ -290,8 +290,9 @@ class Run:
         for optimizer in self.optimizers.values():
             optimizer.detach_trainer()
         checkpoint.load_weights(self.folder.file(checkpoint.BEST), self.net, devices)
+        seed, predicted = self.config.seed, []
         scores = measure(
-            self.net, self.task, self.test_batches, devices, self.config.seed, self._check_stop
+            self.net, self.task, self.test_batches, devices, seed, self._check_stop, predicted
         )
         speed = np.median([record["images_per_second"] for record in history])
         result = dict(
@@ -301,7 +302,7 @@ class Run:
             seconds=total_seconds(history),
             parameters=trainable_numbers(self.net),
         )
-        self.monitor.finish(self.net, self.splits, result, history)
+        self.monitor.finish(self.net, self.splits, result, history, predicted)
         return result
 
     @contextmanager

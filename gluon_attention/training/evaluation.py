@@ -84,6 +84,12 @@ def class_counts(labels: np.ndarray, predicted: Sequence[nd.NDArray], classes: i
     return counts
 
 
+def class_accuracies(counts: np.ndarray) -> np.ndarray:
+    """The share of each class's images that are right; NaN of a class without images."""
+    totals = counts.sum(axis=1)
+    return np.divide(counts.diagonal(), totals, out=np.full(len(counts), np.nan), where=totals > 0)
+
+
 def measure(
     net: Any,
     task: Task,

@@ -9,7 +9,7 @@ import time
 from typing import Any, Dict, List, Optional, Sequence
 
 import numpy as np
-from mxnet import gluon
+from mxnet import gluon, nd
 from tqdm import tqdm
 
 from ..datasets.sampling import Splits
@@ -19,6 +19,7 @@ from ..storage.atomic import written_aside
 from .config import Config
 from .events import Events
 from .optimizers import named_parameters
+from .report import write_report
 from .run_folder import Record, RunFolder, peak_mb
 
 ANIMATED = ("boxes",)  # pictures kept after every epoch, for an animation of the training
@@ -117,9 +118,17 @@ class Monitor:
                 self.events.histogram(f"weights/{name}", values, epoch * self.steps)
 
     def finish(
-        self, net: gluon.Block, splits: Splits, result: Dict[str, Any], history: Sequence[Record]
+        self,
+        net: gluon.Block,
+        splits: Splits,
+        result: Dict[str, Any],
+        history: Sequence[Record],
+        predicted: Sequence[nd.NDArray],
     ) -> None:
-        """Write the result, the curves and pictures of the best weights; print where they are."""
+        """Write result, curves, pictures of the best weights and report; print where they are.
+
+        `predicted` has the classes of the test images.
+        """
         print(f"test error {result['test_error']:.2f} % on {result['test_images']} images")
         if not self.folder.writes:
             return
@@ -128,11 +137,14 @@ class Monitor:
         paths = self.pictures(net, splits, len(history), final=True)
         paths += self._animations(len(history))
         self.events.flush()
+        report, figures = self.folder.file("report.html"), dict(result, peak_mb=peak_mb())
+        write_report(report, net, splits, vars(self.config), figures, history, predicted)
         self.folder.write_result(result)
         print(f"weights   {self.folder.file('best.params')}")
         print(f"curves    {curves}, or tensorboard --logdir {self.folder.path}")
         if paths:
             print(f"pictures  {', '.join(paths)}")
+        print(f"report    {report}")
 
     def _frame(self, name: str, epoch: int) -> str:
         return self.folder.file("epochs", f"{name}-{epoch:04d}.png")

@@ -252,3 +252,31 @@ class TestInABrowser:
         assert seen["played"]["picture"] == seen["listed"]["picture"]
         assert "Prediction after step 3" in seen["played"]["text"]
         assert "pause" in seen["playing"]["text"] and "pause" not in seen["played"]["text"]
+
+    def test_a_report_shows_charts_and_confusion(self, tmp_path: Path) -> None:
+        page = page_of(small_ram(), photos(1, 24, 1))
+        names = [f"{HOSTILE}{number}" for number in range(2)]
+        accuracies, pairs = [[0, 0.9, 10], [1, 1.0, 5]], [[0, 1, 1]]
+        confusion = dict(classes=names, counts=[[9, 1], [0, 5]], accuracies=accuracies, pairs=pairs)
+        points = [[epoch, 1 / epoch] for epoch in range(1, 60)]
+        curves = [{"title": "loss", "series": [{"name": HOSTILE, "points": points}]}]
+        curves.append({"title": "one", "series": [{"name": "train", "points": [[1, 0.5]]}]})
+        figures = [["test error", "10 %"]]
+        report = dict(
+            figures=figures, curves=curves, confusion=confusion, settings=[["a", HOSTILE]]
+        )
+        save = page.save
+        page.save = lambda path: save(path, report)
+        seen = explore(page, tmp_path, "")
+        assert "test error" in seen["start"]["text"] and "loss by epoch" in seen["start"]["text"]
+        assert names[0] in seen["start"]["text"]
+        page.pictures.clear()
+        seen = explore(
+            page,
+            tmp_path,
+            """
+  await after("key", () => press("ArrowRight"));
+  await after("dark", () => press("d"));
+""",
+        )
+        assert "worst mistakes" not in seen["dark"]["text"] and "step" not in seen["key"]["text"]
