@@ -95,7 +95,8 @@ def curves(history: Sequence[Record]) -> List[Dict[str, Any]]:
         if section == "train" and kind != "accuracy" or score == "cross_entropy":
             kind = "loss"
         points = [[r["epoch"], float(f"{r[name]:.5g}")] for r in history if finite(r, name)]
-        charts[kind].append({"name": f"{section} {score}".replace("_", " "), "points": points})
+        if points:
+            charts[kind].append({"name": f"{section} {score}".replace("_", " "), "points": points})
     speed = [[r["epoch"], float(f"{r['images_per_second']:.4g}")] for r in history]
     charts["speed"] = [{"name": "images per second", "points": speed}]
     return [{"title": title, "series": series} for title, series in charts.items() if series]
