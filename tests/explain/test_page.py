@@ -67,7 +67,8 @@ def test_text_of_strangers_cannot_end_the_data(tmp_path: Path) -> None:
     data = data_of(text)
     assert HOSTILE not in text and html.escape(HOSTILE) in text
     assert data["title"] == HOSTILE and data["pictures"][0]["name"] == HOSTILE + ".png"
-    assert not re.search(r"https?://", text)
+    namespace = "http://www.w3.org/2000/svg"  # of charts, which nothing loads
+    assert not re.search(r"https?://", text.replace(namespace, ""))
 
 
 def test_steps_have_the_boxes_and_probabilities_of_the_trace(tmp_path: Path) -> None:
