@@ -283,4 +283,5 @@ def test_a_single_epoch_is_a_point_in_the_curves(
     history = [{"epoch": 1, "train/loss": 2.0}, {"epoch": 2, "train/loss": 1.0}]
     for count in (1, 2):
         monitor._draw_curves(str(tmp_path / "curves.png"), history[:count])
-    assert [figure.axes[0].lines[0].get_marker() for figure in drawn] == ["o", ""]
+    figures = [figure for figure in drawn if figure != "all"]  # which older matplotlib closes first
+    assert [figure.axes[0].lines[0].get_marker() for figure in figures] == ["o", ""]
