@@ -5,14 +5,19 @@ from __future__ import annotations
 import math
 import sys
 from functools import partial
+from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, List, Tuple
 
 import torch
-import torch_glimpse
-import torch_ra_cnn
-import torch_recurrent_attention
-import torch_residual_attention
-from protocol import Ready, serve
+
+PACKAGE = Path(__file__).resolve().parents[2] / "gluon_attention"
+sys.path.append(str(PACKAGE / "export" / "torch_modules"))  # what `export --torch` writes
+
+import torch_glimpse  # noqa: E402
+import torch_ra_cnn  # noqa: E402
+import torch_recurrent_attention  # noqa: E402
+from protocol import Ready, serve  # noqa: E402
+from torch_residual_attention import ResidualAttention  # noqa: E402
 
 # Parameters of an optimizer, and the loss of (network, images, labels) that it minimises.
 Update = Tuple[Iterable[torch.nn.Parameter], Callable[..., torch.Tensor]]
@@ -22,11 +27,11 @@ def build(network: str, classes: int) -> Tuple[torch.nn.Module, List[Update]]:
     """The counterpart of one of our networks, and its updates."""
     family, *sizes = network.split(":")
     if family == "residual_attention":
-        net = torch_residual_attention.build(*map(int, sizes), classes=classes)
+        net = residual_attention(*map(int, sizes), classes=classes)
         return net, [(net.parameters(), of_outputs(torch.nn.functional.cross_entropy))]
     (size,) = sizes
     if family == "recurrent_attention":
-        net = torch_recurrent_attention.build(int(size), classes=classes)
+        net = torch_recurrent_attention.build(classes=classes)
         return net, [(net.parameters(), of_outputs(torch_recurrent_attention.loss))]
     if family == "glimpse":
         net = torch_glimpse.build(int(size), classes)
@@ -37,6 +42,20 @@ def build(network: str, classes: int) -> Tuple[torch.nn.Module, List[Update]]:
     boxes = list(net.apns.parameters())
     classifiers = set(net.parameters()) - set(boxes)
     return net, [(classifiers, torch_ra_cnn.classify), (boxes, torch_ra_cnn.rank)]
+
+
+def residual_attention(layers: int, pixels: int = 32, classes: int = 10) -> torch.nn.Module:
+    """A network of `layers` layers for images of 32 or 224 pixels, channels-last."""
+    first, second, third = {56: (1, 1, 1), 92: (1, 2, 3)}[layers]
+    small = pixels == 32
+    if small:
+        stages = [(128, 1, 1, 2, first), (256, 2, 1, 1, second), (512, 2, 1, 0, third)]
+        stages.append((1024, 1, 3, 0, 0))
+    else:
+        stages = [(256, 1, 1, 3, first), (512, 2, 1, 2, second), (1024, 2, 1, 1, third)]
+        stages.append((2048, 2, 3, 0, 0))
+    net = ResidualAttention(32 if small else 64, small, stages, classes=classes)
+    return net.to(memory_format=torch.channels_last)
 
 
 def of_outputs(loss: Callable[[Any, torch.Tensor], torch.Tensor]) -> Callable[..., torch.Tensor]:

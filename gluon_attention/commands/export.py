@@ -7,7 +7,8 @@ import dataclasses
 import itertools
 import json
 import os
-from typing import Any, Dict
+import sys
+from typing import Any, Dict, List
 
 import mxnet as mx
 import numpy as np
@@ -16,9 +17,12 @@ from ..command_line import printable
 from ..errors import UserError
 from ..export.fusion import fuse, require_onednn
 from ..export.graph import as_graph, export_onnx, require_onnx, save
+from ..export.torch_files import export_torch, torch_module
 from ..fields import number
 from ..installation import pip_install
+from ..interop.convert import INTERPRETER
 from ..storage.atomic import write_text
+from ..storage.safetensors_file import require_safetensors
 from ._data import add_data, load
 from ._flags import add_network, add_verb, model_of
 from ._pictures import picture_paths, read_picture
@@ -33,11 +37,12 @@ def add_parser(verbs: Any) -> None:
     parser = add_verb(
         verbs,
         "export",
-        "files that MXNet alone or onnxruntime can load",
+        "files that MXNet alone, onnxruntime or PyTorch can load",
         run,
         "ram_28 -o ram --onnx",
         "runs/cifar10-cifar_residual_attention92 -o net --onnx --trace",
         "runs/cub-racnn_mobilenet_v2 -o birds --int8 --calibrate photos/",
+        "cifar_residual_attention56_slim -o net --torch",
     )
     add_network(parser)
     parser.add_argument(
@@ -45,6 +50,7 @@ def add_parser(verbs: Any) -> None:
     )
     for flag, help in (
         ("--onnx", "PREFIX.onnx too, for batches of any size"),
+        ("--torch", "PREFIX-torch.safetensors too, and the PyTorch module that loads it"),
         ("--fused", "PREFIX-fused too, with fused layers, faster on CPUs"),
         ("--int8", "PREFIX-int8 too, computed in 8 bits, for CPUs"),
         ("--trace", "outputs that show the attention, not logits alone"),
@@ -70,6 +76,8 @@ def add_parser(verbs: Any) -> None:
 def run(flags: argparse.Namespace) -> None:
     check(flags)
     model = model_of(flags, untrained=flags.untrained)
+    if flags.torch:
+        torch_module(model.net)  # refuses a family that has none
     images = calibration(model, flags) if flags.int8 else None
     model.net.trace(mx.nd.zeros((1, *model.shape), ctx=model.device))  # infers all shapes
     graphs = {"": as_graph(model.net, flags.trace)}
@@ -84,6 +92,12 @@ def run(flags: argparse.Namespace) -> None:
         about = {k: json.dumps(v) for k, v in describe(model).items()}
         parity = export_onnx(model.net, f"{flags.output}.onnx", model.shape, flags.trace, about)
         report["onnx"] = parity and parity._asdict()
+    torch_files: List[str] = []
+    if flags.torch:
+        about = {k: json.dumps(v) for k, v in describe(model).items()}
+        python = os.environ.get(INTERPRETER, sys.executable)
+        torch_files, parity = export_torch(model.net, flags.output, model.shape, about, python)
+        report["torch"] = parity and parity._asdict()
     written = {suffix: save(graph, flags.output + suffix) for suffix, graph in graphs.items()}
     if flags.int8:
         change = compare(model.net, tuple(written["-int8"]), images)
@@ -92,15 +106,27 @@ def run(flags: argparse.Namespace) -> None:
     files = [*itertools.chain(*written.values()), f"{flags.output}.json"]
     if flags.onnx:
         files.append(f"{flags.output}.onnx")
-    show({"files": files, **report}, flags.json)
+    show({"files": [*files, *torch_files], **report}, flags.json)
 
 
 def check(flags: argparse.Namespace) -> None:
     """Refuse flags that exclude each other and missing packages, before anything is written."""
     if os.path.isdir(flags.output) or not os.path.basename(flags.output):
         raise UserError(f"-o '{flags.output}' is a folder; add the beginning of a file name to it")
-    if flags.int8 and flags.trace:
-        raise UserError("--int8 has logits only; leave out --trace")
+    for name in ("int8", "torch"):
+        if getattr(flags, name) and flags.trace:
+            raise UserError(f"--{name} has logits only; leave out --trace")
+    _check_calibration(flags)
+    if flags.onnx:
+        require_onnx()
+    if flags.torch:
+        require_safetensors()
+    for name in ("fused", "int8"):
+        if getattr(flags, name):
+            require_onednn(f"--{name}")
+
+
+def _check_calibration(flags: argparse.Namespace) -> None:
     for name in INT8_FLAGS:
         flag = f"--{name.replace('_', '-')}"
         if getattr(flags, name) is None:
@@ -111,11 +137,6 @@ def check(flags: argparse.Namespace) -> None:
             raise UserError(
                 f"{flag} has no use here, as --calibrate has its own pictures; leave it out"
             )
-    if flags.onnx:
-        require_onnx()
-    for name in ("fused", "int8"):
-        if getattr(flags, name):
-            require_onednn(f"--{name}")
 
 
 def describe(model: Model) -> Dict[str, Any]:
@@ -147,6 +168,13 @@ def show(report: Dict[str, Any], as_json: bool) -> None:
             f"onnxruntime differs by {parity['largest']:.1g} of the largest output"
             if parity
             else f"not compared: onnxruntime is not installed ({pip_install('onnx')})"
+        )
+    if "torch" in report:
+        parity = report["torch"]
+        print(
+            f"PyTorch differs by {parity['largest']:.1g} of the largest output"
+            if parity
+            else f"not compared: no PyTorch here; {INTERPRETER} can name a Python that has it"
         )
     if "int8" in report:
         change = report["int8"]

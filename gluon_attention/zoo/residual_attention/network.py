@@ -151,6 +151,7 @@ class ResidualAttention(AttentionNet):
     ) -> None:
         super().__init__(**kwargs)
         self.classes, self.options = classes, options
+        self.architecture, self.depths = architecture, depths
         with self.name_scope():
             self.body = ResidualAttentionBody(architecture, depths, classes, options)
 

@@ -1,0 +1,124 @@
+"""State dicts and modules for PyTorch, and their numbers where it is installed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+from typing import Any, Dict, Tuple
+
+from gluon_attention import UserError, get_model
+from gluon_attention.export.torch_files import export_torch, state_dict, torch_module
+from gluon_attention.interop.convert import INTERPRETER
+from gluon_attention.zoo.attention_net import AttentionNet
+
+import numpy as np
+import pytest
+from builders import images_of, small_racnn
+from mxnet import autograd, init
+
+SLIM = "cifar_residual_attention56_slim"
+DEPLOYMENT = Path(__file__).resolve().parents[2] / "docs" / "deployment.md"
+RAM = dict(patch=4, glimpses=3, widths=(8, 8, 12, 16, 8))
+CASES: Dict[str, Tuple[str, Dict[str, Any], Tuple[int, int, int]]] = {
+    "slim": (SLIM, {}, (3, 32, 32)),
+    "gluoncv": (SLIM, dict(mask_fusion="gluoncv"), (3, 32, 40)),
+    "channel": (SLIM, dict(mask_activation="channel", attention="naive"), (3, 32, 32)),
+    "spatial": (SLIM, dict(mask_activation="spatial", mask="local"), (3, 32, 32)),
+    "next": ("cifar_residual_attention56", dict(unit="next"), (3, 16, 16)),
+    "imagenet": ("residual_attention56", {}, (3, 64, 64)),
+    "features": (SLIM, dict(classes=0), (3, 32, 32)),
+    "ram": ("ram_28", RAM, (1, 28, 28)),
+    "ram of scales": ("ram_cluttered_60", dict(RAM, channels=3), (3, 40, 30)),
+    "ram of pixels": ("ram_28", dict(RAM, retina="pixels", scales=2), (1, 28, 28)),
+    "ram of lstm": ("ram_28", dict(RAM, core="lstm", policy="random"), (1, 28, 28)),
+}
+
+
+def network(kind: str) -> AttentionNet:
+    """A random network whose BatchNorm has statistics of its features."""
+    name, options, shape = CASES[kind]
+    net = get_model(name, **options)
+    net.initialize(init.Xavier() if "ram" in name else net.initializer)
+    with autograd.train_mode():
+        for _ in range(3):
+            net(images_of(2, shape[1], shape[0]))
+    return net
+
+
+def test_names_and_arguments() -> None:
+    net = network("slim")
+    state, module = state_dict(net), torch_module(net)
+    assert {"stem.0.weight", "steps.0.bn1.num_batches_tracked", "head.3.bias"} <= set(state)
+    assert not [name for name in state if name.endswith(("gamma", "beta"))]
+    assert module.arguments["stages"] == [[64, 1, 2, 3, 1], [128, 2, 2, 2, 1], [256, 2, 2, 1, 1]]
+    json.dumps(module.arguments)
+
+
+def test_files_without_pytorch(tmp_path: Path, shell: Any, monkeypatch: Any) -> None:
+    numpy = pytest.importorskip("safetensors.numpy")
+    without = tmp_path / "python"
+    without.write_text("#!/bin/sh\nexit 3\n")
+    without.chmod(0o755)
+    monkeypatch.setenv(INTERPRETER, str(without))
+    status, out, _ = shell("export", "ram_28", "-o", tmp_path / "x" / "ram", "--torch")
+    assert status == 0 and out[-1].startswith("not compared: no PyTorch here")
+    written = {path.name for path in (tmp_path / "x").iterdir()}
+    assert {"ram-torch.safetensors", "torch_ram.py", "ram.json"} <= written
+    state = numpy.load_file(str(tmp_path / "x" / "ram-torch.safetensors"))
+    assert state["glimpse.what.weight"].shape == (128, 64)
+
+
+@pytest.mark.parametrize("script", ["exit 1", "echo broken >&2; exit 2"])
+def test_a_python_that_fails(script: str, tmp_path: Path, shell: Any, monkeypatch: Any) -> None:
+    pytest.importorskip("safetensors")
+    broken = tmp_path / "python"
+    broken.write_text(f"#!/bin/sh\n{script}\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv(INTERPRETER, str(broken))
+    status, _, errors = shell("export", "ram_28", "-o", tmp_path / "x" / "ram", "--torch")
+    assert status == 2 and "could not run the module" in errors[0] and len(errors) == 1
+    assert not (tmp_path / "x").exists()
+
+
+def test_refusals(tmp_path: Path, shell: Any) -> None:
+    pytest.importorskip("safetensors")
+    with pytest.raises(UserError, match="residual attention networks and RAM, and this is RACNN"):
+        torch_module(small_racnn())
+    status, _, errors = shell("export", "ram_28", "-o", tmp_path / "x", "--torch", "--trace")
+    assert status == 2 and errors == ["error: --torch has logits only; leave out --trace"]
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("kind", CASES)
+def test_pytorch_computes_the_same(kind: str, tmp_path: Path) -> None:
+    python = os.environ.get(INTERPRETER, "python3")
+    net = network(kind)
+    files, parity = export_torch(net, str(tmp_path / "net"), CASES[kind][2], {}, python)
+    if parity is None:
+        pytest.skip(f"{python} has no torch, or no safetensors")
+    print(kind, parity)
+    assert parity.holds and parity.typical < 1e-4
+    assert [Path(file).parent for file in files] == [tmp_path] * 2
+
+
+@pytest.mark.torch
+def test_the_page_works(tmp_path: Path, shell: Any) -> None:
+    status, out, _ = shell("export", "ram_28", "-o", tmp_path / "ram", "--torch")
+    assert status == 0
+    if out[-1].startswith("not compared"):
+        pytest.skip(out[-1])
+    assert out[-1].startswith("PyTorch differs by")
+    images = images_of(1, 28, 1)
+    np.save(str(tmp_path / "image.npy"), images.asnumpy())
+    page = DEPLOYMENT.read_text(encoding="utf-8").split("## In PyTorch")[1]
+    block = re.search(r"```python\n(.*?)```", page, re.DOTALL)[1]
+    script = f"import numpy\nimage, classes = numpy.load('image.npy'), range(10)\n{block}"
+    python = os.environ.get(INTERPRETER, "python3")
+    command = [python, "-c", script]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    logits = get_model("ram_28", pretrained=True)(images)
+    assert int(done.stdout) == int(logits.argmax(axis=1).asscalar())
