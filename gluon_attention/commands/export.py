@@ -13,6 +13,7 @@ from typing import Any, Dict, List
 import mxnet as mx
 import numpy as np
 
+from .. import numpy_names
 from ..command_line import printable
 from ..errors import UserError
 from ..export.fusion import fuse, require_onednn
@@ -103,10 +104,18 @@ def run(flags: argparse.Namespace) -> None:
         change = compare(model.net, tuple(written["-int8"]), images)
         report["int8"] = dict(change._asdict(), images=len(images))
     write_text(f"{flags.output}.json", json.dumps(describe(model), indent=1))
-    files = [*itertools.chain(*written.values()), f"{flags.output}.json"]
+    files = [*itertools.chain(*written.values()), f"{flags.output}.json", copy_names(flags.output)]
     if flags.onnx:
         files.append(f"{flags.output}.onnx")
     show({"files": [*files, *torch_files], **report}, flags.json)
+
+
+def copy_names(output: str) -> str:
+    """Copy the module that MXNet by itself needs beside a newer numpy; its path."""
+    path = os.path.join(os.path.dirname(output), os.path.basename(numpy_names.__file__))
+    with open(numpy_names.__file__, encoding="utf-8") as file:
+        write_text(path, file.read())
+    return path
 
 
 def check(flags: argparse.Namespace) -> None:

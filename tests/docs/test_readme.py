@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -57,7 +56,6 @@ def test_deployment(folder: Path, place: int) -> None:
     image, *others = blocks("docs/deployment.md")
     script = image + others[place - 1] + WITHOUT
     if place == 1:
-        shutil.copy(ROOT / "gluon_attention" / "numpy_names.py", folder)
         lines = ["import numpy, numpy_names\n", "numpy_names.restore(numpy)\n"]
         assert "    ".join(["", *lines]) in (ROOT / "docs/deployment.md").read_text(
             encoding="utf-8"
