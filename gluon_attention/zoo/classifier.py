@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import Any, Iterator
 
 import mxnet as mx
+from mxnet import gluon
 from mxnet.gluon import nn
 
 _left_out = False
@@ -26,10 +27,12 @@ class Classifier(nn.Dense):
     """`nn.Dense` from features to `classes` logits; with 0 classes, the features themselves."""
 
     def __init__(self, classes: int, **kwargs: Any) -> None:
-        super().__init__(max(classes, 1), **kwargs)
+        removed = {} if classes else {"params": gluon.ParameterDict("removed_")}  # shared with none
+        super().__init__(max(classes, 1), **kwargs, **removed)
         self._initializers = {name: p.init for name, p in self._reg_params.items()}
         if not classes:
             self._remove()
+            self._params = gluon.ParameterDict(self.prefix)
 
     def hybrid_forward(self, F: Any, x: Any, weight: Any = None, bias: Any = None) -> Any:
         if _left_out or weight is None:
@@ -45,7 +48,7 @@ class Classifier(nn.Dense):
             self._in_units = old.shape[1]
             devices = old.list_ctx() if ready else None
             self._remove()
-        self._units = classes
+        self._units, self.params._shared = classes, None  # the new layer is shared with no net
         shapes = {"weight": (classes, self._in_units), "bias": (classes,)}
         for name, init in self._initializers.items():
             parameter = self.params.get(

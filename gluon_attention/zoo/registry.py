@@ -132,12 +132,6 @@ def get_model(
     Without `pretrained` the parameters are not initialised: call `net.initialize()`.
     """
     network = entry(name)
-    accepted = _values(network.options)
-    unknown = sorted(set(options) - set(accepted))
-    if unknown:
-        raise UserError(
-            f"{network.name} has no option '{unknown[0]}'; it has {', '.join(accepted)}"
-        )
     classes = network.classes if classes is None else _check_classes(classes)
     if pretrained not in (True, False):
         raise UserError(
@@ -146,20 +140,33 @@ def get_model(
         )
     devices = _check_devices(ctx)
     _check_names(prefix, params)
-    checked = fields.replace(network.options, options)
+    checked = _check_options(network, options)
     if out_indices is not None and not features_only:
         raise UserError("out_indices is for features_only=True; add that, or leave it out")
     with shared(params):
         net = network.build(0 if features_only else classes, checked, prefix=prefix, params=params)
     options = {option: getattr(checked, option) for option in options}
     net.arguments = dict(name=network.name, classes=net.classes, options=options)
-    maps = FeatureMaps(net.layers(), out_indices) if features_only else None
+    maps = None
+    if features_only:
+        maps = FeatureMaps(net.layers(), out_indices, prefix=net.prefix)
     if pretrained:
         load_pretrained(net, network.name, ctx=devices, root=root)
     if maps is not None:
         maps.arguments = net.arguments
         return maps
     return net
+
+
+def _check_options(network: Entry, options: Dict[str, Any]) -> Any:
+    """The options of a network, those of its name but for the given ones."""
+    accepted = _values(network.options)
+    unknown = sorted(set(options) - set(accepted))
+    if unknown:
+        raise UserError(
+            f"{network.name} has no option '{unknown[0]}'; it has {', '.join(accepted)}"
+        )
+    return fields.replace(network.options, options)
 
 
 def _check_classes(classes: Any) -> int:

@@ -135,6 +135,15 @@ def test_reading_a_checkpoint_runs_no_code(tmp_path: Path) -> None:
     assert not (tmp_path / "trapped").exists()
 
 
+def test_a_checkpoint_that_unpacks_to_more_is_refused(tmp_path: Path) -> None:
+    saved(tmp_path)
+    with np.load(tmp_path / "last.npz") as archive:
+        content = dict(archive, bomb=np.zeros(10**6))
+    np.savez_compressed(tmp_path / "last.npz", **content)
+    with pytest.raises(UserError, match=r"last.npz \(ValueError\): damaged or no checkpoint"):
+        checkpoint.load(str(tmp_path), SETTINGS)
+
+
 def test_resuming_on_another_number_of_devices_prints_a_note() -> None:
     notes = [checkpoint.Progress(devices=count).resume_notes(4, 2) for count in (0, 1, 2)]
     assert [len(lines) for lines in notes] == [0, 1, 0]

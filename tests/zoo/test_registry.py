@@ -154,6 +154,19 @@ def test_parameters_have_the_prefix_of_their_net(name: str, tmp_path: Path) -> N
         np.testing.assert_array_equal(one(images).asnumpy(), net(images).asnumpy())
 
 
+def test_feature_maps_and_new_classifiers_have_the_prefix_too() -> None:
+    net = get_model(SMALL, prefix="net_")
+    maps = get_model(SMALL, features_only=True, params=net.collect_params(), prefix="maps_")
+    shared = set(maps.collect_params().values())
+    assert shared < set(net.collect_params().values()) and maps.prefix == "maps_"
+    alone = get_model(SMALL, features_only=True)
+    names = list(alone.collect_params())
+    assert names and list(alone.collect_params(alone.prefix + ".*")) == names
+    other = get_model(SMALL, params=net.collect_params())
+    other.reset_classifier(4)
+    assert net.classes == 10 and net.body.head[3].weight.shape[0] == 10
+
+
 def test_parameters_of_another_network_are_not_shared() -> None:
     net = get_model("ram_28", classes=3)
     with pytest.raises(UserError, match="params are of another network: .*head_weight"):
