@@ -82,13 +82,20 @@ def step_of(metric: str, figures: str) -> Optional[Tuple[str, str, str]]:
 
 
 def speeds(rows: Sequence[Row]) -> Dict[SpeedCase, Dict[str, float]]:
-    """Ratio to each peer, and our own figures, by case."""
+    """Ratio to each peer, and our own figures, by case; those of the last machine alone.
+
+    The machine names the instructions of the native library where that was used, so figures with
+    and without it are never mixed in a line.
+    """
     cases: Dict[SpeedCase, Dict[str, float]] = {}
+    machines: Dict[SpeedCase, str] = {}
     for r in rows:
         step = step_of(r.metric, _SPEED)
         if step and r.name.split()[0] not in (*PEERS, "mxnet"):  # which is ours, see cases.py
             work, batch, figure = step
             case = SpeedCase(r.name, work, batch)
+            if machines.setdefault(case, r.machine) != r.machine:
+                cases[case], machines[case] = {}, r.machine
             cases.setdefault(case, {})[r.against or figure] = float(r.value)
     return dict(sorted(cases.items(), key=lambda item: (item[0].network, item[0].work)))
 
