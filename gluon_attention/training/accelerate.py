@@ -1,4 +1,4 @@
-"""Who computes the training of a network, and in which data type."""
+"""Choice of the library that trains a network, and of the data type."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def accelerate(net: Any, config: Any, devices: Sequence[mx.Context]) -> Optional
         raise UserError(f"this network trains in {accepted}, not --dtype {dtype}")
     twins, reason = _twins(net, config, devices, dtype)
     if not twins and config.native == "1":
-        raise UserError(f"--native 1 cannot be: {reason}; leave it out to train without")
+        raise UserError(f"--native 1 is impossible: {reason}; leave it out to train by MXNet")
     if not twins:
         set_precision(dtype, devices)
         return f"training by MXNet in {dtype}" if automatic else None
