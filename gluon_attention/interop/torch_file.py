@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 import zipfile
+from abc import ABC, abstractmethod
 from typing import Any, BinaryIO, Dict, Iterable, List, Optional, Tuple
 
 from ..errors import UserError
@@ -42,7 +43,7 @@ def read_torch(file: str) -> Dict[str, Tensor]:
         return weights_in((_Archive if head.startswith(ZIP) else _Stream)(file).read())
 
 
-class _File:
+class _File(ABC):
     """What both formats share: storages by key, and a limit to what is read in all."""
 
     def __init__(self, file: str) -> None:
@@ -92,8 +93,9 @@ class _File:
         self.last_read = key, raw
         return raw
 
+    @abstractmethod
     def read_storage(self, key: str) -> bytes:
-        raise NotImplementedError
+        """The bytes of a storage."""
 
 
 class _Archive(_File):

@@ -48,6 +48,7 @@ class AttentionNet(Trainable, PortableBlock):
 
     Trace: Callable[..., NamedTuple]  # named tuple of what `body` returns, in that order
     classes: int  # length of the logits
+    classifier: Classifier  # the layer to the logits of `net(images)`
     body: gluon.HybridBlock
     arguments: Dict[str, Any]  # of `get_model`, which sets them: name, classes, options
     initializer = init.MSRAPrelu()  # of parameters without weights when training starts
@@ -124,11 +125,6 @@ class AttentionNet(Trainable, PortableBlock):
         return nd.stack(*episodes).mean(axis=0)
 
     # Features, and heads for other classes.
-
-    @property
-    def classifier(self) -> Classifier:
-        """The layer to the logits of `net(images)`."""
-        raise NotImplementedError
 
     def layers(self) -> List[gluon.HybridBlock]:
         """The layers from images to the last feature map, as they are called."""
