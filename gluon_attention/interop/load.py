@@ -96,8 +96,8 @@ def _refuse_unknown(file: str, tensors: Arrays) -> None:
 
 
 # Names of the backbone's parameters in files of whole networks begin with one of these: GluonCV's,
-# and those of the first stage of the glimpse network, now and in older versions.
-PREFIXES = ("features.", "body.encoder.backbone.layers.", "body.eye.backbone.layers.")
+# and those of the first stage of the glimpse network.
+PREFIXES = ("features.", "body.encoder.backbone.layers.")
 
 
 def load_backbone(backbone: Backbone, file: str, ctx: Any = None) -> None:

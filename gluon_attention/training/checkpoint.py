@@ -28,7 +28,6 @@ from .optimizers import GroupOptimizer, named_parameters
 
 LAST, PREVIOUS, BEST = "last.npz", "previous.npz", "best.params"
 DAMAGED = "damaged-last.npz"
-_OFF = (0, "", "none")  # what stood for None in settings before version 0.2
 _MIXUP = ("alpha", "mix_up_each", "mix_up_off")  # without effect unless mix_up is set
 
 
@@ -42,8 +41,8 @@ class Progress(NamedTuple):
     history: Any = ()  # one record per epoch
     settings: Any = None  # those that the weights depend on
     devices: int = 0  # whose images a step has; 0 if unknown
-    data: Any = None  # `record_data` of the last epoch; None in a new run
-    versions: Any = None  # of the code that trained it
+    data: Dict[str, Any] = {}  # `record_data` of the last epoch
+    versions: Dict[str, str] = {}  # of the code that trained it
 
     def resume_notes(self, epochs: int, devices: int) -> List[str]:
         """Sentences on a run that resumes, on so many devices."""
@@ -148,8 +147,6 @@ def _read_progress(content: np.ndarray) -> Progress:
         data=dict,
         versions=dict,
     )
-    if progress.data is None:  # of an older version
-        progress = progress._replace(data={}, versions={})
     for name, type_ in types.items():
         if not isinstance(getattr(progress, name), type_):
             raise TypeError(name)
@@ -170,7 +167,7 @@ def _check_settings(folder: str, saved: Dict[str, Any], current: Dict[str, Any])
     for name in sorted(saved):
         value = current.get(name)
         unused = name in _MIXUP and not saved.get("mix_up")
-        if unused or saved[name] == value or (value is None and saved[name] in _OFF):
+        if unused or saved[name] == value:
             continue
         flag = "--" + name.replace("_", "-")
         if name not in current:
@@ -209,11 +206,7 @@ def _set_all(
     optimizers: Dict[str, GroupOptimizer],
     average: WeightAverage,
 ) -> None:
-    current_name = getattr(net, "current_name", str)  # of a parameter, from any older name
-    arrays = {}
-    for key, array in saved.arrays.items():
-        section, _, name = key.partition("/")
-        arrays[f"{section}/{current_name(name)}" if section in ("net", "average") else key] = array
+    arrays = saved.arrays
     for name, parameter in _trained(net).items():
         # As NDArray: oneDNN may hold the weights in blocks, which numpy cannot be copied into.
         parameter.set_data(nd.array(arrays[f"net/{name}"]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import mxnet as mx
@@ -40,7 +39,7 @@ class AttentionNet(Trainable, PortableBlock):
     - `painters`, for pictures of its trace, `look`, for pages that show it, and `attended_boxes`,
       to compare where it looks with where it should;
     - `zero_noise` and `draw_noise`, if it draws; then `sample` and `predict` follow;
-    - `adapt_weights` and `renamed`, to load weights of smaller or older networks;
+    - `adapt_weights`, to load weights of smaller networks;
     - `feature_specs` and `encode`, if features of an image can be computed once and cached;
     - `layers` and `backbones`, if it has feature maps of whole images;
     - `objective`, unless it is trained by cross entropy alone.
@@ -56,7 +55,6 @@ class AttentionNet(Trainable, PortableBlock):
     samples: Optional[int] = None  # episodes that `predict` averages; None if nothing is drawn
     painters: Dict[str, Painter] = {}  # `{name of a picture: what draws it from the trace}`
     look: Optional[LookOf] = None  # what a page shows of the trace
-    renamed: Tuple[Tuple[str, str], ...] = ()  # (pattern, replacement) of parameters' old names
 
     @property
     def device(self) -> mx.Context:
@@ -204,13 +202,6 @@ class AttentionNet(Trainable, PortableBlock):
     def adapt_weights(self, arrays: Dict[str, nd.NDArray]) -> Dict[str, nd.NDArray]:
         """Weights of a smaller network of this kind extended to this one, to be trained on."""
         return arrays
-
-    @classmethod
-    def current_name(cls, name: str) -> str:
-        """The name of a parameter as this version calls it, whatever version saved it."""
-        for pattern, replacement in cls.renamed:
-            name = re.sub(pattern, replacement, name)
-        return name
 
     # Features that are computed once per image and cached.
 

@@ -27,7 +27,7 @@ def load_arrays(
 
     Args:
         net: its parameters keep their types, whatever those of the arrays are.
-        arrays: by name; names of older versions of a network are accepted.
+        arrays: by name.
         file, origin: where the arrays come from, for messages.
         ctx: device or devices of parameters that have none yet.
         new_head: accept arrays of a net for another number of classes, and those of a smaller net
@@ -35,7 +35,6 @@ def load_arrays(
             then initialised anew.
     """
     if isinstance(net, AttentionNet):
-        arrays = {net.current_name(name): array for name, array in arrays.items()}
         arrays = _without_classifiers(net, arrays)
     parameters = net._collect_params_with_prefix()
     heads: Parameters = {}

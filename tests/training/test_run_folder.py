@@ -1,4 +1,4 @@
-"""The folder of a run: its lock, the commit it records, and runs of the version before."""
+"""The folder of a run: its lock, and the commit it records."""
 
 from __future__ import annotations
 
@@ -91,9 +91,6 @@ def change_progress(path: Path, change: Callable[[Dict[str, Any]], None]) -> Non
     np.savez(path, **arrays)
 
 
-OLD = dict(clip=0.0, ema=0.0, compression="none", mix_up=False, alpha=2.0, mix_up_off=0.3)
-
-
 def stop_after_first_epoch(train_toy: Any, monkeypatch: pytest.MonkeyPatch, **kind: Any) -> None:
     def stop(run: engine.Run) -> None:
         raise KeyboardInterrupt("stopped")
@@ -101,15 +98,6 @@ def stop_after_first_epoch(train_toy: Any, monkeypatch: pytest.MonkeyPatch, **ki
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(engine.Run, "_keep_weights", stop)
         train_toy(epochs=2, **kind)
-
-
-def test_settings_of_the_version_before_that_meant_off_resume(
-    tmp_path: Path, train_toy: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any
-) -> None:
-    stop_after_first_epoch(train_toy, monkeypatch)
-    change_progress(tmp_path / "toy" / "last.npz", lambda p: p["settings"].update(OLD))
-    train_toy(epochs=2)
-    assert "going on after epoch 1 of 2" in capsys.readouterr().out
 
 
 def test_a_flag_of_the_version_before_is_refused_in_one_sentence(
@@ -136,30 +124,3 @@ def test_mixup_settings_count_with_mixup(
     stop_after_first_epoch(train_toy, monkeypatch, mix_up=True, alpha=2.0)
     with pytest.raises(UserError, match="--alpha 2.0, not 1.0"):
         train_toy(epochs=2, mix_up=True)
-
-
-def ram_of_toys(classes: int) -> Any:
-    widths = (8, 8, 8, 8, 8)
-    return get_model("ram_28", classes=classes, glimpses=2, patch=4, widths=widths)
-
-
-def test_parameter_names_of_the_version_before_resume(
-    tmp_path: Path, train_toy: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    kind = dict(optimizer="adam", lr=0.01, ema=0.5)
-    train_toy(ram_of_toys, "whole", epochs=2, **kind)
-    path = tmp_path / "cut" / "whole" / "last.npz"
-    kind["log_dir"] = str(tmp_path / "cut")
-    stop_after_first_epoch(train_toy, monkeypatch, network=ram_of_toys, run="whole", **kind)
-    with np.load(path) as archive:
-        arrays = {old_name(name): archive[name] for name in archive.files}
-    assert "net/body.answer.weight" in arrays and "average/body.guess.bias" in arrays
-    np.savez(path, **arrays)
-    train_toy(ram_of_toys, "whole", epochs=2, **kind)
-    with np.load(tmp_path / "whole" / "last.npz") as one, np.load(path) as other:
-        for name in set(one.files) - {"progress"}:
-            np.testing.assert_array_equal(one[name], other[name], err_msg=name)
-
-
-def old_name(name: str) -> str:
-    return name.replace("step_head", "guess").replace("body.head", "body.answer")

@@ -115,15 +115,6 @@ class GlimpseNet(AttentionNet):
     samples = 7
     painters = {"patches": patch_tiles}
     look = staticmethod(patch_look)
-    renamed = (
-        (r"^body\.eye\.", "body.encoder."),
-        (r"^body\.mind\.first\.", "body.controller.first_score."),
-        (r"^body\.mind\.region\.", "body.controller.key."),
-        (r"^body\.mind\.state\.", "body.controller.query."),
-        (r"^body\.mind\.weigh\.", "body.controller.score."),
-        (r"^body\.mind\.answer\.", "body.controller.head."),
-        (r"^body\.mind\.", "body.controller."),
-    )
 
     def __init__(self, classes: int, options: GlimpseOptions, **kwargs: Any) -> None:
         super().__init__(**kwargs)

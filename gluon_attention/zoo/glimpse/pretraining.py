@@ -86,7 +86,6 @@ class PatchClassifier(AttentionNet):
 
     Trace = Trace
     initializer = init.Xavier()
-    renamed = ((r"^body\.eye\.", "body.encoder."),)
 
     def __init__(self, classes: int, options: PretrainingOptions, **kwargs: Any) -> None:
         super().__init__(**kwargs)

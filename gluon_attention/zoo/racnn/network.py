@@ -299,11 +299,6 @@ class RACNN(AttentionNet):
     Trace = Trace
     painters = {"boxes": box_tiles}
     look = staticmethod(box_look)
-    renamed = (  # parameters of files that older versions saved: (pattern, replacement)
-        (r"^(body\.heads\.\d+)\.answer\.", r"\1.classifier."),
-        (r"^(body\.apns\.\d+)\.look\.", r"\1.conv."),
-        (r"^(body\.apns\.\d+)\.heat\.", r"\1.heatmaps."),
-    )
 
     def __init__(self, classes: int, options: RACNNOptions, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -174,11 +174,6 @@ class RecurrentAttention(AttentionNet):
     Trace = Trace
     initializer = init.Xavier(magnitude=2.34)
     samples = 10
-    renamed = (
-        (r"^body\.answer\.", "body.head."),
-        (r"^body\.guess\.", "body.step_head."),
-        (r"^body\.locator\.place\.", "body.locator.mean."),
-    )
 
     def __init__(self, classes: int, options: RamOptions, **kwargs: Any) -> None:
         super().__init__(**kwargs)
