@@ -12,7 +12,7 @@ import mxnet as mx
 from . import fields
 from .errors import UserError
 from .interop.load import load_backbone, load_weights
-from .training.config import NETWORK, TASK, Config, setting
+from .training.config import NETWORK, TASK, Config, network_setting
 from .zoo.attention_net import AttentionNet
 from .zoo.backbones import Backbone
 from .zoo.freezing import walk_blocks
@@ -63,13 +63,10 @@ def given_options(config: Config) -> Dict[str, Any]:
 class ZooConfig(Config):
     """Settings of scripts that train any network of a family, from scratch or from weights."""
 
-    options: str = setting(
-        "", "options of the network, such as attention=naive,mask=local", group=NETWORK
-    )
-    start_from: Optional[str] = setting(
+    options: str = network_setting("", "options of the network, such as attention=naive,mask=local")
+    start_from: Optional[str] = network_setting(
         None,
         "file of weights to start from, see docs/weights.md; the head is new if the classes differ",
-        group=NETWORK,
     )
 
     def network_options(self) -> Dict[str, Any]:
@@ -98,10 +95,8 @@ class ZooConfig(Config):
 class BackboneConfig(ZooConfig):
     """Settings of scripts whose networks have a pretrained backbone."""
 
-    backbone_weights: Optional[str] = setting(
-        None,
-        "file of weights of the backbone, see docs/weights.md (default: random)",
-        group=NETWORK,
+    backbone_weights: Optional[str] = network_setting(
+        None, "file of weights of the backbone, see docs/weights.md (default: random)"
     )
 
     def network(

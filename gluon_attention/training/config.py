@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Dict, Mapping, Optional, Sequence, Tuple, TypeVar
 
 from .. import fields
 from ..command_line import Parser
 
+DISTRIBUTED = ("dist_sync", "dist_device_sync", "dist_async")  # stores that span machines
 THREADS = 512  # largest number that one process may start
 GROUPS = (  # sections of `--help`, in this order
     "data",
@@ -37,100 +39,93 @@ def setting(
     return fields.field(default, help, *flags, group=group, decides=decides, **bounds)
 
 
+data_setting = partial(setting, group=DATA)
+network_setting = partial(setting, group=NETWORK)
+optimisation_setting = partial(setting, group=OPTIMISATION)
+schedule_setting = partial(setting, group=SCHEDULE)
+devices_setting = partial(setting, group=DEVICES)
+output_setting = partial(setting, group=OUTPUT, decides=False)
+
+
 @dataclass(frozen=True)
 class Config:
     """The settings of every training script; a script redefines defaults and adds its own."""
 
-    data_dir: str = setting("data", "folder of the data set", group=DATA, decides=False)
-    validation: int = setting(
+    data_dir: str = data_setting("data", "folder of the data set", decides=False)
+    validation: int = data_setting(
         5000,
         "training images held out to choose the best epoch, at most a tenth of them; 0: all are "
         "trained on, and the last epoch is kept",
-        group=DATA,
         low=0,
     )
-    workers: int = setting(
-        2, "threads that decode pictures", "-j", group=DATA, low=0, high=THREADS, decides=False
+    workers: int = data_setting(
+        2, "threads that decode pictures", "-j", low=0, high=THREADS, decides=False
     )
-    accept_data: bool = setting(
+    accept_data: bool = data_setting(
         False,
         "resumption on other data than those that the run was trained on so far",
-        group=DATA,
         decides=False,
     )
 
-    optimizer: str = setting(
-        "nag", "optimizer", group=OPTIMISATION, choices=("sgd", "nag", "adam", "lamb")
+    optimizer: str = optimisation_setting(
+        "nag", "optimizer", choices=("sgd", "nag", "adam", "lamb")
     )
-    batch_size: int = setting(64, "images per device and step", "-b", group=OPTIMISATION, low=1)
-    accumulate: int = setting(
+    batch_size: int = optimisation_setting(64, "images per device and step", "-b", low=1)
+    accumulate: int = optimisation_setting(
         1,
         "parts a batch is split into to save memory; BatchNorm normalises each part by itself",
-        group=OPTIMISATION,
         low=1,
         decides=False,
     )
-    momentum: float = setting(0.9, "momentum of sgd and nag", group=OPTIMISATION, low=0, high=1)
-    weight_decay: float = setting(
-        1e-4, "weight decay, none on BatchNorm and biases", "--wd", group=OPTIMISATION, low=0
+    momentum: float = optimisation_setting(0.9, "momentum of sgd and nag", low=0, high=1)
+    weight_decay: float = optimisation_setting(
+        1e-4, "weight decay, none on BatchNorm and biases", "--wd", low=0
     )
-    clip: Optional[float] = setting(
-        None, "largest norm of the gradient (default: unlimited)", group=OPTIMISATION, low=1e-9
+    clip: Optional[float] = optimisation_setting(
+        None, "largest norm of the gradient (default: unlimited)", low=1e-9
     )
-    ema: Optional[float] = setting(
+    ema: Optional[float] = optimisation_setting(
         None,
         "decay of the moving average of weights that is evaluated (default: no average)",
-        group=OPTIMISATION,
         low=0,
         high=1,
     )
-    swa: float = setting(
+    swa: float = optimisation_setting(
         0.0,
         "share of the epochs, at the end, after each of which weights enter the mean that is "
         "evaluated (SWA), with BatchNorm statistics of its own",
-        group=OPTIMISATION,
         low=0,
         high=1,
     )
-    skip_nonfinite: bool = setting(
+    skip_nonfinite: bool = optimisation_setting(
         False,
         "steps whose loss or images are NaN or Inf are skipped; checking it slows every step",
-        group=OPTIMISATION,
         decides=False,
     )
-    seed: int = setting(
-        0,
-        "seed of initial weights, batch order, augmentation and noise",
-        group=OPTIMISATION,
-        low=0,
-        high=2**31 - 1,
+    seed: int = optimisation_setting(
+        0, "seed of initial weights, batch order, augmentation and noise", low=0, high=2**31 - 1
     )
 
-    epochs: int = setting(200, "passes over the training set", group=SCHEDULE, low=1)
-    lr: float = setting(0.1, "highest learning rate", "--learning-rate", group=SCHEDULE, low=0)
-    lr_steps: Tuple[int, ...] = setting(
+    epochs: int = schedule_setting(200, "passes over the training set", low=1)
+    lr: float = schedule_setting(0.1, "highest learning rate", "--learning-rate", low=0)
+    lr_steps: Tuple[int, ...] = schedule_setting(
         (),
         "epochs after which the learning rate is multiplied by --lr-factor (default: --decay)",
-        group=SCHEDULE,
         low=1,
     )
-    lr_factor: float = setting(
-        0.1, "factor of the learning rate at each of --lr-steps", group=SCHEDULE, low=0, high=1
+    lr_factor: float = schedule_setting(
+        0.1, "factor of the learning rate at each of --lr-steps", low=0, high=1
     )
-    decay: str = setting(
-        "cosine",
-        "fall of the learning rate to 0 without --lr-steps",
-        group=SCHEDULE,
-        choices=("cosine", "linear"),
+    decay: str = schedule_setting(
+        "cosine", "fall of the learning rate to 0 without --lr-steps", choices=("cosine", "linear")
     )
-    swa_lr: Optional[float] = setting(
+    swa_lr: Optional[float] = schedule_setting(
         None,
         "constant learning rate of the epochs of --swa, where the fall ends (default: as without)",
-        group=SCHEDULE,
         low=0,
     )
-    warmup_epochs: float = setting(
-        0.0, "epochs of linear warm-up from learning rate 0", group=SCHEDULE, low=0
+    warmup_epochs: float = schedule_setting(
+        0.0, "epochs of linear warm-up from learning rate 0", low=0
     )
 
     label_smoothing: float = setting(
@@ -141,84 +136,54 @@ class Config:
         high=1,
     )
 
-    num_gpus: Optional[int] = setting(
-        None, "number of GPUs, 0 for the CPU (default: all)", group=DEVICES, low=0
+    num_gpus: Optional[int] = devices_setting(
+        None, "number of GPUs, 0 for the CPU (default: all)", low=0
     )
-    dtype: str = setting(
+    dtype: str = devices_setting(
         "float32",
         "data type of the computation; weights stay float32; auto: the fastest here",
-        group=DEVICES,
         choices=("float32", "bfloat16", "float16", "auto"),
     )
-    native: str = setting(
+    native: str = devices_setting(
         "auto",
         "training by the native library on a CPU; auto: where it is built and knows the network",
-        group=DEVICES,
         choices=("auto", "0", "1"),
         decides=False,
     )
-    sync_bn: bool = setting(
-        False, "BatchNorm statistics of the batch of all GPUs together", group=DEVICES
-    )
-    kvstore: str = setting(
+    sync_bn: bool = devices_setting(False, "BatchNorm statistics of the batch of all GPUs together")
+    kvstore: str = devices_setting(
         "device",
         "summation of gradients over devices or machines",
-        group=DEVICES,
-        choices=(
-            "local",
-            "device",
-            "nccl",
-            "dist_sync",
-            "dist_device_sync",
-            "dist_async",
-            "horovod",
-        ),
+        choices=("local", "device", "nccl", *DISTRIBUTED, "horovod"),
     )
-    compression: Optional[str] = setting(
-        None,
-        "compression of gradients sent to other machines (default: none)",
-        group=DEVICES,
-        choices=("2bit",),
+    compression: Optional[str] = devices_setting(
+        None, "compression of gradients sent to other machines (default: none)", choices=("2bit",)
     )
-    compression_threshold: float = setting(
+    compression_threshold: float = devices_setting(
         0.5,
         "t of 2bit compression: of each summed gradient -t, 0 or t is sent, the rest later",
-        group=DEVICES,
         low=1e-9,
     )
 
-    name: Optional[str] = setting(
-        None,
-        "name of the run folder (default: data set and network)",
-        group=OUTPUT,
-        decides=False,
+    name: Optional[str] = output_setting(
+        None, "name of the run folder (default: data set and network)"
     )
-    log_dir: str = setting("runs", "parent folder of run folders", group=OUTPUT, decides=False)
-    evaluate: bool = setting(
-        False, "test of the run's best checkpoint without training", group=OUTPUT, decides=False
-    )
-    keep: str = setting(
+    log_dir: str = output_setting("runs", "parent folder of run folders")
+    evaluate: bool = output_setting(False, "test of the run's best checkpoint without training")
+    keep: str = output_setting(
         "best",
         "epoch whose weights are kept and tested: the best on held-out images, or the last",
-        group=OUTPUT,
         choices=("best", "last"),
+        decides=True,
     )
-    save_period: Optional[int] = setting(
-        None,
-        "epochs between further weights that are kept (default: only the best are)",
-        group=OUTPUT,
-        low=1,
-        decides=False,
+    save_period: Optional[int] = output_setting(
+        None, "epochs between further weights that are kept (default: only the best are)", low=1
     )
-    log_interval: int = setting(
-        50, "steps between two points of the training curves", group=OUTPUT, low=1, decides=False
-    )
-    histograms: Optional[int] = setting(
+    log_interval: int = output_setting(50, "steps between two points of the training curves", low=1)
+    histograms: Optional[int] = output_setting(
         None,
         "epochs between histograms of the kernels in TensorBoard (default: no histograms)",
-        group=OUTPUT,
         low=1,
-        decides=False,
     )
 
     @classmethod

@@ -12,7 +12,7 @@ from typing import Optional, Sequence
 from ...datasets.cifar import FLIPS, PADDINGS, cifar10, cifar100
 from ...datasets.sampling import Splits, mislabel
 from ...scripts import ZooConfig, preset
-from ...training.config import DATA, NETWORK, MixupConfig, setting
+from ...training.config import MixupConfig, data_setting, network_setting, setting
 from ...training.engine import train
 from .recipes import CIFAR10_RECIPES, parse_stages, recipe_setting
 
@@ -24,23 +24,21 @@ class Cifar10(MixupConfig, ZooConfig):
     data_dir: str = ZooConfig.redefine(
         "data_dir", "data/cifar10", help="folder of the data set, downloaded if it is not there"
     )
-    dataset: str = setting(
+    dataset: str = data_setting(
         "cifar10",
         "data set; the default --data-dir of cifar100 is data/cifar100",
-        group=DATA,
         choices=tuple(DATASETS),
     )
     recipe: Optional[str] = recipe_setting(CIFAR10_RECIPES)
-    label_noise: float = setting(
-        0.0, "share of training images with the label of another class", group=DATA, low=0, high=1
+    label_noise: float = data_setting(
+        0.0, "share of training images with the label of another class", low=0, high=1
     )
-    num_layers: int = setting(
-        56, "depth of the network", group=NETWORK, choices=(56, 92, 128, 164, 236, 452)
+    num_layers: int = network_setting(
+        56, "depth of the network", choices=(56, 92, 128, 164, 236, 452)
     )
-    shape: str = setting(
+    shape: str = network_setting(
         "wide",
         "wide: 7 to 42 M parameters; deep: deeper masks; slim: the paper's 1 to 10 M",
-        group=NETWORK,
         choices=("wide", "deep", "slim"),
     )
     cutout: int = setting(

@@ -13,7 +13,7 @@ from ...datasets.cub import cub200
 from ...datasets.detail import detail
 from ...datasets.sampling import Splits
 from ...scripts import BackboneConfig, network_flags, preset, task_flags
-from ...training.config import DATA, NETWORK, setting
+from ...training.config import data_setting, network_setting
 from ...training.engine import train
 from ...zoo.attention_net import AttentionNet
 from ...zoo.racnn.network import RACNNOptions
@@ -50,20 +50,16 @@ class Cub(OPTIONS, task_flags(RankingOptions), BackboneConfig):
     data_dir: str = BackboneConfig.redefine(
         "data_dir", "data/CUB_200_2011", help="folder of the birds' images and lists"
     )
-    dataset: str = setting(
+    dataset: str = data_setting(
         "cub",
         "data set: birds, or generated scenes whose detail decides the class",
-        group=DATA,
         choices=("cub", "detail"),
     )
-    size: int = setting(448, "height and width of the images", group=DATA, low=32, high=4096)
+    size: int = data_setting(448, "height and width of the images", low=32, high=4096)
     validation: int = BackboneConfig.redefine("validation", 600)
     workers: int = BackboneConfig.redefine("workers", 2, low=1)
-    model: str = setting(
-        "mobilenet_v2",
-        "network, named by its backbone",
-        group=NETWORK,
-        choices=("mobilenet_v2", "vgg19"),
+    model: str = network_setting(
+        "mobilenet_v2", "network, named by its backbone", choices=("mobilenet_v2", "vgg19")
     )
     batch_size: int = BackboneConfig.redefine("batch_size", 8)
     weight_decay: float = BackboneConfig.redefine("weight_decay", 5e-4)

@@ -20,7 +20,7 @@ from ...datasets.stanford_dogs import stanford_dogs
 from ...errors import UserError
 from ...scripts import BackboneConfig, network_flags, preset, task_flags
 from ...training.checkpoint import BEST
-from ...training.config import DATA, NETWORK, SCHEDULE, setting
+from ...training.config import data_setting, network_setting, schedule_setting
 from ...training.devices import choose_devices
 from ...training.engine import train
 from ...zoo.attention_net import AttentionNet
@@ -58,42 +58,31 @@ class Dogs(OPTIONS, task_flags(StepOptions), BackboneConfig):
     data_dir: Optional[str] = BackboneConfig.redefine(
         "data_dir", None, help="folder of the data set (default: by its name, in data)"
     )
-    dataset: str = setting(
+    dataset: str = data_setting(
         "dogs",
         "data set: breeds, those few that are also Oxford's pets, birds, or generated scenes",
-        group=DATA,
         choices=(*FOLDERS, "detail"),
     )
     validation: int = BackboneConfig.redefine("validation", 1200)
     workers: int = BackboneConfig.redefine("workers", 2, low=1)
-    cache_features: bool = setting(
-        True,
-        "cached features in place of augmented images in stage 2, if its encoder is frozen",
-        group=DATA,
+    cache_features: bool = data_setting(
+        True, "cached features in place of augmented images in stage 2, if its encoder is frozen"
     )
-    test_features: bool = setting(
-        False, "cached features in place of images in the test, too", group=DATA
-    )
-    model: str = setting(
-        "resnet50",
-        "network, named by its backbone",
-        group=NETWORK,
-        choices=("resnet50", "mobilenet_v2"),
+    test_features: bool = data_setting(False, "cached features in place of images in the test, too")
+    model: str = network_setting(
+        "resnet50", "network, named by its backbone", choices=("resnet50", "mobilenet_v2")
     )
     optimizer: str = BackboneConfig.redefine("optimizer", "adam")
     batch_size: int = BackboneConfig.redefine("batch_size", 32)
     weight_decay: float = BackboneConfig.redefine("weight_decay", 0.0)
-    stage: str = setting(
+    stage: str = schedule_setting(
         "both",
         "stage of training: 1 for the encoder, 2 for the rest of the network",
-        group=SCHEDULE,
         choices=("1", "2", "both"),
         decides=False,
     )
-    stage1_epochs: int = setting(
-        20, "passes over the training set in stage 1", group=SCHEDULE, low=1
-    )
-    stage1_lr: float = setting(1e-4, "highest learning rate of stage 1", group=SCHEDULE, low=0)
+    stage1_epochs: int = schedule_setting(20, "passes over the training set in stage 1", low=1)
+    stage1_lr: float = schedule_setting(1e-4, "highest learning rate of stage 1", low=0)
     epochs: int = BackboneConfig.redefine("epochs", 100)
     lr: float = BackboneConfig.redefine("lr", 1e-4)
 

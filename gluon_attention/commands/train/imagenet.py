@@ -10,7 +10,7 @@ from typing import Optional, Sequence
 
 from ...datasets.imagenet import imagenet
 from ...scripts import ZooConfig
-from ...training.config import DATA, NETWORK, MixupConfig, setting
+from ...training.config import MixupConfig, data_setting, network_setting, setting
 from ...training.engine import train
 
 DEPTHS = (56, 92, 128, 164, 200, 236, 452)
@@ -23,13 +23,13 @@ class ImageNet(MixupConfig, ZooConfig):
     )
     validation: int = ZooConfig.redefine("validation", 10000)
     workers: int = ZooConfig.redefine("workers", 4, low=1)
-    num_layers: int = setting(56, "depth of the network", group=NETWORK, choices=DEPTHS)
-    model: Optional[str] = setting(
-        None, "registered name of a network (default: that of --num-layers)", group=NETWORK
+    num_layers: int = network_setting(56, "depth of the network", choices=DEPTHS)
+    model: Optional[str] = network_setting(
+        None, "registered name of a network (default: that of --num-layers)"
     )
     epochs: int = ZooConfig.redefine("epochs", 120)
     warmup_epochs: float = ZooConfig.redefine("warmup_epochs", 5.0)
-    size: int = setting(224, "height and width of the crops", group=DATA, low=32, high=4096)
+    size: int = data_setting(224, "height and width of the crops", low=32, high=4096)
     jitter: float = setting(
         0.4, "largest random change of brightness, contrast and saturation", low=0, high=1
     )

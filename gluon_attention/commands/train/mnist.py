@@ -11,7 +11,7 @@ from typing import Optional, Sequence
 
 from ...datasets.mnist import TASKS, mnist
 from ...scripts import ZooConfig, network_flags, task_flags
-from ...training.config import DATA, setting
+from ...training.config import data_setting, setting
 from ...training.engine import train
 from ...zoo.ram.network import RamOptions
 from ...zoo.ram.task import ReinforceOptions
@@ -31,8 +31,8 @@ class Mnist(network_flags(RamOptions, "glimpses"), task_flags(ReinforceOptions),
     data_dir: str = ZooConfig.redefine(
         "data_dir", "data/mnist", help="folder of the data set, downloaded if it is not there"
     )
-    task: str = setting(
-        "28", "canvas of the digits, and with it the network", group=DATA, choices=tuple(TASKS)
+    task: str = data_setting(
+        "28", "canvas of the digits, and with it the network", choices=tuple(TASKS)
     )
     recipe: Optional[str] = recipe_setting(MNIST_RECIPES)
     optimizer: str = ZooConfig.redefine("optimizer", "adam")

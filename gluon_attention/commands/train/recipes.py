@@ -17,7 +17,7 @@ from typing import Any, Iterator, Mapping, NamedTuple, Optional, Sequence, TypeV
 from ...errors import UserError
 from ...scripts import ZooConfig, preset
 from ...training.checkpoint import BEST
-from ...training.config import SCHEDULE, setting
+from ...training.config import schedule_setting
 
 C = TypeVar("C", bound=ZooConfig)
 
@@ -105,10 +105,9 @@ MNIST_RECIPES = {
 
 def recipe_setting(recipes: Mapping[str, Recipe]) -> Any:
     """The setting `recipe` of a script."""
-    return setting(
+    return schedule_setting(
         None,
         "recipe whose settings replace the defaults, and name the run; listed above",
-        group=SCHEDULE,
         choices=tuple(recipes),
         decides=False,
     )
