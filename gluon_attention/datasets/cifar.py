@@ -7,12 +7,12 @@ import tarfile
 import zlib
 from dataclasses import replace
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from ..errors import UserError
+from ..errors import UserError, check_choice
 from . import published
 from .sampling import Normalise, Samples, Splits, array_samples, hold_out, register
 from .view import CIFAR_VIEW
@@ -31,8 +31,7 @@ class Archive(NamedTuple):
     test: Dict[str, str]
     names: str  # file of class names, one a line
     classes: int
-    header: int  # number of label bytes in a record
-    label: int  # position of the label among them
+    header: int  # number of label bytes in a record, the last of which is used
     url: str
     md5: str
 
@@ -50,7 +49,6 @@ CIFAR10 = Archive(
     "batches.meta.txt",
     classes=10,
     header=1,
-    label=0,
     url="https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
     md5="c32a1d4ab5d03f1284b67883e8d87530",
 )
@@ -61,59 +59,61 @@ CIFAR100 = Archive(
     "fine_label_names.txt",
     classes=100,
     header=2,
-    label=1,
     url="https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz",
     md5="03b5dce01913d631647c71ecec9e9cb8",
 )
-CIFAR100_COARSE = CIFAR100._replace(names="coarse_label_names.txt", classes=20, label=0)
 
 
-@register
-def cifar10(
-    root: str,
-    *,
-    seed: int = 0,
-    validation: int = 5000,
-    cutout: int = 0,
-    crop: int = 32,
-    flip: str = "random",
-    padding: str = "black",
-    download: bool = True,
-) -> Splits:
-    """CIFAR-10; training images are padded by 4, cropped and flipped at random.
+def data_set(name: str, archive: Archive) -> Callable[..., Splits]:
+    """The function of a data set."""
 
-    Args:
-        root: folder of `cifar-10-batches-bin/`, or that folder itself; filled by download.
-        seed: seed of the validation images.
-        validation: number of images held out of the training files; at most a tenth of a sample.
-        cutout: side of the square that is blanked in each training image.
-        crop: side of the training images; less than 32 trains faster.
-        flip: 'random', or 'alternating': at random in the first epoch, and in every other epoch
-            the other way round than in the one before (Jordan 2024).
-        padding: 'black', or 'reflect': the border of an image mirrored.
-        download: whether missing files are downloaded.
-    """
-    augment = CropFlip(Normalise(MEAN, STD), crop, cutout, padding)
-    return _load_splits(CIFAR10, root, seed, validation, augment, flip, download)
+    def load(
+        root: str,
+        *,
+        seed: int = 0,
+        validation: int = 5000,
+        cutout: int = 0,
+        crop: int = 32,
+        flip: str = "random",
+        padding: str = "black",
+        download: bool = True,
+    ) -> Splits:
+        """CIFAR; training images are padded by 4, cropped and flipped at random.
+
+        Args:
+            root: folder of the .bin files, or the folder around it; filled by download.
+            seed: seed of the validation images.
+            validation: number of images held out of the training files; at most a tenth of a
+                sample.
+            cutout: side of the square that is blanked in each training image.
+            crop: side of the training images; less than 32 trains faster.
+            flip: 'random', or 'alternating': at random in the first epoch, and in every other
+                epoch the other way round than in the one before (Jordan 2024).
+            padding: 'black', or 'reflect': the border of an image mirrored.
+            download: whether missing files are downloaded.
+        """
+        folder, is_sample = find_files(archive, Path(root), download)
+        images, labels = _read(archive, folder, archive.train, is_sample)
+        test_images, test_labels = _read(archive, folder, archive.test, is_sample)
+        train, held_out = hold_out(labels, validation, seed, tenth=is_sample)
+        plain, classes = Normalise(MEAN, STD), archive.classes
+        augment = CropFlip(plain, crop, cutout, padding)
+        return Splits(
+            _train_samples(images[train], labels[train], classes, augment, flip, seed),
+            array_samples(images[held_out], labels[held_out], classes, transform=plain),
+            array_samples(test_images, test_labels, classes, transform=plain),
+            classes=_class_names(folder / archive.names, classes),
+            mean=MEAN,
+            std=STD,
+            view=CIFAR_VIEW,
+        )
+
+    load.__name__ = load.__qualname__ = name
+    return register(load)
 
 
-@register
-def cifar100(
-    root: str,
-    *,
-    coarse: bool = False,
-    seed: int = 0,
-    validation: int = 5000,
-    cutout: int = 0,
-    crop: int = 32,
-    flip: str = "random",
-    padding: str = "black",
-    download: bool = True,
-) -> Splits:
-    """CIFAR-100 from `cifar-100-binary/`, with the options of `cifar10`; 20 classes if `coarse`."""
-    archive = CIFAR100_COARSE if coarse else CIFAR100
-    augment = CropFlip(Normalise(MEAN, STD), crop, cutout, padding)
-    return _load_splits(archive, root, seed, validation, augment, flip, download)
+cifar10 = data_set("cifar10", CIFAR10)
+cifar100 = data_set("cifar100", CIFAR100)
 
 
 class CropFlip:
@@ -129,8 +129,7 @@ class CropFlip:
             raise UserError(f"crop must be a number of pixels from 8 to 32, not {crop}")
         if cutout < 0:
             raise UserError(f"cutout must be the side of a square in pixels, not {cutout}")
-        if padding not in PADDINGS:
-            raise UserError(f"padding must be one of {', '.join(PADDINGS)}, not {padding!r}")
+        check_choice("padding", padding, tuple(PADDINGS))
         self.normalise, self.crop, self.cutout = normalise, crop, cutout
         self.mode = PADDINGS[padding]  # of np.pad
 
@@ -198,45 +197,24 @@ def locate(archive: Archive, root: Path) -> Path:
     return root if published.find_file(root, next(iter(archive.test))) else root / archive.folder
 
 
-def _load_splits(
-    archive: Archive,
-    root: str,
-    seed: int,
-    validation: int,
-    augment: CropFlip,
-    flip: str,
-    download: bool,
-) -> Splits:
-    folder = locate(archive, Path(root))
+def find_files(archive: Archive, root: Path, download: bool) -> Tuple[Path, bool]:
+    """The folder of the .bin files, downloaded if needed, and whether they are a sample."""
+    folder = locate(archive, root)
     is_sample = published.read_manifest(folder) is not None
-    if not is_sample and not all(
-        published.find_file(folder, n) for n in (*archive.train, *archive.test)
-    ):
+    names = (*archive.train, *archive.test)
+    if not is_sample and not all(published.find_file(folder, name) for name in names):
         if not download:
-            raise published.missing_files(Path(root), expected_files(archive))
-        fetch(archive, Path(root))
-        folder = locate(archive, Path(root))
-    images, labels = _read(archive, folder, archive.train, is_sample)
-    test_images, test_labels = _read(archive, folder, archive.test, is_sample)
-    train, held_out = hold_out(labels, validation, seed, tenth=is_sample)
-    plain, classes = Normalise(MEAN, STD), archive.classes
-    return Splits(
-        _train_samples(images[train], labels[train], classes, augment, flip, seed),
-        array_samples(images[held_out], labels[held_out], classes, transform=plain),
-        array_samples(test_images, test_labels, classes, transform=plain),
-        classes=_class_names(folder / archive.names, classes),
-        mean=MEAN,
-        std=STD,
-        view=CIFAR_VIEW,
-    )
+            raise published.missing_files(root, expected_files(archive))
+        fetch(archive, root)
+        folder = locate(archive, root)
+    return folder, is_sample
 
 
 def _train_samples(
     images: np.ndarray, labels: np.ndarray, classes: int, augment: CropFlip, flip: str, seed: int
 ) -> Samples:
     """Augmented samples; which are flipped is a pure function of seed, epoch and row, or random."""
-    if flip not in FLIPS:
-        raise UserError(f"flip must be one of {', '.join(FLIPS)}, not {flip!r}")
+    check_choice("flip", flip, FLIPS)
     samples = array_samples(images, labels, classes, transform=augment)
     if flip == "random":
         return samples
@@ -266,7 +244,7 @@ def _read(
     if not parts:
         raise published.missing_files(folder, expected_files(archive))
     images = np.concatenate([records[:, archive.header :] for records in parts])
-    labels = np.concatenate([records[:, archive.label] for records in parts])
+    labels = np.concatenate([records[:, archive.header - 1] for records in parts])
     return images.reshape(-1, 3, 32, 32), labels
 
 

@@ -17,7 +17,6 @@ from ..errors import UserError
 from ..storage.atomic import written_aside
 
 MANIFEST = "MANIFEST.json"  # {"files": {name: {"sha256": ...}}}, marks a folder as a sample
-DATA_DIR = "--data-dir"
 _DECOMPRESS = {"": bytes, ".gz": gzip.decompress, ".xz": lzma.decompress}
 
 
@@ -40,16 +39,15 @@ def read_manifest(folder: Path) -> Optional[Dict[str, str]]:
         raise UserError(f"{path} is not a list of files with their sha256; make it again") from None
 
 
-def read_verified(folder: Path, name: str, sha1: str, flag: str = DATA_DIR) -> bytes:
+def read_verified(folder: Path, name: str, sha1: str) -> bytes:
     """Decompressed content of a file whose checksum is right.
 
     Args:
         sha1: checksum of the published content; that of a sample is in its manifest.
-        flag: the flag that gave the folder, for messages.
     """
     path = find_file(folder, name)
     if path is None:
-        raise missing_files(folder, f"{name} (or .gz, .xz)", flag=flag)
+        raise missing_files(folder, f"{name} (or .gz, .xz)")
     compressed = read_bytes(path)
     manifest = read_manifest(folder)
     if manifest is not None and manifest.get(path.name) != hashlib.sha256(compressed).hexdigest():
@@ -64,22 +62,6 @@ def read_verified(folder: Path, name: str, sha1: str, flag: str = DATA_DIR) -> b
             "SHA-1; download it again"
         )
     return content
-
-
-def check_published(folder: Path, checksums: Dict[str, str]) -> Dict[str, Path]:
-    """Paths of the files of the folder given by --from, all of them verified.
-
-    Args:
-        checksums: SHA-1 of each file by name.
-    """
-    if read_manifest(folder) is not None:
-        raise UserError(
-            f"{folder} holds a sample, not the published files; give it as --data-dir where it is "
-            "used, or --from another folder"
-        )
-    for name, sha1 in checksums.items():
-        read_verified(folder, name, sha1, flag="--from")
-    return {name: find_file(folder, name) for name in checksums}
 
 
 def read_bytes(path: Path) -> bytes:
@@ -113,14 +95,14 @@ def name_unreadable() -> Iterator[None]:
         if error.filename is None:
             raise
         raise UserError(
-            f"cannot read {error.filename}: {error.strerror}; give {DATA_DIR} a folder that can be "
-            "read"
+            f"cannot read {error.filename}: {error.strerror}; give --data-dir a folder that can "
+            "be read"
         ) from None
 
 
-def missing_files(folder: Path, files: str, reason: str = "", flag: str = DATA_DIR) -> UserError:
+def missing_files(folder: Path, files: str, reason: str = "") -> UserError:
     """The error for a folder that lacks files of its data set."""
-    return UserError(f"{folder} lacks {files}{reason}; give {flag} a folder that has them")
+    return UserError(f"{folder} lacks {files}{reason}; give --data-dir a folder that has them")
 
 
 def check_download_folder(folder: Path, names: Iterable[str], files: str) -> None:
@@ -136,7 +118,7 @@ def check_download_folder(folder: Path, names: Iterable[str], files: str) -> Non
     if visible and not any(name.startswith(tuple(names)) for name in visible):
         raise UserError(
             f"{folder} lacks {files}, and is not filled with them as it holds other things, such "
-            f"as {visible[0]!a:.60}; give {DATA_DIR} a folder that has them, or an empty or new one"
+            f"as {visible[0]!a:.60}; give --data-dir a folder that has them, or an empty or new one"
         )
 
 

@@ -209,14 +209,13 @@ def write_sample(folder, contents):
     (folder / published.MANIFEST).write_text(json.dumps({"files": entries}))
 
 
-@pytest.mark.parametrize("coarse", [False, True])
-def test_cifar100(tmp_path, coarse):
-    fine, rough = np.arange(100, dtype=np.uint8), np.arange(100, dtype=np.uint8) // 5
-    records = np.column_stack([rough, fine, np.zeros((100, 3072), np.uint8)]).tobytes()
+def test_cifar100(tmp_path):
+    fine = np.arange(100, dtype=np.uint8)
+    records = np.column_stack([fine // 5, fine, np.zeros((100, 3072), np.uint8)]).tobytes()
     write_sample(tmp_path / "cifar-100-binary", {"train.bin": records, "test.bin": records})
-    splits = cifar100(str(tmp_path), coarse=coarse)
-    np.testing.assert_array_equal(splits.test.labels, rough if coarse else fine)
-    assert len(splits.classes) == (20 if coarse else 100)
+    splits = cifar100(str(tmp_path))
+    np.testing.assert_array_equal(splits.test.labels, fine)
+    assert len(splits.classes) == 100 and splits.source["name"] == "cifar100"
 
 
 @pytest.mark.parametrize("load", [cifar10, cifar100])

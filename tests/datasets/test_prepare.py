@@ -1,11 +1,10 @@
 """The scripts that prepare data: their output is read back, and bad input ends in one line."""
 
-import hashlib
 import runpy
 import sys
 from pathlib import Path
 
-from gluon_attention.datasets import cifar, cifar10, imagenet, mnist, published
+from gluon_attention.datasets import imagenet, mnist, published
 from gluon_attention.datasets.image_folder import scan
 from gluon_attention.datasets.pictures import decode
 from gluon_attention.datasets.records import Records
@@ -80,32 +79,9 @@ def test_samples_are_made_from_published_files(run, tmp_path, monkeypatch):
     assert [len(part) for part in splits[:3]] == [45, 5, 50]
 
 
-def test_cifar10_is_copied_after_it_is_verified(run, tmp_path, monkeypatch):
-    source = tmp_path / "published"
-    for name in (*cifar.CIFAR10.train, *cifar.CIFAR10.test):
-        published.write_file(source / cifar.CIFAR10.folder / name, bytes(3073))
-    arguments = ("--from", source, "--data-dir", tmp_path / "copy")
-    code, _, error = run("prepare_cifar10.py", *arguments)
-    assert code == 2 and "data_batch_1.bin is not the published file" in error
-    assert not (tmp_path / "copy").exists()
-    for digests in (cifar.CIFAR10.train, cifar.CIFAR10.test):
-        for name in digests:
-            monkeypatch.setitem(digests, name, hashlib.sha1(bytes(3073)).hexdigest())
-    assert run("prepare_cifar10.py", *arguments)[0] == 0
-    splits = cifar10(str(tmp_path / "copy"), validation=1, download=False)
-    assert [len(part) for part in splits[:3]] == [4, 1, 1]
-
-
 @pytest.mark.parametrize(
     "script, arguments, words",
     [
-        ("prepare_mnist.py", ["--from", "nowhere"], "nowhere lacks train-images"),
-        ("prepare_mnist.py", ["--from", "nowhere"], "give --from a folder that has them"),
-        ("prepare_mnist.py", ["--from", SAMPLE / "mnist"], "holds a sample, not the published"),
-        ("prepare_cifar10.py", ["--from", DATA], "give --from a folder that has them"),
-        ("prepare_cifar10.py", ["--from", SAMPLE / "cifar10"], "holds a sample, not the published"),
-        ("prepare_cifar10.py", ["--from", "nowhere.tar.gz"], "nowhere.tar.gz"),
-        ("prepare_cifar10.py", ["--from", __file__], "not cifar-10-binary.tar.gz"),
         ("prepare_imagenet.py", ["--from", SAMPLE], "no train/ or val/ folder"),
         ("prepare_imagenet.py", ["--from", SAMPLE / "imagenet", "--quality", 0], "--quality"),
         ("make_sample.py", ["--mnist", "nowhere"], "nowhere lacks"),

@@ -43,8 +43,6 @@ VERBS = {  # positional words, and values by flag
     "convert": ([PICTURES | MODEL, MODEL], {"-o": WORDS, "--classes": NUMBERS}),
 }
 SCRIPTS = {
-    "data/prepare_mnist.py": {"--from": WORDS, "--data-dir": WORDS, "--bogus": BOTH},
-    "data/prepare_cifar10.py": {"--from": WORDS, "--data-dir": WORDS},
     "data/prepare_imagenet.py": {
         "--from": WORDS,
         "--data-dir": WORDS,
