@@ -55,9 +55,7 @@ class Twin:
             raise UserError(f"bfloat16 needs AVX-512, and oneDNN has {instructions} here")
         self.net, self.dtype, self.image_gradient = net, dtype, image_gradient
         self._library = native_library
-        self._programs: Dict[bool, Tuple[Program, gluon.Block]] = {}
-        self._numbers: Dict[Tuple[bool, bool], int] = {}
-        self._statistics: Dict[Any, Tuple[List[nd.NDArray], List[nd.NDArray]]] = {}
+        self._programs: Dict[bool, Tuple[int, Program, gluon.Block]] = {}
         self._program(False)  # what cannot be lowered is refused here
 
     def __call__(self, images: nd.NDArray) -> nd.NDArray:
@@ -71,11 +69,12 @@ class Twin:
 
     def _run(self, images: nd.NDArray, masks: bool) -> List[nd.NDArray]:
         self._check(images)
-        program, head = self._program(masks)
-        device = images.context
-        arrays = [parameter.data(device) for parameter in program.parameters]
-        self._share_statistics(program, arrays, device)
-        number = self._number(program, masks)
+        number, program, head = self._program(masks)
+        arrays = [_variable(parameter, images.context) for parameter in program.parameters]
+        for place in program.statistics:
+            arrays[place] = _written_by_backward(arrays[place])
+        if self.image_gradient:
+            images = images.reshape(images.shape)  # written, as in `_variable`
         pooled, *others = self._library.run(number, [images, *arrays])
         return [head(pooled), *others]
 
@@ -87,44 +86,37 @@ class Twin:
         if images.grad is not None and not self.image_gradient:
             raise UserError("this twin gives images no gradient: make it with image_gradient=True")
 
-    def _program(self, masks: bool) -> Tuple[Program, gluon.Block]:
+    def _program(self, masks: bool) -> Tuple[int, Program, gluon.Block]:
         if masks not in self._programs:
             program = Program()
             lowered = self.net.lower(program)
             for mask in lowered.masks if masks else ():
                 program.give(mask)
-            self._programs[masks] = program, lowered.head
+            options = dict(bfloat16=int(self.dtype == "bfloat16"))
+            text = program.text(input_gradient=int(self.image_gradient), **options)
+            self._programs[masks] = self._library.program(text), program, lowered.head
         return self._programs[masks]
 
-    def _number(self, program: Program, masks: bool) -> int:
-        """Of the program at work, for the way gradients are asked for now."""
-        requests = {parameter.grad_req for parameter in program.parameters} - {"null"}
-        if requests == {"add", "write"}:
-            raise UserError('gradients of a native twin have grad_req "write" or "add", not both')
-        adds = "add" in requests
-        if (masks, adds) not in self._numbers:
-            options = dict(bfloat16=int(self.dtype == "bfloat16"), adds=int(adds))
-            text = program.text(input_gradient=int(self.image_gradient), **options)
-            self._numbers[masks, adds] = self._library.program(text)
-        return self._numbers[masks, adds]
 
-    def _share_statistics(
-        self, program: Program, arrays: List[nd.NDArray], device: mx.Context
-    ) -> None:
-        """Put in for running statistics what backward writes into them.
+def _variable(parameter: gluon.Parameter, device: mx.Context) -> nd.NDArray:
+    """The values of a parameter, so that the library may write their gradient.
 
-        MXNet lets a backward pass write nothing but gradients. So each is replaced by a second
-        handle of the same memory, whose gradient is to be written to that memory: the engine of
-        MXNet then knows who reads and writes it.
-        """
-        originals = [arrays[place] for place in program.statistics]
-        before, handles = self._statistics.get(device, ([], []))
-        if len(before) != len(originals) or any(a is not b for a, b in zip(before, originals)):
-            handles = [array.detach() for array in originals]
-            autograd.mark_variables(handles, originals, "write")
-            self._statistics[device] = originals, handles
-        for place, handle in zip(program.statistics, handles):
-            arrays[place] = handle
+    MXNet does not tell the library whether to write a gradient or to add to it. So it always
+    writes, and where `grad_req` is "add" MXNet adds what it wrote: that of a view in the graph.
+    """
+    array = parameter.data(device)
+    return array.reshape(array.shape) if parameter.grad_req == "add" else array
+
+
+def _written_by_backward(statistics: nd.NDArray) -> nd.NDArray:
+    """Running statistics, as a variable whose gradient is written to their own memory.
+
+    MXNet lets a backward pass write nothing but gradients; so its engine knows who reads and writes
+    them. The variable is of one call: MXNet sums the gradients of one that several calls take.
+    """
+    variable = statistics.detach()
+    autograd.mark_variables([variable], [statistics], "write")
+    return variable
 
 
 def twin(net: gluon.Block, dtype: str = "float32", image_gradient: bool = False) -> Optional[Twin]:

@@ -53,9 +53,6 @@ def _twins(
         return [], "the native library computes on CPUs"
     if config.sync_bn and len(devices) > 1:
         return [], "the native library has no --sync-bn"
-    if config.accumulate > 1 and any(part is not net for part in net.native_parts):
-        # A part that runs at several scales of a step accumulated gradients that are not numbers.
-        return [], "the native library has no --accumulate for parts of a network"
     if native.library() is None:
         return [], f"the native library is not built from these sources ({build_native()})"
     # Images of a part can be computed from what is trained.

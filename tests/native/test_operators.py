@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable, Dict, List, Tuple
 
 from gluon_attention.native import Lowered, Program, Twin, library
 from gluon_attention.ops.resize import resize_like
@@ -198,17 +198,20 @@ def put_back(probe: Probe, arrays: Dict[str, nd.NDArray]) -> None:
         probe.collect_params()[name].set_data(array)
 
 
+def compare(got: Dict[str, np.ndarray], expected: Dict[str, np.ndarray]) -> None:
+    largest = max(np.abs(array).max() for array in expected.values())
+    for name, array in expected.items():  # the gradient of a bias before BatchNorm is only rounding
+        scale = max(np.abs(array).max(), 0.01 * largest)
+        np.testing.assert_allclose(got[name] / scale, array / scale, atol=1e-4, err_msg=name)
+
+
 def test_equals_mxnet(probe: Probe) -> None:
     images = nd.random.normal(shape=(3, 4, 5, 5))
     ready(probe, images)
     weight, before = Weight(), snapshot(probe)
     expected = gradients(probe, probe, images, weight)
     put_back(probe, before)
-    got = gradients(probe, Twin(probe, image_gradient=True), images, weight)
-    largest = max(np.abs(array).max() for array in expected.values())
-    for name, array in expected.items():  # the gradient of a bias before BatchNorm is only rounding
-        scale = max(np.abs(array).max(), 0.01 * largest)
-        np.testing.assert_allclose(got[name] / scale, array / scale, atol=1e-4, err_msg=name)
+    compare(gradients(probe, Twin(probe, image_gradient=True), images, weight), expected)
 
 
 def test_gradient_is_that_of_its_values(probe: Probe) -> None:
@@ -236,6 +239,37 @@ def test_gradient_is_that_of_its_values(probe: Probe) -> None:
     directional = sum(float((along[name] * way).sum()) for name, way in ways.items())
     size = np.sqrt(sum(float((along[name] ** 2).sum()) for name in ways))
     assert abs(slope - directional) < 0.05 * size
+
+
+@pytest.mark.parametrize("adds", [(), ("weight",), ("gamma", "beta", "weight", "images")])
+def test_several_calls_of_a_step(adds: Tuple[str, ...]) -> None:
+    """RA-CNN's backbone runs at every scale; `--accumulate` adds the gradients of several steps."""
+    batches = nd.random.normal(shape=(3, 3, 4, 5, 5))
+    probe = ready(PROBES["resnet_bottleneck"](), batches[0])
+    trained = {n: p for n, p in probe.collect_params().items() if p.grad_req != "null"}
+    for name, parameter in trained.items():
+        parameter.grad_req = "add" if name.endswith(adds) else "write"
+    before = snapshot(probe)
+
+    def two_steps(forward: Callable) -> Dict[str, np.ndarray]:
+        for parameter in trained.values():
+            parameter.zero_grad()
+        images = [batch.copy() for batch in batches]
+        for array in images:
+            array.attach_grad("add" if "images" in adds else "write")
+        for _ in range(2):
+            with autograd.record():
+                loss = sum((forward(array) ** 2).sum() for array in images)
+            loss.backward()
+        arrays = {str(number): array.grad for number, array in enumerate(images)}
+        arrays.update((n, p.grad()) for n, p in trained.items())
+        arrays.update(snapshot(probe))
+        return {name: array.asnumpy().copy() for name, array in arrays.items()}
+
+    expected = two_steps(probe)
+    put_back(probe, before)
+    got = two_steps(Twin(probe, image_gradient=True))
+    compare(got, expected)
 
 
 @pytest.mark.skipif(not (library() and library().has_bfloat16), reason="needs AVX-512")

@@ -165,31 +165,6 @@ def test_other_batches_between(pair: Tuple[gluon.Block, Twin]) -> None:
     assert equal(first, state(net))
 
 
-def test_gradients_are_added_where_asked(pair: Tuple[gluon.Block, Twin], refused: Callable) -> None:
-    """`--accumulate` asks for that."""
-    net, native_net = pair
-    x, start = images(), state(net)
-    step(native_net, x)
-    once = state(net)
-    restore(net, start)
-    trained = [p for p in net.collect_params().values() if p.grad_req != "null"]
-    try:
-        trained[0].grad_req = "add"
-        assert refused(lambda: step(native_net, x))
-        for parameter in trained:
-            parameter.grad_req = "add"
-        restore(net, start)
-        for _ in range(2):
-            step(native_net, x)
-        twice = state(net)
-    finally:
-        for parameter in trained:
-            parameter.grad_req = "write"
-    for name in once:
-        if name.endswith(".g"):
-            np.testing.assert_allclose(twice[name], 2 * once[name], rtol=1e-4, atol=1e-5)
-
-
 def test_frozen_parameters_stay_without_gradients(pair: Tuple[gluon.Block, Twin]) -> None:
     net, native_net = pair
     x, start = images(), state(net)

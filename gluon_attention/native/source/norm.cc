@@ -70,8 +70,7 @@ class Norm : public Layer {
     Place partial = plan.temporary(2 * sizeof(float) * width_ * chunks_);
     Place by = plan.temporary(2 * sizeof(float) * width_);
     bool adds = plan.adds_to(gamma_), adds_beta = plan.adds_to(beta_);
-    bool again = plan.moved_before(mean_);
-    plan.adds_to(mean_);
+    bool again = plan.adds_to(mean_);
     const Kernels* loops = &plan.loops();
     plan.step("norm back", {x, dy, dx, others[0], others[1], partial, by, affine_.mean,
                             affine_.variance, affine_.scale, affine_.shift},

@@ -169,9 +169,7 @@ Place Plan::gradient(int tensor) {
 }
 
 bool Plan::adds_to(int input) {
-  bool before = written_[input];
-  written_[input] = true;
-  return before || program_->adds;
+  return !written_.insert(input).second;
 }
 
 namespace {

@@ -7,6 +7,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -106,9 +107,8 @@ class Plan {
   std::vector<Place> take_gradients(int tensor, std::size_t most);
   bool alone(const Place& place) const;  // nobody else reads it: it may be overwritten
 
-  // Gradients of parameters. True: add to what is there, as an earlier step or batch gave some.
+  // Gradients of parameters. True: add to what is there, as an earlier step gave some.
   bool adds_to(int input);
-  bool moved_before(int input) const { return written_.count(input) > 0; }  // by an earlier step
 
  private:
   struct Tensor {
@@ -132,7 +132,7 @@ class Plan {
   std::vector<Dims> shapes_, output_shapes_;
   std::map<int, Tensor> tensors_;
   std::map<Place, int> holders_;  // of gradients: features that have them
-  std::map<int, bool> written_;   // gradients of parameters
+  std::set<int> written_;         // gradients of parameters
   std::vector<Part> parts_;
   std::vector<Step> forward_, backward_;
   std::vector<std::unique_ptr<Layer>> layers_;

@@ -43,7 +43,6 @@ Program::Program(const std::string& text) {
       inputs = instruction.number("inputs");
       outputs = instruction.number("outputs");
       bfloat16 = instruction.number("bfloat16", 0) != 0;
-      adds = instruction.number("adds", 0) != 0;
       input_gradient = instruction.number("input_gradient", 0) != 0;
     } else {
       instructions.push_back(instruction);

@@ -34,7 +34,6 @@ struct Program {
   int inputs = 0;   // arrays that the operator takes: images first, then parameters
   int outputs = 0;  // arrays that it gives
   bool bfloat16 = false;
-  bool adds = false;         // whether gradients are added to what is there (grad_req="add")
   bool input_gradient = false;  // whether images get a gradient
   std::vector<Instruction> instructions;
 
