@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from typing import Optional, Sequence
 
 from gluon_attention import UserError
 from gluon_attention.command_line import Parser, command
 from gluon_attention.storage.atomic import write_text
 
-from figures import ablations, cards, chart, operators, published, rows, scaling_plan, tables
+from figures import (
+    ablations,
+    cards,
+    glimpses_chart,
+    operators,
+    published,
+    rows,
+    scaling_plan,
+    speed_chart,
+    tables,
+)
 
 tables.TABLES.update(
     cards.CARDS,
@@ -26,7 +37,9 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     parser.add_argument(
         "--readme", nargs="+", default=[], metavar="PATH", help="pages whose tables are redrawn"
     )
-    parser.add_argument("--chart", metavar="PATH", help="PNG of the speeds, redrawn")
+    parser.add_argument(
+        "--charts", metavar="FOLDER", help="folder of speed.png and ram_glimpses.png, redrawn"
+    )
     flags = parser.parse_args(argv)
     try:
         all_rows = rows.read(flags.csv)
@@ -34,8 +47,9 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
             with open(path, encoding="utf-8") as file:
                 text = file.read()
             write_text(path, tables.rendered(text, all_rows))
-        if flags.chart:
-            chart.draw(all_rows, flags.chart)
+        if flags.charts:
+            speed_chart.draw(all_rows, os.path.join(flags.charts, "speed.png"))
+            glimpses_chart.draw(all_rows, os.path.join(flags.charts, "ram_glimpses.png"))
     except (OSError, ValueError) as error:
         raise UserError(str(error)) from None
     print(f"{len(all_rows)} rows, all complete")

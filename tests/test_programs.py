@@ -48,7 +48,7 @@ SCRIPTS = {
     "benchmarks/scaling.py": "--networks ram_28 --smoke",
     "benchmarks/data_speed.py": "--seconds 0.01",
     "benchmarks/eight_bits.py": f"ram_28 --images 4 --data-dir {SAMPLE}/mnist",
-    "benchmarks/results.py": "--chart out/speed.png",
+    "benchmarks/results.py": "--charts out",
     "benchmarks/studies/pull_plot.py": "out/pull.png",
     "benchmarks/studies/front_picture.py": "boxes.png -o out/front.png",
     "benchmarks/studies/closer_look.py": "--data-dir birds --backbone tiny --size 64 "
