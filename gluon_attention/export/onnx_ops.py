@@ -32,6 +32,7 @@ BINARY = {
     "broadcast_maximum": "Max",
     "broadcast_minimum": "Min",
 }
+COMPARISON = {"broadcast_greater": "Greater", "broadcast_equal": "Equal"}
 SCALAR = {
     "_plus_scalar": "Add",
     "_minus_scalar": "Sub",
@@ -54,6 +55,12 @@ def unary(graph: Graph, node: Node) -> str:
 @translates(*BINARY)
 def binary(graph: Graph, node: Node) -> str:
     return graph.add(BINARY[node.op], *node.inputs)
+
+
+@translates(*COMPARISON)
+def comparison(graph: Graph, node: Node) -> str:
+    truth = graph.add(COMPARISON[node.op], *node.inputs)
+    return graph.add("Cast", truth, to=graph.onnx.TensorProto.FLOAT)
 
 
 @translates(*SCALAR, *REVERSED)

@@ -2,7 +2,8 @@
 
 A box is (tx, ty, tl): its center, x before y, and half its side, all in the coordinates of
 `ops.crop`, in which the image spans -1 to 1. So (0, 0, 1) is the whole image, tl is the side of the
-box as a share of the image's, and boxes have the aspect ratio of their image.
+box as a share of the image's, and boxes have the aspect ratio of their image. Boxes of any aspect
+ratio are (tx, ty, tw, th), with half their width and half their height.
 
 `gradient` chooses what a box is trained by:
 
@@ -83,9 +84,9 @@ class AttentionCrop(gluon.HybridBlock):
 
 
 def crop_box(F: Any, images: Any, boxes: Any, size: CropSize) -> Any:
-    """The content of boxes (N, 3), with the exact gradient of bilinear sampling."""
-    half = F.slice_axis(boxes, axis=1, begin=2, end=3)
-    extent = concat(F, half, half)
+    """The content of boxes (N, 3 or 4), with the exact gradient of bilinear sampling."""
+    width, height = (F.slice_axis(boxes, axis=1, begin=b, end=e) for b, e in ((2, 3), (-1, None)))
+    extent = concat(F, width, height)
     return crop(F, images, F.slice_axis(boxes, axis=1, begin=0, end=2), extent, size)
 
 
@@ -138,13 +139,12 @@ def pixel_crop(F: Any, images: Any, boxes: Any, size: CropSize) -> Any:
 
 def inner_box(F: Any, outer: Any, inner: Any) -> Any:
     """A box in the coordinates of the crop of another box, converted to those of the image."""
-    half = F.slice_axis(outer, axis=1, begin=2, end=3)
-    shift = F.slice_axis(outer, axis=1, begin=0, end=2)
-    scaled = F.broadcast_mul(inner, half)
+    extent = F.slice_axis(outer, axis=1, begin=2, end=None)  # (N, 1 or 2)
+    center = F.broadcast_mul(F.slice_axis(inner, axis=1, begin=0, end=2), extent)
     return concat(
         F,
-        shift + F.slice_axis(scaled, axis=1, begin=0, end=2),
-        F.slice_axis(scaled, axis=1, begin=2, end=3),
+        F.slice_axis(outer, axis=1, begin=0, end=2) + center,
+        F.slice_axis(inner, axis=1, begin=2, end=None) * extent,
     )
 
 

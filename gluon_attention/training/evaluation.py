@@ -118,10 +118,11 @@ def mirrored_error(net: Any, batches: Batches, devices: Sequence[mx.Context]) ->
 
 
 def box_scores(net: Any, batches: Batches, device: mx.Context) -> Means:
-    """Shares of images whose box contains the labelled region, and whose box centre lies in it.
+    """Shares of images whose box contains the labelled region, has its centre in it, overlaps it.
 
-    For the box of every scale from the second, and without a number for the last; empty for a
-    network without boxes or a data set without regions.
+    It overlaps where their intersection is half of their union or more. For the box of every scale
+    from the second, and without a number for the last; empty for a network without boxes or a data
+    set without regions.
     """
     if batches.samples.regions is None:
         return {}
@@ -131,14 +132,22 @@ def box_scores(net: Any, batches: Batches, device: mx.Context) -> Means:
         if boxes is None:
             return {}
         parts.append(boxes.asnumpy())
-    boxes = np.concatenate(parts)  # (N, K - 1, 3)
+    boxes = np.concatenate(parts)  # (N, K - 1, 3 or 4)
     centre, half = boxes[..., :2], boxes[..., 2:]
     low, high = regions[:, None, :2], regions[:, None, 2:]
     contains = (centre - half <= low) & (high <= centre + half)
     inside = (low <= centre) & (centre <= high)
+    common = np.minimum(centre + half, high) - np.maximum(centre - half, low)
+    intersection = np.prod(np.maximum(common, 0), axis=2)
+    area = np.prod(np.broadcast_to(2 * half, common.shape), axis=2)  # squares have one half side
+    overlaps = 2 * intersection >= area + np.prod(high - low, axis=2) - intersection
     means = {}
-    for name, per_axis in (("holds_region", contains), ("centre_in_region", inside)):
-        shares = per_axis.all(axis=2).mean(axis=0)
+    for name, holds in (
+        ("holds_region", contains.all(axis=2)),
+        ("centre_in_region", inside.all(axis=2)),
+        ("overlaps_region", overlaps),
+    ):
+        shares = holds.mean(axis=0)
         means.update({f"box_{scale}_{name}": float(s) for scale, s in enumerate(shares, 2)})
         means[f"box_{name}"] = float(shares[-1])
     return means

@@ -12,7 +12,7 @@ from mxnet.gluon import nn
 from ..errors import UserError
 from .portable_block import PortableBlock
 
-_SIDE = 256  # of the images that show strides: none of its halves is rounded
+_SIDE = 768  # of the images that show strides: no half, and no half of its third, is rounded
 
 
 class Stage(NamedTuple):

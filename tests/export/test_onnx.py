@@ -175,6 +175,7 @@ QUICK = [
     ("cifar_residual_attention56_slim", 16, dict(mask_activation="channel", mask="local")),
     ("racnn_mobilenet_v2", 64, TINY),
     ("racnn_vgg19", 64, dict(TINY, apn="paper")),
+    ("racnn_mobilenet_v2", 64, dict(TINY, crops=(24,), locate="activation")),
     ("racnn_vgg19", 64, dict(TINY, boxes="pixels", smallest=(0.3,))),
     ("glimpse_resnet50", 96, dict(backbone="tiny", patch=24, size=96)),
 ]

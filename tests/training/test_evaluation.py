@@ -40,6 +40,14 @@ def test_box_scores_are_shares_of_images() -> None:
     assert scores["box_centre_in_region"] == pytest.approx(2 / 3)  # not the second
     assert scores["box_2_holds_region"] == 1
     assert scores["box_3_holds_region"] == pytest.approx(2 / 3)
+    assert scores["box_overlaps_region"] == 0
+
+
+@pytest.mark.parametrize(("width", "share"), [(0.5, 1), (0.46, 1), (0.44, 0)])
+def test_a_box_overlaps_by_half_of_the_union(width: float, share: float) -> None:
+    regions, wide = np.array([[-0.9, -0.3, 0.9, 0.3]] * 3), [[[0, 0, width, 0.3]]] * 3
+    scores = box_scores(Net(wide), box_batches(lambda: regions), mx.cpu())
+    assert scores["box_overlaps_region"] == share
 
 
 def test_box_scores_need_boxes_and_regions() -> None:

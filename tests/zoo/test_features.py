@@ -16,7 +16,11 @@ from mxnet import autograd, gluon, nd
 
 SLIM = "cifar_residual_attention56_slim"
 CIFAR_STRIDES = {"deep": [1, 2, 4, 8], "slim": [1, 2, 4]}
-STRIDES = {"glimpse": [1, 2, 4, 8, 16], "racnn_vgg19": [1, 2, 4, 8, 16]}  # others: 2 to 32
+STRIDES = {  # others: 2 to 32
+    "glimpse": [1, 2, 4, 8, 16],
+    "racnn_vgg19": [1, 2, 4, 8, 16],
+    "racnn_detail": [3, 6, 12, 24],
+}
 
 
 def slim() -> AttentionNet:
@@ -27,6 +31,7 @@ SMALL: Dict[str, Any] = {
     "residual attention": (slim, (32, 3), 256),
     "RAM": (small_ram, (28, 1), 16),
     "RA-CNN": (small_racnn, (32, 3), 3 * 128),
+    "RA-CNN, activation": (lambda: small_racnn(locate="activation"), (32, 3), 128),
     "glimpse": (lambda: small_glimpse(1), (64, 3), 8),
 }
 
@@ -49,7 +54,7 @@ def test_feature_maps_of_every_name(name: str) -> None:
         return
     maps = get_model(name, features_only=True)
     assert maps.strides == expected_strides(name) and len(maps.channels) == len(maps.strides)
-    side = 64  # by shapes alone
+    side = 192  # by shapes alone
     shapes = mx.sym.Group(maps(mx.sym.var("data"))).infer_shape(data=(2, 3, side, side))[1]
     sides = [side // stride for stride in maps.strides]
     assert shapes == [(2, c, s, s) for c, s in zip(maps.channels, sides)]

@@ -18,14 +18,12 @@ from ...training.engine import train
 from ...zoo.attention_net import AttentionNet
 from ...zoo.racnn.network import RACNNOptions
 from ...zoo.racnn.task import RankingOptions
+from ...zoo.registry import options_of
 
-# Defaults for --dataset detail: a backbone from scratch, for images of 192 pixels.
+# Defaults for --dataset detail: a small network from scratch, for images of 192 pixels.
 DETAIL = dict(
-    backbone="tiny",
+    model="detail",
     size=192,
-    shrink=3,
-    crops=(72, 72),
-    smallest=(0.65, 0.85),
     response="energy",
     margin=0.3,
     stages=(7, 6, 2),
@@ -40,7 +38,7 @@ DETAIL = dict(
 )
 OPTIONS = network_flags(
     RACNNOptions,
-    *("backbone", "crops", "shrink", "shared", "apn", "descriptor"),
+    *("backbone", "crops", "shrink", "locate", "shared", "apn", "descriptor"),
     *("smallest", "largest", "frozen_bn"),
 )
 
@@ -76,7 +74,8 @@ def network(config: Cub, classes: int) -> AttentionNet:
 def data(config: Cub) -> Splits:
     common = dict(size=config.size, seed=config.seed, validation=config.validation)
     if config.dataset == "detail":
-        shrink = config.network_options().get("shrink", 1)
+        name = f"racnn_{config.model}"
+        shrink = config.network_options().get("shrink", options_of(name)["shrink"])
         return detail(coarse=config.size // shrink, radius=(0.38, 0.5), **common)
     return cub200(config.data_dir, workers=config.workers, **common)
 

@@ -20,6 +20,10 @@ Where this differs from the paper, and why:
 - `apn="light"` has no fully connected layer over the whole feature map: of the 266 M parameters of
   the paper's network, 206 M are two of those. It regresses the box from expected positions of a
   few softmax maps instead.
+- `locate="activation"` has no APN and no fused classifier: boxes enclose what the feature map
+  responds to (`ops.activation_box`), rectangular and as large as the object, and crops are
+  stretched to squares. One backbone and one classifier see all scales, whose logits are
+  averaged. That is the variant that public code reaches its published figures with.
 - `shrink` downscales the image for the first scale, so that finer scales have more detail to add.
 - The paper multiplies pooled features by 0.1 before a classifier (`descriptor="scaled"`), which
   fits VGG's. `normalised` gives them a root mean square of one, whatever the backbone, so that all
@@ -29,7 +33,7 @@ Where this differs from the paper, and why:
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Callable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
@@ -40,14 +44,16 @@ from ...errors import UserError
 from ...explain.looks import box_look
 from ...explain.painters import box_tiles
 from ...fields import field
+from ...ops.activation_box import activation_box
 from ...ops.attention_crop import bounded_box, clamped_box, crop_box, inner_box, pixel_crop
 from ...ops.safe import concat, detach
 from ..attention_net import AttentionNet
 from ..backbones import backbone as build_backbone
 from ..classifier import Classifier
 from ..registry import register
-from .task import RankedScales
+from .task import RankedScales, SummedScales
 
+LOCATE = ("apn", "activation")
 APNS = ("light", "paper", "plain")
 BOXES = ("bounded", "pixels")
 DESCRIPTORS = ("scaled", "normalised")
@@ -64,7 +70,14 @@ class RACNNOptions:
     shrink: int = field(
         1, "factor by which the first scale sees the image downscaled", low=1, high=64
     )
-    shared: bool = field(False, "one backbone shared by all scales")
+    locate: str = field(
+        "apn",
+        "what chooses boxes: the attention proposal network, or the feature map alone",
+        choices=LOCATE,
+    )
+    shared: bool = field(
+        False, "one backbone shared by all scales, as always where the feature map locates"
+    )
     apn: str = field("light", "attention proposal network", choices=APNS)
     descriptor: str = field(
         "scaled", "scale of pooled features before a classifier", choices=DESCRIPTORS
@@ -91,6 +104,8 @@ class RACNNOptions:
                 f"largest must be above smallest and at most {limit} where boxes='{self.boxes}', "
                 f"not {self.largest:g} with {max(self.smallest):g}"
             )
+        if self.locate == "activation" and self.boxes == "pixels":
+            raise UserError("boxes='pixels' are squares: leave it out with locate='activation'")
 
     def bounds(self) -> List[Tuple[float, float]]:
         """Smallest and largest side of each box."""
@@ -104,7 +119,7 @@ class Trace(NamedTuple):
 
     logits: Any  # (N, classes), of the fused classifier
     scale_logits: Any  # (N, K, classes)
-    boxes: Any  # (N, K - 1, 3), as `ops.attention_crop` defines them; empty if K is 1
+    boxes: Any  # (N, K - 1, 3 or 4), as `ops.attention_crop` defines them; empty if K is 1
     crops: List[Any]  # K - 1 of (N, 3, size, size)
 
 
@@ -208,7 +223,8 @@ class Scales(gluon.HybridBlock):
     def __init__(self, classes: int, options: RACNNOptions, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.crops, self.scales = options.crops, len(options.crops) + 1
-        self.shrink, self.shared = options.shrink, options.shared
+        averaged = options.locate == "activation"  # no fused classifier
+        self.shrink, self.shared = options.shrink, options.shared or averaged
         self.pixels = options.boxes == "pixels"
         with self.name_scope():
             self.backbones = nn.HybridSequential()
@@ -216,13 +232,19 @@ class Scales(gluon.HybridBlock):
                 self.backbones.add(build_backbone(options.backbone, options.frozen_bn))
             channels = self.backbones[0].channels
             self.heads, self.apns = nn.HybridSequential(), nn.HybridSequential()
-            for _ in range(self.scales):
+            for _ in range(1 if averaged else self.scales):
                 self.heads.add(Head(classes, channels, options.descriptor))
             for scale, bounds in enumerate(options.bounds()):
                 self.apns.add(_apn(options, scale, bounds))
-            self.fused = Classifier(
-                classes, in_units=self.scales * channels, weight_initializer=init.Normal(0.01)
-            )
+            self.fused: Optional[Classifier] = None
+            if not averaged:
+                self.fused = Classifier(
+                    classes, in_units=self.scales * channels, weight_initializer=init.Normal(0.01)
+                )
+
+    def head(self, scale: int) -> Head:
+        """Of the features of a scale."""
+        return self.heads[scale % len(self.heads)]
 
     def features(self, pixels: Any, scale: int) -> Any:
         """Feature map of the input of a scale."""
@@ -269,23 +291,31 @@ class Scales(gluon.HybridBlock):
 
     def hybrid_forward(self, F: Any, images: Any) -> Trace:
         descriptors, logits, boxes, crops = [], [], [], []
-        for view, head in zip(self.views(F, images), self.heads):
-            outputs = head(view.features)
+        for scale, view in enumerate(self.views(F, images)):
+            outputs = self.head(scale)(view.features)
             descriptors.append(outputs[0])
             logits.append(outputs[1])
             if view.box is not None:
                 boxes.append(view.box)
                 crops.append(view.pixels)
         return Trace(
-            logits=self.fused(concat(F, *descriptors, chunk=self.heads[0].channels)),
+            logits=self.together(F, descriptors),
             scale_logits=F.stack(*logits, axis=1),
             boxes=F.stack(*boxes, axis=1) if boxes else [],
             crops=crops,
         )
 
+    def together(self, F: Any, descriptors: List[Any]) -> Any:
+        """Logits of all scales: of the fused classifier, or else the mean of theirs."""
+        if self.fused is None:
+            return self.heads[0].classifier(F.mean(F.stack(*descriptors, axis=1), axis=1))
+        return self.fused(concat(F, *descriptors, chunk=self.heads[0].channels))
+
 
 def _apn(options: RACNNOptions, scale: int, bounds: Tuple[float, float]) -> gluon.HybridBlock:
     """The network that reads the features of a scale and proposes the box of the next."""
+    if options.locate == "activation":
+        return nn.HybridLambda(activation_box)
     box = clamped_box if options.boxes == "pixels" else bounded_box
     bound = partial(box, smallest=bounds[0], largest=bounds[1])
     if options.apn == "light":
@@ -312,7 +342,7 @@ class RACNN(AttentionNet):
 
     @property
     def classifier(self) -> Classifier:
-        return self.body.fused
+        return self.body.fused or self.body.heads[0].classifier
 
     def layers(self) -> List[gluon.HybridBlock]:
         """Of the first scale."""
@@ -328,12 +358,17 @@ class RACNN(AttentionNet):
         return boxes if len(boxes) else None  # none at one scale
 
     def objective(self, config: Any) -> RankedScales:
-        return RankedScales.from_config(self, config)
+        kind = RankedScales if self.body.fused else SummedScales
+        return kind.from_config(self, config)
 
 
-# Section 4.1 of the paper: VGG-19 at 448, 224 and 224 pixels. The other is of public ports.
-for _name, _options in (
-    ("racnn_vgg19", RACNNOptions()),
-    ("racnn_mobilenet_v2", RACNNOptions("mobilenetv2_1.0", descriptor="normalised")),
+# Section 4.1 of the paper: VGG-19 at 448, 224 and 224 pixels. The second is of public ports, the
+# last for the generated scenes of `datasets.detail`.
+_MOBILE = RACNNOptions("mobilenetv2_1.0", descriptor="normalised")
+_DETAIL = replace(_MOBILE, backbone="tiny", crops=(72, 72), shrink=3, smallest=(0.65, 0.85))
+for _name, _options, _side, _classes in (
+    ("racnn_vgg19", RACNNOptions(), 448, 200),
+    ("racnn_mobilenet_v2", _MOBILE, 448, 200),
+    ("racnn_detail", _DETAIL, 192, 16),
 ):
-    register(_name, RACNN, options=_options, shape=(3, 448, 448), classes=200)
+    register(_name, RACNN, options=_options, shape=(3, _side, _side), classes=_classes)

@@ -19,7 +19,6 @@ from mxnet import autograd, nd
 from ...errors import UserError
 from ...fields import field
 from ...ops.attention_crop import GRADIENTS, AttentionCrop
-from ...ops.safe import concat
 from ...tasks.losses import Losses, cross_entropy, is_top1, smoothed, top1_scores
 from ...tasks.task import Group, Task, Update, options_from
 from ..freezing import frozen_stats_twin
@@ -141,7 +140,7 @@ class RankedScales(Task):
         if self.body.shared or self._trains_all(scale):
             return self._cross_entropies(images, labels, scale, fused=self._trains_all(scale))
         view = self._view(images, scale)
-        _, logits = self.body.heads[scale](view.features)
+        _, logits = self.body.head(scale)(view.features)
         return {f"classify{scale + 1}": cross_entropy(logits, self._targets(labels))}
 
     def _targets(self, labels: nd.NDArray) -> nd.NDArray:
@@ -163,11 +162,11 @@ class RankedScales(Task):
         body, targets, descriptors, losses = self.body, self._targets(labels), [], {}
         views = body.views(nd, images, crop=self._crop, fixed_boxes=True)
         for scale, view in enumerate(islice(views, last + 1)):
-            descriptor, logits = body.heads[scale](view.features)
+            descriptor, logits = body.head(scale)(view.features)
             descriptors.append(descriptor)
             losses[f"classify{scale + 1}"] = cross_entropy(logits, targets)
         if fused:
-            logits = body.fused(concat(nd, *descriptors, chunk=body.heads[0].channels))
+            logits = body.together(nd, descriptors)
             losses["classify_fused"] = cross_entropy(logits, targets)
         return losses
 
@@ -218,7 +217,7 @@ class RankedScales(Task):
 
     def _confidence(self, view: View, labels: nd.NDArray, scale: int) -> nd.NDArray:
         """Probability of the true class (N,)."""
-        _, logits = self.body.heads[scale](view.features)
+        _, logits = self.body.head(scale)(view.features)
         return nd.softmax(logits.astype("float32")).pick(labels)
 
     def scores(self, images: nd.NDArray, labels: nd.NDArray) -> Losses:
@@ -227,9 +226,22 @@ class RankedScales(Task):
         for scale in range(self.body.scales):
             scores[f"accuracy_{scale + 1}"] = is_top1(trace.scale_logits[:, scale], labels)
         for scale in range(len(self.crops)):
-            scores[f"side_{scale + 2}"] = trace.boxes[:, scale, 2]
+            scores[f"side_{scale + 2}"] = trace.boxes[:, scale, 2:].mean(axis=1)
         scores["cross_entropy"] = -nd.log_softmax(trace.logits.astype("float32")).pick(labels)
         return scores
+
+
+class SummedScales(RankedScales):
+    """Cross entropy of all scales, whose boxes are not trained."""
+
+    def groups(self) -> List[Group]:
+        return [Group("scales", [self.body])]
+
+    def updates(self, epoch: int) -> List[Update]:
+        return [Update(["scales"], self.classify)]
+
+    def classify(self, images: nd.NDArray, labels: nd.NDArray) -> Losses:
+        return self._cross_entropies(images, labels, self.body.scales - 1, fused=False)
 
 
 def strongest(features: nd.NDArray, response: str = "mean", half: float = 0.5) -> nd.NDArray:

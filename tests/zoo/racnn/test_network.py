@@ -5,19 +5,24 @@ from __future__ import annotations
 from typing import Any
 
 from gluon_attention import UserError, get_model, list_models
+from gluon_attention.ops.activation_box import activation_box
 from gluon_attention.ops.attention_crop import crop_box
 from gluon_attention.zoo.racnn.network import PaperAPN
 
+import cv2
 import numpy as np
 import pytest
 from builders import SMALL_RACNN, images_of, small_racnn
 from mxnet import gluon, nd, sym
 
-KINDS = (dict(), dict(shared=True, shrink=2), dict(apn="paper"), dict(crops=()), dict(crops=(16,)))
+KINDS = (
+    *(dict(), dict(shared=True, shrink=2), dict(apn="paper"), dict(crops=()), dict(crops=(16,))),
+    *(dict(locate="activation"), dict(locate="activation", crops=(16,), shrink=2)),
+)
 
 
 def test_names_are_listed() -> None:
-    assert list_models("racnn_*") == ["racnn_mobilenet_v2", "racnn_vgg19"]
+    assert list_models("racnn_*") == ["racnn_detail", "racnn_mobilenet_v2", "racnn_vgg19"]
 
 
 @pytest.mark.parametrize("options", KINDS, ids=str)
@@ -193,3 +198,35 @@ def test_export_gives_the_same_numbers(tmp_path: Any) -> None:
 def test_impossible_options_are_refused(option: dict) -> None:
     with pytest.raises(UserError, match=next(iter(option))):
         get_model("racnn_vgg19", **option)
+
+
+def test_activation_shares_all_and_averages_logits(hybridize: bool) -> None:
+    net, images = small_racnn(locate="activation"), images_of(3, 40)
+    net.hybridize(hybridize)
+    trace = net.trace(images)
+    assert trace.boxes.shape == (3, 2, 4) and len(net.body.backbones) == len(net.body.heads) == 1
+    mean = trace.scale_logits.mean(axis=1)
+    np.testing.assert_allclose(trace.logits.asnumpy(), mean.asnumpy(), 1e-4, 1e-6)
+    for view, logits in zip([images, *trace.crops], trace.scale_logits.swapaxes(0, 1)):
+        _, wanted = net.body.heads[0](net.body.features(view, 0))
+        np.testing.assert_allclose(logits.asnumpy(), wanted.asnumpy(), 1e-4, 1e-5)
+
+
+def test_rectangles_are_nested_and_crops_show_them() -> None:
+    net, images = small_racnn(locate="activation", crops=(16, 24)), images_of(4, 48)
+    trace = net.trace(images)
+    inner = activation_box(nd, net.body.features(trace.crops[0], 0)).asnumpy()
+    outer, nested = trace.boxes.asnumpy().swapaxes(0, 1)
+    center = outer[:, :2] + inner[:, :2] * outer[:, 2:]
+    np.testing.assert_allclose(nested, np.concatenate([center, inner[:, 2:] * outer[:, 2:]], 1))
+    x, y, width, height = outer[0]
+    columns, rows = x + width * np.linspace(-1, 1, 16), y + height * np.linspace(-1, 1, 16)
+    picture, side = images[0].asnumpy().transpose(1, 2, 0), np.float32(47)
+    columns, rows = np.meshgrid(*((axis + 1) / 2 * side for axis in (columns, rows)))
+    wanted = cv2.remap(picture, columns.astype("f"), rows.astype("f"), cv2.INTER_LINEAR)
+    np.testing.assert_allclose(trace.crops[0][0].asnumpy().transpose(1, 2, 0), wanted, atol=0.1)
+
+
+def test_whole_pixels_are_squares() -> None:
+    with pytest.raises(UserError, match="boxes='pixels' are squares"):
+        small_racnn(locate="activation", boxes="pixels")

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any, Set
 
 from gluon_attention import UserError
-from gluon_attention.zoo.racnn.task import RankedScales, RankingOptions, strongest
+from gluon_attention.zoo.racnn.task import RankedScales, RankingOptions, SummedScales, strongest
 
 import numpy as np
 import pytest
@@ -212,3 +212,19 @@ def test_settings_make_the_task() -> None:
         task_of(small_racnn(boxes="pixels", smallest=(2 / 3,), largest=2)).groups()
     with pytest.raises(UserError, match="three"):
         small_racnn().objective(SimpleNamespace(label_smoothing=0.0, stages=(1,)))
+
+
+def test_without_apn_every_update_trains_all_scales_together() -> None:
+    net = small_racnn(locate="activation", crops=(24,))
+    task = net.objective(SimpleNamespace(label_smoothing=0.0))
+    assert isinstance(task, SummedScales) and [group.name for group in task.groups()] == ["scales"]
+    ((groups, loss),) = task.updates(0)
+    assert groups == ["scales"] and task.updates(99) == [(groups, loss)]
+    images, labels = images_of(4, 32), nd.array([0, 1, 2, 3])
+    losses, logits = loss(images, labels), net.trace(images).scale_logits
+    for scale, name in enumerate(("classify1", "classify2")):
+        wanted = -nd.log_softmax(logits[:, scale]).pick(labels)
+        np.testing.assert_allclose(losses.pop(name).asnumpy(), wanted.asnumpy(), 1e-4, 1e-5)
+    assert not losses
+    sides = net.trace(images).boxes[:, 0, 2:].mean(axis=1)
+    np.testing.assert_array_equal(task.scores(images, labels)["side_2"].asnumpy(), sides.asnumpy())
