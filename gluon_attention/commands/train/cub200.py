@@ -57,7 +57,9 @@ class Cub(OPTIONS, task_flags(RankingOptions), BackboneConfig):
     validation: int = BackboneConfig.redefine("validation", 600)
     workers: int = BackboneConfig.redefine("workers", 2, low=1)
     model: str = network_setting(
-        "mobilenet_v2", "network, named by its backbone", choices=("mobilenet_v2", "vgg19")
+        "mobilenet_v2",
+        "network, named by its backbone or its data",
+        choices=("mobilenet_v2", "vgg19", "detail"),
     )
     batch_size: int = BackboneConfig.redefine("batch_size", 8)
     weight_decay: float = BackboneConfig.redefine("weight_decay", 5e-4)
