@@ -1,6 +1,6 @@
 """Make the small samples of data/sample from the published data sets.
 
-    python data/make_sample.py --cifar10 FOLDER --mnist FOLDER --imagenet FOLDER
+    python data/make_sample.py --cifar10 FOLDER --mnist FOLDER --imagenet FOLDER --detail
 
 A sample has the file layout of its data set. MANIFEST.json lists its files with their SHA-256 and
 marks the folder as a sample for the loaders.
@@ -17,6 +17,8 @@ from pathlib import Path
 from gluon_attention import UserError
 from gluon_attention.command_line import Parser, command
 from gluon_attention.datasets import cifar, published
+from gluon_attention.datasets.detail import CLASSES as SCENES
+from gluon_attention.datasets.detail import STRIPES, scenes
 from gluon_attention.datasets.image_folder import scan
 from gluon_attention.datasets.mnist import read_split
 from gluon_attention.datasets.pictures import decode
@@ -96,6 +98,16 @@ def sample_imagenet(source: Path, target: Path, side: int) -> None:
     published.write_file(target / "synsets.txt", lines.encode())
 
 
+def sample_detail(target: Path) -> None:
+    """A generated scene of each shape, which no network of the package was trained on."""
+    smallest = [cv2.IMWRITE_PNG_COMPRESSION, 9]
+    images, labels, _ = scenes(64, 192, 64, seed=2**31, radius=(0.4, 0.6))
+    for label in range(0, len(SCENES), 1 + len(STRIPES)):
+        scene = images[np.flatnonzero(labels == label)[0]].transpose(1, 2, 0)
+        content = cv2.imencode(".png", cv2.cvtColor(scene, cv2.COLOR_RGB2BGR), smallest)[1]
+        published.write_file(target / f"{SCENES[label]}.png", content.tobytes())
+
+
 def write_manifest(folder: Path, counts: dict) -> None:
     """List the files of a sample with their checksums and numbers of images or labels."""
     entries = {
@@ -111,6 +123,7 @@ def main() -> None:
     parser.add_argument("--cifar10", type=Path, help="folder of cifar-10-batches-bin/")
     parser.add_argument("--mnist", type=Path, help="folder of the four IDX files")
     parser.add_argument("--imagenet", type=Path, help="folder of val/<wnid>/*.JPEG")
+    parser.add_argument("--detail", action="store_true", help="generated scenes")
     default = Path(__file__).resolve().parent / "sample"
     parser.add_argument("--output", type=Path, default=default, help="folder of the samples")
     args = parser.parse_args()
@@ -121,6 +134,8 @@ def main() -> None:
             sample_mnist(args.mnist, args.output / "mnist", 3000, 1000)
         if args.imagenet:
             sample_imagenet(args.imagenet, args.output / "imagenet", 160)
+        if args.detail:
+            sample_detail(args.output / "detail")
     except (OSError, ValueError) as error:  # ValueError: a NUL in a path
         raise UserError(str(error)) from None
 

@@ -79,6 +79,17 @@ def test_samples_are_made_from_published_files(run, tmp_path, monkeypatch):
     assert [len(part) for part in splits[:3]] == [45, 5, 50]
 
 
+def test_the_scenes_of_the_sample_are_rendered_anew(run, tmp_path):
+    assert run("make_sample.py", "--detail", "--output", tmp_path)[0] == 0
+    names = sorted(path.name for path in (SAMPLE / "detail").iterdir())
+    assert len(names) == 4 and names == sorted(
+        path.name for path in (tmp_path / "detail").iterdir()
+    )
+    for name in names:
+        old, new = (decode((at / "detail" / name).read_bytes(), name) for at in (SAMPLE, tmp_path))
+        np.testing.assert_allclose(old.astype(int), new, atol=1)  # cosines differ by processor
+
+
 @pytest.mark.parametrize(
     "script, arguments, words",
     [
