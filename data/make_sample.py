@@ -101,7 +101,7 @@ def sample_imagenet(source: Path, target: Path, side: int) -> None:
 def sample_detail(target: Path) -> None:
     """A generated scene of each shape, which no network of the package was trained on."""
     smallest = [cv2.IMWRITE_PNG_COMPRESSION, 9]
-    images, labels, _ = scenes(64, 192, 64, seed=2**31, radius=(0.4, 0.6))
+    images, labels, _ = scenes(16, 192, 64, seed=2**31, radius=(0.4, 0.6))
     for label in range(0, len(SCENES), 1 + len(STRIPES)):
         scene = images[np.flatnonzero(labels == label)[0]].transpose(1, 2, 0)
         content = cv2.imencode(".png", cv2.cvtColor(scene, cv2.COLOR_RGB2BGR), smallest)[1]
