@@ -13,7 +13,7 @@ from gluon_attention import get_model
 from gluon_attention.command_line import Parser, command
 from gluon_attention.datasets import cifar10, mnist
 from gluon_attention.datasets.sampling import Splits
-from gluon_attention.explain.pictures import denormalise, pictures
+from gluon_attention.explain.pictures import denormalise, paint, picture
 from gluon_attention.explain.tiles import below, load_png
 from gluon_attention.storage.atomic import written_aside
 
@@ -31,14 +31,13 @@ def attention_of(name: str, splits: Splits, rows: List[int]) -> np.ndarray:
     """Picture of what a pretrained network attends to in some test images."""
     images = splits.test.load(np.array(rows), np.random.default_rng(0))
     raw = denormalise(images, splits.mean, splits.std)
-    (picture,) = pictures(get_model(name, pretrained=True), raw, splits.mean, splits.std).values()
-    return picture
+    return picture(paint(get_model(name, pretrained=True), raw, splits.mean, splits.std))
 
 
-def scaled(picture: np.ndarray, width: int) -> np.ndarray:
+def scaled(pixels: np.ndarray, width: int) -> np.ndarray:
     """The picture with another width and the same proportions."""
-    height = round(picture.shape[0] * width / picture.shape[1])
-    return np.asarray(Image.fromarray(picture).resize((width, height), Image.LANCZOS))
+    height = round(pixels.shape[0] * width / pixels.shape[1])
+    return np.asarray(Image.fromarray(pixels).resize((width, height), Image.LANCZOS))
 
 
 def front(boxes: np.ndarray) -> np.ndarray:

@@ -12,8 +12,8 @@ import numpy as np
 from ..command_line import printable
 from ..errors import UserError
 from ..explain.page import MOST_PICTURES, Entry, Page
-from ..explain.pictures import animations, pictures
-from ..explain.tiles import below, save_gif, save_png
+from ..explain.pictures import animation, paint, picture
+from ..explain.tiles import save_gif, save_png
 from ..fields import number
 from ._flags import add_network, add_verb, model_of
 from ._pictures import add_pictures, picture_paths, read_picture
@@ -56,25 +56,26 @@ def add_parser(verbs: Any) -> None:
 def run(flags: argparse.Namespace) -> None:
     suffix = output_suffix(flags.output, flags.gif)
     model = model_of(flags)
-    kinds = list(model.net.painters)
-    if not kinds:
+    if model.net.look is None:
         raise UserError(f"{model.name} has no attention that can be drawn")
-    if flags.channel is not None and "masks" not in kinds:
+    if flags.channel is not None and model.net.shows != "masks":
         raise UserError(f"--channel is for networks with masks, and {model.name} has none")
     animated, paths = flags.gif or suffix == ".gif", list(picture_paths(flags.images))
-    if suffix == ".html":
-        check_page(model, len(paths))
+    if suffix == ".html" and len(paths) > MOST_PICTURES:
+        raise UserError(
+            f"{len(paths):,} pictures are too many for a page; give up to {MOST_PICTURES}, or a "
+            "folder as -o, which gets a file for each"
+        )
     if suffix:
         jobs = [(flags.output, paths)]
     else:
         names = (stem + (".gif" if animated else ".png") for stem in unique_stems(paths))
         jobs = [(os.path.join(flags.output, name), [path]) for name, path in zip(names, paths)]
-    refuse_overwriting([target for target, _ in jobs], paths, kinds)
+    refuse_overwriting([target for target, _ in jobs], paths)
     if suffix == ".html":
         records = [write_page(model, paths, flags.output, flags.channel)]
     else:
-        drawn = (draw(model, group, target, animated, flags.channel) for target, group in jobs)
-        records = [record for group in drawn for record in group]
+        records = [draw(model, group, target, animated, flags.channel) for target, group in jobs]
     for record in records:
         print(json.dumps(record) if flags.json else printable(record["file"]))
 
@@ -104,58 +105,33 @@ def unique_stems(paths: Sequence[str]) -> List[str]:
     return list(stems)
 
 
-def refuse_overwriting(targets: Sequence[str], paths: Sequence[str], kinds: Sequence[str]) -> None:
+def refuse_overwriting(targets: Sequence[str], paths: Sequence[str]) -> None:
     """Refuse to write over a picture that is to be read."""
     inputs = {os.path.realpath(path) for path in paths}
     for target in targets:
-        for file in [target, *(with_kind(target, kind) for kind in kinds)]:
-            if os.path.realpath(file) in inputs:
-                raise UserError(f"{file} is a picture to be read; choose another -o")
-
-
-def with_kind(path: str, kind: str) -> str:
-    """The file of one kind of attention, for a network that has several."""
-    stem, suffix = os.path.splitext(path)
-    return f"{stem}-{kind}{suffix}"
+        if os.path.realpath(target) in inputs:
+            raise UserError(f"{target} is a picture to be read; choose another -o")
 
 
 def draw(
     model: Model, paths: List[str], target: str, animated: bool, channel: Optional[int]
-) -> List[Dict[str, Any]]:
-    """Draw the attention to some pictures, in one file for each kind of attention."""
-    view, painter = model.view, animations if animated else pictures
+) -> Dict[str, Any]:
+    """Draw the attention to some pictures in one file."""
+    view, rows = model.view, []
     pixels = np.stack([view.pixels(read_picture(path)) for path in paths])
-    parts = [
-        painter(model.net, pixels[k : k + BATCH], view.mean, view.std, channel, model.classes)
-        for k in range(0, len(pixels), BATCH)
-    ]
-    records = []
-    for kind in parts[0]:
-        drawings = [part[kind] for part in parts]
-        file = target if len(parts[0]) == 1 else with_kind(target, kind)
-        if animated:
-            save_gif(file, [below(frames) for frames in zip(*drawings)])
-        else:
-            save_png(file, below(drawings))
-        records.append({"file": file, "shows": kind, "images": paths})
-    return records
-
-
-def check_page(model: Model, count: int) -> None:
-    """Refuse a page of a network that has none to show, and of too many pictures."""
-    if model.net.look is None:
-        raise UserError(f"{model.name} has no attention that a page can show; let -o end in .png")
-    if count > MOST_PICTURES:
-        raise UserError(
-            f"{count:,} pictures are too many for a page; give up to {MOST_PICTURES}, or a folder "
-            "as -o, which gets a file for each"
-        )
+    for start in range(0, len(pixels), BATCH):
+        batch = pixels[start : start + BATCH]
+        rows += paint(model.net, batch, view.mean, view.std, channel, model.classes)
+    if animated:
+        save_gif(target, animation(rows))
+    else:
+        save_png(target, picture(rows))
+    return {"file": target, "shows": model.net.shows, "images": paths}
 
 
 def write_page(
     model: Model, paths: Sequence[str], target: str, channel: Optional[int]
 ) -> Dict[str, Any]:
-    """Write a page of some pictures."""
     page, view = Page(model.name, model.classes), model.view
     for start in range(0, len(paths), BATCH):
         batch = paths[start : start + BATCH]

@@ -1,7 +1,7 @@
 """What a network attends to in one image as numbers: maps over it, and steps of a path on it.
 
-Painters draw what these hold into pictures; a page shows it on demand. `AttentionNet.look` is the
-function that makes them for a network.
+`painters` draw what these hold, a page shows it on demand. `AttentionNet.look` is the function that
+makes them for a network.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from mxnet import nd
 
+from ..errors import UserError
 from ..ops.crop import snap_to_pixels
 from .scene import BLANK, Scene
 from .tiles import paste, resize
@@ -28,7 +29,7 @@ class Step(NamedTuple):
     """One step of a path over the image."""
 
     logits: np.ndarray  # (classes,), after the step
-    boxes: np.ndarray  # (K, 4): left, top, right and bottom in pixels, the finest first
+    boxes: np.ndarray  # (K, 4): left, top, right and bottom in pixels, the finest first; or whole
     views: Sequence[np.ndarray]  # what the network saw, (H, W, 3) uint8 each
     heat: Optional[np.ndarray] = None  # (h, w), attention that chose the boxes
 
@@ -41,6 +42,11 @@ class Look(NamedTuple):
 
 
 LookOf = Callable[[Scene], Look]
+
+
+def check_channel(channel: Optional[int], count: int) -> None:
+    if channel is not None and not 0 <= channel < count:
+        raise UserError(f"channel must be from 0 to {count - 1} here, not {channel}")
 
 
 def mask_look(scene: Scene) -> Look:

@@ -18,8 +18,8 @@ from PIL import Image
 
 from ..errors import UserError
 from ..storage.atomic import write_text
-from .looks import Layer, Step
-from .pictures import Numbers, scenes_of
+from .looks import Layer, Step, check_channel
+from .pictures import scenes_of
 from .scene import Scene
 from .tiles import COLOURS
 
@@ -54,11 +54,11 @@ class Page:
         net: AttentionNet,
         entries: Sequence[Entry],
         images: np.ndarray,
-        mean: Numbers,
-        std: Numbers,
+        mean: Sequence[float],
+        std: Sequence[float],
         channel: Optional[int] = None,
     ) -> None:
-        """Add a batch of raw images (N, H, W, 3 or 1) uint8; see `pictures.pictures`."""
+        """Add a batch of raw images (N, H, W, 3 or 1) uint8; see `pictures.scenes_of`."""
         if net.look is None:
             raise UserError("this network has no attention that a page can show")
         scenes = scenes_of(net, images, mean, std, channel)
@@ -111,8 +111,7 @@ class Page:
 def telling_channels(layers: Sequence[Layer], channel: Optional[int]) -> List[int]:
     """The channels of a layer that vary most over the image, and the one that is asked for."""
     count = len(layers[0].values)
-    if channel is not None and not 0 <= channel < count:
-        raise UserError(f"channel must be from 0 to {count - 1} here, not {channel}")
+    check_channel(channel, count)
     spread = np.mean([layer.values.std(axis=(1, 2)) for layer in layers], axis=0)
     chosen = {*np.argsort(-spread, kind="stable")[:CHANNELS].tolist(), channel}
     return sorted(chosen - {None})

@@ -1,8 +1,8 @@
-"""One image, and all that is known of how a network looked at it."""
+"""What a picture of attention is drawn from."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Optional, Sequence, Union
+from typing import Any, NamedTuple, Optional, Sequence
 
 import numpy as np
 from mxnet import nd
@@ -16,8 +16,8 @@ class Scene(NamedTuple):
     image: np.ndarray  # (H, W, 3) uint8
     trace: Any  # of the batch that the image is in
     index: int  # of the image in that batch
-    mean: Union[float, Sequence[float]] = 0.0  # that the pixels were normalised with
-    std: Union[float, Sequence[float]] = 1.0
+    mean: Sequence[float] = (0.0,)  # that the pixels were normalised with
+    std: Sequence[float] = (1.0,)
     channel: Optional[int] = None  # the channel of masks to draw; None for the mean of all
     names: Sequence[str] = ()  # of the classes
 
@@ -28,7 +28,7 @@ class Scene(NamedTuple):
 
     def label(self, step: int, logits: np.ndarray) -> str:
         """The class with the largest probability after a step, and that probability."""
-        probabilities = nd.softmax(nd.array(logits[step])).asnumpy()
+        probabilities = nd.softmax(nd.array(logits)).asnumpy()
         best = probabilities.argmax()
         name = self.names[best][:18] if len(self.names) else best  # as much as fits
         return f"{step + 1}: {name} {100 * probabilities[best]:.0f} %"

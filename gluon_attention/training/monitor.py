@@ -13,16 +13,16 @@ from mxnet import gluon, nd
 from tqdm import tqdm
 
 from ..datasets.sampling import Splits
-from ..explain.pictures import denormalise, paint
-from ..explain.tiles import below, load_png, save_gif, save_png, sheet
+from ..explain.pictures import denormalise, paint, picture
+from ..explain.tiles import load_png, save_gif, save_png, sheet
 from ..storage.atomic import written_aside
 from .config import Config
 from .events import Events
 from .optimizers import named_parameters
-from .report import write_report
+from .report import curves, write_report
 from .run_folder import Record, RunFolder, peak_mb
 
-ANIMATED = ("boxes",)  # pictures kept after every epoch, for an animation of the training
+ANIMATED = "boxes"  # pictures kept after every epoch, for an animation of the training
 PICTURES = 4  # example images that are painted
 COLUMNS = 2  # of tiles in TensorBoard, whose cards are narrow
 
@@ -92,20 +92,18 @@ class Monitor:
         After every epoch the `ANIMATED` ones are kept as frames, and pictures are left out where
         cached features stand for the images, which are then slow to compute.
         """
-        if not self.folder.writes:
+        features = splits.examples.images is not None
+        if not self.folder.writes or net.look is None or (features and not final):
             return []
-        paths, painted, step = [], {}, epoch * self.steps
-        if final or splits.examples.images is None:
-            painted = paint(net, _first_images(splits), splits.mean, splits.std)
-        for name, rows in painted.items():
-            picture = below([sheet(tiles) for tiles in rows])
-            paths.append(self.folder.file(f"{name}.png"))
-            save_png(paths[-1], picture)
-            if name in ANIMATED and not final:
-                save_png(self._frame(name, epoch), picture)
-            for number, tiles in enumerate(rows, 1):
-                self.events.picture(f"{name}/image_{number}", sheet(tiles, COLUMNS), step)
-        return paths
+        rows = paint(net, _first_images(splits), splits.mean, splits.std)
+        path = self.folder.file(f"{net.shows}.png")
+        save_png(path, picture(rows))
+        if net.shows == ANIMATED and not final:
+            save_png(self._frame(epoch), picture(rows))
+        for number, tiles in enumerate(rows, 1):
+            tag = f"{net.shows}/image_{number}"
+            self.events.picture(tag, sheet(tiles, COLUMNS), epoch * self.steps)
+        return [path]
 
     def histograms(self, net: gluon.Block, epoch: int) -> None:
         """Write histograms of the kernels to TensorBoard, if the epoch is one of --histograms."""
@@ -132,8 +130,8 @@ class Monitor:
         print(f"test error {result['test_error']:.2f} % on {result['test_images']} images")
         if not self.folder.writes:
             return
-        curves = self.folder.file("curves.png")
-        _draw_curves(curves, history)
+        curves_file = self.folder.file("curves.png")
+        _draw_curves(curves_file, history)
         paths = self.pictures(net, splits, len(history), final=True)
         paths += self._animations(len(history))
         self.events.flush()
@@ -141,24 +139,23 @@ class Monitor:
         write_report(report, net, splits, vars(self.config), figures, history, predicted)
         self.folder.write_result(result)
         print(f"weights   {self.folder.file('best.params')}")
-        print(f"curves    {curves}, or tensorboard --logdir {self.folder.path}")
+        print(f"curves    {curves_file}, or tensorboard --logdir {self.folder.path}")
         if paths:
             print(f"pictures  {', '.join(paths)}")
         print(f"report    {report}")
 
-    def _frame(self, name: str, epoch: int) -> str:
-        return self.folder.file("epochs", f"{name}-{epoch:04d}.png")
+    def _frame(self, epoch: int) -> str:
+        return self.folder.file("epochs", f"{ANIMATED}-{epoch:04d}.png")
 
     def _animations(self, epochs: int) -> List[str]:
-        """GIF files of the `ANIMATED` pictures, one frame per epoch."""
-        files = []
-        for name in ANIMATED:
-            paths = [self._frame(name, epoch) for epoch in range(1, epochs + 1)]
-            frames = [load_png(path) for path in paths if os.path.exists(path)]
-            if frames:
-                files.append(self.folder.file(f"{name}.gif"))
-                save_gif(files[-1], frames, seconds=0.3)
-        return files
+        """The GIF file of the `ANIMATED` pictures, one frame per epoch, if there are any."""
+        paths = map(self._frame, range(1, epochs + 1))
+        frames = [load_png(path) for path in paths if os.path.exists(path)]
+        if not frames:
+            return []
+        file = self.folder.file(f"{ANIMATED}.gif")
+        save_gif(file, frames, seconds=0.3)
+        return [file]
 
     def close(self) -> None:
         if self.bar is not None:
@@ -180,28 +177,24 @@ def _first_images(splits: Splits) -> np.ndarray:
 
 
 def _draw_curves(path: str, history: Sequence[Record]) -> None:
-    """Training loss and validation scores over the epochs."""
+    """The charts of the report, for those who look at a picture."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(1, 2, figsize=(10, 4), constrained_layout=True)
-    epochs = [record["epoch"] for record in history]
-    marker = "o" if len(history) == 1 else ""  # no line leads to a single point
-    for name in history[-1]:
-        section, _, label = name.partition("/")
-        if label:
-            values = [record.get(name, float("nan")) for record in history]
-            accuracy = label.startswith(("accuracy", "top"))
-            label = f"{section} {label}".replace("_", " ")
-            axes[int(accuracy)].plot(epochs, values, label=label, marker=marker)
-    for axis, title in zip(axes, ("losses and other figures", "accuracy")):
-        axis.set(title=title, xlabel="epoch")
+    charts = curves(history)
+    size = (5 * len(charts), 4)
+    figure, axes = pyplot.subplots(1, len(charts), figsize=size, constrained_layout=True)
+    for axis, chart in zip(np.ravel(axes), charts):
+        for series in chart["series"]:
+            epochs, values = zip(*series["points"])
+            marker = "o" if len(epochs) == 1 else ""  # no line leads to a single point
+            axis.plot(epochs, values, label=series["name"], marker=marker)
+        axis.set(title=chart["title"], xlabel="epoch")
         axis.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         axis.grid(alpha=0.3)
-        if axis.lines:
-            axis.legend()
+        axis.legend()
     with written_aside(path) as temporary:
         figure.savefig(temporary, format="png", dpi=100)
     pyplot.close(figure)

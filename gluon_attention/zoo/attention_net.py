@@ -10,7 +10,6 @@ from mxnet import autograd, gluon, init, nd
 
 from ..errors import UserError
 from ..explain.looks import LookOf
-from ..explain.painters import Painter
 from ..native import Trainable
 from ..tasks.task import Classification, Task
 from .classifier import Classifier, without_classifiers
@@ -36,7 +35,7 @@ class AttentionNet(Trainable, PortableBlock):
     `reset_classifier` reach each. All else below has a default that suits a network without
     randomness whose trace is not drawn; a network overrides what it offers:
 
-    - `painters`, for pictures of its trace, `look`, for pages that show it, and `attended_boxes`,
+    - `look`, for pictures and pages of its trace, `shows`, their name, and `attended_boxes`,
       to compare where it looks with where it should;
     - `zero_noise` and `draw_noise`, if it draws; then `sample` and `predict` follow;
     - `adapt_weights`, to load weights of smaller networks;
@@ -53,8 +52,8 @@ class AttentionNet(Trainable, PortableBlock):
     initializer = init.MSRAPrelu()  # of parameters without weights when training starts
     dtypes: Tuple[str, ...] = ("float32",)  # that it trains in, with weights in float32
     samples: Optional[int] = None  # episodes that `predict` averages; None if nothing is drawn
-    painters: Dict[str, Painter] = {}  # `{name of a picture: what draws it from the trace}`
-    look: Optional[LookOf] = None  # what a page shows of the trace
+    look: Optional[LookOf] = None  # what pictures and pages show of the trace
+    shows: str = ""  # name of those pictures, such as masks
 
     @property
     def device(self) -> mx.Context:

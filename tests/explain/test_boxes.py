@@ -9,8 +9,9 @@ from typing import Any, Tuple
 
 from gluon_attention.datasets.detail import detail
 from gluon_attention.explain import painters
-from gluon_attention.explain.painters import box_tiles
-from gluon_attention.explain.pictures import animations, pictures
+from gluon_attention.explain.looks import box_look
+from gluon_attention.explain.painters import draw
+from gluon_attention.explain.pictures import animation, paint, picture
 from gluon_attention.explain.scene import Scene
 from gluon_attention.explain.tiles import BAND, GAP
 from gluon_attention.ops.attention_crop import crop_box
@@ -24,10 +25,14 @@ from mxnet import nd
 from PIL import Image
 
 
+def tiles(scene: Scene) -> Any:
+    return draw(scene, box_look(scene))
+
+
 @pytest.mark.parametrize("crops", [(), (16,), (16, 24)])
 def test_a_tile_for_each_scale(crops: tuple) -> None:
     images = np.random.randint(0, 256, size=(2, 40, 60, 3), dtype=np.uint8)
-    sheet = pictures(small_racnn(crops=crops), images, [0] * 3, [1] * 3)["boxes"]
+    sheet = picture(paint(small_racnn(crops=crops), images, [0] * 3, [1] * 3))
     height, width = 120 + BAND + GAP, 180 + GAP
     assert sheet.shape == (2 * height, (1 + len(crops)) * width, 3)
 
@@ -36,7 +41,7 @@ def test_tiles_show_the_box_and_its_content() -> None:
     image = np.add.outer(np.arange(64) * 2, np.arange(64))[..., None].repeat(3, axis=2)
     box = [0.25, -0.25, 0.5]
     trace = SimpleNamespace(boxes=nd.array([[box]]), scale_logits=nd.array([[[0, 9], [9, 0]]]))
-    whole, seen = box_tiles(Scene(image.astype(np.uint8), trace, 0))
+    whole, seen = tiles(Scene(image.astype(np.uint8), trace, 0))
     side = 64 * math.ceil(160 / 64)
     expected = crop_box(nd, nd.array(image.transpose(2, 0, 1)[None]), nd.array([box]), side)
     seen = seen[BAND:].transpose(2, 0, 1)
@@ -83,9 +88,9 @@ def test_a_run_goes_through_all_stages_and_animates_its_boxes(tmp_path: Any) -> 
 
 def test_one_scale_is_animated_as_one_frame() -> None:
     net = small_racnn(classes=3, crops=())
-    image = np.zeros((32, 32, 3), np.uint8)
-    (frame,) = animations(net, image, 0, 1)["boxes"]
-    np.testing.assert_array_equal(frame, pictures(net, image, 0, 1)["boxes"])
+    painted = paint(net, np.zeros((1, 32, 32, 3), np.uint8), [0] * 3, [1] * 3)
+    (frame,) = animation(painted)
+    np.testing.assert_array_equal(frame, picture(painted))
 
 
 def test_long_class_names_are_cut_in_labels(monkeypatch: Any) -> None:
@@ -94,7 +99,7 @@ def test_long_class_names_are_cut_in_labels(monkeypatch: Any) -> None:
     trace = SimpleNamespace(
         boxes=nd.array([[[0, 0, 0.5]]]), scale_logits=nd.array([[[0, 9], [9, 0]]])
     )
-    box_tiles(
+    tiles(
         Scene(np.zeros((8, 8, 3), np.uint8), trace, 0, names=["cat", "longer than a tile is wide"])
     )
     assert labels == ["1: longer than a tile 100 %", "2: cat 100 %"]

@@ -6,9 +6,9 @@ from types import SimpleNamespace
 from typing import Any
 
 from gluon_attention.explain import painters
-from gluon_attention.explain.looks import patch_boxes
-from gluon_attention.explain.painters import glimpse_tiles
-from gluon_attention.explain.pictures import animations, pictures
+from gluon_attention.explain.looks import glimpse_look, patch_boxes
+from gluon_attention.explain.painters import draw
+from gluon_attention.explain.pictures import animation, paint, picture
 from gluon_attention.explain.scene import Scene
 from gluon_attention.explain.tiles import BAND, GAP, paste, save_gif
 
@@ -19,14 +19,18 @@ from mxnet import nd
 from PIL import Image
 
 
+def tiles(scene: Scene, **options: Any) -> Any:
+    return draw(scene, glimpse_look(scene, **options))
+
+
 @pytest.mark.parametrize(("channels", "given"), [(1, 1), (1, 3), (3, 3)])
 def test_a_row_for_each_image_and_a_tile_for_each_glimpse(channels: int, given: int) -> None:
     images = np.random.randint(0, 256, size=(2, 40, 30, given), dtype=np.uint8)
     net = small_ram(channels=channels, scales=2)
-    sheet = pictures(net, images, [0] * channels, [1] * channels)["windows"]
+    rows = paint(net, images, [0] * channels, [1] * channels)
     side = 160 + GAP  # a tile is as wide as the image is high, 40 pixels grown by 4
-    assert sheet.shape == (2 * (2 * 160 + BAND + GAP), 4 * side, 3)
-    frames = animations(net, images, [0] * channels, [1] * channels)["windows"]
+    assert picture(rows).shape == (2 * (2 * 160 + BAND + GAP), 4 * side, 3)
+    frames = animation(rows)
     assert len(frames) == 3 and len({frame.shape for frame in frames}) == 1
 
 
@@ -38,7 +42,7 @@ def test_patches_are_drawn_at_their_location() -> None:
     boxes = patch_boxes(np.array(middle), 4, 2)
     np.testing.assert_array_equal(boxes, [[6, 6, 10, 10], [4, 4, 12, 12]])
     trace = net.trace(nd.array(image[None, None, ..., 0] / 255.0))
-    tile = glimpse_tiles(Scene(image, trace, 0))[1][BAND:]
+    tile = tiles(Scene(image, trace, 0))[1][BAND:]
     view = tile[160:][5::10, 5::10]  # one of every 10 x 10, as the image grew by 10
     np.testing.assert_array_equal(view[6:10, 6:10], image[6:10, 6:10])
     coarse = image[4:12, 4:12].reshape(4, 2, 4, 2, 3).mean(axis=(1, 3))
@@ -48,7 +52,7 @@ def test_patches_are_drawn_at_their_location() -> None:
 
 def test_patches_are_denormalised() -> None:
     images = np.full((1, 16, 16, 1), 100, np.uint8)
-    shown = pictures(small_ram(scales=2), images, [0.1307], [0.3081])["windows"]
+    shown = picture(paint(small_ram(scales=2), images, [0.1307], [0.3081]))
     view = shown[BAND + 160 : BAND + 320, 164:324]  # what the first glimpse saw
     assert {tuple(pixel) for pixel in view[70:90, 70:90].reshape(-1, 3)} == {(100, 100, 100)}
 
@@ -59,9 +63,7 @@ def test_patches_of_whole_pixels_are_drawn_where_they_were_cut() -> None:
     given = nd.array(ramp[None, None] / 255.0)
     trace = net.episode(given, nd.array([[[0, 0], [0.3, 0.1], [-0.36, 0]]]))
     for step in (1, 2):
-        view = glimpse_tiles(Scene(ramp[..., None].repeat(3, 2), trace, 0), whole_pixels=True)[
-            1 + step
-        ]
+        view = tiles(Scene(ramp[..., None].repeat(3, 2), trace, 0), whole_pixels=True)[1 + step]
         columns = view[BAND + 160 :][80, 5::10, 0]  # one of every ten, as the image grew
         cut = np.rint(trace.windows[0, step, 0, 0, 0].asnumpy() * 255)
         start = int(cut[0]) // 16
@@ -74,7 +76,7 @@ def test_the_label_of_a_tile_has_the_prediction_after_its_glimpse(monkeypatch: A
     logits = nd.array([[[9, 0, 0], [0, 9, 0], [0, 0, 9]]])  # before the first glimpse, then after
     windows, places = nd.zeros((1, 2, 1, 1, 4, 4)), nd.zeros((1, 2, 2))
     trace = SimpleNamespace(windows=windows, locations=places, step_logits=logits)
-    glimpse_tiles(Scene(np.zeros((8, 6, 3), np.uint8), trace, 0, names="abc"))
+    tiles(Scene(np.zeros((8, 6, 3), np.uint8), trace, 0, names="abc"))
     assert labels == ["image 6x8", "1: b 100 %", "2: c 100 %"]
 
 
@@ -88,7 +90,7 @@ def test_patches_beyond_the_border_are_cut() -> None:
 
 def test_gif_has_a_frame_for_each_glimpse(tmp_path: Any) -> None:
     image = np.zeros((1, 28, 28, 1), np.uint8)
-    frames = animations(small_ram(scales=2), image, [0], [1])["windows"]
+    frames = animation(paint(small_ram(scales=2), image, [0], [1]))
     save_gif(str(tmp_path / "way.gif"), frames)
-    with Image.open(tmp_path / "way.gif") as picture:
-        assert picture.n_frames == 3
+    with Image.open(tmp_path / "way.gif") as movie:
+        assert movie.n_frames == 3

@@ -6,15 +6,19 @@ from types import SimpleNamespace
 from typing import Any
 
 from gluon_attention import get_model
-from gluon_attention.explain.looks import resample_patch
-from gluon_attention.explain.painters import patch_tiles
-from gluon_attention.explain.pictures import animations, pictures
+from gluon_attention.explain.looks import patch_look, resample_patch
+from gluon_attention.explain.painters import draw
+from gluon_attention.explain.pictures import animation, paint, picture
 from gluon_attention.explain.scene import Scene
 from gluon_attention.explain.tiles import BAND, GAP
 
 import numpy as np
 import pytest
 from mxnet import nd
+
+
+def tiles(scene: Scene) -> Any:
+    return draw(scene, patch_look(scene))
 
 
 def traced(attention: Any, squares: Any) -> Any:
@@ -30,18 +34,18 @@ def test_a_tile_for_each_glimpse(patches: int, start_size: int) -> None:
     net = get_model("glimpse_resnet50", classes=4, glimpses=2, **options)
     net.initialize(net.initializer)
     images = np.random.randint(0, 256, size=(2, 64, 64, 3), dtype=np.uint8)
-    picture = pictures(net, images, [0.5] * 3, [0.25] * 3)["patches"]
+    rows = paint(net, images, [0.5] * 3, [0.25] * 3)
     side = 64 * 3  # grown to 160 or more
     height = 2 * side + side // patches + BAND + GAP
-    assert picture.shape == (2 * height, 3 * (side + GAP), 3)
-    assert len(animations(net, images, [0.5] * 3, [0.25] * 3)["patches"]) == 2
+    assert picture(rows).shape == (2 * height, 3 * (side + GAP), 3)
+    assert len(animation(rows)) == 2
 
 
 def test_tiles_show_squares_patches_and_attention() -> None:
     ramp = np.add.outer(np.arange(64) * 3, np.arange(64))[..., None].repeat(3, axis=2)
     squares = [[[[0.5, -0.5, 0.25], [0.5, -0.5, 0.5]]]]
     trace = traced([[[[0.1, 0.7], [0.1, 0.1]]]], squares)
-    _, shown = patch_tiles(Scene(ramp.astype(np.uint8), trace, 0))
+    _, shown = tiles(Scene(ramp.astype(np.uint8), trace, 0))
     side, shown = 192, shown[BAND:].astype(int)
     drawn = np.ptp(shown[:side], axis=2) > 60  # the ramp is grey
     rows, columns = np.flatnonzero(drawn.any(axis=1)), np.flatnonzero(drawn.any(axis=0))

@@ -280,7 +280,7 @@ def test_a_single_epoch_is_a_point_in_the_curves(
 
     drawn: List[Any] = []
     monkeypatch.setattr(pyplot, "close", drawn.append)
-    history = [{"epoch": 1, "train/loss": 2.0}, {"epoch": 2, "train/loss": 1.0}]
+    history = [{"epoch": n, "train/loss": 1 / n, "images_per_second": 9.0} for n in (1, 2)]
     for count in (1, 2):
         monitor._draw_curves(str(tmp_path / "curves.png"), history[:count])
     figures = [figure for figure in drawn if figure != "all"]  # which older matplotlib closes first

@@ -35,7 +35,6 @@ from mxnet import gluon, init, nd
 
 from ...errors import UserError
 from ...explain.looks import patch_look
-from ...explain.painters import patch_tiles
 from ...fields import field
 from ..attention_net import AttentionNet
 from ..classifier import Classifier
@@ -113,8 +112,8 @@ class GlimpseNet(AttentionNet):
     Trace = Trace
     initializer = init.Xavier()
     samples = 7
-    painters = {"patches": patch_tiles}
     look = staticmethod(patch_look)
+    shows = "patches"
 
     def __init__(self, classes: int, options: GlimpseOptions, **kwargs: Any) -> None:
         super().__init__(**kwargs)

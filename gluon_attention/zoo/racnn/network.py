@@ -42,7 +42,6 @@ from mxnet.gluon import nn
 
 from ...errors import UserError
 from ...explain.looks import box_look
-from ...explain.painters import box_tiles
 from ...fields import field
 from ...ops.activation_box import activation_box
 from ...ops.attention_crop import bounded_box, clamped_box, crop_box, inner_box, pixel_crop
@@ -327,8 +326,8 @@ class RACNN(AttentionNet):
     """RA-CNN; `net(images)` are the logits of the fused classifier."""
 
     Trace = Trace
-    painters = {"boxes": box_tiles}
     look = staticmethod(box_look)
+    shows = "boxes"
 
     def __init__(self, classes: int, options: RACNNOptions, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -25,7 +25,6 @@ from mxnet import gluon, init, nd
 
 from ...errors import UserError
 from ...explain.looks import glimpse_look
-from ...explain.painters import glimpse_tiles
 from ...fields import field
 from ...ops.crop import glimpse, glimpse_matrices, pyramid_means, snap_to_pixels
 from ...ops.safe import detach
@@ -174,15 +173,14 @@ class RecurrentAttention(AttentionNet):
     Trace = Trace
     initializer = init.Xavier(magnitude=2.34)
     samples = 10
+    shows = "windows"
 
     def __init__(self, classes: int, options: RamOptions, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.classes, self.options = classes, options
         with self.name_scope():
             self.body = Episode(classes, options)
-        whole_pixels = options.retina == "pixels"
-        self.painters = {"windows": partial(glimpse_tiles, whole_pixels=whole_pixels)}
-        self.look = partial(glimpse_look, whole_pixels=whole_pixels)
+        self.look = partial(glimpse_look, whole_pixels=options.retina == "pixels")
 
     @property
     def classifier(self) -> Classifier:

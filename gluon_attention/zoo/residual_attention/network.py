@@ -31,7 +31,6 @@ from mxnet import gluon
 from mxnet.gluon import nn
 
 from ...explain.looks import mask_look
-from ...explain.painters import mask_tiles
 from ..attention_net import AttentionNet, LastMap
 from ..classifier import Classifier
 from ..registry import register
@@ -138,8 +137,8 @@ class ResidualAttention(AttentionNet):
 
     Trace = Trace
     dtypes = ("float32", "bfloat16", "float16")
-    painters = {"masks": mask_tiles}
     look = staticmethod(mask_look)
+    shows = "masks"
 
     def __init__(
         self,
