@@ -23,6 +23,7 @@ from gluon_attention.datasets.image_folder import scan
 from gluon_attention.datasets.mnist import read_split
 from gluon_attention.datasets.pictures import decode
 from gluon_attention.datasets.sampling import hold_out
+from gluon_attention.storage.atomic import write_bytes
 
 import cv2
 import numpy as np
@@ -56,12 +57,10 @@ def sample_cifar10(source: Path, target: Path, train: int, test: int) -> None:
         )
         records = np.frombuffer(content, np.uint8).reshape(-1, 1 + cifar.PIXELS)
         sample = records[hold_out(records[:, 0], count, seed=0)[1]]
-        published.write_file(
-            target / f"{name}.xz", lzma.compress(sample.tobytes(), filters=XZ_FILTERS)
-        )
+        write_bytes(str(target / f"{name}.xz"), lzma.compress(sample.tobytes(), filters=XZ_FILTERS))
         counts[f"{name}.xz"] = count
     names = (source / cifar.CIFAR10.names).read_bytes()
-    published.write_file(target / cifar.CIFAR10.names, names)
+    write_bytes(str(target / cifar.CIFAR10.names), names)
     write_manifest(target, counts)
 
 
@@ -77,7 +76,7 @@ def sample_mnist(source: Path, target: Path, train: int, test: int) -> None:
         ):
             header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes()
             content = gzip.compress(header + array.tobytes(), 9, mtime=0)
-            published.write_file(target / name, content)
+            write_bytes(str(target / name), content)
             counts[name] = count
     write_manifest(target, counts)
 
@@ -93,9 +92,9 @@ def sample_imagenet(source: Path, target: Path, side: int) -> None:
             quality = [cv2.IMWRITE_JPEG_QUALITY, 80]
             content = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), quality)[1]
             folder = target / ("val" if number == 3 else "train") / wnid
-            published.write_file(folder / paths[member].name, content.tobytes())
+            write_bytes(str(folder / paths[member].name), content.tobytes())
     lines = "".join(f"{wnid} {name}\n" for wnid, name, _ in CLASSES)
-    published.write_file(target / "synsets.txt", lines.encode())
+    write_bytes(str(target / "synsets.txt"), lines.encode())
 
 
 def sample_detail(target: Path) -> None:
@@ -115,7 +114,7 @@ def write_manifest(folder: Path, counts: dict) -> None:
         for name, count in counts.items()
     }
     text = json.dumps({"files": entries}, indent=2) + "\n"
-    published.write_file(folder / published.MANIFEST, text.encode())
+    write_bytes(str(folder / published.MANIFEST), text.encode())
 
 
 def main() -> None:

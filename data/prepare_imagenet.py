@@ -18,12 +18,11 @@ from typing import Dict, Optional
 
 from gluon_attention import UserError
 from gluon_attention.command_line import Parser, command
-from gluon_attention.datasets import published
 from gluon_attention.datasets.image_folder import scan
 from gluon_attention.datasets.imagenet import read_synsets
 from gluon_attention.datasets.pictures import MAX_SIDE, decode
 from gluon_attention.fields import number
-from gluon_attention.storage.atomic import written_aside
+from gluon_attention.storage.atomic import write_bytes, written_aside
 
 import cv2
 import mxnet as mx
@@ -99,7 +98,7 @@ def main() -> None:
         names = classes_of(args.source)
         args.data_dir.mkdir(parents=True, exist_ok=True)
         text = "".join(f"{wnid} {name}\n" for wnid, name in names.items())
-        published.write_file(args.data_dir / "synsets.txt", text.encode())
+        write_bytes(str(args.data_dir / "synsets.txt"), text.encode())
         index = {wnid: label for label, wnid in enumerate(names)}
         for part in ("train", "val"):
             if (args.source / part).is_dir():

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from ..errors import UserError, check_choice
+from ..storage.atomic import write_bytes
 from . import published
 from .sampling import Normalise, Samples, Splits, array_samples, hold_out, register
 from .view import CIFAR_VIEW
@@ -65,8 +66,6 @@ CIFAR100 = Archive(
 
 
 def data_set(name: str, archive: Archive) -> Callable[..., Splits]:
-    """The function of a data set."""
-
     def load(
         root: str,
         *,
@@ -179,7 +178,7 @@ def unpack(archive: Archive, content: bytes, root: Path) -> None:
         with tarfile.open(fileobj=io.BytesIO(content), mode="r:*") as tar:
             for name in (*archive.train, *archive.test, archive.names):
                 member = tar.extractfile(f"{archive.folder}/{name}")
-                published.write_file(folder / name, member.read())
+                write_bytes(str(folder / name), member.read())
     except (tarfile.TarError, KeyError, EOFError, zlib.error):
         raise UserError(
             f"this archive is not {Path(archive.url).name}, or is cut off; download it again"

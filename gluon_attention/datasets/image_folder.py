@@ -46,8 +46,6 @@ class Decoder:
     """
 
     def __init__(self, source: PictureSource, rows: np.ndarray, view: View, workers: int) -> None:
-        if workers < 1:
-            raise UserError(f"workers must be a number of threads above 0, not {workers}")
         self.source, self.rows, self.view, self.workers = source, rows, view, workers
         self.pool: Optional[ThreadPoolExecutor] = None
         cv2.setNumThreads(0)  # OpenCV's own threads would compete with these for the cores
@@ -82,7 +80,6 @@ class Pictures(NamedTuple):
     workers: int  # threads that decode
 
     def samples(self, rows: np.ndarray, view: View) -> Samples:
-        """Samples of some rows, transformed by a view."""
         decoder = Decoder(self.source, rows, view, self.workers)
         return Samples(self.labels[rows], self.classes, decoder.load, decoder.content)
 
@@ -95,7 +92,7 @@ def scan(
     Args:
         index: label by name of a class folder; None numbers the sorted folders.
     """
-    folders = [path for path in _sorted_entries(folder) if path.is_dir() and path.name[0] != "."]
+    folders = [path for path in sorted(folder.iterdir()) if path.is_dir() and path.name[0] != "."]
     if index is None:
         index = {path.name: label for label, path in enumerate(folders)}
     unknown = [path.name for path in folders if path.name not in index]
@@ -107,7 +104,7 @@ def scan(
     paths: List[Path] = []
     labels: List[int] = []
     for path in folders:
-        pictures = [p for p in _sorted_entries(path) if p.suffix.lower() in SUFFIXES]
+        pictures = [p for p in sorted(path.iterdir()) if p.suffix.lower() in SUFFIXES]
         if not pictures:
             raise UserError(
                 f"{path} has no picture with a name in {', '.join(SUFFIXES)}; fill or remove it"
@@ -117,10 +114,3 @@ def scan(
     if not paths:
         raise UserError(f"{folder} has no <class>/<picture>, with a name in {', '.join(SUFFIXES)}")
     return paths, np.array(labels), list(index)
-
-
-def _sorted_entries(folder: Path) -> List[Path]:
-    try:
-        return sorted(folder.iterdir())
-    except OSError as error:
-        raise UserError(f"cannot read the folder {folder}: {error.strerror}") from None

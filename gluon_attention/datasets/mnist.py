@@ -19,6 +19,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from ..errors import UserError
+from ..storage.atomic import write_bytes
 from . import published
 from .sampling import Samples, Splits, hold_out, register
 from .view import default_view
@@ -116,9 +117,7 @@ def fetch(folder: Path) -> None:
     for name, (_, md5) in FILES.items():
         if published.find_file(folder, name) is None:
             urls = [f"{mirror}{name}.gz" for mirror in MIRRORS]
-            published.write_file(
-                folder / f"{name}.gz", published.download(urls, md5, folder, files)
-            )
+            write_bytes(str(folder / f"{name}.gz"), published.download(urls, md5, folder, files))
 
 
 class Positions(NamedTuple):
@@ -145,7 +144,6 @@ class SceneRenderer:
         self.fixed = self.draw(np.arange(len(self.digits)), rng)
 
     def draw(self, rows: np.ndarray, rng: np.random.Generator) -> Positions:
-        """A random scene for each row."""
         count = (len(rows), self.pieces)
         source = rng.integers(max(len(self.digits) - 1, 1), size=count)
         return Positions(

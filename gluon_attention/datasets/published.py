@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Dict, Iterable, Iterator, List, Optional, Sequence
 
 from ..errors import UserError
-from ..storage.atomic import written_aside
 
 MANIFEST = "MANIFEST.json"  # {"files": {name: {"sha256": ...}}}, marks a folder as a sample
 _DECOMPRESS = {"": bytes, ".gz": gzip.decompress, ".xz": lzma.decompress}
@@ -31,7 +30,7 @@ def read_manifest(folder: Path) -> Optional[Dict[str, str]]:
     path = folder / MANIFEST
     if not path.is_file():
         return None
-    content = read_bytes(path)
+    content = path.read_bytes()
     try:
         files = json.loads(content.decode())["files"]
         return {name: entry["sha256"] for name, entry in files.items()}
@@ -48,7 +47,7 @@ def read_verified(folder: Path, name: str, sha1: str) -> bytes:
     path = find_file(folder, name)
     if path is None:
         raise missing_files(folder, f"{name} (or .gz, .xz)")
-    compressed = read_bytes(path)
+    compressed = path.read_bytes()
     manifest = read_manifest(folder)
     if manifest is not None and manifest.get(path.name) != hashlib.sha256(compressed).hexdigest():
         raise UserError(f"{path} is not the file that {folder / MANIFEST} lists; copy it again")
@@ -64,26 +63,12 @@ def read_verified(folder: Path, name: str, sha1: str) -> bytes:
     return content
 
 
-def read_bytes(path: Path) -> bytes:
-    """Content of a file, or a message that names it."""
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}; copy it again") from None
-
-
 def read_lines(path: Path) -> List[str]:
     """Lines of a text file."""
     try:
-        return read_bytes(path).decode().splitlines()
+        return path.read_bytes().decode().splitlines()
     except UnicodeDecodeError:
         raise UserError(f"{path} is not text in UTF-8; copy it again") from None
-
-
-def write_file(path: Path, content: bytes) -> None:
-    """Write a file so that it is complete or absent."""
-    with written_aside(str(path)) as aside:
-        Path(aside).write_bytes(content)
 
 
 @contextmanager

@@ -105,13 +105,9 @@ class Batches:
         seed: int = 0,
         part: Tuple[int, int] = (0, 1),
     ) -> None:
-        rank, workers = part
+        workers = part[1]
         if batch_size < 1:
             raise UserError(f"batch size must be a whole number above 0, not {batch_size}")
-        if seed < 0:
-            raise UserError(f"seed must be a whole number from 0 up, not {seed}")
-        if not 0 <= rank < workers:
-            raise UserError(f"part must be (rank, workers) with 0 <= rank < workers, not {part}")
         self.samples, self.batch_size, self.shuffle, self.seed = samples, batch_size, shuffle, seed
         self.part = part if shuffle else (0, 1)
         self.shard_size = len(samples) // self.part[1]

@@ -13,7 +13,7 @@ from mxnet import nd
 from ..errors import UserError
 from ..installation import pip_install
 from ..ops.onednn import portable
-from ..storage.atomic import write_text, written_aside
+from ..storage.atomic import write_bytes, write_text
 from ..storage.params import write_parameters
 from ..zoo.attention_net import AttentionNet
 
@@ -118,8 +118,7 @@ def export_onnx(
             f"the ONNX model differs by {parity.largest:.2g} of the largest output, so it was not "
             "written; please report this with the network's name and options"
         )
-    with written_aside(path) as aside, open(aside, "wb") as file:
-        file.write(content)
+    write_bytes(path, content)
     return parity
 
 

@@ -46,10 +46,15 @@ def written_aside(path: str) -> Iterator[str]:
             os.remove(temporary)
 
 
+def write_bytes(path: str, content: bytes) -> None:
+    """Replace a file atomically."""
+    with written_aside(path) as temporary, open(temporary, "wb") as file:
+        file.write(content)
+
+
 def write_text(path: str, text: str) -> None:
     """Replace a text file atomically."""
-    with written_aside(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
-        file.write(text)
+    write_bytes(path, text.encode())
 
 
 def lock_folder(folder: str) -> int:

@@ -215,10 +215,9 @@ def test_unknown_classes_and_empty_folders_are_refused(coloured, tmp_path):
     (tmp_path / "empty" / "train").mkdir(parents=True)
     with pytest.raises(UserError, match="has no <class>/<picture>"):
         imagenet(str(tmp_path / "empty"))
-    for options in ({"size": 0}, {"workers": 0}):
-        shutil.rmtree(coloured / "val" / "n99", ignore_errors=True)
-        with pytest.raises(UserError):
-            imagenet(str(coloured), **options)
+    shutil.rmtree(coloured / "val" / "n99")
+    with pytest.raises(UserError):
+        imagenet(str(coloured), size=0)
     with pytest.raises(UserError, match="short side"):
         View(448, short=400)
 

@@ -221,7 +221,7 @@ def test_a_class_without_pictures_is_refused(folders_of_sets, tmp_path):
 
 def test_a_file_without_read_permission_is_refused(folders_of_sets, tmp_path, monkeypatch):
     def locked(path, *words, **named):
-        raise PermissionError(13, "Permission denied")
+        raise PermissionError(13, "Permission denied", str(path))
 
     for name in ("cifar", "mnist", "birds"):
         with monkeypatch.context() as patch, pytest.raises(UserError, match="Permission denied"):
