@@ -61,13 +61,6 @@ def activation(graph: Graph, node: Node) -> str:
     return graph.add(ACTIVATIONS[kind], node.inputs[0])
 
 
-@translates("LeakyReLU")
-def leaky_relu(graph: Graph, node: Node) -> str:
-    if node.get("act_type", "leaky") != "leaky":
-        raise node.unsupported(f"it is of the kind {node.get('act_type')}")
-    return graph.add("LeakyRelu", node.inputs[0], alpha=node.get("slope", 0.25))
-
-
 @translates("Pooling")
 def pooling(graph: Graph, node: Node) -> str:
     kind = node.get("pool_type", "max")

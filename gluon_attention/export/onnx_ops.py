@@ -1,7 +1,6 @@
 """Arithmetic, reductions and changes of shape in ONNX; layers are in `onnx_layers`.
 
-There is a translation for every operator that a registered network or a backbone of Gluon's or
-GluonCV's model zoo uses.
+There is a translation for every operator of registered networks and of Gluon's backbones.
 """
 
 from __future__ import annotations
@@ -131,14 +130,6 @@ def transpose(graph: Graph, node: Node) -> str:
     return graph.add("Transpose", node.inputs[0], perm=list(axes))
 
 
-@translates("SwapAxis")
-def swap_axes(graph: Graph, node: Node) -> str:
-    axes = list(range(len(node.input_shapes[0])))
-    one, other = node.get("dim1", 0), node.get("dim2", 0)
-    axes[one], axes[other] = axes[other], axes[one]
-    return graph.add("Transpose", node.inputs[0], perm=axes)
-
-
 def slice_axes(
     graph: Graph, name: str, axes: Sequence[int], begin: Sequence[int], end: Sequence[int]
 ) -> str:
@@ -149,15 +140,6 @@ def slice_axes(
 def slice_axis(graph: Graph, node: Node) -> str:
     begin, end = node.get("begin") or 0, node.get("end")
     return slice_axes(graph, node.inputs[0], [node.axis()], [begin], [END if end is None else end])
-
-
-@translates("slice")
-def slice_all(graph: Graph, node: Node) -> str:
-    begin, end, step = (node.get(k) or () for k in ("begin", "end", "step"))
-    if any(s not in (None, 1) for s in step):
-        raise node.unsupported("it has steps")
-    begin, end = [b or 0 for b in begin], [END if e is None else e for e in end]
-    return slice_axes(graph, node.inputs[0], range(len(begin)), begin, end)
 
 
 @translates("slice_like")

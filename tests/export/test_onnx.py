@@ -47,10 +47,9 @@ OPERATORS: Dict[str, Callable[[Any, Any], Any]] = {
     "reshape that joins the batch": lambda F, x: F.reshape(x, shape=(-3, -2)),
     "reshape that joins axes": lambda F, x: F.reshape(x, shape=(0, 0, -3)),
     "reshape_like": lambda F, x: F.reshape_like(F.Flatten(x), x),
-    "expand_dims": lambda F, x: F.squeeze(F.expand_dims(F.swapaxes(x, 1, 3), axis=-1), axis=4),
+    "expand_dims": lambda F, x: F.squeeze(F.expand_dims(x, axis=-1), axis=4),
     "transpose": lambda F, x: F.transpose(x, axes=(0, 2, 3, 1)),
     "slice_axis": lambda F, x: F.slice_axis(x, axis=-1, begin=1, end=None),
-    "slice": lambda F, x: F.slice(x, begin=(None, 1, 0), end=(None, 3, -1)),
     "slice_like": lambda F, x: F.slice_like(x, F.slice_axis(x, axis=2, begin=1, end=4), axes=(2,)),
     "reverse": lambda F, x: F.reverse(x, axis=(1, 3)),
     "stack": lambda F, x: F.concat(F.stack(x, x * 2, axis=1), F.stack(x, x, axis=1), dim=2),
@@ -102,7 +101,6 @@ LAYERS: Dict[str, Callable[[], gluon.HybridBlock]] = {
     "Dense": lambda: gluon.nn.Dense(3),
     "Dense of the last axis": lambda: gluon.nn.Dense(3, flatten=False),
     "Dense without bias": lambda: gluon.nn.Dense(3, flatten=False, use_bias=False),
-    "LeakyReLU": lambda: gluon.nn.LeakyReLU(0.3),
     "Dropout": lambda: gluon.nn.Dropout(0.5),
 }
 
