@@ -240,7 +240,6 @@ class MixupConfig(Config):
     alpha: float = setting(
         1.0, "alpha of the distribution Beta(alpha, alpha) of mixup shares", low=1e-6
     )
-    mix_up_each: bool = setting(False, "mixup share drawn for each pair instead of each batch")
     mix_up_off: float = setting(
         0.1, "share of the epochs, at the end, without mixup", low=0, high=1
     )

@@ -14,15 +14,14 @@ from mxnet import gluon, nd
 
 
 @pytest.mark.parametrize("alpha", [0.2, 1.0])
-@pytest.mark.parametrize("each", [False, True])
-def test_mixup_mixes_images_and_labels_with_the_same_shares(each, alpha):
+def test_mixup_mixes_images_and_labels_with_the_same_share(alpha):
     images = nd.arange(6).reshape((6, 1, 1, 1))
     targets = nd.one_hot(nd.arange(6), 6)
     state = np.random.get_state()
-    mixed, labels = Mixup(alpha, each)(images, targets)
+    mixed, labels = Mixup(alpha)(images, targets)
     np.random.set_state(state)
     order = np.random.permutation(6)
-    share = np.broadcast_to(np.random.beta(alpha, alpha, size=6 if each else 1), 6)
+    share = np.random.beta(alpha, alpha)
     expected = share * np.arange(6) + (1 - share) * order
     np.testing.assert_allclose(mixed.asnumpy().ravel(), expected, rtol=1e-5)
     # The label of an image is the mean of its own class and its partner's, as its value is.
@@ -36,7 +35,7 @@ def test_mixup_keeps_float16():
 
 
 def test_mixup_ends_before_the_last_epochs():
-    config = SimpleNamespace(mix_up=True, alpha=1.0, mix_up_each=False, epochs=200, mix_up_off=0.1)
+    config = SimpleNamespace(mix_up=True, alpha=1.0, epochs=200, mix_up_off=0.1)
     mixup = Mixup.from_config(config)
     assert mixup.active(179) and not mixup.active(180)
     config.epochs, config.mix_up_off = 10, 0.9  # 10 * (1 - 0.9) is a little less than one
@@ -69,8 +68,7 @@ class IdentityNet:
 @pytest.mark.parametrize("epoch, mixed", [(0, True), (1, False)])
 def test_settings_smooth_the_targets_of_plain_and_of_mixed_images(monkeypatch, epoch, mixed):
     monkeypatch.setattr(np.random, "permutation", lambda count: np.array([1, 0]))
-    shares = {(0.3, 0.3, 1): np.array([0.25])}
-    monkeypatch.setattr(np.random, "beta", lambda a, b, size: shares[a, b, size])
+    monkeypatch.setattr(np.random, "beta", lambda a, b: {(0.3, 0.3): 0.25}[a, b])
     config = MixupConfig(label_smoothing=0.2, mix_up=True, alpha=0.3, epochs=2, mix_up_off=0.5)
     (update,) = Classification.from_config(IdentityNet(), config).updates(epoch)
     logits = np.array([[1, 2, 3, 5], [0, 4, 1, 1]], "f4")
