@@ -43,19 +43,27 @@ def _mean_over_devices(parameter: gluon.Parameter) -> nd.NDArray:
 
 
 class WeightAverage:
-    """An exponential moving average of every parameter, BatchNorm statistics included."""
+    """An average of every parameter, BatchNorm statistics included.
 
-    def __init__(self, net: gluon.Block, decay: Optional[float]) -> None:
-        """Without a decay nothing is averaged: `applied` leaves the weights as they are."""
-        self.decay, self.parameters = decay or 0.0, named_parameters([net])
+    Either exponential, over the steps, or the mean after each of the last epochs (SWA, Izmailov et
+    al. 2018). With neither `decay` nor `first` nothing is averaged.
+    """
+
+    def __init__(
+        self, net: gluon.Block, decay: Optional[float] = None, first: Optional[int] = None
+    ) -> None:
+        """`decay` is that of a step; `first` is the first epoch in the mean, counted from 0."""
+        self.net, self.decay, self.first = net, decay, first
+        self.parameters = named_parameters([net])
         self.has_statistics = any(p.grad_req == "null" for p in self.parameters.values())
-        averaged = self.parameters if decay else {}
-        self.values = {name: _mean_over_devices(p).copy() for name, p in averaged.items()}
+        self.values = self._current() if decay else {}
 
     def update(self, step: int) -> None:
         """Take in the weights after a step of the run; the decay is smaller in early steps."""
+        if not self.decay:
+            return
         decay = min(self.decay, (1 + step) / (10 + step))
-        if self.values and self.has_statistics:
+        if self.has_statistics:
             nd.waitall()  # the engine does not know that backward writes the statistics
         for name, value in self.values.items():
             value *= decay
@@ -63,16 +71,30 @@ class WeightAverage:
 
     def end_epoch(self, epoch: int) -> None:
         """Take in the weights after an epoch."""
+        before = -1 if self.first is None else epoch - self.first  # epochs in the mean so far
+        if before == 0:
+            self.values = self._current()
+        elif before > 0:
+            for name, value in self.values.items():
+                value += (_mean_over_devices(self.parameters[name]) - value) / (before + 1)
 
     def restore(self, values: Dict[str, Any], epochs: int) -> None:
         """Continue with the `values` of a run after so many epochs."""
+        if self.first is not None and epochs > self.first:
+            self.values = self._current()
         for name, value in self.values.items():
             value[:] = nd.array(values[name])
 
     def recompute_statistics(
         self, batches: Batches, epoch: int, devices: Sequence[mx.Context], check: Callable[[], None]
     ) -> None:
-        """Inside `applied`: give the averaged weights BatchNorm statistics of their own."""
+        """Inside `applied`: give a mean of epochs BatchNorm statistics of its own."""
+        if self.first is None or not self.values:
+            return
+        recompute_statistics(self.net, batches, epoch, devices, check)
+        for name, parameter in self.parameters.items():
+            if parameter.name.endswith(STATISTICS):
+                self.values[name] = parameter.list_data()[0].copy()
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -84,47 +106,12 @@ class WeightAverage:
         finally:
             self._set(current)
 
+    def _current(self) -> Dict[str, nd.NDArray]:
+        return {name: _mean_over_devices(p).copy() for name, p in self.parameters.items()}
+
     def _set(self, values: Dict[str, nd.NDArray]) -> None:
         for name, value in values.items():
             _set_on_devices(self.parameters[name], value)
-
-
-class EpochAverage(WeightAverage):
-    """The mean of the weights after each of the last epochs (SWA, Izmailov et al. 2018)."""
-
-    def __init__(self, net: gluon.Block, first: int) -> None:
-        """`first` is the first epoch in the mean, counted from 0; none is averaged before."""
-        super().__init__(net, None)
-        self.net, self.first = net, first
-
-    def update(self, step: int) -> None:
-        """A step does not count, the epoch does."""
-
-    def end_epoch(self, epoch: int) -> None:
-        before = epoch - self.first  # epochs in the mean so far
-        if before == 0:
-            self.values = {name: _mean_over_devices(p).copy() for name, p in self._all()}
-        elif before > 0:
-            for name, parameter in self._all():
-                value = self.values[name]
-                value += (_mean_over_devices(parameter) - value) / (before + 1)
-
-    def restore(self, values: Dict[str, Any], epochs: int) -> None:
-        names = self.parameters if epochs > self.first else ()
-        device = next(iter(self.parameters.values())).list_ctx()[0]
-        self.values = {name: nd.array(values[name], ctx=device) for name in names}
-
-    def recompute_statistics(
-        self, batches: Batches, epoch: int, devices: Sequence[mx.Context], check: Callable[[], None]
-    ) -> None:
-        if self.values:
-            recompute_statistics(self.net, batches, epoch, devices, check)
-            for name, parameter in self._all():
-                if parameter.name.endswith(STATISTICS):
-                    self.values[name] = parameter.list_data()[0].copy()
-
-    def _all(self) -> Iterator[Any]:
-        return iter(self.parameters.items())
 
 
 def make_average(net: gluon.Block, config: Config) -> WeightAverage:
@@ -133,7 +120,7 @@ def make_average(net: gluon.Block, config: Config) -> WeightAverage:
         return WeightAverage(net, config.ema)
     if config.ema:
         raise UserError("--ema and --swa both average the weights: set one of them to 0")
-    return EpochAverage(net, config.epochs - averaged_epochs(config))
+    return WeightAverage(net, first=config.epochs - averaged_epochs(config))
 
 
 def recompute_statistics(

@@ -28,18 +28,18 @@ from .optimizers import GroupOptimizer, named_parameters
 
 LAST, PREVIOUS, BEST = "last.npz", "previous.npz", "best.params"
 DAMAGED = "damaged-last.npz"
-_MIXUP = ("alpha", "mix_up_each", "mix_up_off")  # without effect unless mix_up is set
+_MIXUP = ("alpha", "mix_up_off")  # without effect unless mix_up is set
 
 
 class Progress(NamedTuple):
     """How far a run has come."""
 
     epoch: int = 0  # epochs that are done
-    counts: Any = None  # steps made by the optimizer of each group
+    counts: Dict[str, int] = {}  # steps made by the optimizer of each group
     best: float = -1.0  # score of the best epoch
     best_epoch: int = -1
-    history: Any = ()  # one record per epoch
-    settings: Any = None  # those that the weights depend on
+    history: List[Dict[str, float]] = []  # one record per epoch
+    settings: Dict[str, Any] = {}  # those that the weights depend on
     devices: int = 0  # whose images a step has; 0 if unknown
     data: Dict[str, Any] = {}  # `record_data` of the last epoch
     versions: Dict[str, str] = {}  # of the code that trained it
@@ -136,19 +136,9 @@ def _check_sizes(archive: Any, size: int) -> None:
 def _read_progress(content: np.ndarray) -> Progress:
     """What `save` wrote; an error if a part has another type."""
     progress = Progress(**json.loads(content.tobytes().decode()))
-    types = dict(
-        epoch=int,
-        counts=dict,
-        best=(int, float),
-        best_epoch=int,
-        history=list,
-        settings=dict,
-        devices=int,
-        data=dict,
-        versions=dict,
-    )
-    for name, type_ in types.items():
-        if not isinstance(getattr(progress, name), type_):
+    for name, default in Progress._field_defaults.items():
+        types = (int, float) if name == "best" else type(default)
+        if not isinstance(getattr(progress, name), types):
             raise TypeError(name)
     if progress.epoch < 0:
         raise ValueError("epoch")

@@ -54,7 +54,7 @@ def train(
     path = os.path.join(config.log_dir, config.name or name)
     try:  # the folder is locked before its checkpoint is read
         with RunFolder(path, writes=workers.rank == 0 and not config.evaluate) as folder:
-            run = Run.open(config, name, network, data, workers, folder)
+            run = Run(config, name, network, data, workers, folder)
             with run.stoppable():
                 return run.test() if config.evaluate else run.complete()
     except BaseException:
@@ -68,26 +68,35 @@ class Run:
     def __init__(
         self,
         config: Config,
-        net: gluon.HybridBlock,
-        splits: Splits,
+        name: str,
+        network: MakeNetwork,
+        data: Callable[[], Splits],
         workers: Workers,
         folder: RunFolder,
-        progress: Progress,
     ) -> None:
-        self.config, self.net, self.splits = config, net, splits
-        self.workers, self.folder, self.progress = workers, folder, progress
+        """Continue the checkpoint of the folder, or begin anew; see `train`."""
+        self.config, self.workers, self.folder = config, workers, folder
+        self.progress = Progress(settings=dict(config.deciding(), run=name))
+        saved = checkpoint.load(folder.path, self.progress.settings)
+        workers.check_same_epoch(saved.progress.epoch if saved else 0)
+        if config.evaluate and not saved:
+            raise UserError(
+                f"{folder.path} holds no run to evaluate: train first, without --evaluate"
+            )
+        self.splits = splits = data()
+        mx.random.seed(config.seed)
+        np.random.seed(config.seed)
+        self.net = net = network(len(splits.classes))
+        note = accelerate(net, config, workers.devices)
+        if note and folder.writes:
+            print(note, flush=True)
+        prepare(net, splits.examples.first(1), workers.devices, config.sync_bn)
         self.task: Task = net.objective(config)
         if getattr(config, "mix_up", False) and not self.task.mixes:
             raise UserError("this network is not trained with --mix-up: leave it out")
-        batch_size, part = config.batch_size * len(workers.devices), (workers.rank, workers.count)
-        self.train_batches = Batches(
-            splits.train, batch_size, shuffle=True, seed=config.seed, part=part
-        )
-        self.validation_batches = Batches(splits.validation, batch_size)
-        self.test_batches = Batches(splits.test, batch_size)
-        self.sample_batches = Batches(training_sample(splits), batch_size)
+        self._make_batches()
         self.steps = len(self.train_batches)  # of an epoch
-        schedule = Schedule.from_config(config, self.steps)
+        schedule = Schedule(config, self.steps)
         self.optimizers = make_optimizers(self.task.groups(), config, schedule, workers)
         self.average = make_average(net, config)
         self.all_workers = AllWorkers(workers) if config.skip_nonfinite else None
@@ -96,42 +105,24 @@ class Run:
         self.stop = StopRequest()
         self.devices = len(workers.devices) * workers.count
         self.notes: List[str] = []  # on what differs from earlier epochs
-
-    @classmethod
-    def open(
-        cls,
-        config: Config,
-        name: str,
-        network: MakeNetwork,
-        data: Callable[[], Splits],
-        workers: Workers,
-        folder: RunFolder,
-    ) -> Run:
-        """The run that the checkpoint of the folder continues, or a new one."""
-        settings = dict(config.deciding(), run=name)
-        saved = checkpoint.load(folder.path, settings)
-        workers.check_same_epoch(saved.progress.epoch if saved else 0)
-        if config.evaluate and not saved:
-            raise UserError(
-                f"{folder.path} holds no run to evaluate: train first, without --evaluate"
-            )
-        splits = data()
-        mx.random.seed(config.seed)
-        np.random.seed(config.seed)
-        net = network(len(splits.classes))
-        note = accelerate(net, config, workers.devices)
-        if note and folder.writes:
-            print(note, flush=True)
-        prepare(net, splits.examples.first(1), workers.devices, config.sync_bn)
-        run = cls(config, net, splits, workers, folder, Progress(settings=settings))
         if saved:
             if not config.evaluate:
-                run.check_data(saved.progress)
-            checkpoint.restore(saved, net, run.optimizers, run.average)
-            run.progress = saved.progress
-        return run
+                self._check_data(saved.progress)
+            checkpoint.restore(saved, net, self.optimizers, self.average)
+            self.progress = saved.progress
 
-    def check_data(self, saved: Progress) -> None:
+    def _make_batches(self) -> None:
+        """Batches of all devices of this worker."""
+        config, splits, workers = self.config, self.splits, self.workers
+        batch_size, part = config.batch_size * len(workers.devices), (workers.rank, workers.count)
+        self.train_batches = Batches(
+            splits.train, batch_size, shuffle=True, seed=config.seed, part=part
+        )
+        self.validation_batches = Batches(splits.validation, batch_size)
+        self.test_batches = Batches(splits.test, batch_size)
+        self.sample_batches = Batches(training_sample(splits), batch_size)
+
+    def _check_data(self, saved: Progress) -> None:
         """Refuse a checkpoint of other data, unless they are accepted."""
         record = record_data(self.splits, self.steps)
         lines = differences(saved.data, record, same_devices=saved.devices == self.devices)

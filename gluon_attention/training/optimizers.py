@@ -80,7 +80,6 @@ class GroupOptimizer:
                 parameter.zero_grad()
 
     def learning_rate(self, step: int) -> float:
-        """Learning rate of a step of the run."""
         return self.schedule(step) * self.group.lr_scale
 
     def step(self, step: int, samples: int) -> None:

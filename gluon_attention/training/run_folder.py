@@ -42,7 +42,6 @@ class RunFolder:
             unlock_folder(self.path, self._lock)
 
     def file(self, *names: str) -> str:
-        """The path of a file in the folder."""
         return os.path.join(self.path, *names)
 
     def write_config(self, config: Config, description: Dict[str, Any]) -> None:

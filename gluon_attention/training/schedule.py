@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import TYPE_CHECKING, List, Optional, Sequence
+from typing import TYPE_CHECKING, List
 
 from mxnet.lr_scheduler import LRScheduler  # a parameter server imports this before all of mxnet
 
@@ -36,47 +36,18 @@ class Schedule(LRScheduler):
     It derives from MXNet's scheduler so that a parameter server can call it too.
     """
 
-    def __init__(
-        self,
-        base_lr: float,
-        epochs: int,
-        steps: int,
-        warmup_epochs: float = 0.0,
-        milestones: Sequence[int] = (),
-        factor: float = 0.1,
-        decay: str = "cosine",
-        end_lr: Optional[float] = None,
-        end_epochs: int = 0,
-    ) -> None:
-        """A schedule of `epochs` of so many `steps`.
-
-        Args:
-            milestones: epochs after which the rate is multiplied by `factor`; none means a decay.
-            decay: shape of the fall, "cosine" or "linear".
-            end_lr: constant rate of the last `end_epochs`; None if they are as the others.
-        """
-        super().__init__(base_lr)
+    def __init__(self, config: Config, steps: int) -> None:
+        """The schedule that the settings of a run say, for epochs of so many steps."""
+        super().__init__(config.lr)
         self.workers, self.first = 1, 0  # workers whose steps are counted, number of the first
-        self.peak, self.total, self.warmup = base_lr, epochs * steps, warmup_epochs * steps
-        self.milestones, self.factor, self.decay = [m * steps for m in milestones], factor, decay
-        self.end, self.constant = end_lr or 0.0, end_lr is not None
+        self.peak, self.warmup = config.lr, config.warmup_epochs * steps
+        self.milestones = [epoch * steps for epoch in config.lr_steps]
+        self.factor, self.decay = config.lr_factor, config.decay
+        self.constant = bool(config.swa) and config.swa_lr is not None
+        self.end = config.swa_lr if self.constant else 0.0  # rate at which the fall ends
+        self.total = config.epochs * steps
         if self.constant:
-            self.total -= end_epochs * steps
-
-    @classmethod
-    def from_config(cls, config: Config, steps: int) -> Schedule:
-        """The schedule of a configuration, for epochs of so many steps."""
-        return cls(
-            config.lr,
-            config.epochs,
-            steps,
-            config.warmup_epochs,
-            config.lr_steps,
-            config.lr_factor,
-            config.decay,
-            config.swa_lr if config.swa else None,
-            averaged_epochs(config),
-        )
+            self.total -= averaged_epochs(config) * steps
 
     def for_server(self, workers: int, lr_scale: float) -> Schedule:
         """This schedule for a server, which counts the steps of all workers, from 1."""

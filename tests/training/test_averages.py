@@ -10,7 +10,6 @@ from gluon_attention import UserError
 from gluon_attention.datasets.sampling import Batches
 from gluon_attention.training import engine
 from gluon_attention.training.averages import (
-    EpochAverage,
     WeightAverage,
     make_average,
     recompute_statistics,
@@ -52,7 +51,7 @@ def test_the_moving_average_follows_its_formula_and_restores_the_weights() -> No
 
 def test_the_mean_of_epochs_begins_with_the_first_of_them() -> None:
     block = weight()
-    average = EpochAverage(block, first=2)
+    average = WeightAverage(block, first=2)
     for epoch, expected in enumerate([0, 1, 2, 2.5, 3]):
         block.weight.set_data(nd.array([[epoch]]))
         average.update(epoch)

@@ -37,7 +37,7 @@ def parts() -> Parts:
     net = gluon.nn.Dense(3, in_units=2)
     net.initialize()
     optimizer = GroupOptimizer(
-        Group("all", [net]), Config(optimizer="adam"), Schedule(0.1, 1, 1), WORKERS
+        Group("all", [net]), Config(optimizer="adam"), Schedule(Config(epochs=1), 1), WORKERS
     )
     average = WeightAverage(net, 0.5)
     with autograd.record():

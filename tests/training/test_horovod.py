@@ -58,7 +58,7 @@ def workers_of(store):
 def train_layer(store, devices=1):
     """A layer after three steps over the same eight images, split over devices."""
     contexts = [mx.cpu(i) for i in range(devices)]
-    workers, schedule = workers_of(store), Schedule(0.1, 1, 3)
+    workers, schedule = workers_of(store), Schedule(Config(epochs=1), 3)
     layer = gluon.nn.Dense(3, in_units=4)
     layer.initialize(mx.init.One(), ctx=contexts)
     config = Config(optimizer="sgd", lr=0.1, clip=0.5)
@@ -91,7 +91,7 @@ def test_every_parameter_of_every_group_has_a_key_of_its_own():
         layer.initialize()
     twins, groups = Twins(), [Group(layer.name, [layer]) for layer in layers]
     workers = workers_of(HorovodStore(twins))
-    optimizers = make_optimizers(groups, Config(), Schedule(0.1, 1, 3), workers).values()
+    optimizers = make_optimizers(groups, Config(), Schedule(Config(epochs=1), 3), workers).values()
     with autograd.record():
         total = sum(layer(nd.ones((1, 4))).sum() for layer in layers)
     total.backward()
@@ -107,7 +107,7 @@ def test_weight_decay_of_a_server_is_shared_by_three_workers(kind, decay):
     layer.initialize()
     config = Config(optimizer="sgd", weight_decay=0.03)
     optimizer = GroupOptimizer(
-        Group("net", [layer]), config, Schedule(0.1, 1, 3), workers_of(store)
+        Group("net", [layer]), config, Schedule(Config(epochs=1), 3), workers_of(store)
     )
     assert optimizer.trainer.optimizer.wd == pytest.approx(decay)
     assert optimizer.bytes_per_step(False) == 4 * 15 * 2
@@ -122,7 +122,8 @@ def test_weight_decay_of_a_server_is_shared_by_three_workers(kind, decay):
 
 def test_clipping_and_several_groups_are_refused_with_dist_async():
     store = SimpleNamespace(type="dist_async", rank=0, num_workers=3, set_optimizer=None)
-    groups, schedule = [Group(name, [gluon.nn.Dense(1)]) for name in "ab"], Schedule(0.1, 1, 3)
+    groups = [Group(name, [gluon.nn.Dense(1)]) for name in "ab"]
+    schedule = Schedule(Config(epochs=1), 3)
     workers = workers_of(store)
     with pytest.raises(UserError, match="--clip needs gradients"):
         make_optimizers(groups[:1], Config(clip=1.0), schedule, workers)

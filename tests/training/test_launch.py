@@ -12,6 +12,7 @@ from pathlib import Path
 
 from gluon_attention import UserError
 from gluon_attention.__main__ import main
+from gluon_attention.training.config import Config
 from gluon_attention.training.launch import (
     TETHERED,
     Member,
@@ -196,7 +197,7 @@ def test_mistakes_are_one_line(capsys):
 
 
 def test_the_schedule_of_a_server_counts_the_steps_of_all_workers():
-    plain = Schedule(0.1, epochs=5, steps=4, warmup_epochs=1)
+    plain = Schedule(Config(epochs=5, warmup_epochs=1.0), steps=4)
     served = plain.for_server(workers=3, lr_scale=0.5)
     for step in range(20):
         for worker in range(3):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from gluon_attention import UserError
 from gluon_attention.tasks.task import Group
@@ -19,7 +20,7 @@ from mxnet import autograd, gluon, nd
 
 def _optimizer(block, optimizer="sgd", share=1.0, **settings):
     config = Config(**{**dict(optimizer=optimizer, weight_decay=0.5), **settings})
-    schedule = Schedule(config.lr, epochs=1, steps=9, milestones=(1,))
+    schedule = Schedule(replace(config, epochs=1, lr_steps=(1,)), steps=9)
     workers = Workers("device", [mx.cpu()])
     return GroupOptimizer(Group("all", [block], share), config, schedule, workers)
 
