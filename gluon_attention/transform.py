@@ -8,14 +8,13 @@ from typing import Any, Optional, Union
 import numpy as np
 from mxnet import nd
 
-from .commands.description import CONFIG, describe, read_description
-from .commands.open_model import BEST, view_of
+from .commands.description import CONFIG, read_description
+from .commands.open_model import BEST, shipped_description, view_of
 from .datasets.pictures import read_picture
 from .datasets.view import View
 from .errors import UserError
 from .zoo.attention_net import AttentionNet
 from .zoo.feature_maps import FeatureMaps
-from .zoo.pretrained import all_weights
 from .zoo.registry import entry
 
 Picture = Union[str, "os.PathLike[str]", np.ndarray, nd.NDArray]
@@ -77,9 +76,7 @@ def transform_of(source: Union[str, AttentionNet, FeatureMaps]) -> Transform:
     elif os.path.isdir(source) or os.path.isfile(source):
         return Transform(_view_of_file(source))
     name = entry(word).name
-    weights = all_weights().get(name, {})
-    data = {"view": weights["view"]} if "view" in weights else {}
-    return Transform(view_of(name, describe("index.json", {"data": data})))
+    return Transform(view_of(name, shipped_description(name)))
 
 
 def _view_of_file(path: str) -> View:

@@ -41,7 +41,6 @@ def picture_paths(words: Sequence[str]) -> Iterator[str]:
 
 
 def in_batches(items: Iterator[Item], size: int) -> Iterator[List[Item]]:
-    """Lists of up to `size` items."""
     batch: List[Item] = []
     for item in items:
         batch.append(item)

@@ -15,7 +15,7 @@ from ..zoo.pretrained import all_weights
 from ..zoo.registry import read_options
 from ._flags import add_json, add_verb
 from .description import read_description
-from .open_model import BEST, with_tuples
+from .open_model import BEST, shipped_description
 
 
 def add_parser(verbs: Any) -> None:
@@ -85,11 +85,9 @@ def _source(flags: argparse.Namespace) -> Source:
     """A file, a run or a name with weights, with what its description says."""
     word = flags.source
     if not os.path.exists(word) and not flags.name and word.lower() in all_weights():
-        shipped = all_weights()[word.lower()]
-        data = {key: shipped[key] for key in ("view", "source") if key in shipped}
-        if "names" in shipped:
-            data["classes"] = shipped["names"]
-        return Source(shipped["file"], word.lower(), flags.classes, {}, data)
+        name = word.lower()
+        data = shipped_description(name).data
+        return Source(all_weights()[name]["file"], name, flags.classes, {}, data)
     file = os.path.join(word, BEST) if os.path.isdir(word) else word
     if flags.name:  # what lies beside may be of another file
         return Source(file, flags.name, flags.classes, {}, {})
@@ -100,7 +98,7 @@ def _source(flags: argparse.Namespace) -> Source:
         raise UserError(
             f"nothing says which network {word} is of: give its registered name after it"
         )
-    options = with_tuples(network.get("options") or {})
+    options = network.get("options") or {}
     return Source(file, name, flags.classes or network.get("classes"), options, description.data)
 
 

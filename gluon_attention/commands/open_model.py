@@ -22,8 +22,6 @@ from ..zoo.attention_net import AttentionNet
 from ..zoo.pretrained import all_weights
 from ..zoo.registry import entry, get_model, list_models, options_of
 from .description import (
-    LARGEST_MEAN,
-    SMALLEST_STD,
     Description,
     check_sides,
     describe,
@@ -99,22 +97,26 @@ def _open_name(word: str, overrides: Overrides, ctx: mx.Context, untrained: bool
     name = entry(word).name
     if overrides.name:
         raise UserError(f"--model is for a file of parameters; '{word}' is a name already")
-    shipped = all_weights().get(name)
     if not untrained:
-        _check_weights(name, overrides.classes, shipped)
+        _check_weights(name, overrides.classes)
     net = get_model(
         name, overrides.classes, pretrained=not untrained, ctx=ctx, **(overrides.options or {})
     )
     if untrained:
         net.initialize(net.initializer, ctx=ctx)
-    shipped = shipped or {}
-    data = {key: shipped[key] for key in ("source", "view") if key in shipped}
-    data["classes"] = shipped.get("names")
-    return _assemble(net, name, overrides, describe("index.json", {"data": data}))
+    return _assemble(net, name, overrides, shipped_description(name))
 
 
-def _check_weights(name: str, classes: Optional[int], shipped: Optional[Dict[str, Any]]) -> None:
+def shipped_description(name: str) -> Description:
+    """What is said of the weights that ship for a name; nothing of a name without them."""
+    weights = all_weights().get(name, {})
+    data = {key: weights[key] for key in ("source", "view") if key in weights}
+    return describe("index.json", {"data": dict(data, classes=weights.get("names"))})
+
+
+def _check_weights(name: str, classes: Optional[int]) -> None:
     """Refuse a name without weights, and weights for another number of classes."""
+    shipped = all_weights().get(name)
     if shipped is None:
         names = ", ".join(known for known in list_models() if known in all_weights())
         raise UserError(
@@ -135,7 +137,7 @@ def _open_file(file: str, overrides: Overrides, ctx: mx.Context) -> Model:
     network = description.network
     if entry(name).name != network.get("name"):
         network = {}  # classes and options of another network
-    options = {**with_tuples(network.get("options") or {}), **(overrides.options or {})}
+    options = {**(network.get("options") or {}), **(overrides.options or {})}
     foreign = sorted(set(options) - set(options_of(name)))  # `get_model` has other arguments
     if foreign:
         raise UserError(
@@ -215,28 +217,10 @@ def _view(name: str, overrides: Overrides, data: Dict[str, Any]) -> View:
             (overrides.std, data.get("std"), view.std),
         )
     )
-    if not (_are_per_channel(mean) and _are_per_channel(std) and len(mean) == len(std)):
-        raise UserError(
-            f"mean and std are one number or three each, and finite, not {mean} and {std}"
-        )
-    if min(std) < SMALLEST_STD:
-        raise UserError(f"std must be numbers above 0, from {SMALLEST_STD:g} up, not {std}")
+    if len(mean) not in (1, 3) or len(mean) != len(std):
+        raise UserError(f"mean and std are one number or three each, not {mean} and {std}")
     view = replace(view, mean=tuple(mean), std=tuple(std))
     if overrides.size:
         short = round(view.short / view.size * overrides.size)
         view = replace(view, size=overrides.size, short=short)
     return view
-
-
-def _are_per_channel(values: Any) -> bool:
-    """Whether these are one or three finite numbers."""
-    return (
-        isinstance(values, (tuple, list))
-        and len(values) in (1, 3)
-        and all(isinstance(v, (int, float)) and abs(v) <= LARGEST_MEAN for v in values)
-    )
-
-
-def with_tuples(values: Dict[str, Any]) -> Dict[str, Any]:
-    """The values of a JSON object, with tuples for lists as `get_model` and `View` have them."""
-    return {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}

@@ -139,7 +139,6 @@ def get_model(
             "loads a file"
         )
     devices = _check_devices(ctx)
-    _check_names(prefix, params)
     checked = _check_options(network, options)
     if out_indices is not None and not features_only:
         raise UserError("out_indices is for features_only=True; add that, or leave it out")
@@ -183,16 +182,6 @@ def _check_devices(ctx: Any) -> Any:
     if not devices or not all(isinstance(device, mx.Context) for device in devices):
         raise UserError(f"ctx must be a device such as mx.cpu(), or a list, not {ctx!a:.60}")
     return devices
-
-
-def _check_names(prefix: Any, params: Any) -> None:
-    if not isinstance(prefix, (str, type(None))):
-        raise UserError(f"prefix must be text such as 'net_', not {prefix!a:.60}")
-    if not isinstance(params, (gluon.ParameterDict, type(None))):
-        raise UserError(
-            "params must be parameters to share, as net.collect_params() gives them, "
-            f"not {type(params).__name__}"
-        )
 
 
 def _values(options: Any) -> Dict[str, Any]:

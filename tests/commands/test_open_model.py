@@ -215,23 +215,20 @@ def test_overrides_that_do_not_fit_a_name_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "message"),
+    "data",
     [
-        (dict(std=(0.0, 1.0, 1.0)), "std must be numbers above 0"),
-        (dict(std=(-1.0,)), "std must be|one number or three"),
-        (dict(mean=(float("nan"),) * 3), "one number or three"),
-        (dict(std=(float("inf"),) * 3), "one number or three"),
-        (dict(mean=[0.5, "a", 0.5]), "one number or three"),
-        (dict(mean=0.5), "one number or three"),
+        dict(std=(0.0, 1.0, 1.0)),
+        dict(std=(-1.0,)),
+        dict(mean=(float("nan"),) * 3),
+        dict(std=(float("inf"),) * 3),
+        dict(mean=[0.5, "a", 0.5]),
+        dict(mean=0.5),
     ],
 )
-def test_unusable_normalisations_are_refused(weights: str, data: Any, message: str) -> None:
+def test_unusable_normalisations_are_refused(weights: str, data: Any) -> None:
     describe(weights, **data)  # json reads and writes nan and inf
     with pytest.raises(UserError, match="data.(mean|std) must be numbers from"):
         open_model(weights)
-    describe(weights)
-    with pytest.raises(UserError, match=message):
-        open_model(weights, Overrides(**data))
 
 
 def test_broken_runs_descriptions_and_files_are_refused(tmp_path: Path, weights: str) -> None:

@@ -104,7 +104,6 @@ MNIST_RECIPES = {
 
 
 def recipe_setting(recipes: Mapping[str, Recipe]) -> Any:
-    """The setting `recipe` of a script."""
     return schedule_setting(
         None,
         "recipe whose settings replace the defaults, and name the run; listed above",
