@@ -10,7 +10,7 @@ ratio are (tx, ty, tw, th), with half their width and half their height.
 - `sampler`: the exact gradient of bilinear sampling: how the loss changes when the pixels under the
   crop slide or spread. It is local: on fine texture it points at the next stripe.
 - `mask`: the rule of the paper. The energy of a pixel, E = sum over channels of dL/dcrop squared,
-  says how much it matters. With M the boxcar over the box, whose edges have the slope `sharpness`
+  says how much it matters. With M the boxcar over the box, whose edges have the slope `SHARPNESS`
   in half sides of the box, the box descends -sum(E * dM/dbox): it moves to the side that matters.
   dM/dtl is positive everywhere, so that this alone would widen any box for ever. Therefore the mean
   over the crop is subtracted from each derivative: what remains of dM/dtl is positive at the rim
@@ -19,9 +19,8 @@ ratio are (tx, ty, tw, th), with half their width and half their height.
   its square, and it is measured in half sides of the box.
 - `both`: their sum.
 
-With `masked` the crop is multiplied by its boxcar, as the paper has it: the rim fades to zero,
-which in normalised images is the mean colour of the data, not black, and the outer rows lose half
-of it. That costs what the box was chosen for, so it is off: the crop is the content of the box.
+The paper multiplies the crop by its boxcar, whose rim fades to the mean colour of the data. That
+costs what the box was chosen for: here the crop is the content of the box. Images get no gradient.
 """
 
 from __future__ import annotations
@@ -32,12 +31,12 @@ import mxnet as mx
 import numpy as np
 from mxnet import gluon, nd
 
-from ..errors import UserError, check_choice
-from .crop import CropSize, boxcar, crop
+from ..errors import check_choice
+from .crop import CropSize, crop
 from .safe import concat, detach
 
 GRADIENTS = ("sampler", "mask", "both")
-SHARPNESS = 10.0
+SHARPNESS = 10.0  # per half side of the box
 
 
 class AttentionCrop(gluon.HybridBlock):
@@ -46,40 +45,21 @@ class AttentionCrop(gluon.HybridBlock):
     Args:
         size: height and width of the crops, or one number for both.
         gradient: what boxes are trained by: sampler, mask or both.
-        image_gradient: whether images get the gradient of the crops too.
-        masked: fade the rim of the crops to zero.
-        sharpness: slope of the boxcar's edges, per half side of the box.
 
     Exported graphs of `mask` and `both` need this module where they are loaded; `sampler` has the
     same values and needs nothing.
     """
 
-    def __init__(
-        self,
-        size: CropSize,
-        gradient: str = "both",
-        image_gradient: bool = False,
-        masked: bool = False,
-        sharpness: float = SHARPNESS,
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, size: CropSize, gradient: str = "both", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         check_choice("gradient", gradient, GRADIENTS)
-        if sharpness <= 0:
-            raise UserError(f"sharpness must be above 0, not {sharpness}")
-        self.size, self.gradient, self.image_gradient = size, gradient, image_gradient
-        self.masked, self.sharpness = masked, sharpness
+        self.size, self.gradient = size, gradient
 
     def hybrid_forward(self, F: Any, images: Any, boxes: Any) -> Any:
-        images = images if self.image_gradient else detach(F, images)
         sampled_boxes = detach(F, boxes) if self.gradient == "mask" else boxes
-        crops = crop_box(F, images, sampled_boxes, self.size)
+        crops = crop_box(F, detach(F, images), sampled_boxes, self.size)
         if self.gradient != "sampler":
-            crops = F.Custom(crops, boxes, op_type=OP_NAME, sharpness=self.sharpness)
-        if self.masked:
-            center = F.zeros_like(F.slice_axis(boxes, axis=1, begin=0, end=2))  # of all crops
-            mask = boxcar(F, center, center + 1, self.size, self.sharpness)
-            crops = F.broadcast_mul(crops, mask)
+            crops = F.Custom(crops, boxes, op_type=OP_NAME)
         return crops
 
 
@@ -175,9 +155,8 @@ class MaskGradient(mx.operator.CustomOp):
     That is not linear in the gradient of the crop, as every graph of MXNet's own operators is.
     """
 
-    def __init__(self, sharpness: float) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.sharpness = sharpness
         self.tables: Dict[Tuple[Any, Any], nd.NDArray] = {}
 
     def forward(self, is_train: bool, req: Any, in_data: Any, out_data: Any, aux: Any) -> None:
@@ -195,7 +174,7 @@ class MaskGradient(mx.operator.CustomOp):
     def _table(self, like: nd.NDArray) -> nd.NDArray:
         key = like.shape[2:], like.context
         if key not in self.tables:
-            table = mask_gradient_table(like.shape[2:], self.sharpness).reshape(3, -1)
+            table = mask_gradient_table(like.shape[2:], SHARPNESS).reshape(3, -1)
             self.tables[key] = nd.array(table, ctx=like.context, dtype=like.dtype)
         return self.tables[key]
 
@@ -207,9 +186,8 @@ OP_NAME = "gluon_attention_mask_gradient"
 class MaskGradientProp(mx.operator.CustomOpProp):
     """Shapes and arguments of `MaskGradient`."""
 
-    def __init__(self, sharpness: str = str(SHARPNESS)) -> None:
+    def __init__(self) -> None:
         super().__init__(need_top_grad=True)
-        self.sharpness = float(sharpness)
 
     def list_arguments(self) -> List[str]:
         return ["crop", "boxes"]
@@ -221,4 +199,4 @@ class MaskGradientProp(mx.operator.CustomOpProp):
         return [out_grad[0]]
 
     def create_operator(self, ctx: Any, shapes: Any, dtypes: Any) -> MaskGradient:
-        return MaskGradient(self.sharpness)
+        return MaskGradient()

@@ -1,4 +1,4 @@
-"""Windows of images: one crop, the patches of a glimpse, a soft mask.
+"""Windows of images: one crop, and the patches of a glimpse.
 
 Every function takes `F` (`mx.nd` or `mx.sym`) first, so that it runs alone and in a hybrid block.
 Coordinates are in [-1, 1] with the pixel centers of the corners at -1 and 1, x before y: `center`
@@ -126,26 +126,6 @@ def snap_to_pixels(F: Any, images: Any, center: Any) -> Any:
     sides = F.reshape(F.reverse(shape, axis=0), shape=(1, 2))  # W, H
     pixels = F.floor(F.broadcast_mul(center + 1, sides) * 0.5)
     return F.broadcast_div(pixels * 2 - 1, sides - 1) - 1
-
-
-def boxcar(F: Any, center: Any, extent: Any, size: CropSize, sharpness: float = 10.0) -> Any:
-    """A soft mask that is near 1 inside the window and near 0 outside: (N, 1, *size).
-
-    The product over both axes of a rising and a falling logistic edge; `sharpness` is the slope of
-    the edges in the same coordinates as the window, so it does not depend on the size.
-    """
-    height, width = _pair(size)
-    sides = []
-    for axis, length in enumerate((width, height)):
-        middle = F.broadcast_axis(_axis(F, center, axis), axis=1, size=length)  # (N, length)
-        pixels = F.contrib.arange_like(middle, axis=1) * (2.0 / (length - 1)) - 1
-        distance = F.broadcast_sub(F.expand_dims(pixels, axis=0), middle)
-        half = _axis(F, extent, axis)
-        rise = F.sigmoid(sharpness * F.broadcast_add(distance, half))
-        sides.append(rise - F.sigmoid(sharpness * F.broadcast_sub(distance, half)))
-    across, down = sides
-    mask = F.broadcast_mul(F.expand_dims(down, axis=2), F.expand_dims(across, axis=1))
-    return F.expand_dims(mask, axis=1)
 
 
 def _sample(F: Any, images: Any, matrices: Any, size: Tuple[int, int]) -> Any:

@@ -2,7 +2,6 @@
 
 from gluon_attention.errors import UserError
 from gluon_attention.ops.crop import (
-    boxcar,
     crop,
     glimpse,
     glimpse_matrices,
@@ -171,21 +170,6 @@ def gradients(function, arrays):
 def test_gradients_of_crop_in_images_center_and_extent():
     center, extent = [[0.13, -0.21], [0.4, 0.46]], [[0.43, 0.37], [0.61, 0.3]]
     gradients(lambda F, x, c, e: crop(F, x, c, e, (3, 4)), [images_of(2, 1, 5, 6), center, extent])
-
-
-def test_gradients_of_boxcar():
-    gradients(lambda F, c, e: boxcar(F, c, e, (4, 5)), [[[0.1, -0.2]], [[0.4, 0.6]]])
-
-
-def test_boxcar_is_high_inside_and_low_outside():
-    mask = run(
-        lambda F, c, e: boxcar(F, c, e, (21, 41), 50.0), [[0.5, 0], [0, 0]], [[0.25, 0.5]] * 2
-    )
-    assert mask.shape == (2, 1, 21, 41)
-    assert mask[0, 0, 10, 30] > 0.99 and mask[0, 0, 10, 10] < 0.01 and mask[0, 0, 0, 30] < 0.01
-    np.testing.assert_allclose(mask[0, 0, 10, 25], 0.5, atol=1e-3)  # on the left edge
-    np.testing.assert_allclose(mask[0, 0, 15, 30], 0.5, atol=1e-3)  # on the lower one
-    np.testing.assert_allclose(mask[1], mask[1][:, ::-1, ::-1], atol=1e-5)
 
 
 def test_window_of_one_pixel_is_refused():
