@@ -59,7 +59,7 @@ def load_and_report(
     if form is not None:
         with fitting(file):
             arrays, unused = convert_tensors(form, net, tensors, overrides)
-            arrays = {name: _values(array) for name, array in arrays.items()}
+            arrays = {name: as_numpy(array) for name, array in arrays.items()}
         origin = form.origin
     else:
         _refuse_backbone(net, file, tensors)
@@ -67,10 +67,6 @@ def load_and_report(
     load_arrays(net, arrays, file, origin, ctx, new_head)
     parameters = len(net._collect_params_with_prefix())
     return LoadReport(origin, len(tensors), unused, parameters)
-
-
-def _values(array: Any) -> Any:
-    return as_numpy(array) if isinstance(array, Tensor) else array
 
 
 def _refuse_backbone(net: gluon.Block, file: str, tensors: Arrays) -> None:
@@ -133,7 +129,7 @@ def _from_torchvision(backbone: Backbone, file: str, tensors: Arrays) -> Arrays:
         )
     with fitting(file):
         arrays = backbone_arrays(backbone, TensorTable(tensors))
-        return {name: _values(array) for name, array in arrays.items()}
+        return {name: as_numpy(array) for name, array in arrays.items()}
 
 
 def _with_identity(arrays: Arrays, backbone: Backbone) -> Arrays:

@@ -70,7 +70,9 @@ class TensorTable:
 
 
 def as_numpy(tensor: Any) -> np.ndarray:
-    """The numbers of a tensor, or of an NDArray."""
+    """The numbers of a tensor, an NDArray or a numpy array."""
+    if isinstance(tensor, np.ndarray):
+        return tensor
     return tensor.array() if isinstance(tensor, Tensor) else tensor.asnumpy()
 
 

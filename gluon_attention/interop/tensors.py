@@ -76,7 +76,6 @@ class Tensor(NamedTuple):
 
 
 def from_safetensors(name: str, raw: RawTensor) -> Tensor:
-    """A tensor of a `.safetensors` file."""
     code = SAFETENSORS_TYPES.get(raw.dtype)
     if code is None:
         raise UserError(f"'{name}' has numbers of type {raw.dtype}, which no network here has")

@@ -1,14 +1,13 @@
 """`.safetensors` files: a JSON header, then raw numbers, which every framework reads.
 
 Reading and checking are the work of the package `safetensors`: no tensor may overlap another or
-leave the file. It takes the last of two tensors of one name, which is refused here.
+leave the file.
 """
 
 from __future__ import annotations
 
 import importlib
-import json
-from typing import Any, Dict, List, NamedTuple, Tuple
+from typing import Any, Dict, NamedTuple, Tuple
 
 import numpy as np
 
@@ -41,27 +40,17 @@ def require_safetensors() -> Any:
 
 def read_safetensors(path: str) -> Tuple[Dict[str, RawTensor], Dict[str, str]]:
     """Tensors and metadata of a file; a damaged one is refused."""
-    package = require_safetensors()
-    try:
-        with open(path, "rb") as file:
-            content = file.read()
-        tensors = package.deserialize(content)
-        header = _header(content)
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from None
-    except (package.SafetensorError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(
-            f"{path} is a damaged .safetensors file ({reason}); name a whole one"
-        ) from None
+    package, metadata = require_safetensors(), read_metadata(path)
+    with open(path, "rb") as file:
+        tensors = package.deserialize(file.read())
     if not tensors:
         raise UserError(f"{path} holds no tensors; name a file of weights")
     raw = {n: RawTensor(t["dtype"], tuple(t["shape"]), bytes(t["data"])) for n, t in tensors}
-    return raw, header.get("__metadata__") or {}
+    return raw, metadata
 
 
 def read_metadata(path: str) -> Dict[str, str]:
-    """Metadata of a file, without its tensors."""
+    """Metadata of a file, without its tensors; a damaged one is refused."""
     package = require_safetensors()
     try:
         with package.safe_open(path, framework="np") as file:
@@ -83,18 +72,3 @@ def write_safetensors(path: str, arrays: Dict[str, np.ndarray], metadata: Dict[s
             save(arrays, aside, metadata)
         except package.SafetensorError as error:
             raise OSError(str(error).splitlines()[0]) from None
-
-
-def _header(content: bytes) -> Dict[str, Any]:
-    """The header of a file that the package accepts; two entries of one name are refused."""
-
-    def unique(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
-        entries: Dict[str, Any] = {}
-        for name, value in pairs:
-            if name in entries:
-                raise ValueError(f"{ascii(name)[:60]} is there twice")
-            entries[name] = value
-        return entries
-
-    length = int.from_bytes(content[:8], "little")
-    return json.loads(content[8 : 8 + length], object_pairs_hook=unique)
