@@ -206,7 +206,6 @@ def check_document(kind: Type[Any], document: Any, path: str, open: bool = False
 
 
 def add_flag(parser: Any, field: Declared) -> None:
-    """A flag of a parser, or of a group of one, for a field."""
     metadata, more = field.metadata, {}
     if field.kind is bool:
         more = dict(nargs="?", const="1")
