@@ -18,6 +18,7 @@ from gluon_attention.datasets.pictures import decode
 from gluon_attention.datasets.view import View
 from gluon_attention.fields import number
 from gluon_attention.interop.load import load_backbone
+from gluon_attention.ops.activation_box import activation_box
 from gluon_attention.ops.attention_crop import crop_box
 from gluon_attention.zoo.backbones import backbone
 from gluon_attention.zoo.racnn.task import strongest
@@ -36,13 +37,14 @@ METRIC = "linear_accuracy"
 
 
 def views(features: nd.NDArray, birds: np.ndarray) -> Dict[str, nd.NDArray]:
-    """Boxes (N, 3) of every view but the whole image; `birds` are corners (N, 4)."""
+    """Boxes (N, 3 or 4) of every view but the whole image; `birds` are corners (N, 4)."""
     centres = (birds[:, :2] + birds[:, 2:]) / 2
     tight = np.clip((birds[:, 2:] - birds[:, :2]).max(axis=1, keepdims=True) / 2 * 1.1, 0.3, 1)
     response = strongest(features, "energy").asnumpy()[:, :2]
     return {
         "a box in the middle": _boxes(0 * centres, SIDE),
         "a box at the strongest response": _boxes(response, SIDE),
+        "a box around what is active": activation_box(nd, features),
         "a box around the bird's middle": _boxes(centres, SIDE),
         "a box as large as the bird": _boxes(centres, tight),
     }

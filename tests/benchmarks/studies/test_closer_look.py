@@ -42,9 +42,10 @@ def test_boxes_lie_inside_the_image_around_their_targets() -> None:
     features[0, :, 0, 4] = 1  # top right
     birds = np.array([[-0.5, -0.1, 0.3, 0.5], [0.6, 0.6, 1.0, 1.0]])
     views = closer_look.views(features, birds).values()
-    middle, response, around, tight = (boxes.asnumpy() for boxes in views)
+    middle, response, active, around, tight = (boxes.asnumpy() for boxes in views)
     np.testing.assert_allclose(middle, [[0, 0, 0.74]] * 2, rtol=1e-5)
     np.testing.assert_allclose(response[0], [0.26, -0.26, 0.74], rtol=1e-5)
+    np.testing.assert_allclose(active, [[0.8, -0.8, 0.2, 0.2], [0, 0, 1, 1]], rtol=1e-5)
     np.testing.assert_allclose(around, [[-0.1, 0.2, 0.74], [0.26, 0.26, 0.74]], rtol=1e-5)
     np.testing.assert_allclose(tight, [[-0.1, 0.2, 0.44], [0.7, 0.7, 0.3]], rtol=1e-5)
 
@@ -54,7 +55,7 @@ def test_features_of_every_view(tmp_path: Path) -> None:
     birds, net = read_birds(tmp_path), backbone("tiny", frozen_bn=True)
     net.initialize(mx.init.Xavier())
     means = closer_look.features(birds, np.flatnonzero(birds.training), net, 64)
-    assert len(means) == 6 and {mean.shape for mean in means.values()} == {(24, net.channels)}
+    assert len(means) == 7 and {mean.shape for mean in means.values()} == {(24, net.channels)}
     whole, *others = means.values()
     assert all(abs(other - whole).max() > 1e-3 for other in others)
 
@@ -70,7 +71,7 @@ def test_rows_name_no_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("sys.argv", [closer_look.__file__, *words])
     monkeypatch.setattr(rows, "append", appended.extend)
     closer_look.main()
-    assert len(appended) == 11 and not any(row.problem() for row in appended)
+    assert len(appended) == 13 and not any(row.problem() for row in appended)
     command = "python benchmarks/studies/closer_look.py --backbone tiny --backbone-weights=FILE"
     assert {row.command for row in appended} == {f"{command} --size 64 --write"}
 
