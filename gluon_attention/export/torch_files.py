@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import re
-import shutil
 import subprocess
 import tempfile
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
@@ -17,11 +15,15 @@ from ..errors import UserError
 from ..storage.atomic import write_text
 from ..storage.safetensors_file import require_safetensors, write_safetensors
 from ..zoo.attention_net import AttentionNet
+from ..zoo.glimpse.network import GlimpseNet
+from ..zoo.racnn.network import RACNN
 from ..zoo.ram.network import RecurrentAttention
 from ..zoo.residual_attention.network import ResidualAttention
 from .graph import Parity, noise_images, parity
+from .torch_layers import describe_layer
 
 MODULES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "torch_modules")
+IMPORT = "from torch_backbone import Backbone\n"
 MISSING = 3  # exit status of the comparison where PyTorch or safetensors is not installed
 COMPARE = f"""
 import sys
@@ -48,35 +50,74 @@ class TorchModule(NamedTuple):
 
 def torch_module(net: AttentionNet) -> TorchModule:
     """The module that computes what a net does; a family without one is refused."""
-    if isinstance(net, ResidualAttention):
-        architecture, depths = net.architecture, net.depths
-        modules = (*depths.modules, 0)
-        arguments = dict(
-            stem=architecture.stem,
-            small=architecture.shape[1] < 64,
-            stages=[
-                [stage.channels, stage.stride, stage.units, stage.depth or 0, count]
-                for stage, count in zip(architecture.stages, modules)
-            ],
-            sizes=depths[1:],
-            **dataclasses.asdict(net.options),
-        )
-        return TorchModule("torch_residual_attention.py", dict(arguments, classes=net.classes))
-    if isinstance(net, RecurrentAttention):
-        options = dataclasses.asdict(net.options)
-        del options["std"], options["start"]  # of training
-        return TorchModule("torch_ram.py", dict(options, classes=net.classes))
+    for family, file, arguments in _FAMILIES:
+        if isinstance(net, family):
+            return TorchModule(file, dict(arguments(net), classes=net.classes))
     raise UserError(
-        f"--torch is for residual attention networks and RAM, and this is {type(net).__name__}; "
+        f"--torch is for the networks of the four papers, and this is {type(net).__name__}; "
         "--onnx is for all"
     )
 
 
+def _residual_attention(net: ResidualAttention) -> Dict[str, Any]:
+    architecture, depths = net.architecture, net.depths
+    return dict(
+        stem=architecture.stem,
+        small=architecture.shape[1] < 64,
+        stages=[
+            [stage.channels, stage.stride, stage.units, stage.depth or 0, count]
+            for stage, count in zip(architecture.stages, (*depths.modules, 0))
+        ],
+        sizes=depths[1:],
+        **dataclasses.asdict(net.options),
+    )
+
+
+def _ram(net: RecurrentAttention) -> Dict[str, Any]:
+    of_training = ("std", "start")
+    return {k: v for k, v in dataclasses.asdict(net.options).items() if k not in of_training}
+
+
+def _racnn(net: RACNN) -> Dict[str, Any]:
+    options, backbone = net.options, net.body.backbones[0]
+    if options.boxes == "pixels":
+        raise UserError("--torch lacks boxes='pixels', which came from PyTorch; --onnx has it")
+    dense = [apn.layers[-2] for apn in net.body.apns if options.apn != "light"]
+    alike = ("crops", "shrink", "shared", "apn", "descriptor")
+    return dict(
+        {name: getattr(options, name) for name in alike},
+        layers=describe_layer(backbone.layers),
+        channels=backbone.channels,
+        bounds=options.bounds(),
+        flat=[layer.weight.shape[1] for layer in dense],
+    )
+
+
+def _glimpse(net: GlimpseNet) -> Dict[str, Any]:
+    encoder, controller = net.encoder, net.controller
+    return dict(
+        {name: getattr(encoder, name) for name in ("patch", "size", "sides", "channels")},
+        layers=describe_layer(encoder.backbone.layers),
+        **{name: getattr(controller, name) for name in ("glimpses", "regions", "reach")},
+        **{name: getattr(controller, name) for name in ("policy", "mirrored")},
+        hidden=controller.core.width,
+        attention=controller.attention,
+    )
+
+
+_FAMILIES = (
+    (ResidualAttention, "torch_residual_attention.py", _residual_attention),
+    (RecurrentAttention, "torch_ram.py", _ram),
+    (RACNN, "torch_racnn.py", _racnn),
+    (GlimpseNet, "torch_glimpse.py", _glimpse),
+)
+
+
 def state_dict(net: AttentionNet) -> Dict[str, np.ndarray]:
-    """Parameters by their names in the module."""
+    """Parameters by their names in the module; `interop.load` reads them back."""
     state: Dict[str, np.ndarray] = {}
     for name, parameter in net._collect_params_with_prefix().items():
-        stem, _, last = re.sub(r"^body\.", "", name).rpartition(".")
+        stem, _, last = name[len("body.") :].rpartition(".")
         value = parameter.data(parameter.list_ctx()[0]).asnumpy()
         state[f"{stem}.{RENAMED.get(last, last)}"] = value.astype("float32")
         if last == "running_mean":
@@ -101,10 +142,10 @@ def export_torch(
     require_safetensors()
     module, state = torch_module(net), state_dict(net)
     metadata = {"format": "pt", "torch": json.dumps(module.arguments), **about}
-    source = os.path.join(MODULES, module.file)
+    source = module_source(module.file)
     with tempfile.TemporaryDirectory() as folder:
         write_safetensors(os.path.join(folder, "net.safetensors"), state, metadata)
-        shutil.copy(source, folder)
+        write_text(os.path.join(folder, module.file), source)
         difference = _compare(net, shape, folder, module.file[: -len(".py")], python)
     if difference is not None and not difference.holds:
         raise UserError(
@@ -113,9 +154,18 @@ def export_torch(
         )
     files = [f"{prefix}-torch.safetensors", os.path.join(os.path.dirname(prefix), module.file)]
     write_safetensors(files[0], state, metadata)
-    with open(source, encoding="utf-8") as file:
-        write_text(files[1], file.read())
+    write_text(files[1], source)
     return files, difference
+
+
+def module_source(name: str) -> str:
+    """The text of a module, with that of the backbones in place of their import."""
+    with open(os.path.join(MODULES, name), encoding="utf-8") as file:
+        source = file.read()
+    if IMPORT not in source:
+        return source
+    classes = module_source("torch_backbone.py").split("\n\n\n", 1)[1]
+    return source.replace(IMPORT, f"\n\n{classes.rstrip()}\n")
 
 
 def _compare(

@@ -61,12 +61,31 @@ def load_and_report(
             arrays, unused = convert_tensors(form, net, tensors, overrides)
             arrays = {name: as_numpy(array) for name, array in arrays.items()}
         origin = form.origin
+    elif set(from_module(tensors)) & set(net._collect_params_with_prefix()):
+        with fitting(file):
+            arrays = {name: as_numpy(array) for name, array in from_module(tensors).items()}
+        origin, unused = "PyTorch", [name for name in tensors if name.endswith(COUNTER)]
     else:
         _refuse_backbone(net, file, tensors)
         _refuse_unknown(file, tensors)
     load_arrays(net, arrays, file, origin, ctx, new_head)
     parameters = len(net._collect_params_with_prefix())
     return LoadReport(origin, len(tensors), unused, parameters)
+
+
+COUNTER = ".num_batches_tracked"
+
+
+def from_module(tensors: Arrays) -> Arrays:
+    """The state dict of a module that `export --torch` wrote, by the names of parameters here."""
+    arrays: Arrays = {}
+    for name, tensor in tensors.items():
+        stem, _, last = name.rpartition(".")
+        if f"{stem}.running_mean" in tensors:
+            last = {"weight": "gamma", "bias": "beta"}.get(last, last)
+        if not name.endswith(COUNTER):
+            arrays[f"body.{stem}.{last}"] = tensor
+    return arrays
 
 
 def _refuse_backbone(net: gluon.Block, file: str, tensors: Arrays) -> None:

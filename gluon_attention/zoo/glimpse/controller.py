@@ -62,6 +62,7 @@ class GlimpseController(gluon.HybridBlock):
         super().__init__(**kwargs)
         self.glimpses, self.regions, self.reach = glimpses, regions, reach
         self.policy, self.sampled, self.mirrored = policy, sampled, mirrored
+        self.attention = attention
         linear = dict(use_bias=False)
         # Zero-initialised, so that a fresh network attends to the centre: a first location off the
         # object has no gradient.

@@ -333,7 +333,7 @@ class RACNN(AttentionNet):
         super().__init__(**kwargs)
         with self.name_scope():
             self.body = Scales(classes, options)
-        self.classes, self.scales = classes, self.body.scales
+        self.classes, self.options, self.scales = classes, options, self.body.scales
 
     @property
     def native_parts(self) -> Sequence[gluon.Block]:
