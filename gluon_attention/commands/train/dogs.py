@@ -27,19 +27,13 @@ from ...zoo.attention_net import AttentionNet
 from ...zoo.glimpse.feature_cache import with_cached_features
 from ...zoo.glimpse.network import GlimpseOptions
 from ...zoo.glimpse.task import StepOptions
-from ...zoo.registry import options_of
+from ...zoo.registry import entry, options_of
 
 FOLDERS = {"dogs": "stanford_dogs", "pets": "oxford_pets_dogs", "cub200": "CUB_200_2011"}
-# Defaults for --dataset detail: a backbone from scratch, for images of 192 pixels.
+# Defaults for --dataset detail: a small network from scratch, for images of 192 pixels.
 DETAIL = dict(
-    backbone="tiny",
-    patch=48,
-    patches=2,
-    start_size=1,
-    regions=6,
-    reach=0.6,
-    hidden=128,
-    stage1_epochs=24,
+    model="detail",
+    stage1_epochs=12,
     stage1_lr=2e-3,
     lr=2e-3,
     batch_size=16,
@@ -89,10 +83,11 @@ class Dogs(OPTIONS, task_flags(StepOptions), BackboneConfig):
 
 def data(config: Dogs, augment: bool = True) -> Splits:
     """Images that patches are cropped from."""
-    size = fields.replace(GlimpseOptions(), config.network_options()).image_size
+    options = entry(f"glimpse_{config.model}").options
+    size = fields.replace(options, config.network_options()).image_size
     common = dict(size=size, seed=config.seed, validation=config.validation)
     if config.dataset == "detail":
-        return detail(coarse=size // 4, **common)
+        return detail(coarse=size // 4, train=4800, **common)
     folder = config.data_dir or os.path.join("data", FOLDERS[config.dataset])
     common.update(augment=augment, workers=config.workers)
     if config.dataset == "cub200":
@@ -115,9 +110,10 @@ def stage2_data(config: Dogs, name: str) -> Splits:
 
 def stage1_network(config: Dogs, name: str, classes: int) -> AttentionNet:
     """The encoder and its heads; its BatchNorm is frozen where it has pretrained statistics."""
-    options = {k: v for k, v in config.network_options().items() if k in options_of(name)}
-    regions = config.network_options().get("regions", GlimpseOptions.regions)
-    options.setdefault("reach", 1 - 1 / regions)
+    given = config.network_options()
+    whole = fields.replace(entry(f"glimpse_{config.model}").options, given)
+    options = {option: value for option, value in given.items() if option in options_of(name)}
+    options.setdefault("reach", whole.reach or 1 - 1 / whole.regions)
     options.setdefault("frozen_bn", bool(config.backbone_weights))
     return config.network(name, classes, options)
 

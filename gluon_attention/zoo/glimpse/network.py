@@ -246,3 +246,6 @@ for _name, _backbone in (
     ("glimpse_mobilenet_v2", "mobilenetv2_1.0"),
 ):
     register(_name, GlimpseNet, options=GlimpseOptions(_backbone), shape=(3, 384, 384), classes=120)
+# For the scenes of `datasets.detail`.
+_options = GlimpseOptions("tiny", patch=48, start_size=1, regions=6, reach=0.6, hidden=128)
+register("glimpse_detail", GlimpseNet, options=_options, shape=(3, 192, 192), classes=16)

@@ -147,3 +147,10 @@ for _name, _backbone in (
         shape=(3, 384, 384),
         classes=120,
     )
+register(
+    "glimpse_detail_stage1",
+    PatchClassifier,
+    options=PretrainingOptions("tiny", patch=48, start_size=1, frozen_bn=False, reach=0.6),
+    shape=(3, 192, 192),
+    classes=16,
+)
