@@ -64,7 +64,9 @@ class Dogs(OPTIONS, task_flags(StepOptions), BackboneConfig):
     )
     test_features: bool = data_setting(False, "cached features in place of images in the test, too")
     model: str = network_setting(
-        "resnet50", "network, named by its backbone", choices=("resnet50", "mobilenet_v2")
+        "resnet50",
+        "network, named by its backbone or data set",
+        choices=("resnet50", "mobilenet_v2", "detail"),
     )
     optimizer: str = BackboneConfig.redefine("optimizer", "adam")
     batch_size: int = BackboneConfig.redefine("batch_size", 32)
