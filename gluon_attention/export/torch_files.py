@@ -82,8 +82,9 @@ def _racnn(net: RACNN) -> Dict[str, Any]:
     options, backbone = net.options, net.body.backbones[0]
     if options.boxes == "pixels":
         raise UserError("--torch lacks boxes='pixels', which came from PyTorch; --onnx has it")
-    dense = [apn.layers[-2] for apn in net.body.apns if options.apn != "light"]
-    alike = ("crops", "shrink", "shared", "apn", "descriptor")
+    fully_connected = options.locate == "apn" and options.apn != "light"
+    dense = [apn.layers[-2] for apn in net.body.apns if fully_connected]
+    alike = ("crops", "shrink", "locate", "shared", "apn", "descriptor")
     return dict(
         {name: getattr(options, name) for name in alike},
         layers=describe_layer(backbone.layers),

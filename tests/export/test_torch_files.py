@@ -41,7 +41,8 @@ CASES: Dict[str, Tuple[str, Dict[str, Any], Tuple[int, int, int]]] = {
     "racnn": ("racnn_mobilenet_v2", RACNN, (3, 48, 48)),
     "racnn of vgg": ("racnn_vgg19", dict(RACNN, shared=True, apn="paper"), (3, 64, 64)),
     "racnn of resnet": ("racnn_vgg19", dict(RACNN, backbone="resnet18_v2", shrink=2), (3, 96, 96)),
-    "racnn of tiny": ("racnn_vgg19", dict(RACNN, backbone="tiny", apn="plain"), (3, 32, 40)),
+    "racnn without APN": ("racnn_detail", dict(locate="activation", crops=(40, 48)), (3, 96, 96)),
+    "racnn of tiny": ("racnn_vgg19", dict(RACNN, backbone="tiny", apn="plain"), (3, 32, 32)),
     "racnn of features": ("racnn_vgg19", dict(RACNN, backbone="tiny", classes=0), (3, 32, 40)),
     "glimpse": ("glimpse_resnet50", GLIMPSE, (3, 64, 64)),
     "glimpse of three": (

@@ -3,8 +3,9 @@
     net = load("PREFIX-torch.safetensors")  # in eval mode
     logits = net(images)  # (N, 3, H, W), normalised as the metadata of the file say
 
-Needs torch alone, and safetensors to load a file. A box is (x, y, half its side) in coordinates
-in which the centres of the corner pixels of the image are at -1 and 1.
+Needs torch alone, and safetensors to load a file. A box is (x, y, half its side), or (x, y, half
+its width, half its height), in coordinates in which the centres of the corner pixels of the image
+are at -1 and 1.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from torch_backbone import Backbone
 class Trace(NamedTuple):
     """Classification and attention at K scales."""
 
-    logits: Tensor  # (N, classes), of the fused classifier
+    logits: Tensor  # (N, classes), of the fused classifier or the mean of all scales
     scale_logits: Tensor  # (N, K, classes)
-    boxes: List[Tensor]  # K - 1 of (N, 3)
+    boxes: List[Tensor]  # K - 1 of (N, 3 or 4)
     crops: List[Tensor]  # K - 1 of (N, 3, size, size)
 
 
@@ -83,7 +84,7 @@ class RACNN(nn.Module):
         bounds: smallest and largest side of each box, as shares of the view it is proposed in.
         flat: numbers that each fully connected APN reads; none of the light APN.
         classes: length of the logits.
-        shrink, shared, apn, descriptor: as the options of `gluon-attention info`.
+        shrink, locate, shared, apn, descriptor: as the options of `gluon-attention info`.
     """
 
     def __init__(
@@ -95,54 +96,85 @@ class RACNN(nn.Module):
         flat: Sequence[int] = (),
         classes: int = 200,
         shrink: int = 1,
+        locate: str = "apn",
         shared: bool = False,
         apn: str = "light",
         descriptor: str = "scaled",
     ) -> None:
         super().__init__()
         self.crops, self.bounds, self.shrink = crops, bounds, shrink
+        self.averaged = locate == "activation"  # no APN, one head, no fused classifier
         scales = len(crops) + 1
-        count = 1 if shared else scales
+        heads = 1 if self.averaged else scales
+        count = heads if not shared else 1
         self.backbones = nn.ModuleList(Backbone(layers) for _ in range(count))
-        self.heads = nn.ModuleList(Head(classes, channels, descriptor) for _ in range(scales))
+        self.heads = nn.ModuleList(Head(classes, channels, descriptor) for _ in range(heads))
         self.apns = nn.ModuleList(
             PaperAPN(flat[scale], apn == "paper" and scale == 0) if flat else LightAPN(channels)
-            for scale in range(len(crops))
+            for scale in range(heads - 1)
         )
-        self.fused = nn.Linear(scales * channels, classes) if classes else nn.Identity()
+        if not self.averaged:
+            self.fused = nn.Linear(scales * channels, classes) if classes else nn.Identity()
 
     def box(self, features: Tensor, outer: Optional[Tensor], scale: int) -> Tensor:
         """The box that a scale proposes; it lies in the outer box, and in the image if None."""
-        smallest, largest = self.bounds[scale]
-        numbers = torch.sigmoid(self.apns[scale](features.detach()))
-        half = smallest + (largest - smallest) * numbers[:, 2:]
-        box = torch.cat(((2 * numbers[:, :2] - 1) * (1 - half), half), 1)
+        if self.averaged:
+            box = activation_box(features.detach())
+        else:
+            smallest, largest = self.bounds[scale]
+            numbers = torch.sigmoid(self.apns[scale](features.detach()))
+            half = smallest + (largest - smallest) * numbers[:, 2:]
+            box = torch.cat(((2 * numbers[:, :2] - 1) * (1 - half), half), 1)
         if outer is None:
             return box
-        scaled = box * outer[:, 2:]
-        return torch.cat((outer[:, :2] + scaled[:, :2], scaled[:, 2:]), 1)
+        center = outer[:, :2] + box[:, :2] * outer[:, 2:]
+        return torch.cat((center, box[:, 2:] * outer[:, 2:]), 1)
 
     def trace(self, images: Tensor) -> Trace:
         """Logits, boxes and crops of all scales."""
         view = F.avg_pool2d(images, self.shrink) if self.shrink > 1 else images
         descriptors, logits, boxes, crops = [], [], [], []
-        for scale, head in enumerate(self.heads):
+        for scale in range(len(self.crops) + 1):
             features = self.backbones[scale % len(self.backbones)](view)
+            head = self.heads[scale % len(self.heads)]
             descriptors.append(head(features))
             logits.append(head.classifier(descriptors[-1]))
             if scale < len(self.crops):
                 boxes.append(self.box(features, boxes[-1] if boxes else None, scale))
                 view = crop(images, boxes[-1], self.crops[scale])
                 crops.append(view)
-        fused = self.fused(torch.cat(descriptors, 1))
-        return Trace(fused, torch.stack(logits, 1), boxes, crops)
+        scale_logits = torch.stack(logits, 1)
+        if self.averaged:
+            return Trace(scale_logits.mean(1), scale_logits, boxes, crops)
+        return Trace(self.fused(torch.cat(descriptors, 1)), scale_logits, boxes, crops)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.trace(images).logits
 
 
+def activation_box(features: Tensor, level: float = 0.6, steps: int = 32) -> Tensor:
+    """The box (N, 4) of the largest group of positions that features (N, C, h, w) respond to."""
+    strength = features.sum(1, keepdim=True)
+    mask = (strength > level * strength.mean((2, 3), keepdim=True)).to(strength)
+    numbers = mask * torch.arange(1, mask[0].numel() + 1).to(mask).view(mask.shape[1:])
+    for _ in range(steps):  # a position takes the largest number among its neighbours
+        numbers = F.max_pool2d(numbers, 3, 1, 1) * mask
+    flat = numbers.flatten(1)
+    sizes = (flat[:, None] == flat[:, :, None]).sum(2) * mask.flatten(1)
+    chosen = ((sizes == sizes.amax(1, keepdim=True)) * flat).amax(1)
+    group = (numbers == chosen[:, None, None, None]).to(mask)
+    middles, halves = [], []
+    for axis in (3, 2):  # x, y
+        occupied, length = group.amax((1, 5 - axis)), group.shape[axis]
+        end = (occupied * torch.arange(1, length + 1).to(mask)).amax(1)
+        begin = length - (occupied * torch.arange(length, 0, -1).to(mask)).amax(1)
+        middles.append((begin + end) / length - 1)
+        halves.append((end - begin) / length)
+    return torch.stack((*middles, *halves), 1)
+
+
 def crop(images: Tensor, boxes: Tensor, size: int) -> Tensor:
-    """The content of boxes (N, 3): (N, C, size, size)."""
+    """The content of boxes (N, 3 or 4): (N, C, size, size)."""
     steps = torch.linspace(-1, 1, size).to(boxes)
     rows, columns = torch.meshgrid(steps, steps, indexing="ij")
     window = torch.stack((columns, rows), dim=-1)  # (size, size, 2)
