@@ -13,7 +13,7 @@ import torch
 PACKAGE = Path(__file__).resolve().parents[2] / "gluon_attention"
 sys.path.append(str(PACKAGE / "export" / "torch_modules"))  # what `export --torch` writes
 
-import torch_glimpse  # noqa: E402
+import torch_soft_glimpse  # noqa: E402
 import torch_ra_cnn  # noqa: E402
 import torch_recurrent_attention  # noqa: E402
 from protocol import Ready, serve  # noqa: E402
@@ -34,9 +34,9 @@ def build(network: str, classes: int) -> Tuple[torch.nn.Module, List[Update]]:
         net = torch_recurrent_attention.build(classes=classes)
         return net, [(net.parameters(), of_outputs(torch_recurrent_attention.loss))]
     if family == "glimpse":
-        net = torch_glimpse.build(int(size), classes)
+        net = torch_soft_glimpse.build(int(size), classes)
         trainable = [p for p in net.parameters() if p.requires_grad]
-        return net, [(trainable, of_outputs(torch_glimpse.loss))]
+        return net, [(trainable, of_outputs(torch_soft_glimpse.loss))]
     assert family == "ra_cnn", network
     net = torch_ra_cnn.build(int(size), classes)
     boxes = list(net.apns.parameters())

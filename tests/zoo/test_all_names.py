@@ -64,8 +64,10 @@ PARAMETERS = {
     "racnn_detail": 1_008_614,
     "glimpse_resnet50": 78_312_057,
     "glimpse_mobilenet_v2": 43_639_993,
+    "glimpse_detail": 498_273,
     "glimpse_resnet50_stage1": 27_847_288,
     "glimpse_mobilenet_v2_stage1": 4_972_472,
+    "glimpse_detail_stage1": 564_000,
 }
 Shapes = Dict[str, Any]  # field of a trace: the shape of an array, or a list of shapes
 
