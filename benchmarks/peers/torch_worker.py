@@ -13,9 +13,9 @@ import torch
 PACKAGE = Path(__file__).resolve().parents[2] / "gluon_attention"
 sys.path.append(str(PACKAGE / "export" / "torch_modules"))  # what `export --torch` writes
 
-import torch_soft_glimpse  # noqa: E402
 import torch_ra_cnn  # noqa: E402
 import torch_recurrent_attention  # noqa: E402
+import torch_soft_glimpse  # noqa: E402
 from protocol import Ready, serve  # noqa: E402
 from torch_residual_attention import ResidualAttention  # noqa: E402
 
