@@ -33,13 +33,15 @@ FOLDERS = {"dogs": "stanford_dogs", "pets": "oxford_pets_dogs", "cub200": "CUB_2
 # Defaults for --dataset detail: a small network from scratch, for images of 192 pixels.
 DETAIL = dict(
     model="detail",
+    overlap=2,
     stage1_epochs=12,
     stage1_lr=2e-3,
     lr=2e-3,
     batch_size=16,
-    epochs=60,
+    epochs=20,
     validation=320,
 )
+SCENES = {"1": 4800, "2": 2400}  # to train on in each stage
 OPTIONS = network_flags(
     GlimpseOptions,
     *("backbone", "patch", "size", "stem_stride", "patches", "start_size", "glimpses", "regions"),
@@ -89,7 +91,7 @@ def data(config: Dogs, augment: bool = True) -> Splits:
     size = fields.replace(options, config.network_options()).image_size
     common = dict(size=size, seed=config.seed, validation=config.validation)
     if config.dataset == "detail":
-        return detail(coarse=size // 4, train=4800, **common)
+        return detail(coarse=size // 4, train=SCENES[config.stage], **common)
     folder = config.data_dir or os.path.join("data", FOLDERS[config.dataset])
     common.update(augment=augment, workers=config.workers)
     if config.dataset == "cub200":
@@ -133,17 +135,16 @@ def main(argv: Optional[Sequence[str]] = None, prog: Optional[str] = None) -> No
             f"--stage 2 --backbone-weights {encoder}"
         )
     if config.stage == "1" or config.stage == "both" and not config.evaluate:
+        first = replace(config, stage="1", epochs=config.stage1_epochs, lr=config.stage1_lr)
         train(
-            replace(
-                config, name=f"{name}-stage1", epochs=config.stage1_epochs, lr=config.stage1_lr
-            ),
+            replace(first, name=f"{name}-stage1"),
             name=name,
             network=lambda classes: stage1_network(config, f"{network}_stage1", classes),
-            data=lambda: data(config),
+            data=lambda: data(first),
         )
     if config.stage != "1":
         if config.stage == "both":
-            config = replace(config, backbone_weights=encoder)
+            config = replace(config, stage="2", backbone_weights=encoder)
         train(
             config,
             name=name,
