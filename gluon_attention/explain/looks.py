@@ -135,7 +135,7 @@ def scale_boxes(scene: Scene) -> List[np.ndarray]:
     """The boxes of RA-CNN between centres of pixels: left, top, right, bottom."""
     height, width = scene.image.shape[:2]
     boxes = scene.values(scene.trace.boxes) if len(scene.trace.boxes) else []  # none at one scale
-    corners = [np.concatenate([box[:2] - box[2], box[:2] + box[2]]) for box in boxes]
+    corners = [np.concatenate([box[:2] - box[2:], box[:2] + box[2:]]) for box in boxes]
     return [(corner + 1) / 2 * ([width - 1, height - 1] * 2) for corner in corners]
 
 
