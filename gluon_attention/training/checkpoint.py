@@ -181,32 +181,25 @@ def restore(
     average: WeightAverage,
 ) -> None:
     """Set weights, optimizer states and averages to those of a checkpoint."""
+
+    def section(name: str) -> Dict[str, np.ndarray]:
+        return {k[len(name) + 1 :]: v for k, v in saved.arrays.items() if k.startswith(f"{name}/")}
+
     try:
-        _set_all(saved, net, optimizers, average)
+        weights = section("net")
+        for name, parameter in _trained(net).items():
+            # As NDArray: oneDNN may hold the weights in blocks, which numpy cannot be copied into.
+            parameter.set_data(nd.array(weights[name]))
+        average.restore(section("average"), saved.progress.epoch)
+        for group, optimizer in optimizers.items():
+            state = section(group)
+            if state or optimizer.workers.server_updates:
+                optimizer.restore(state, saved.progress.counts[group])
     except (AssertionError, KeyError, ValueError, MXNetError):
         raise UserError(
             "the run folder holds a checkpoint of another network, or of another version of this "
             "one: choose another --name"
         ) from None
-
-
-def _set_all(
-    saved: Checkpoint,
-    net: gluon.Block,
-    optimizers: Dict[str, GroupOptimizer],
-    average: WeightAverage,
-) -> None:
-    arrays = saved.arrays
-    for name, parameter in _trained(net).items():
-        # As NDArray: oneDNN may hold the weights in blocks, which numpy cannot be copied into.
-        parameter.set_data(nd.array(arrays[f"net/{name}"]))
-    averaged = {k[len("average/") :]: v for k, v in arrays.items() if k.startswith("average/")}
-    average.restore(averaged, saved.progress.epoch)
-    for group, optimizer in optimizers.items():
-        prefix = group + "/"
-        state = {k[len(prefix) :]: v for k, v in arrays.items() if k.startswith(prefix)}
-        if state or optimizer.workers.server_updates:
-            optimizer.restore(state, saved.progress.counts[group])
 
 
 def _trained(net: gluon.Block) -> Dict[str, gluon.Parameter]:

@@ -20,8 +20,6 @@ WORKSPACES = 64  # of CPU operators; MXNet's default is 4
 
 def choose_devices(num_gpus: Optional[int] = None) -> List[mx.Context]:
     """Contexts to compute on: for None all GPUs, or the CPU where there are none; the CPU for 0."""
-    if num_gpus is not None and num_gpus < 0:
-        raise UserError(f"--num-gpus must be 0 (the CPU) or more, not {num_gpus}")
     if num_gpus == 0:
         return [mx.cpu(0)]
     try:
@@ -65,24 +63,22 @@ def prepare(
 
 def has_bfloat16(cpuinfo: str = "/proc/cpuinfo") -> bool:
     """Whether oneDNN has convolutions in bfloat16 here; assumed where flags are unknown."""
-    try:
-        with open(cpuinfo, encoding="utf-8") as file:
-            flags = re.search(r"^flags\s*:(.*)", file.read(), re.MULTILINE)
-    except OSError:  # not Linux
-        return True
+    flags = re.search(r"^flags\s*:(.*)", _text(cpuinfo), re.MULTILINE)
     return flags is None or {"avx512bw", "avx512vl", "avx512dq"} <= set(flags.group(1).split())
 
 
 def bfloat16_pays(cpuinfo: str = "/proc/cpuinfo") -> bool:
     """Whether MXNet trains faster in bfloat16 than in float32: on AMD's cores that multiply it."""
+    text = _text(cpuinfo)
+    return "AuthenticAMD" in text and bool(re.search(r"^flags\s*:.*\bavx512_bf16\b", text, re.M))
+
+
+def _text(cpuinfo: str) -> str:
     try:
         with open(cpuinfo, encoding="utf-8") as file:
-            text = file.read()
+            return file.read()
     except OSError:  # not Linux
-        return False
-    return (
-        "AuthenticAMD" in text and re.search(r"^flags\s*:.*\bavx512_bf16\b", text, re.M) is not None
-    )
+        return ""
 
 
 def check_precision(dtype: str, devices: Sequence[mx.Context]) -> None:
@@ -128,14 +124,10 @@ def share_statistics(net: gluon.Block, devices: Sequence[mx.Context]) -> None:
 
     def share(block: gluon.Block) -> None:
         if isinstance(block, gluon.nn.BatchNorm):  # parameters, name and place stay
-            _check_axis(block)
+            if block._kwargs["axis"] != 1:
+                raise UserError(f"--sync-bn needs channels on axis 1, which {block.name} has not")
             block.__class__ = SyncBatchNorm
             block._kwargs = {name: v for name, v in block._kwargs.items() if name != "axis"}
             block._kwargs.update(ndev=len(devices), key=block.prefix)
 
     net.apply(share)
-
-
-def _check_axis(block: gluon.Block) -> None:
-    if block._kwargs["axis"] != 1:
-        raise UserError(f"--sync-bn needs channels on axis 1, which {block.name} has not")
