@@ -118,10 +118,10 @@ def flags(folder: Path, *more: str) -> Any:
 def test_both_stages_are_trained_then_evaluated(
     dogs: Path, tmp_path: Path, monkeypatch: Any, capsys: Any
 ) -> None:
-    common = flags(tmp_path, "--data-dir", str(dogs), "--dataset", "pets")
+    common = flags(tmp_path, "--data-dir", str(dogs))
     main([*common])
-    first = tmp_path / "pets-glimpse_resnet50-stage1"
-    folder = tmp_path / "pets-glimpse_resnet50"
+    first = tmp_path / "dogs-glimpse_resnet50-stage1"
+    folder = tmp_path / "dogs-glimpse_resnet50"
     result = json.loads((folder / "result.json").read_text())
     assert result["test_images"] == 6 and "accuracy_3" in result["test"]
     assert (first / "best.params").exists() and any((tmp_path / "features").rglob("*"))

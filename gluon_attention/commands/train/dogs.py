@@ -29,7 +29,7 @@ from ...zoo.glimpse.network import GlimpseOptions
 from ...zoo.glimpse.task import StepOptions
 from ...zoo.registry import entry, options_of
 
-FOLDERS = {"dogs": "stanford_dogs", "pets": "oxford_pets_dogs", "cub200": "CUB_200_2011"}
+FOLDERS = {"dogs": "stanford_dogs", "cub200": "CUB_200_2011"}
 # Defaults for --dataset detail: a small network from scratch, for images of 192 pixels.
 DETAIL = dict(
     model="detail",
@@ -56,7 +56,7 @@ class Dogs(OPTIONS, task_flags(StepOptions), BackboneConfig):
     )
     dataset: str = data_setting(
         "dogs",
-        "data set: breeds, those few that are also Oxford's pets, birds, or generated scenes",
+        "data set: breeds of dogs, birds, or generated scenes",
         choices=(*FOLDERS, "detail"),
     )
     validation: int = BackboneConfig.redefine("validation", 1200)
