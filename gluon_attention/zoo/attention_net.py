@@ -39,7 +39,6 @@ class AttentionNet(Trainable, PortableBlock):
       to compare where it looks with where it should;
     - `zero_noise` and `draw_noise`, if it draws; then `sample` and `predict` follow;
     - `adapt_weights`, to load weights of smaller networks;
-    - `feature_specs` and `encode`, if features of an image can be computed once and cached;
     - `layers` and `backbones`, if it has feature maps of whole images;
     - `objective`, unless it is trained by cross entropy alone.
     """
@@ -201,30 +200,6 @@ class AttentionNet(Trainable, PortableBlock):
     def adapt_weights(self, arrays: Dict[str, nd.NDArray]) -> Dict[str, nd.NDArray]:
         """Weights of a smaller network of this kind extended to this one, to be trained on."""
         return arrays
-
-    # Features that are computed once per image and cached.
-
-    def feature_specs(self) -> List[Dict[str, Any]]:
-        """What `encode` can compute, each as all that it depends on but image and weights.
-
-        Every one has a "shape": channels, height, width. Empty where nothing can be cached.
-        """
-        return []
-
-    def encode(
-        self,
-        images: nd.NDArray,
-        spec: Optional[Dict[str, Any]] = None,
-        encoder: Optional[Callable[[nd.NDArray], nd.NDArray]] = None,
-    ) -> nd.NDArray:
-        """Features (N, C, cells) that `trace` and `sample` take in place of the images.
-
-        Args:
-            images: (N, C, H, W), not augmented.
-            spec: one of `feature_specs()`; None for all of them, concatenated.
-            encoder: a faster copy of the part of the network that computes them.
-        """
-        raise UserError(f"{type(self).__name__} has no features to cache")
 
     def objective(self, config: Config) -> Task:
         """The task that trains this network by the settings of a run."""

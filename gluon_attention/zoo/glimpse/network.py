@@ -172,7 +172,10 @@ class GlimpseNet(AttentionNet):
         return (nd.zeros(shape, ctx=ctx),)
 
     def feature_specs(self) -> List[Dict[str, Any]]:
-        """The context, and a grid of patches for each side; the context has no "reach"."""
+        """What `encode` can compute, each as all that it depends on but image and weights.
+
+        The context, and a grid of patches for each side; the context has no "reach".
+        """
         encoder, reach = self.encoder, self.controller.reach
         common = dict(
             backbone=encoder.backbone_name,
@@ -193,7 +196,10 @@ class GlimpseNet(AttentionNet):
         spec: Optional[Dict[str, Any]] = None,
         encoder: Optional[Callable[[nd.NDArray], nd.NDArray]] = None,
     ) -> nd.NDArray:
-        """Features (N, C, cells) that `episode` interpolates between the locations of a grid."""
+        """Features (N, C, cells) that `episode` interpolates between the locations of a grid.
+
+        Of one of `feature_specs()`, or of all; `encoder` is a faster copy of that of the network.
+        """
         if spec is None:
             features = [self.encode(images, each, encoder) for each in self.feature_specs()]
             return nd.concat(*features, dim=2)
