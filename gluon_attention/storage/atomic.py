@@ -57,11 +57,23 @@ def write_text(path: str, text: str) -> None:
     write_bytes(path, text.encode())
 
 
-def lock_folder(folder: str) -> int:
-    """Make a folder and lock it against other processes; `unlock_folder` takes what it returns.
+@contextmanager
+def locked_folder(folder: str) -> Iterator[None]:
+    """Make a folder and lock it against other processes inside the block.
 
-    Temporary files of a killed process are removed.
+    Temporary files of a killed process are removed, and the folder, if nothing is written into it.
     """
+    handle = _lock(folder)
+    try:
+        remove_leftovers(folder)
+        yield
+    finally:
+        with suppress(OSError):
+            os.rmdir(folder)
+        os.close(handle)
+
+
+def _lock(folder: str) -> int:
     try:
         os.makedirs(folder, exist_ok=True)
         handle = os.open(folder, os.O_RDONLY)
@@ -76,18 +88,10 @@ def lock_folder(folder: str) -> int:
         ) from None
     except OSError:  # a file system without locks
         pass
-    if not (os.path.isdir(folder) and os.path.samestat(os.fstat(handle), os.stat(folder))):
-        os.close(handle)  # another process removed the folder since it was opened
-        return lock_folder(folder)
-    remove_leftovers(folder)
-    return handle
-
-
-def unlock_folder(folder: str, handle: int) -> None:
-    """Release the lock of a folder, and remove the folder if nothing was written into it."""
-    with suppress(OSError):
-        os.rmdir(folder)
-    os.close(handle)
+    if os.path.isdir(folder) and os.path.samestat(os.fstat(handle), os.stat(folder)):
+        return handle
+    os.close(handle)  # another process removed the folder since it was opened
+    return _lock(folder)
 
 
 def remove_leftovers(folder: str, age: float = 0.0) -> None:

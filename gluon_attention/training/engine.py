@@ -6,7 +6,7 @@ import math
 import os
 import signal
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, Callable, Dict, Iterator, List, Tuple
 
 import mxnet as mx
@@ -15,6 +15,7 @@ from mxnet import autograd, gluon
 
 from ..datasets.sampling import Batches, Samples, Splits, smaller_validation
 from ..errors import UserError
+from ..storage.atomic import locked_folder
 from ..tasks.task import Losses, Task, Update
 from . import checkpoint
 from .accelerate import accelerate
@@ -52,8 +53,9 @@ def train(
     check_precision(config.dtype, devices)
     workers = connect(config, devices)
     path = os.path.join(config.log_dir, config.name or name)
+    folder = RunFolder(path, writes=workers.rank == 0 and not config.evaluate)
     try:  # the folder is locked before its checkpoint is read
-        with RunFolder(path, writes=workers.rank == 0 and not config.evaluate) as folder:
+        with locked_folder(path) if folder.writes else nullcontext():
             run = Run(config, name, network, data, workers, folder)
             with run.stoppable():
                 return run.test() if config.evaluate else run.complete()

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from typing import Any, Dict, List, Optional, Sequence
 
-from ..storage.atomic import lock_folder, unlock_folder, write_text
+from ..storage.atomic import write_text
 from .config import Config
 from .data_record import versions
 
@@ -21,7 +21,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 
 
 class RunFolder:
-    """A run folder, locked inside its `with` block against every other process that writes it.
+    """A run folder.
 
     Attributes:
         path: the folder.
@@ -30,16 +30,6 @@ class RunFolder:
 
     def __init__(self, path: str, writes: bool) -> None:
         self.path, self.writes = path, writes
-        self._lock: Optional[int] = None
-
-    def __enter__(self) -> RunFolder:
-        if self.writes:
-            self._lock = lock_folder(self.path)
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        if self._lock is not None:
-            unlock_folder(self.path, self._lock)
 
     def file(self, *names: str) -> str:
         return os.path.join(self.path, *names)

@@ -243,8 +243,8 @@ def test_the_result_of_an_older_run_in_the_folder_is_replaced(
 
 
 def test_a_run_folder_is_locked_by_one_process(train_toy: Any, tmp_path: Path) -> None:
-    script = "import sys\nfrom gluon_attention.storage.atomic import lock_folder\n"
-    script += "lock_folder(sys.argv[1])\nprint('locked', flush=True); sys.stdin.read()"
+    script = "import sys\nfrom gluon_attention.storage.atomic import locked_folder\n"
+    script += "with locked_folder(sys.argv[1]): print('locked', flush=True); sys.stdin.read()"
     words = [sys.executable, "-c", script, str(tmp_path / "toy")]
     other = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     with other:

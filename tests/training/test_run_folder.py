@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict
 
 from gluon_attention import UserError, get_model
-from gluon_attention.storage.atomic import lock_folder
+from gluon_attention.storage.atomic import locked_folder
 from gluon_attention.training import checkpoint, engine
 from gluon_attention.training.config import Config
 from gluon_attention.training.run_folder import commit
@@ -26,7 +26,7 @@ def test_the_lock_is_taken_before_checkpoint_and_data_are_read(
     def locked(read: Callable[..., Any]) -> Callable[..., Any]:
         def check_and_read(*arguments: Any) -> Any:
             with pytest.raises(UserError, match="another process is writing .*toy"):
-                lock_folder(str(tmp_path / "toy"))
+                locked_folder(str(tmp_path / "toy")).__enter__()
             reads.append(read)
             return read(*arguments)
 
@@ -40,8 +40,8 @@ def test_the_lock_is_taken_before_checkpoint_and_data_are_read(
 
 def test_evaluation_takes_no_lock(tmp_path: Path, train_toy: Any) -> None:
     train_toy(epochs=1)
-    lock_folder(str(tmp_path / "toy"))
-    assert train_toy(epochs=1, evaluate=True)["test_images"] == 10
+    with locked_folder(str(tmp_path / "toy")):
+        assert train_toy(epochs=1, evaluate=True)["test_images"] == 10
 
 
 def test_a_refused_run_leaves_no_folder(tmp_path: Path, train_toy: Any) -> None:
