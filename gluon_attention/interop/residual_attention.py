@@ -1,12 +1,12 @@
 """Converters of residual attention networks, from PyTorch and from Gluon.
 
 The sources call the blocks of a module by the same names, as all stem from one another, except for
-haoxintong's. Tables list those names beside ours, by the depth of the mask: how often it is pooled.
+haoxintong's. The depth of a mask is how often it is pooled.
 """
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, Optional
+from typing import Any, Callable, Dict, List, Optional
 
 from ..errors import UserError
 from ..zoo.residual_attention.module import AttentionModule, MaskLevel
@@ -16,41 +16,6 @@ from .tensor_table import Arrays, TensorTable
 Blocks = Dict[str, str]  # `{name of a block at the source: name in the net}`
 
 TRUNK = {"first_residual_blocks": "before", "trunk_branches": "trunk", "last_blocks": "after"}
-# GluonCV, PistonY, and tengshaofeng's networks for large images number the blocks of a mask.
-NUMBERED_MASKS: Dict[int, Blocks] = {
-    0: {"softmax1_blocks": "mask", "softmax2_blocks": "gate"},
-    1: {"softmax1_blocks": "mask.down", "softmax2_blocks": "gate"},
-    2: {
-        "softmax1_blocks": "mask.down",
-        "skip1_connection_residual_block": "mask.skip",
-        "softmax2_blocks": "mask.inner.down",
-        "softmax3_blocks": "mask.up",
-        "softmax4_blocks": "gate",
-    },
-    3: {
-        "softmax1_blocks": "mask.down",
-        "skip1_connection_residual_block": "mask.skip",
-        "softmax2_blocks": "mask.inner.down",
-        "skip2_connection_residual_block": "mask.inner.skip",
-        "softmax3_blocks": "mask.inner.inner.down",
-        "softmax4_blocks": "mask.inner.up",
-        "softmax5_blocks": "mask.up",
-        "softmax6_blocks": "gate",
-    },
-    4: {
-        "softmax1_blocks": "mask.down",
-        "skip1_connection_residual_block": "mask.skip",
-        "softmax2_blocks": "mask.inner.down",
-        "skip2_connection_residual_block": "mask.inner.skip",
-        "softmax3_blocks": "mask.inner.inner.down",
-        "skip3_connection_residual_block": "mask.inner.inner.skip",
-        "softmax4_blocks": "mask.inner.inner.inner.down",
-        "softmax5_blocks": "mask.inner.inner.up",
-        "softmax6_blocks": "mask.inner.up",
-        "softmax7_blocks": "mask.up",
-        "softmax8_blocks": "gate",
-    },
-}
 # tengshaofeng's network for CIFAR.
 NAMED_MASKS: Dict[int, Blocks] = {
     0: {"middle_2r_blocks": "mask", "conv1_1_blocks": "gate"},
@@ -63,28 +28,7 @@ NAMED_MASKS: Dict[int, Blocks] = {
         "conv1_1_blocks": "gate",
     },
 }
-# haoxintong numbers the levels of a mask from that of the deepest network.
 HAOXINTONG_TRUNK = {"pre": "before", "trunk_branch": "trunk", "post": "after"}
-HAOXINTONG_MASKS: Dict[int, Blocks] = {
-    1: {"mask_branch.down_res_unit_3": "mask.down", "mask_branch.output": "gate"},
-    2: {
-        "mask_branch.down_res_unit_2": "mask.down",
-        "mask_branch.skip_connection_2": "mask.skip",
-        "mask_branch.down_res_unit_3": "mask.inner.down",
-        "mask_branch.up_res_unit_2": "mask.up",
-        "mask_branch.output": "gate",
-    },
-    3: {
-        "mask_branch.down_res_unit_1": "mask.down",
-        "mask_branch.skip_connection_1": "mask.skip",
-        "mask_branch.down_res_unit_2": "mask.inner.down",
-        "mask_branch.skip_connection_2": "mask.inner.skip",
-        "mask_branch.down_res_unit_3": "mask.inner.inner.down",
-        "mask_branch.up_res_unit_2": "mask.inner.up",
-        "mask_branch.up_res_unit_1": "mask.up",
-        "mask_branch.output": "gate",
-    },
-}
 STACKS = ("before", "trunk", "after", "mask", "down", "up")  # blocks of ours that hold units
 CLASSIFIER = "body.head.3.weight"
 # Options that no source knows: with other values of ours a network computes something else.
@@ -109,6 +53,37 @@ def _classes(tensors: Arrays, name: str) -> int:
     return shape[0]
 
 
+def _levels(depth: int) -> List[str]:
+    """The levels of a mask of ours, from the outermost."""
+    return ["mask" + ".inner" * level for level in range(depth)]
+
+
+def numbered_mask(depth: int) -> Blocks:
+    """GluonCV, PistonY, and tengshaofeng's networks for large images number blocks as called."""
+    levels = _levels(depth)
+    places = [f"{level}.down" for level in levels] or ["mask"]
+    places += [f"{level}.up" for level in levels[-2::-1]]
+    blocks = {f"softmax{n}_blocks": place for n, place in enumerate([*places, "gate"], 1)}
+    for number, level in enumerate(levels[:-1], 1):
+        blocks[f"skip{number}_connection_residual_block"] = f"{level}.skip"
+    return blocks
+
+
+def named_mask(depth: int) -> Blocks:
+    return NAMED_MASKS.get(depth, {})
+
+
+def haoxintong_mask(depth: int) -> Blocks:
+    """haoxintong numbers the levels of a mask from that of the deepest network, which has three."""
+    levels, blocks = _levels(depth), {"mask_branch.output": "gate"}
+    for number, level in enumerate(levels, 4 - depth):
+        blocks[f"mask_branch.down_res_unit_{number}"] = f"{level}.down"
+        if level != levels[-1]:
+            blocks[f"mask_branch.skip_connection_{number}"] = f"{level}.skip"
+            blocks[f"mask_branch.up_res_unit_{number}"] = f"{level}.up"
+    return blocks
+
+
 def tengshaofeng(net: ResidualAttention, table: TensorTable) -> Arrays:
     """Arrays of PyTorch's `ResidualAttentionModel_*`, by the names of the net."""
     named = any(".middle_2r_blocks." in name for name in table.remaining)
@@ -118,7 +93,7 @@ def tengshaofeng(net: ResidualAttention, table: TensorTable) -> Arrays:
             "its first convolution is 5x5 with pooling behind it, as in "
             "ResidualAttentionModel_92_32input; no network of the zoo has that"
         )
-    masks = NAMED_MASKS if named else NUMBERED_MASKS
+    masks = named_mask if named else numbered_mask
     return _rename(net, table, _blocks(net, first, _suffixed, masks))
 
 
@@ -129,12 +104,12 @@ def pistony(net: ResidualAttention, table: TensorTable) -> Arrays:
             "its first module uses a block twice, as in PistonY's ResidualAttentionModel_448input; "
             "no network of the zoo does that"
         )
-    return _flat_classifier(_rename(net, table, _blocks(net, 1, _suffixed, NUMBERED_MASKS)))
+    return _flat_classifier(_rename(net, table, _blocks(net, 1, _suffixed, numbered_mask)))
 
 
 def gluoncv(net: ResidualAttention, table: TensorTable) -> Arrays:
     """Arrays of GluonCV's `residualattentionnet*` and `cifar_residualattentionnet*`."""
-    return _flat_classifier(_rename(net, table, _blocks(net, 1, _indexed, NUMBERED_MASKS)))
+    return _flat_classifier(_rename(net, table, _blocks(net, 1, _indexed, numbered_mask)))
 
 
 def haoxintong(net: ResidualAttention, table: TensorTable) -> Arrays:
@@ -151,7 +126,7 @@ def haoxintong(net: ResidualAttention, table: TensorTable) -> Arrays:
         if not isinstance(step, AttentionModule):
             blocks[theirs] = ours
             continue
-        parts = {**HAOXINTONG_TRUNK, **HAOXINTONG_MASKS.get(_depth(step), {})}
+        parts = {**HAOXINTONG_TRUNK, **haoxintong_mask(_depth(step))}
         for part, place in parts.items():
             blocks[f"{theirs}.{part}"] = f"{ours}.{place}"
         # The lowest level is two stacks of r units there, and one of 2r here.
@@ -179,7 +154,7 @@ def _blocks(
     net: ResidualAttention,
     first: int,
     module_name: Callable[[int, int], str],
-    masks: Dict[int, Blocks],
+    masks: Callable[[int], Blocks],
 ) -> Blocks:
     """Names of all blocks.
 
@@ -195,7 +170,7 @@ def _blocks(
         ours = f"body.steps.{index}"
         if isinstance(step, AttentionModule):
             number += 1
-            for part, place in {**TRUNK, **masks.get(_depth(step), {})}.items():
+            for part, place in {**TRUNK, **masks(_depth(step))}.items():
                 blocks[f"{module_name(stage, number)}.{part}"] = f"{ours}.{place}"
         else:
             stage, number = stage + 1, 0
