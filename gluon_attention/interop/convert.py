@@ -19,7 +19,7 @@ from ..storage.safetensors_file import write_safetensors
 from ..zoo.attention_net import AttentionNet
 from ..zoo.registry import entry, get_model, options_of
 from .checkpoints import format_of, gluoncv_data
-from .load import OWN, LoadReport, load_and_report, read
+from .load import OWN, LoadReport, load_weights, read
 from .tensor_table import fitting
 from .tensors import Tensor
 
@@ -70,7 +70,7 @@ def convert(
     classes = classes or required.pop("classes", None) or network.classes
     required.pop("classes", None)
     net = get_model(network.name, classes, **{**required, **overrides})
-    report = load_and_report(net, source, overrides=tuple(overrides))
+    report = load_weights(net, source, overrides=tuple(overrides))
     document: Dict[str, Any] = {"network": net.arguments}
     data = data or (form.data(net) if form else gluoncv_data(net) if network.alias else {})
     if data:

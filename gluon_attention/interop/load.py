@@ -31,7 +31,13 @@ class LoadReport(NamedTuple):
     parameters: int  # of the net
 
 
-def load_weights(net: gluon.Block, file: str, ctx: Any = None, new_head: bool = False) -> None:
+def load_weights(
+    net: gluon.Block,
+    file: str,
+    ctx: Any = None,
+    new_head: bool = False,
+    overrides: Sequence[str] = (),
+) -> LoadReport:
     """Load a file of this package, or of another that docs/weights.md lists, into a net.
 
     Args:
@@ -41,18 +47,8 @@ def load_weights(net: gluon.Block, file: str, ctx: Any = None, new_head: bool = 
         new_head: accept a file of another number of classes, whose head is then initialised anew,
             to fine-tune what was trained on another data set; and one of a smaller network that
             this one can go on from, such as RAM of fewer scales.
+        overrides: options of the net that are not to be held against the file.
     """
-    load_and_report(net, file, ctx, new_head)
-
-
-def load_and_report(
-    net: gluon.Block,
-    file: str,
-    ctx: Any = None,
-    new_head: bool = False,
-    overrides: Sequence[str] = (),
-) -> LoadReport:
-    """As `load_weights`; `overrides` are options that are not to be held against the file."""
     tensors = read(file)
     form = format_of(tensors)
     origin, arrays, unused = "gluon_attention", tensors, []

@@ -10,7 +10,7 @@ from typing import Any, Dict, List, Tuple
 
 from gluon_attention import get_model
 from gluon_attention.interop.checkpoints import format_of
-from gluon_attention.interop.load import load_and_report, load_backbone, read
+from gluon_attention.interop.load import load_backbone, load_weights, read
 from gluon_attention.zoo.backbones import backbone
 
 import numpy as np
@@ -59,7 +59,7 @@ def test_networks(kind: str, tmp_path: Path, record_property: Any) -> None:
         tensors = read(str(tmp_path / f"{file}.pt"))
         form = format_of(tensors)
         net = get_model(name, **{**form.options(tensors), **more})
-        report = load_and_report(net, str(tmp_path / f"{file}.pt"))
+        report = load_weights(net, str(tmp_path / f"{file}.pt"))
         assert report.tensors == len(tensors)
         trace = net.trace(images.flip(axis=1) if form.bgr else images)
         outputs = trace.scale_logits if expected.ndim == 3 else trace.logits

@@ -7,7 +7,6 @@ from typing import Any, List
 
 from gluon_attention import UserError, get_model, load_weights
 from gluon_attention.interop.checkpoints import format_of
-from gluon_attention.interop.load import load_and_report
 from gluon_attention.ops.attention_crop import clamped_box, pixel_crop
 from gluon_attention.training.config import Config
 
@@ -69,7 +68,7 @@ def test_klrc_gives_the_same_logits(torch_files: Any, tmp_path: Path) -> None:
     form = format_of(state)
     assert form.bgr
     net = get_model("racnn_mobilenet_v2", crops=(32, 32), **form.options(state))
-    load_and_report(net, file)
+    load_weights(net, file)
     trace = net.trace(images.flip(axis=1))  # the source reads blue first
     expected = scale_logits(state, backbones, images, 32)
     np.testing.assert_allclose(trace.scale_logits.asnumpy(), expected, 1e-2, 1e-2)
@@ -104,7 +103,7 @@ def test_jeong_tae_reads_red_first(torch_files: Any, tmp_path: Path) -> None:
         state.update(vgg19_bn_state(f"b{number}."))
     form = format_of(state)
     net = get_model("racnn_vgg19", crops=(32, 32), **form.options(state))
-    load_and_report(net, torch_files.save(tmp_path / "racnn.pt", state))
+    load_weights(net, torch_files.save(tmp_path / "racnn.pt", state))
     for number, backbone in enumerate(net.body.backbones, 1):
         expected = state[f"b{number}.features.0.weight"]
         np.testing.assert_array_equal(backbone.layers[0].weight.data().asnumpy(), expected)

@@ -7,7 +7,6 @@ from typing import Any, Tuple
 
 from gluon_attention import UserError, get_model, load_weights
 from gluon_attention.interop.checkpoints import format_of
-from gluon_attention.interop.load import load_and_report
 
 import numpy as np
 import pytest
@@ -99,7 +98,7 @@ def test_same_locations_and_logits_as_the_source(
     images = np.random.randn(20, 1, side, side)
     file = torch_files.save(tmp_path / "ckpt.pth.tar", {"epoch": 1, "model_state": state})
     net = get_model(name, **format_of(state).options(state))
-    assert load_and_report(net, file)[1:] == (len(state), [], 18)
+    assert load_weights(net, file)[1:] == (len(state), [], 18)
     trace, (logits, locations) = (
         net.trace(nd.array(images)),
         episode(state, images, patch, scales, 6),

@@ -8,7 +8,6 @@ from typing import Any, Callable, Dict, Iterator, List, Tuple
 
 from gluon_attention import UserError, get_model, load_weights
 from gluon_attention.interop.checkpoints import convert_tensors, format_of
-from gluon_attention.interop.load import load_and_report
 
 import numpy as np
 import pytest
@@ -139,7 +138,7 @@ def test_tengshaofeng_gives_the_same_logits(source: Any, torch_files: Any, tmp_p
     state = {f"module.{name}": array for name, array in tengshaofeng_state(source).items()}
     file = torch_files.save(tmp_path / "model.pkl", state, old=True)
     net = get_model("cifar_residual_attention56", classes=3, mask_fusion="gluoncv")
-    report = load_and_report(net, file)
+    report = load_weights(net, file)
     assert report.parameters == report.tensors - len(report.unused)
     assert_same_logits(net, source)
     other = get_model("cifar_residual_attention56", classes=4, mask_fusion="gluoncv")
@@ -148,7 +147,7 @@ def test_tengshaofeng_gives_the_same_logits(source: Any, torch_files: Any, tmp_p
     plain = get_model("cifar_residual_attention56", classes=3)
     with pytest.raises(UserError, match="only in a net with mask_fusion='gluoncv'"):
         load_weights(plain, file)
-    load_and_report(plain, file, overrides=("mask_fusion",))  # trained without the additions
+    load_weights(plain, file, overrides=("mask_fusion",))  # trained without the additions
     local = get_model("cifar_residual_attention56", classes=3, mask_fusion="gluoncv", mask="local")
     with pytest.raises(UserError, match="only in a net with mask='encoder_decoder'"):
         load_weights(local, file)
@@ -174,7 +173,7 @@ def test_pistony_gives_the_same_logits(source: Any, tmp_path: Path) -> None:
         name = re.sub(r"downsample\.weight$", "conv4.weight", name)
         state[name] = array
     net = get_model(SMALL, classes=3)
-    report = load_and_report(net, saved(tmp_path, state))
+    report = load_weights(net, saved(tmp_path, state))
     assert report.origin.startswith("PistonY") and report.unused == []
     assert_same_logits(net, source)
 
@@ -218,7 +217,7 @@ def test_haoxintong_gives_the_same_logits(tmp_path: Path) -> None:
     assert "features.6.mask_branch.up_res_unit_3.0.conv1.weight" in state
     file = saved(tmp_path, state)
     net = get_model(name, classes=3)
-    assert load_and_report(net, file).origin == "haoxintong's AttentionNet"
+    assert load_weights(net, file).origin == "haoxintong's AttentionNet"
     assert_same_logits(net, original)
     with pytest.raises(UserError, match="only in a net with mask_fusion='none'"):
         load_weights(get_model(name, classes=3, mask_fusion="gluoncv"), file)
@@ -227,7 +226,7 @@ def test_haoxintong_gives_the_same_logits(tmp_path: Path) -> None:
 def test_gluoncv_gives_the_same_logits(source: Any, tmp_path: Path) -> None:
     file = saved(tmp_path, arrays_of(source))
     net = get_model(SMALL, classes=3)
-    assert load_and_report(net, file).origin == "GluonCV"
+    assert load_weights(net, file).origin == "GluonCV"
     assert_same_logits(net, source)
     with pytest.raises(UserError, match="only in a net with mask_fusion='gluoncv'"):
         load_weights(get_model("cifar_residual_attention56", classes=3), file)
