@@ -11,7 +11,7 @@ import urllib.request
 import zlib
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Dict, Iterable, Iterator, List, Optional, Sequence
+from typing import Dict, Iterator, List, Optional, Sequence
 
 from ..errors import UserError
 
@@ -88,23 +88,6 @@ def name_unreadable() -> Iterator[None]:
 def missing_files(folder: Path, files: str, reason: str = "") -> UserError:
     """The error for a folder that lacks files of its data set."""
     return UserError(f"{folder} lacks {files}{reason}; give --data-dir a folder that has them")
-
-
-def check_download_folder(folder: Path, names: Iterable[str], files: str) -> None:
-    """Refuse to download into a folder of other things, as its name is probably a typing error.
-
-    Args:
-        names: first letters of the data set's file names; a folder with one of them is accepted.
-        files: the data set's files, for the message.
-    """
-    with name_unreadable():
-        entries = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-    visible = [name for name in entries if not name.startswith(".")]
-    if visible and not any(name.startswith(tuple(names)) for name in visible):
-        raise UserError(
-            f"{folder} lacks {files}, and is not filled with them as it holds other things, such "
-            f"as {visible[0]!a:.60}; give --data-dir a folder that has them, or an empty or new one"
-        )
 
 
 def download(urls: Sequence[str], md5: str, folder: Path, files: str) -> bytes:

@@ -287,16 +287,3 @@ def test_a_download_is_verified_and_unpacked_completely(tmp_path, monkeypatch):
     for broken in (archive_of(expected[:2]), content[: len(content) // 2], b"nothing"):
         with pytest.raises(UserError, match="is not cifar-10-binary.tar.gz"):
             cifar.unpack(archive, broken, tmp_path / "broken")
-
-
-def test_nothing_is_downloaded_into_a_folder_of_other_files(tmp_path, monkeypatch):
-    monkeypatch.setattr("urllib.request.urlopen", lambda *words, **named: pytest.fail("downloaded"))
-    (tmp_path / "cifar-100-binary").mkdir()
-    with pytest.raises(UserError, match="lacks cifar-10.*such as 'cifar-100-binary'; give --data"):
-        cifar10(str(tmp_path))
-    downloads = []
-    monkeypatch.setattr(published, "download", lambda *words: downloads.append(words) or b"")
-    (tmp_path / "cifar-10-binary.tar.gz").touch()
-    with pytest.raises(UserError, match="download it again"):
-        cifar10(str(tmp_path))
-    assert downloads

@@ -259,20 +259,11 @@ def test_missing_files_without_a_network_end_in_one_line(tmp_path, monkeypatch):
     assert "\n" not in str(error.value) and not list(tmp_path.iterdir())
 
 
-def test_nothing_is_downloaded_into_a_folder_of_other_files(tmp_path, monkeypatch):
+def test_only_missing_files_are_downloaded(tmp_path, monkeypatch):
     downloads = []
     monkeypatch.setattr(
         published, "download", lambda urls, *words: downloads.append(urls) or b"content"
     )
-    (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(UserError, match="lacks train-images.*such as 'notes.txt'; give --data-dir"):
-        fetch(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"] and not downloads
     (tmp_path / "t10k-labels-idx1-ubyte").write_text("a part of the set")
     fetch(tmp_path)
     assert len(downloads) == 3
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "empty" / ".hidden").touch()
-    for name in ("empty", "new"):
-        fetch(tmp_path / name)
-    assert len(downloads) == 11
