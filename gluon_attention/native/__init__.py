@@ -4,6 +4,15 @@ from __future__ import annotations
 
 from .loader import library
 from .program import Program, Unsupported
-from .twin import Lowered, Trainable, Twin, twin
+from .twin import DTYPES, Lowered, Trainable, Twin, twin
 
-__all__ = ["Lowered", "Program", "Trainable", "Twin", "Unsupported", "library", "twin"]
+__all__ = [
+    "DTYPES",
+    "Lowered",
+    "Program",
+    "Trainable",
+    "Twin",
+    "Unsupported",
+    "library",
+    "twin",
+]

@@ -38,22 +38,26 @@ class Program:
         """The features that an image is."""
         return self._instruction("images")
 
-    def convolution(self, x: int, layer: nn.Conv2D, add: Optional[int] = None) -> int:
-        """A convolution; `add`: other features that its result is added to."""
+    def convolution(
+        self, x: int, layer: nn.Conv2D, add: Optional[int] = None, act: str = "none"
+    ) -> int:
+        """A convolution; `add`: other features that its result is added to; the ReLU after it."""
         options = _square(layer)
+        if act not in ("none", "relu"):
+            raise Unsupported(f"the activation {act} of a convolution")
         if layer.bias is not None:
             options["bias"] = self._parameter(layer.bias)
         if add is not None:
             options["add"] = add
         weight = self._parameter(layer.weight)
-        return self._instruction("convolution", x=x, weight=weight, **options)
+        return self._instruction("convolution", x=x, weight=weight, act=act, **options)
 
     def norm(self, x: int, layer: nn.BatchNorm, act: str = "none") -> int:
         """BatchNorm and the activation after it."""
         options = layer._kwargs
         if type(layer) is not nn.BatchNorm and not getattr(layer, "is_batch_norm", False):
             raise Unsupported(f"normalization by {type(layer).__name__}")
-        if options["axis"] != 1 or options["fix_gamma"] or options["use_global_stats"]:
+        if options["axis"] != 1 or options["fix_gamma"]:
             raise Unsupported(f"BatchNorm with {options}")
         places = {
             "gamma": self._parameter(layer.gamma),
@@ -61,10 +65,11 @@ class Program:
             "mean": self._parameter(layer.running_mean),
             "variance": self._parameter(layer.running_var),
         }
-        for place in (places["mean"], places["variance"]):
+        fixed = options["use_global_stats"]
+        for place in () if fixed else (places["mean"], places["variance"]):
             if place - 1 not in self.statistics:
                 self.statistics.append(place - 1)
-        numbers = dict(eps=options["eps"], momentum=options["momentum"])
+        numbers = dict(eps=options["eps"], momentum=options["momentum"], fixed=int(fixed))
         return self._instruction("norm", x=x, act=act, **places, **numbers)
 
     def pool(self, x: int, kernel: int = 3, stride: int = 2, pad: int = 1) -> int:
@@ -100,6 +105,8 @@ class Program:
             layer = pending.pop(0)
             if isinstance(layer, nn.BatchNorm):
                 x = self.norm(x, layer, _activation(pending))
+            elif type(layer) is nn.Conv2D:
+                x = self.convolution(x, layer, act=_activation(pending))
             elif type(layer) in _LAYERS:
                 x = _LAYERS[type(layer)](self, x, layer)
             else:
@@ -196,7 +203,6 @@ def _window(layer: nn.MaxPool2D) -> Sequence[int]:
 
 
 _LAYERS = {
-    nn.Conv2D: Program.convolution,
     nn.MaxPool2D: lambda program, x, layer: program.pool(x, *_window(layer)),
     BottleneckV2: Program.bottleneck,
     LinearBottleneck: Program.inverted_residual,

@@ -49,7 +49,7 @@ class Twin:
         if native_library is None:
             raise UserError(f"the native library is not built: run {build_native()}")
         if dtype not in DTYPES:
-            raise UserError(f"dtype must be one of {', '.join(map(repr, DTYPES))}, not {dtype!r}")
+            raise UserError(f"dtype must be {' or '.join(DTYPES)}, not {dtype!r}")
         if dtype == "bfloat16" and not native_library.has_bfloat16:
             instructions = native_library.instruction_set
             raise UserError(f"bfloat16 needs AVX-512, and oneDNN has {instructions} here")

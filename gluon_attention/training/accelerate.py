@@ -20,12 +20,12 @@ def accelerate(net: Any, config: Any, devices: Sequence[mx.Context]) -> Optional
     """
     automatic = config.dtype == "auto"
     dtype = _fastest(net, config, devices) if automatic else config.dtype
-    if dtype not in net.dtypes:
-        accepted = " or ".join(net.dtypes)
-        raise UserError(f"this network trains in {accepted}, not --dtype {dtype}")
     twins, reason = _twins(net, config, devices, dtype)
     if not twins and config.native == "1":
         raise UserError(f"--native 1 is impossible: {reason}; leave it out to train by MXNet")
+    if not twins and dtype not in net.dtypes:
+        accepted = " or ".join(net.dtypes)
+        raise UserError(f"this network trains in {accepted}, not --dtype {dtype} ({reason})")
     if not twins:
         set_precision(dtype, devices)
         return f"training by MXNet in {dtype}" if automatic else None
@@ -36,10 +36,11 @@ def accelerate(net: Any, config: Any, devices: Sequence[mx.Context]) -> Optional
 
 def _fastest(net: Any, config: Any, devices: Sequence[mx.Context]) -> str:
     """bfloat16 where who computes gains by it, float32 elsewhere and on GPUs."""
-    if "bfloat16" not in net.dtypes or devices[0].device_type != "cpu" or config.sync_bn:
+    if devices[0].device_type != "cpu" or config.sync_bn:
         return "float32"
     twins, _ = _twins(net, config, devices, "float32")
-    gains = native.library().bfloat16_pays if twins else bfloat16_pays()
+    by_mxnet = "bfloat16" in net.dtypes and bfloat16_pays()
+    gains = native.library().bfloat16_pays if twins else by_mxnet
     return "bfloat16" if gains else "float32"
 
 
@@ -51,6 +52,8 @@ def _twins(
         return [], "it is switched off"
     if devices[0].device_type != "cpu":
         return [], "the native library computes on CPUs"
+    if dtype not in native.DTYPES:
+        return [], f"the native library computes in {' or '.join(native.DTYPES)}"
     if config.sync_bn and len(devices) > 1:
         return [], "the native library has no --sync-bn"
     if native.library() is None:

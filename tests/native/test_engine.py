@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any, Callable, Dict, NamedTuple
 
@@ -15,7 +16,7 @@ from gluon_attention.zoo.attention_net import AttentionNet
 import mxnet as mx
 import numpy as np
 import pytest
-from mxnet import nd
+from mxnet import autograd, nd
 from mxnet.gluon import nn
 
 
@@ -154,6 +155,54 @@ def test_backbones_of_racnn_are_native_but_frozen_ones_are_not() -> None:
     assert "native" in accelerate.accelerate(net, config, [mx.cpu()])
     assert all(backbone.native for backbone in net.body.backbones)
     assert not any(backbone.native for backbone in net.objective(config).frozen_backbones)
+
+
+@pytest.mark.skipif(
+    not (native.library() and native.library().has_bfloat16), reason="needs AVX-512"
+)
+def test_racnn_takes_bfloat16_with_the_library_only(refused: Callable) -> None:
+    net = get_model("racnn_mobilenet_v2", classes=3, backbone="tiny", crops=(32,))
+    net.initialize()
+    config = MixupConfig(num_gpus=0, dtype="bfloat16")
+    assert "in bfloat16" in accelerate.accelerate(net, config, [mx.cpu()])
+    without = dataclasses.replace(config, native="0")
+    assert refused(lambda: accelerate.accelerate(net, without, [mx.cpu()]))
+
+
+PARTS = [
+    ("racnn_vgg19", dict(backbone="vgg11", crops=(32,)), 64),
+    ("racnn_mobilenet_v2", dict(frozen_bn=True, crops=(32,), shared=True), 64),
+    ("glimpse_resnet50_stage1", dict(backbone="resnet18_v1", patch=32), 128),
+    ("glimpse_mobilenet_v2_stage1", dict(backbone="tiny", frozen_bn=False, patch=16), 64),
+]
+
+
+@pytest.mark.parametrize(("name", "options", "size"), PARTS, ids=lambda part: str(part))
+def test_networks_with_native_parts_learn_as_by_mxnet(name: str, options: Any, size: int) -> None:
+    """All losses of an update, and the gradient of every parameter that it trains."""
+    net = get_model(name, classes=3, **options)
+    net.initialize(mx.init.Xavier())
+    images, labels = nd.random.normal(shape=(2, 3, size, size)), nd.array([0, 2])
+    net.trace(images)
+    config, results = MixupConfig(num_gpus=0), []
+    task = net.objective(config)
+    loss = task.classify if name.startswith("racnn") else task.updates(0)[0].loss  # of all scales
+    parameters = [p for p in net.collect_params().values() if p.grad_req != "null"]
+    for native_or_not in ("0", "1"):
+        choice = dataclasses.replace(config, native=native_or_not)
+        accelerate.accelerate(net, choice, [mx.cpu()])
+        mx.random.seed(1)
+        with autograd.record():
+            losses = loss(images, labels)
+        autograd.backward(list(losses.values()))
+        gradients = np.concatenate([p.grad().asnumpy().ravel() for p in parameters])
+        results.append(
+            (sorted(losses), [v.asnumpy() for _, v in sorted(losses.items())], gradients)
+        )
+    (names, expected, one), (also, got, other) = results
+    assert names == also and all(part.native for part in net.native_parts)
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
+    assert one @ other > 0.9999 * np.linalg.norm(one) * np.linalg.norm(other)
 
 
 @pytest.mark.parametrize("vendor", ["AuthenticAMD", "GenuineIntel"])

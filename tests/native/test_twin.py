@@ -71,15 +71,27 @@ def equal(one: Dict[str, np.ndarray], other: Dict[str, np.ndarray]) -> bool:
     return all((array == other[name]).all() for name, array in one.items())
 
 
-def check_parity(net: gluon.Block, x: nd.NDArray, close: float) -> None:
-    """Logits, masks and statistics; gradients as far as a random network lets them be equal."""
+def parity(net: gluon.Block, x: nd.NDArray) -> Tuple[float, float]:
+    """How far native logits are from MXNet's, and those from MXNet's for pixels moved by 1e-7."""
     net.trace(x)
+    moved = x * (1 + 1e-7 * nd.random.normal(shape=x.shape))
+    with autograd.record():
+        logits, others = net(x), (Twin(net)(x), net(moved))
+    native, sensitivity = (float(abs(other - logits).max().asscalar()) for other in others)
+    return native, sensitivity
+
+
+def check_parity(net: gluon.Block, x: nd.NDArray) -> None:
+    """Logits, masks and statistics; gradients as far as a random network lets them be equal."""
+    distance, sensitivity = parity(net, x)
+    close = max(1e-4, 10 * sensitivity)
+    assert distance < close
     start = state(net)
-    expected = step(net, x).asnumpy()
+    step(net, x)
     theirs = state(net)
     restore(net, start)
     native_net = Twin(net)
-    np.testing.assert_allclose(step(native_net, x).asnumpy(), expected, atol=close)
+    step(native_net, x)
     mine = state(net)
     for name, array in theirs.items():
         if "running" in name:
@@ -99,13 +111,21 @@ def check_parity(net: gluon.Block, x: nd.NDArray, close: float) -> None:
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_equals_its_network(options: Dict[str, Any]) -> None:
-    check_parity(network(**options), images(8), 3e-4)
+    check_parity(network(**options), images(8))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "size"), LARGE)
 def test_equals_large_networks(name: str, size: int) -> None:
-    check_parity(network(name), images(8, size), 2e-3)
+    check_parity(network(name), images(8, size))
+
+
+@pytest.mark.slow
+def test_few_values_of_a_channel_amplify_rounding() -> None:
+    """BatchNorm over the 4 pixels of one image divides by small deviations, layer after layer."""
+    net = network("residual_attention56_448")
+    distance, sensitivity = parity(net, images(1, 96))
+    assert 1e-3 < distance < 10 * sensitivity
 
 
 @pytest.fixture(scope="module")

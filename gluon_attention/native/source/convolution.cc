@@ -1,4 +1,5 @@
-// Convolutions with or without a bias, in groups, plus other features (the sum of a unit).
+// Convolutions with or without a bias, in groups, plus other features (the sum of a unit), and the
+// ReLU after them.
 #include "layers.h"
 
 namespace native {
@@ -15,7 +16,8 @@ class Convolution : public Layer {
  public:
   Convolution(Plan& plan, const Instruction& by)
       : x_(by.number("x")), y_(by.number("y")), weight_(by.number("weight")),
-        bias_(by.number("bias", -1)), sum_(by.number("add", -1)) {
+        bias_(by.number("bias", -1)), sum_(by.number("add", -1)),
+        relu_(by.word("act", "none") == "relu") {
     kernel_ = by.number("kernel"), stride_ = by.number("stride", 1);
     pad_ = by.number("pad", 0), groups_ = by.number("groups", 1);
     from_ = plan.shape(x_), channels_ = by.number("channels");
@@ -44,7 +46,7 @@ class Convolution : public Layer {
 
   void backward(Plan& plan) override {
     if (!plan.has_gradient(y_)) return;
-    Place dy = plan.gradient(y_);
+    Place dy = relu_ ? before_relu(plan, y_) : plan.gradient(y_);
     back_to_weights(plan, dy);
     if (plan.wants(x_)) {
       Place dx = plan.temporary(plan.feature_bytes(from_));
@@ -78,18 +80,17 @@ class Convolution : public Layer {
     if (bias_ >= 0) bias_desc_ = memory::desc({channels_}, memory::data_type::f32, tag::a);
     Dims strides{stride_, stride_}, none{0, 0}, before{pad_, pad_};
     Dims behind{after(from_.h), after(from_.w)};
-    dnnl::primitive_attr attributes, with_sum;
+    dnnl::primitive_attr attributes, with_more;
     attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
-    with_sum.set_scratchpad_mode(dnnl::scratchpad_mode::user);
-    if (sum_ >= 0) {
-      dnnl::post_ops add;
-      add.append_binary(dnnl::algorithm::binary_add, features_y_);
-      with_sum.set_post_ops(add);
-    }
+    with_more.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+    dnnl::post_ops more;
+    if (sum_ >= 0) more.append_binary(dnnl::algorithm::binary_add, features_y_);
+    if (relu_) more.append_eltwise(dnnl::algorithm::eltwise_relu, 0.f, 0.f);
+    with_more.set_post_ops(more);
     auto direct = dnnl::algorithm::convolution_direct;
     auto training = dnnl::prop_kind::forward_training;
     forward_ = forward_pd(cpu(), training, direct, features_x_, any, bias_desc_, features_y_,
-                          strides, none, before, behind, with_sum);
+                          strides, none, before, behind, with_more);
     forward_pd hint(cpu(), training, direct, features_x_, any, bias_desc_, features_y_, strides,
                     none, before, behind, attributes);
     data_ = data_pd(cpu(), direct, features_x_, any, features_y_, strides, none, before, behind,
@@ -135,6 +136,7 @@ class Convolution : public Layer {
   }
 
   int x_, y_, weight_, bias_, sum_;
+  bool relu_;
   std::int64_t kernel_, stride_, pad_, groups_, channels_;
   Shape from_, to_;
   memory::desc features_x_, features_y_, plain_, bias_desc_;

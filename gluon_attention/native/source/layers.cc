@@ -159,6 +159,22 @@ class Pool : public Layer {
   Place places_;
 };
 
+using Loop = void (*)(const void*, const void*, void*, long, int);
+
+// Takes a step that makes y of features a and b of the same shape.
+void over(Plan& plan, const char* name, Place a, Place b, Place y, const Shape& shape, Loop loop,
+          int act) {
+  std::int64_t size = shape.size();
+  std::size_t wide = plan.bfloat16() ? 2 : 4;
+  plan.step(name, {a, b, y}, [=](Run& run) {
+    const char *one = static_cast<char*>(run.at(a)), *two = static_cast<char*>(run.at(b));
+    char* to = static_cast<char*>(run.at(y));
+    pieces(size, 16384, [&](std::int64_t i, std::int64_t end) {
+      loop(one + i * wide, two + i * wide, to + i * wide, end - i, act);
+    });
+  });
+}
+
 // y = act(a + b)
 class Add : public Layer {
  public:
@@ -168,41 +184,20 @@ class Add : public Layer {
     if (!(plan.shape(b_) == shape_)) throw Error("a sum of features that differ");
     outputs = {y_};
     plan.define(y_, shape_);
-    wide_ = plan.bfloat16() ? 2 : 4;
   }
   void forward(Plan& plan) override {
-    const Kernels* loops = &plan.loops();
-    over(plan, "add", plan.data(a_), plan.data(b_), plan.data(y_), loops->add);
+    over(plan, "add", plan.data(a_), plan.data(b_), plan.data(y_), shape_, plan.loops().add, act_);
   }
   void backward(Plan& plan) override {
     if (!plan.has_gradient(y_)) return;
-    Place dy = plan.gradient(y_);
-    if (act_ != kLinear) {
-      Place through = plan.temporary(plan.feature_bytes(shape_));
-      over(plan, "add back", plan.data(y_), dy, through, plan.loops().mask_by);
-      dy = through;
-    }
+    Place dy = act_ == kRelu ? before_relu(plan, y_) : plan.gradient(y_);
     plan.add_gradient(a_, dy);
     plan.add_gradient(b_, dy);
   }
 
  private:
-  using Loop = void (*)(const void*, const void*, void*, long, int);
-  void over(Plan& plan, const char* name, Place a, Place b, Place y, Loop loop) {
-    std::int64_t size = shape_.size();
-    std::size_t wide = wide_;
-    int act = act_;
-    plan.step(name, {a, b, y}, [=](Run& run) {
-      const char *one = static_cast<char*>(run.at(a)), *two = static_cast<char*>(run.at(b));
-      char* to = static_cast<char*>(run.at(y));
-      pieces(size, 16384, [&](std::int64_t i, std::int64_t end) {
-        loop(one + i * wide, two + i * wide, to + i * wide, end - i, act);
-      });
-    });
-  }
   int a_, b_, y_, act_;
   Shape shape_;
-  std::size_t wide_;
 };
 
 template <class L>
@@ -211,6 +206,12 @@ std::unique_ptr<Layer> make(Plan& plan, const Instruction& by) {
 }
 
 }  // namespace
+
+Place before_relu(Plan& plan, int y) {
+  Place dy = plan.gradient(y), dx = plan.temporary(plan.feature_bytes(plan.shape(y)));
+  over(plan, "relu back", plan.data(y), dy, dx, plan.shape(y), plan.loops().mask_by, kRelu);
+  return dx;
+}
 
 std::unique_ptr<Layer> make_layer(Plan& plan, const Instruction& by) {
   static const std::map<std::string, Maker> makers{

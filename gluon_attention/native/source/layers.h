@@ -15,6 +15,9 @@ std::unique_ptr<Layer> make_norm(Plan&, const Instruction&);
 std::unique_ptr<Layer> make_gate(Plan&, const Instruction&);
 std::unique_ptr<Layer> make_resize(Plan&, const Instruction&);
 
+// The gradient of what a ReLU made the features y of.
+Place before_relu(Plan& plan, int y);
+
 // gradient = value, or gradient + value where `adds`
 inline void give_gradient(float* gradient, const float* value, std::int64_t count, bool adds) {
   for (std::int64_t i = 0; i < count; ++i) gradient[i] = adds ? gradient[i] + value[i] : value[i];

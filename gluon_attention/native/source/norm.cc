@@ -1,4 +1,5 @@
-// BatchNorm over pixels and images, with the activation that follows it.
+// BatchNorm over pixels and images, with the activation that follows it. `fixed`: by the running
+// statistics, which stay.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -18,7 +19,8 @@ class Norm : public Layer {
   Norm(Plan& plan, const Instruction& by)
       : x_(by.number("x")), y_(by.number("y")), gamma_(by.number("gamma")),
         beta_(by.number("beta")), mean_(by.number("mean")), variance_(by.number("variance")),
-        eps_(by.real("eps", 1e-5f)), momentum_(by.real("momentum", .9f)) {
+        eps_(by.real("eps", 1e-5f)), momentum_(by.real("momentum", .9f)),
+        fixed_(by.number("fixed", 0) != 0) {
     std::string act = by.word("act", "none");
     act_ = act == "relu" ? kRelu : act == "relu6" ? kRelu6 : kLinear;
     shape_ = plan.shape(x_);
@@ -44,7 +46,8 @@ class Norm : public Layer {
     plan.step("norm", {x, y, partial_, affine_.mean, affine_.variance, affine_.scale,
                        affine_.shift}, [this, x, y, loops](Run& run) {
       const char* from = static_cast<char*>(run.at(x));
-      measure(run, from, *loops);
+      if (!fixed_) measure(run, from, *loops);
+      combine(run);
       const float *scale = run.floats(affine_.scale), *shift = run.floats(affine_.shift);
       char* to = static_cast<char*>(run.at(y));
       pieces(rows_, piece(), [&](std::int64_t first, std::int64_t last) {
@@ -77,7 +80,7 @@ class Norm : public Layer {
               [=](Run& run) {
       collect(run, x, dy, partial, *loops);
       coefficients(run, partial, by, adds, adds_beta);
-      move_statistics(run, again);
+      if (!fixed_) move_statistics(run, again);
       if (back_to_x) spread(run, x, dy, others, dx, by, *loops);
     });
     if (back_to_x) plan.add_gradient(x_, dx);
@@ -86,7 +89,7 @@ class Norm : public Layer {
  private:
   std::int64_t piece() const { return std::max<std::int64_t>(1, 32768 / width_); }
 
-  // Mean and variance of the batch; scale and shift that they and the parameters make.
+  // Mean and variance of the batch.
   void measure(Run& run, const char* x, const Kernels& loops) {
     float* partial = run.floats(partial_);
     float* origin = run.floats(affine_.scale);  // the first pixel: sums stay small
@@ -97,15 +100,26 @@ class Norm : public Layer {
       float* sum = partial + i * 2 * width_;
       loops.moments(x + first * width_ * wide_, last - first, width_, origin, sum, sum + width_);
     });
-    const float *gamma = static_cast<float*>(run.inputs[gamma_]);
-    const float *beta = static_cast<float*>(run.inputs[beta_]);
     float *mean = run.floats(affine_.mean), *variance = run.floats(affine_.variance);
-    float *scale = run.floats(affine_.scale), *shift = run.floats(affine_.shift);
     double count = static_cast<double>(shape_.rows());
     for (int k = 0; k < shape_.c; ++k) {
       double sum = total(partial, k, 0) / count, square = total(partial, k, 1) / count;
       mean[k] = static_cast<float>(origin[k] + sum);
       variance[k] = static_cast<float>(std::max(square - sum * sum, 0.0));
+    }
+  }
+
+  // Scale and shift that statistics and parameters make.
+  void combine(Run& run) {
+    const float *gamma = static_cast<float*>(run.inputs[gamma_]);
+    const float *beta = static_cast<float*>(run.inputs[beta_]);
+    float *mean = run.floats(affine_.mean), *variance = run.floats(affine_.variance);
+    float *scale = run.floats(affine_.scale), *shift = run.floats(affine_.shift);
+    if (fixed_) {
+      std::memcpy(mean, run.inputs[mean_], sizeof(float) * shape_.c);
+      std::memcpy(variance, run.inputs[variance_], sizeof(float) * shape_.c);
+    }
+    for (int k = 0; k < shape_.c; ++k) {
       scale[k] = gamma[k] / std::sqrt(variance[k] + eps_);
       shift[k] = beta[k] - mean[k] * scale[k];
     }
@@ -153,9 +167,9 @@ class Norm : public Layer {
       float gradient = static_cast<float>(product * inverse), of_beta = static_cast<float>(sum);
       give_gradient(dgamma + k, &gradient, 1, adds);
       give_gradient(dbeta + k, &of_beta, 1, adds_beta);
-      double slope = -scale[k] * product * inverse * inverse / count;
+      double slope = fixed_ ? 0.0 : -scale[k] * product * inverse * inverse / count;
       of_x[k] = static_cast<float>(slope);
-      constant[k] = static_cast<float>(-slope * mean[k] - scale[k] * sum / count);
+      constant[k] = fixed_ ? 0.f : static_cast<float>(-slope * mean[k] - scale[k] * sum / count);
     }
     repeat(of_x);
     repeat(constant);
@@ -191,6 +205,7 @@ class Norm : public Layer {
 
   int x_, y_, gamma_, beta_, mean_, variance_, act_, width_, fold_ = 1;
   float eps_, momentum_;
+  bool fixed_;
   Shape shape_;
   std::int64_t rows_, chunk_, chunks_;
   std::size_t wide_;

@@ -7,6 +7,7 @@ from typing import Any, Optional, Tuple
 
 from mxnet import gluon, nd, sym
 
+from ... import native
 from ...errors import UserError
 from ...fields import field
 from ...ops.crop import crop
@@ -49,7 +50,7 @@ class EncoderOptions:
         return tuple(self.start_size * 2**number / 4 for number in range(self.patches))
 
 
-class PatchEncoder(gluon.HybridBlock):
+class PatchEncoder(native.Trainable, gluon.HybridBlock):
     """A backbone on patches: (N, 3, patch, patch) to feature maps (N, channels, *cells).
 
     `crop_patch(F, downscaled(F, images, side), location, side)` crops the patches. Images are
@@ -96,3 +97,7 @@ class PatchEncoder(gluon.HybridBlock):
 
     def hybrid_forward(self, F: Any, patches: Any) -> Any:
         return self.backbone(patches)
+
+    def lower(self, program: native.Program) -> native.Lowered:
+        """Write the backbone down for the native library."""
+        return self.backbone.lower(program)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, List, NamedTuple, Tuple
 
-from mxnet import gluon, init, nd
+from mxnet import autograd, gluon, init, nd
 from mxnet.gluon import nn
 
 from ...fields import field
@@ -64,6 +64,11 @@ class CombinationHeads(gluon.HybridBlock):
                 head.add(nn.Activation("relu"), Classifier(classes, in_units=width))
                 self.heads.add(head)
 
+    def forward(self, images: Any, *args: Any) -> Trace:
+        if self.encoder.native is None or not autograd.is_recording():
+            return super().forward(images, *args)
+        return self.hybrid_forward(nd, images, *args)  # a graph of MXNet would hold its encoder
+
     def hybrid_forward(self, F: Any, images: Any, locations: Any) -> Trace:
         encoder, patches = self.encoder, []
         locations = F.broadcast_add(zeros_like_batch(F, images, 2), locations)  # (N, 2)
@@ -99,6 +104,10 @@ class PatchClassifier(AttentionNet):
     @property
     def classifier(self) -> Classifier:
         return self.body.heads[0][-1]
+
+    @property
+    def native_parts(self) -> List[gluon.Block]:
+        return [self.body.encoder]
 
     def layers(self) -> List[gluon.HybridBlock]:
         """Of the encoder, which reads patches in the network and whole images as a backbone."""
