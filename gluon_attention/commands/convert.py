@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from typing import Any, Dict, NamedTuple, Optional
+from typing import Any, Dict
 
 from ..command_line import printable
 from ..errors import UserError
@@ -71,26 +71,16 @@ def add_parser(verbs: Any) -> None:
     add_json(parser)
 
 
-class Source(NamedTuple):
-    """What is converted, and what is said of it."""
-
-    file: str
-    name: str
-    classes: Optional[int]
-    options: Dict[str, Any]
-    data: Dict[str, Any]
-
-
-def _source(flags: argparse.Namespace) -> Source:
-    """A file, a run or a name with weights, with what its description says."""
+def _source(flags: argparse.Namespace) -> Dict[str, Any]:
+    """Arguments of `convert` for a file, a run or a name with weights, as its description says."""
     word = flags.source
     if not os.path.exists(word) and not flags.name and word.lower() in all_weights():
         name = word.lower()
         data = shipped_description(name).data
-        return Source(all_weights()[name]["file"], name, flags.classes, {}, data)
+        return dict(source=all_weights()[name]["file"], name=name, data=data)
     file = os.path.join(word, BEST) if os.path.isdir(word) else word
     if flags.name:  # what lies beside may be of another file
-        return Source(file, flags.name, flags.classes, {}, {})
+        return dict(source=file, name=flags.name)
     description = read_description(file)
     network = description.network
     name = network.get("name")
@@ -98,16 +88,22 @@ def _source(flags: argparse.Namespace) -> Source:
         raise UserError(
             f"nothing says which network {word} is of: give its registered name after it"
         )
-    options = network.get("options") or {}
-    return Source(file, name, flags.classes or network.get("classes"), options, description.data)
+    return dict(
+        source=file,
+        name=name,
+        classes=network.get("classes"),
+        options=network.get("options") or {},
+        data=description.data,
+    )
 
 
 def run(flags: argparse.Namespace) -> None:
     source = _source(flags)
-    flags.source, options = source.file, {**source.options, **read_options(flags.options)}
-    converted = convert(
-        source.file, source.name, flags.output, source.classes, options, source.data
-    )
+    source["options"] = {**source.get("options", {}), **read_options(flags.options)}
+    if flags.classes:
+        source["classes"] = flags.classes
+    converted = convert(target=flags.output, **source)
+    flags.source = source["source"]
     report, parameters = converted.report, converted.net.collect_params().values()
     numbers = sum(parameter.data().size for parameter in parameters)
     apart = difference(converted, flags.source, flags.compare) if flags.compare else {}

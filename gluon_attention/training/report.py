@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import math
-from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Sequence
+from typing import TYPE_CHECKING, Any, Dict, List, Sequence, Tuple
 
 import numpy as np
 from mxnet import nd
@@ -22,13 +22,6 @@ JUDGED = 128  # mistakes, at most, among which the worst are found
 BATCH = 16
 MOST_CLASSES = 30  # of a confusion matrix that is shown whole
 MOST_ROWS = 20  # of tables about more classes
-
-
-class Mistakes(NamedTuple):
-    """Test images of which a network is wrong, the worst first."""
-
-    rows: np.ndarray
-    images: np.ndarray  # (N, H, W, C) uint8
 
 
 def write_report(
@@ -59,11 +52,9 @@ def write_report(
         report["confusion"]["classes"] = [str(each) for each in splits.classes]
         wrong = np.flatnonzero(np.concatenate([p.asnumpy() for p in predicted]) != labels)
         if getattr(net, "look", None) is not None and len(wrong):
-            mistakes = worst(net, splits, wrong)
-            entries = [
-                Entry(f"test image {r}", str(splits.classes[labels[r]])) for r in mistakes.rows
-            ]
-            page.add(net, entries, mistakes.images, splits.mean, splits.std)
+            rows, images = worst(net, splits, wrong)
+            entries = [Entry(f"test image {r}", str(splits.classes[labels[r]])) for r in rows]
+            page.add(net, entries, images, splits.mean, splits.std)
     page.save(path, report)
 
 
@@ -123,8 +114,8 @@ def confusion(counts: np.ndarray) -> Dict[str, Any]:
     }
 
 
-def worst(net: Any, splits: Splits, wrong: np.ndarray) -> Mistakes:
-    """Those of some test images whose label the network thinks least likely."""
+def worst(net: Any, splits: Splits, wrong: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+    """Rows and pixels of those of some test images whose label the network thinks least likely."""
     rows = wrong[np.linspace(0, len(wrong) - 1, min(len(wrong), JUDGED)).round().astype(int)]
     samples, rng = splits.test.images or splits.test, np.random.default_rng(0)
     shares = []
@@ -136,4 +127,4 @@ def worst(net: Any, splits: Splits, wrong: np.ndarray) -> Mistakes:
         shares.append(nd.log_softmax(logits).pick(labels).asnumpy())
     rows = rows[np.argsort(np.concatenate(shares), kind="stable")[:MISTAKES]]
     pixels = denormalise(samples.load(rows, rng), splits.mean, splits.std)
-    return Mistakes(rows, pixels)
+    return rows, pixels
