@@ -118,7 +118,7 @@ def _check_weights(name: str, classes: Optional[int]) -> None:
     """Refuse a name without weights, and weights for another number of classes."""
     shipped = all_weights().get(name)
     if shipped is None:
-        names = ", ".join(known for known in list_models() if known in all_weights())
+        names = ", ".join(each for each in list_models() if each in all_weights())
         raise UserError(
             f"{name} comes without trained weights (with them: {names}); give a .params "
             f"file with --model {name}, or the folder of a run"

@@ -1,4 +1,14 @@
-"""Data sets: one function each, which returns training, validation and test samples."""
+"""Data sets: one function each, which returns training, validation and test samples.
+
+Several of them take:
+
+- `root`, the folder of their files, and `download`, whether missing ones are downloaded;
+- `size`, the side of the inputs, and `augment`, whether training pictures are cropped and flipped
+  at random;
+- `validation` and `seed`, the number of images held out of the training set, and their seed. They
+  are at most a tenth of it, but for the published files of MNIST and CIFAR;
+- `workers`, the number of threads that decode pictures.
+"""
 
 from .cifar import cifar10, cifar100
 from .cub import cub200

@@ -81,15 +81,11 @@ def data_set(name: str, archive: Archive) -> Callable[..., Splits]:
 
         Args:
             root: folder of the .bin files, or the folder around it; filled by download.
-            seed: seed of the validation images.
-            validation: number of images held out of the training files; at most a tenth of a
-                sample.
             cutout: side of the square that is blanked in each training image.
             crop: side of the training images; less than 32 trains faster.
             flip: 'random', or 'alternating': at random in the first epoch, and in every other
                 epoch the other way round than in the one before (Jordan 2024).
             padding: 'black', or 'reflect': the border of an image mirrored.
-            download: whether missing files are downloaded.
         """
         folder, is_sample = find_files(archive, Path(root), download)
         images, labels = _read(archive, folder, archive.train, is_sample)

@@ -47,13 +47,8 @@ def cub200(
 
     Args:
         root: folder of images/ and the five lists, images.txt and so on.
-        size: side of the inputs.
         short: short side that pictures are resized to before the crop; None for 512 / 448 of the
             size.
-        seed: seed of the validation pictures.
-        validation: number of pictures held out of the training set; at most a tenth of it.
-        augment: random crop and flip of training pictures.
-        workers: number of threads that decode.
     """
     birds = read_birds(Path(root))
     short = round(size * 512 / 448) if short is None else short

@@ -40,10 +40,6 @@ def imagenet(
     Args:
         root: folder of `train/<wnid>/` and `val/<wnid>/`, or of train.rec and val.rec with .idx.
             The label is the line of the wnid in synsets.txt, or else its rank among the folders.
-        size: side of the inputs.
-        seed: seed of the validation pictures.
-        validation: number of pictures held out of the training set; at most a tenth of it.
-        workers: number of threads that decode.
         jitter: largest relative change of brightness, contrast and saturation.
         lighting: standard deviation of the noise along ImageNet's colour axes.
     """

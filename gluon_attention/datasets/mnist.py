@@ -74,11 +74,9 @@ def mnist(
         root: folder of the four IDX files, plain or .gz; filled by download.
         task: a key of `TASKS`.
         seed: seed of the validation images and their scenes.
-        validation: number of images held out of the training files; at most a tenth of a sample.
         pieces: number of pieces of clutter in an image; None for the task's own.
         augment: strength of the augmentation of training digits; 1 shifts them by up to 2 pixels,
             rotates them by up to 15 degrees and scales them by up to 10 %.
-        download: whether missing files are downloaded.
     """
     if task not in TASKS:
         raise UserError(f"unknown MNIST task '{task}'; there are {', '.join(TASKS)}")

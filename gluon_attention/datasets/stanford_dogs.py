@@ -31,16 +31,7 @@ def stanford_dogs(
     augment: bool = True,
     workers: int = 4,
 ) -> Splits:
-    """Stanford Dogs.
-
-    Args:
-        root: folder of Images/, train_list.mat and test_list.mat.
-        size: side of the inputs.
-        seed: seed of the validation pictures.
-        validation: number of pictures held out of the training list; at most a tenth of it.
-        augment: random crop and flip of training pictures.
-        workers: number of threads that decode.
-    """
+    """Stanford Dogs, from a folder of Images/, train_list.mat and test_list.mat."""
     folder = Path(root)
     training, test = (_read_list(folder, name) for name in LISTS)
     names = _breeds(folder, [*training.items(), *test.items()])
