@@ -18,7 +18,7 @@ from typing import NamedTuple, Optional, Tuple
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from ..errors import UserError
+from ..errors import UserError, check_choice
 from ..storage.atomic import write_bytes
 from . import published
 from .sampling import Samples, Splits, hold_out, register
@@ -64,7 +64,6 @@ def mnist(
     task: str = "28",
     seed: int = 0,
     validation: int = 5000,
-    pieces: Optional[int] = None,
     augment: float = 0.0,
     download: bool = True,
 ) -> Splits:
@@ -74,17 +73,11 @@ def mnist(
         root: folder of the four IDX files, plain or .gz; filled by download.
         task: a key of `TASKS`.
         seed: seed of the validation images and their scenes.
-        pieces: number of pieces of clutter in an image; None for the task's own.
         augment: strength of the augmentation of training digits; 1 shifts them by up to 2 pixels,
             rotates them by up to 15 degrees and scales them by up to 10 %.
     """
-    if task not in TASKS:
-        raise UserError(f"unknown MNIST task '{task}'; there are {', '.join(TASKS)}")
-    side, default_pieces = TASKS[task]
-    pieces = default_pieces if pieces is None else pieces
-    if pieces < 0 or augment < 0:
-        raise UserError(f"pieces and augment must not be below 0, got {pieces} and {augment}")
-    folder = Path(root)
+    check_choice("task", task, tuple(TASKS))
+    (side, pieces), folder = TASKS[task], Path(root)
     if download:
         fetch(folder)
     images, labels = read_split(folder, "train")
