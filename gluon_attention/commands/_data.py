@@ -139,16 +139,13 @@ def _set_size(model: Model, options: Dict[str, Any], size: Optional[int], from_f
 def _load_splits(name: str, options: Dict[str, Any], split: str) -> Splits:
     """All splits; of ImageNet without training pictures only the test split."""
     root = options.get("root")
-    if name == "imagenet" and split == "test" and not _has_training_pictures(root):
+    training = (os.path.join(root or "", part) for part in ("train", "train.rec"))
+    if name == "imagenet" and split == "test" and not any(map(os.path.exists, training)):
         size = options["size"]
         samples, classes = datasets.imagenet_val(root, size=size)
         view = centre_view(size)
         return Splits(None, None, samples, classes, view.mean, view.std, view, {"name": name})
     return DATASETS[name](**options)
-
-
-def _has_training_pictures(root: str) -> bool:
-    return any(os.path.exists(os.path.join(root, name)) for name in ("train", "train.rec"))
 
 
 def _check_fits(model: Model, name: str, splits: Splits, size: Optional[int]) -> None:

@@ -107,7 +107,9 @@ def load(folder: str, settings: Dict[str, Any]) -> Optional[Checkpoint]:
             continue
         try:
             with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-                _check_sizes(archive, os.path.getsize(path))
+                # `save` compresses nothing.
+                if sum(m.file_size for m in archive.zip.infolist()) > os.path.getsize(path):
+                    raise ValueError("compressed")
                 arrays = {key: archive[key] for key in archive.files}
             progress = _read_progress(arrays.pop("progress"))
         except Exception as error:  # numpy raises many types for foreign files
@@ -124,12 +126,6 @@ def load(folder: str, settings: Dict[str, Any]) -> Optional[Checkpoint]:
             f"{' and '.join(damaged)}: damaged or no checkpoint; remove it or choose another --name"
         )
     return None
-
-
-def _check_sizes(archive: Any, size: int) -> None:
-    """Refuse an archive that is larger unpacked than on disk: `save` compresses nothing."""
-    if sum(member.file_size for member in archive.zip.infolist()) > size:
-        raise ValueError("compressed")
 
 
 def _read_progress(content: np.ndarray) -> Progress:

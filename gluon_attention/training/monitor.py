@@ -92,10 +92,11 @@ class Monitor:
         After every epoch the `ANIMATED` ones are kept as frames, and pictures are left out where
         cached features stand for the images, which are then slow to compute.
         """
-        features = splits.examples.images is not None
-        if not self.folder.writes or net.look is None or (features and not final):
+        examples, mean, std = splits.examples, splits.mean, splits.std
+        if not self.folder.writes or net.look is None or (examples.images and not final):
             return []
-        rows = paint(net, _first_images(splits), splits.mean, splits.std)
+        first = (examples.images or examples).first(PICTURES)
+        rows = paint(net, denormalise(first, mean, std), mean, std)
         path = self.folder.file(f"{net.shows}.png")
         save_png(path, picture(rows))
         if net.shows == ANIMATED and not final:
@@ -168,12 +169,6 @@ def tag_of(score: str) -> str:
     """The TensorBoard tag of a validation score: its first part is its group of cards."""
     group = "accuracy" if score.startswith(("accuracy", "top")) else "other"
     return f"{'loss' if score == 'cross_entropy' else group}/{score}"
-
-
-def _first_images(splits: Splits) -> np.ndarray:
-    """The first example images before normalisation, (N, H, W, C) uint8."""
-    samples = splits.examples.images or splits.examples
-    return denormalise(samples.first(PICTURES), splits.mean, splits.std)
 
 
 def _draw_curves(path: str, history: Sequence[Record]) -> None:

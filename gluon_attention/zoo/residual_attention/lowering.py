@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, List, Tuple
+from typing import Any, Tuple
 
 from mxnet import gluon
 
@@ -19,8 +19,8 @@ def lower(program: Program, body: Any) -> Lowered:
             masks.append(mask)
         else:
             x = _units(program, x, step)
-    *activation, _, dense = body.head  # BN and ReLU, unless units end with them
-    for layer in _pairs(activation):
+    *activation, _, dense = body.head  # BN and its ReLU, unless units end with them
+    for layer in activation[::2]:
         x = program.norm(x, layer, "relu")
     program.give_mean(x)
     return Lowered(dense, masks)
@@ -65,8 +65,3 @@ def _next(program: Program, x: int, unit: NextUnit) -> int:
     branch = program.layers(x, unit.branch)
     shortcut = program.layers(x, unit.shortcut) if len(unit.shortcut) else x
     return program.add(branch, shortcut, act="relu")
-
-
-def _pairs(layers: List[gluon.Block]) -> List[gluon.Block]:
-    """The normalizations of pairs of a normalization and its ReLU."""
-    return layers[::2]
