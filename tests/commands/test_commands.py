@@ -107,20 +107,6 @@ def test_predict_averages_episodes(shell: Any, digits: Path) -> None:
     assert one["class"] == many["class"] and one["probability"] != many["probability"]
 
 
-@pytest.mark.parametrize("kind", ["picture", "paths"])
-def test_predict_reads_standard_input(
-    shell: Any, digits: Path, monkeypatch: Any, kind: str
-) -> None:
-    files = sorted(digits.iterdir())[:2]
-    content = files[0].read_bytes() if kind == "picture" else "\n".join(map(str, files)).encode()
-    pipe = io.TextIOWrapper(io.BufferedReader(io.BytesIO(content)))
-    monkeypatch.setattr("sys.stdin", pipe)
-    status, out, _ = shell("predict", "ram_28", "-", "--top", 1)
-    assert status == 0
-    names = ["-"] if kind == "picture" else [str(file) for file in files]
-    assert [line.split(":")[0] for line in out] == names
-
-
 @pytest.mark.parametrize("verb", ["predict", "explain"])
 def test_empty_standard_input_is_refused(
     shell: Any, tmp_path: Path, monkeypatch: Any, verb: str

@@ -135,20 +135,6 @@ def test_an_output_folder_may_look_like_a_file(shell: Any, folder: Path) -> None
     assert shell("explain", "ram_28", "d.png", "-o", "out.v2")[1] == ["out.v2/d.png"]
 
 
-@pytest.mark.parametrize(
-    ("words", "sentence"),
-    [
-        ("d.png -o x.png --gif", "--gif makes no .png"),
-        ("d.png -o x.png --channel 99", "--channel is for networks with masks"),
-    ],
-)
-def test_explain_refuses_flags_that_do_not_fit(
-    shell: Any, folder: Path, words: str, sentence: str
-) -> None:
-    status, out, err = shell("explain", "ram_28", *words.split())
-    assert status == 2 and not out and len(err) == 1 and sentence in err[0]
-
-
 def pipe(monkeypatch: Any, content: bytes) -> None:
     stream = io.TextIOWrapper(io.BufferedReader(io.BytesIO(content)))
     monkeypatch.setattr("sys.stdin", stream)

@@ -52,15 +52,6 @@ def test_downscaling_averages_all_pixels() -> None:
     np.testing.assert_allclose(View(16, short=16).pixels(picture), expected, atol=0.51)
 
 
-def test_exif_orientation_is_applied_if_upright(tmp_path: Path) -> None:
-    lying = np.zeros((8, 16, 3), np.uint8)
-    plain = cv2.imencode(".jpg", lying)[1].tobytes()
-    exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"  # turn by 90
-    turned = plain[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + plain[2:]
-    assert decode(turned, "here").shape[:2] == (8, 16)
-    assert decode(turned, "here", upright=True).shape[:2] == (16, 8)
-
-
 @pytest.mark.parametrize("shape", [(256, 16_384, 3), (16_384, 256, 3)])
 def test_pictures_64_times_as_long_as_wide_are_resized(shape: Tuple[int, int, int]) -> None:
     assert View(448, short=512).pixels(np.zeros(shape, np.uint8)).shape == (448, 448, 3)

@@ -86,12 +86,6 @@ def test_every_format_is_decoded(name):
         np.testing.assert_array_equal(picture[..., 0], PIXELS[..., 0])
 
 
-def test_upright_applies_the_exif_orientation():
-    picture = decode(CORPUS["exif.jpg"], "exif", upright=True)
-    assert picture.shape == (36, 24, 3)
-    np.testing.assert_array_equal(picture, np.rot90(decode(CORPUS["exif.jpg"], "exif"), -1))
-
-
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])
 def test_every_orientation_equals_pillows(form, orientation):
