@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, NamedTuple, Tuple
+from typing import TYPE_CHECKING, Any, Callable, NamedTuple, Tuple
 
 from mxnet import gluon, init
 from mxnet.gluon import nn
@@ -11,9 +11,12 @@ from ...ops.safe import concat, detach
 from ..classifier import Classifier
 from ..recurrent_core import RecurrentCore, zeros_like_batch
 
+if TYPE_CHECKING:
+    from .network import GlimpseOptions
 
-class Steps(NamedTuple):
-    """What the controller computes in an episode of T glimpses, with R x R regions."""
+
+class Trace(NamedTuple):
+    """An episode of T glimpses of K patches, with R x R regions."""
 
     logits: Any  # (N, classes), after the last glimpse
     step_logits: Any  # (N, T, classes)
@@ -21,67 +24,49 @@ class Steps(NamedTuple):
     means: Any  # (N, T, 2), of the distributions that locations are sampled from
     baselines: Any  # (N, T), the reward expected before each glimpse
     attention: Any  # (N, T, R, R), over the regions of the context, row by row
+    glimpse_boxes: Any = None  # (N, T, K, 3): x and y of the centre of each patch, half its side
+    patches: Any = ()  # (N, T, K, 3, patch, patch); empty for cached features
 
 
 class GlimpseController(gluon.HybridBlock):
     """An LSTM over glimpses, with soft attention over R x R regions of the context.
 
-    Args:
-        classes: length of the logits.
-        channels: of the features of a patch.
-        patches: number of patches of a glimpse.
-        glimpses: of an episode.
-        regions: R.
-        reach: coordinate of the outermost regions.
-        hidden: width of the LSTM.
-        attention: width in which keys of regions and the query are compared.
-        dropout: of the features of a glimpse, and of the hidden state before the classifier.
-        policy: learned, center or random.
+    Attributes:
         sampled: whether locations are sampled, so that no gradient passes them.
-        mirrored: compute locations as a public PyTorch implementation does, whose weights can be
-            converted: y points up, and a tanh bounds them.
+        mirrored: whether locations are computed as in a public PyTorch implementation, whose
+            weights can be converted: y points up, and a tanh bounds them.
     """
 
-    def __init__(
-        self,
-        classes: int,
-        channels: int,
-        patches: int,
-        *,
-        glimpses: int,
-        regions: int,
-        reach: float,
-        hidden: int,
-        attention: int,
-        dropout: float,
-        policy: str,
-        sampled: bool,
-        mirrored: bool = False,
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, classes: int, channels: int, options: GlimpseOptions, **kwargs: Any) -> None:
+        """`channels` are those of the features of a patch."""
         super().__init__(**kwargs)
-        self.glimpses, self.regions, self.reach = glimpses, regions, reach
-        self.policy, self.sampled, self.mirrored = policy, sampled, mirrored
+        self.glimpses, self.regions, self.policy = options.glimpses, options.regions, options.policy
+        self.reach = options.reach or 1 - 1 / options.regions
+        self.sampled = options.location != "differentiable" and options.policy == "learned"
+        self.mirrored = options.location == "mirrored"
+        hidden, attention = options.hidden, options.attention or max(options.hidden // 2, 1)
         self.attention = attention
         linear = dict(use_bias=False)
         # Zero-initialised, so that a fresh network attends to the centre: a first location off the
         # object has no gradient.
         uniform = dict(weight_initializer=init.Zero(), **linear)
         with self.name_scope():
-            self.core = RecurrentCore("lstm", hidden, in_units=patches * channels, prefix="core_")
+            self.core = RecurrentCore(
+                "lstm", hidden, in_units=options.patches * channels, prefix="core_"
+            )
             self.first_score = nn.Conv2D(
                 1, 1, in_channels=channels, prefix="first_score_", **uniform
             )
-            if glimpses > 1:
+            if self.glimpses > 1:
                 self.key = nn.Conv2D(attention, 1, in_channels=channels, prefix="key_", **linear)
                 self.query = nn.Dense(attention, in_units=hidden, prefix="query_", **linear)
                 self.score = nn.Conv2D(1, 1, in_channels=attention, prefix="score_", **uniform)
             self.head = Classifier(classes, in_units=hidden, flatten=False, prefix="head_")
             self.baseline = nn.Dense(1, in_units=hidden, flatten=False, prefix="baseline_")
-            self.drop = nn.Dropout(dropout)
+            self.drop = nn.Dropout(options.dropout)
 
-    def unroll(self, F: Any, context: Any, encode: Callable[[Any], Any], noise: Any) -> Steps:
-        """An episode.
+    def unroll(self, F: Any, context: Any, encode: Callable[[Any], Any], noise: Any) -> Trace:
+        """An episode, but for its boxes and patches.
 
         Args:
             context: features of the whole image, (N, C, h, w).
@@ -111,7 +96,7 @@ class GlimpseController(gluon.HybridBlock):
         step_logits = self.head(self.drop(F.stack(*hiddens[1:], axis=1)))  # (N, T, classes)
         baselines = self.baseline(detach(F, F.stack(*hiddens[:-1], axis=1)))
         logits = F.slice_axis(step_logits, axis=1, begin=-1, end=None)
-        return Steps(
+        return Trace(
             logits=F.squeeze(logits, axis=1),
             step_logits=step_logits,
             locations=F.stack(*locations, axis=1),

@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Tuple
+from typing import Any, Tuple
 
 from mxnet import gluon
 
 from ...ops.safe import concat
 from ..recurrent_core import zeros_like_batch
-from .controller import GlimpseController
+from .controller import GlimpseController, Trace
 from .patch_encoder import PatchEncoder
-
-
-class Trace(NamedTuple):
-    """An episode of T glimpses of K patches, with R x R regions."""
-
-    logits: Any  # (N, classes), after the last glimpse
-    step_logits: Any  # (N, T, classes)
-    locations: Any  # (N, T, 2): x before y, the image spans -1 to 1
-    means: Any  # (N, T, 2), of the distributions that locations are sampled from
-    baselines: Any  # (N, T), the reward expected before each glimpse
-    attention: Any  # (N, T, R, R), over the regions of the context, row by row
-    glimpse_boxes: Any  # (N, T, K, 3): x and y of the centre of each patch, half its side
-    patches: Any  # (N, T, K, 3, patch, patch); empty for cached features
 
 
 class Episode(gluon.HybridBlock):
@@ -48,12 +35,9 @@ class Episode(gluon.HybridBlock):
             return F.reshape(features, shape=(-1, len(sides) * encoder.channels))
 
         context = encoder(encoder.crop_patch(F, small, center, 1.0))
-        steps = self.controller.unroll(F, context, encode, noise)
-        return Trace(
-            **steps._asdict(),
-            glimpse_boxes=glimpse_boxes(F, steps.locations, sides),
-            patches=F.stack(*glimpses, axis=1),
-        )
+        trace = self.controller.unroll(F, context, encode, noise)
+        boxes = glimpse_boxes(F, trace.locations, sides)
+        return trace._replace(glimpse_boxes=boxes, patches=F.stack(*glimpses, axis=1))
 
 
 class EpisodeFromFeatures(gluon.HybridBlock):
@@ -81,9 +65,9 @@ class EpisodeFromFeatures(gluon.HybridBlock):
             interpolated = (F.flatten(F.BilinearSampler(grid, position)) for grid in grids)
             return concat(F, *interpolated, chunk=self.channels)
 
-        steps = self.controller.unroll(F, context, encode, noise)
-        boxes = glimpse_boxes(F, steps.locations, self.sides)
-        return Trace(**steps._asdict(), glimpse_boxes=boxes, patches=[])
+        trace = self.controller.unroll(F, context, encode, noise)
+        boxes = glimpse_boxes(F, trace.locations, self.sides)
+        return trace._replace(glimpse_boxes=boxes, patches=[])
 
 
 def glimpse_boxes(F: Any, locations: Any, sides: Tuple[float, ...]) -> Any:

@@ -40,8 +40,8 @@ from ..attention_net import AttentionNet
 from ..classifier import Classifier
 from ..freezing import freeze, freeze_bn
 from ..registry import register
-from .controller import GlimpseController
-from .episode import Episode, EpisodeFromFeatures, Trace
+from .controller import GlimpseController, Trace
+from .episode import Episode, EpisodeFromFeatures
 from .patch_encoder import EncoderOptions, PatchEncoder
 from .task import StepClassification
 
@@ -117,11 +117,12 @@ class GlimpseNet(AttentionNet):
 
     def __init__(self, classes: int, options: GlimpseOptions, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        sampled = options.location != "differentiable" and options.policy == "learned"
         self.classes, overlap = classes, options.overlap
-        self.std = (0.2 if sampled else 0.0) if options.std is None else options.std
         with self.name_scope():
-            self.body = _episode(classes, options, sampled)
+            self.body = _episode(classes, options)
+        self.std = options.std
+        if self.std is None:
+            self.std = 0.2 if self.controller.sampled else 0.0
         self.grids = tuple(  # locations per side of the feature grid, for each side of patches
             2 * max(1, round(overlap / (4 * side))) + 1 if overlap else 1
             for side in self.encoder.sides
@@ -222,28 +223,13 @@ class GlimpseNet(AttentionNet):
         return StepClassification.from_config(self, config)
 
 
-def _episode(classes: int, options: GlimpseOptions, sampled: bool) -> Episode:
-    """The body; locations may be sampled, or are differentiable."""
+def _episode(classes: int, options: GlimpseOptions) -> Episode:
     encoder = PatchEncoder(options)
     if options.frozen:
         freeze(encoder)
     elif options.frozen_bn:  # statistics of contexts and of patches differ too much to share
         freeze_bn(encoder)
-    controller = GlimpseController(
-        classes,
-        encoder.channels,
-        options.patches,
-        glimpses=options.glimpses,
-        regions=options.regions,
-        reach=options.reach or 1 - 1 / options.regions,
-        hidden=options.hidden,
-        attention=options.attention or max(options.hidden // 2, 1),
-        dropout=options.dropout,
-        policy=options.policy,
-        sampled=sampled,
-        mirrored=options.location == "mirrored",
-    )
-    return Episode(encoder, controller)
+    return Episode(encoder, GlimpseController(classes, encoder.channels, options))
 
 
 # Section 4 of the paper: patches of 96 pixels a side. Both backbones have weights of ImageNet.

@@ -20,7 +20,7 @@ from ...tasks.losses import (
 from ...tasks.task import Group, OneLoss, options_from
 
 if TYPE_CHECKING:
-    from .episode import Trace
+    from .controller import Trace
     from .network import GlimpseNet
 
 REWARDS = ("likely", "right")

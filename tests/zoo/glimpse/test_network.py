@@ -7,6 +7,7 @@ from typing import Any, Tuple
 
 from gluon_attention import UserError, list_models
 from gluon_attention.zoo.glimpse.controller import GlimpseController
+from gluon_attention.zoo.glimpse.network import GlimpseOptions
 
 import numpy as np
 import pytest
@@ -187,9 +188,8 @@ def test_feature_specs_name_what_features_depend_on(option: dict) -> None:
 
 
 def controller_of(**options: Any) -> GlimpseController:
-    kind = dict(classes=3, channels=2, patches=1, glimpses=1, regions=2, reach=0.5, hidden=4)
-    kind.update(attention=2, dropout=0.0, policy="learned", sampled=False)
-    controller = GlimpseController(**{**kind, **options})
+    kind = dict(patches=1, glimpses=1, regions=2, reach=0.5, hidden=4, attention=2)
+    controller = GlimpseController(3, 2, GlimpseOptions(**{**kind, **options}))
     controller.initialize()
     return controller
 
