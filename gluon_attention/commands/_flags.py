@@ -9,6 +9,7 @@ from typing import Any, Callable, List, Optional, Tuple
 from ..datasets.pictures import MAX_SIDE
 from ..errors import UserError
 from ..fields import number
+from ..storage.atomic import read_bytes
 from ..training.devices import choose_devices
 from ..zoo.attention_net import AttentionNet
 from ..zoo.registry import read_options
@@ -16,7 +17,7 @@ from .description import LARGEST_MEAN, SMALLEST_STD
 from .open_model import Model, Overrides, open_model
 
 MOST_SAMPLES = 1000  # episodes averaged
-MOST_NAMES = 1 << 20  # characters of a file of class names
+MOST_NAMES = 1 << 20  # bytes of a file of class names
 LARGEST_BATCH = 10**6
 WIDTH = 79  # of a description in --help
 
@@ -138,10 +139,9 @@ def require_sampling(net: AttentionNet) -> None:
 
 def _lines(path: str) -> List[str]:
     try:
-        with open(path, encoding="utf-8") as file:
-            text = file.read(MOST_NAMES + 1)
-    except (OSError, ValueError) as error:
+        text = read_bytes(path, MOST_NAMES + 1).decode()
+    except ValueError as error:  # what cannot be read as well
         raise UserError(f"--class-names {path} is no text file of names: {error}") from None
     if len(text) > MOST_NAMES:
-        raise UserError(f"--class-names {path} is larger than {MOST_NAMES:,} letters")
+        raise UserError(f"--class-names {path} is larger than {MOST_NAMES:,} bytes")
     return [line.strip() for line in text.splitlines() if line.strip()]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import struct
-from contextlib import nullcontext
 from typing import BinaryIO, Dict, Optional, Tuple, Type
 
 import cv2
@@ -16,6 +15,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from ..errors import UserError
+from ..storage.atomic import read_bytes
 
 LARGEST = 1 << 29  # bytes of an encoded picture; 100 million pixels of BMP have less
 MAX_SIDE, MAX_PIXELS, MAX_ASPECT = 16_384, 100_000_000, 64
@@ -41,11 +41,7 @@ def read_picture(path: str, stream: Optional[BinaryIO] = None) -> np.ndarray:
         path: of the file; the name of the stream for messages, if there is one.
         stream: read instead of the file.
     """
-    try:
-        with nullcontext(stream) if stream else open(path, "rb") as file:
-            content = file.read(LARGEST + 1)
-    except (OSError, ValueError) as error:  # a path must not hold a NUL
-        raise UserError(f"cannot read {path}: {getattr(error, 'strerror', error)}") from None
+    content = stream.read(LARGEST + 1) if stream else read_bytes(path, LARGEST + 1)
     if len(content) > LARGEST:  # a device has no end
         raise UserError(f"{path} is larger than {LARGEST >> 20} MB; give a smaller picture")
     return decode(content, path, upright=True)

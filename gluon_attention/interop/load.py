@@ -9,6 +9,7 @@ from typing import Any, List, NamedTuple, Sequence
 from mxnet import gluon, nd
 
 from ..errors import UserError
+from ..storage.atomic import read_bytes
 from ..storage.params import read_parameters
 from ..storage.safetensors_file import is_safetensors, read_safetensors
 from ..zoo.backbones import Backbone
@@ -175,11 +176,7 @@ def read(file: str) -> Arrays:
     """The arrays of a file by name: NDArrays of this package's, `Tensor`s of another."""
     if not os.path.isfile(file):
         raise UserError(f"{file} is not a file; name a file of weights")
-    try:
-        with open(file, "rb") as stream:
-            head = stream.read(512)
-    except OSError as error:
-        raise UserError(f"cannot read {file}: {error.strerror}") from None
+    head = read_bytes(file, 512)
     if is_safetensors(head):
         return _read_safetensors(file)
     if is_torch(head):

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and the lock of a folder."""
+"""Files that are read, or that appear whole or not at all, and the lock of a folder."""
 
 from __future__ import annotations
 
@@ -44,6 +44,15 @@ def written_aside(path: str) -> Iterator[str]:
     finally:
         if os.path.exists(temporary):
             os.remove(temporary)
+
+
+def read_bytes(path: str, most: int = -1) -> bytes:
+    """The content of a file, or its first bytes; a `UserError` says why it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(most)
+    except (OSError, ValueError) as error:  # a path must not hold a NUL
+        raise UserError(f"cannot read {path}: {getattr(error, 'strerror', error)}") from None
 
 
 def write_bytes(path: str, content: bytes) -> None:

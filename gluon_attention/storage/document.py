@@ -7,6 +7,7 @@ import os
 from typing import Any
 
 from ..errors import UserError
+from .atomic import read_bytes
 
 LARGEST = 1 << 24  # bytes of a document
 DEEPEST = 32  # objects and lists inside each other
@@ -16,12 +17,7 @@ def read_json(path: str) -> Any:
     """The document in a file; one that is no regular file, too large or no JSON is refused."""
     if not os.path.isfile(path):
         raise UserError(f"{path} is no file")
-    try:
-        with open(path, "rb") as file:
-            content = file.read(LARGEST + 1)
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from None
-    return parse_json(content, path)
+    return parse_json(read_bytes(path, LARGEST + 1), path)
 
 
 def parse_json(content: Any, origin: str) -> Any:

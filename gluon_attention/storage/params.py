@@ -15,7 +15,7 @@ from mxnet import nd
 from mxnet.base import MXNetError
 
 from ..errors import UserError
-from .atomic import written_aside
+from .atomic import read_bytes, written_aside
 
 LIST, OLD, DENSE, NUMPY = 0x112, 0xF993FAC8, 0xF993FAC9, 0xF993FACA  # magic numbers
 MAX_AXES = 32
@@ -34,10 +34,7 @@ TYPES = {
 def read_parameters(path: str) -> Dict[str, nd.NDArray]:
     """Named arrays of a file; a damaged file, or one of unnamed arrays, is refused."""
     try:
-        with open(path, "rb") as file:
-            arrays = _arrays(_Cursor(file.read()))
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from None
+        arrays = _arrays(_Cursor(read_bytes(path)))
     except (_Damaged, UnicodeDecodeError):
         raise UserError(
             f"{path} holds no named parameters: it is cut off, damaged or of another kind; "
@@ -52,8 +49,7 @@ def write_parameters(path: str, save: Callable[[str], None]) -> None:
     with written_aside(path) as temporary:
         try:
             save(temporary)
-            with open(temporary, "rb") as file:
-                _arrays(_Cursor(file.read()))
+            _arrays(_Cursor(read_bytes(temporary)))
         except (MXNetError, _Damaged) as error:
             if isinstance(error, MXNetError) and "filesys" not in str(error):
                 raise

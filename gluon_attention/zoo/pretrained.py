@@ -7,14 +7,15 @@ as in the `config.json` of a run.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any, Dict, Optional, Tuple
 
 from .. import fields
 from ..errors import UserError
 from ..fields import field
+from ..storage.atomic import read_bytes
 from ..storage.document import read_json
 from ..storage.params import read_parameters
 from .attention_net import AttentionNet
@@ -39,7 +40,7 @@ def load_pretrained(net: AttentionNet, name: str, ctx: Any, root: Optional[str] 
     """Load the weights of a name into its net; those in `root` come before the shipped ones."""
     weights = find_weights(name, root)
     file = weights["file"]
-    if not os.path.isfile(file) or _digest(file) != weights["sha256"]:
+    if not os.path.isfile(file) or sha256(read_bytes(file)).hexdigest() != weights["sha256"]:
         raise UserError(
             f"{file} is missing or not the file that its index.json describes; "
             "fetch it again or run without pretrained"
@@ -82,11 +83,3 @@ def _index(folder: str) -> Dict[str, Dict[str, Any]]:
             raise UserError(f"{path}: {name!a:.60}: file must be a name in the same folder")
         table[name] = entry
     return table
-
-
-def _digest(path: str) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        for block in iter(lambda: file.read(1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()
