@@ -12,6 +12,7 @@ from typing import Any, Dict, NamedTuple, Optional, Tuple
 from .. import fields
 from ..errors import UserError
 from ..fields import field
+from ..storage.atomic import read_bytes
 from ..storage.document import parse_json, read_json
 from ..storage.safetensors_file import is_safetensors, read_metadata
 
@@ -99,7 +100,7 @@ class Description(NamedTuple):
 
 def read_description(file: str) -> Description:
     """The description in or beside a file of parameters; an empty one if there is none."""
-    if _is_safetensors(file):
+    if os.path.isfile(file) and is_safetensors(read_bytes(file, 9)):
         metadata = read_metadata(file)
         parts = {
             key: parse_json(metadata[key], f"'{key}' in the metadata of {file}")
@@ -108,10 +109,7 @@ def read_description(file: str) -> Description:
         }
         if parts:
             return describe(file, parts)
-    for path in (
-        os.path.splitext(file)[0] + ".json",
-        os.path.join(os.path.dirname(file), CONFIG),
-    ):
+    for path in (os.path.splitext(file)[0] + ".json", os.path.join(os.path.dirname(file), CONFIG)):
         if os.path.isfile(path):
             document = read_json(path)
             if isinstance(document, dict) and {"network", "data"} & set(document):
@@ -126,14 +124,6 @@ def describe(origin: str, document: Dict[str, Any]) -> Description:
     return Description(
         values.get("network", {}), values.get("data", {}), values.get("settings", {}), unregistered
     )
-
-
-def _is_safetensors(file: str) -> bool:
-    try:
-        with open(file, "rb") as stream:
-            return is_safetensors(stream.read(9))
-    except OSError:
-        return False
 
 
 def check_sides(view: Dict[str, Any]) -> Dict[str, Any]:
