@@ -89,13 +89,12 @@ def run(flags: argparse.Namespace) -> None:
 
         graphs["-int8"] = quantize(graphs[""], images)
     report: Dict[str, Any] = {}
+    about = {key: json.dumps(value) for key, value in describe(model).items()}
     if flags.onnx:  # written before all else, as it may differ too much to be written
-        about = {k: json.dumps(v) for k, v in describe(model).items()}
         parity = export_onnx(model.net, f"{flags.output}.onnx", model.shape, flags.trace, about)
         report["onnx"] = parity and parity._asdict()
     torch_files: List[str] = []
     if flags.torch:
-        about = {k: json.dumps(v) for k, v in describe(model).items()}
         python = os.environ.get(INTERPRETER, sys.executable)
         torch_files, parity = export_torch(model.net, flags.output, model.shape, about, python)
         report["torch"] = parity and parity._asdict()
@@ -171,20 +170,14 @@ def show(report: Dict[str, Any], as_json: bool) -> None:
         return
     for file in report["files"]:
         print(printable(file))
-    if "onnx" in report:
-        parity = report["onnx"]
-        print(
-            f"onnxruntime differs by {parity['largest']:.1g} of the largest output"
-            if parity
-            else f"not compared: onnxruntime is not installed ({pip_install('onnx')})"
-        )
-    if "torch" in report:
-        parity = report["torch"]
-        print(
-            f"PyTorch differs by {parity['largest']:.1g} of the largest output"
-            if parity
-            else f"not compared: no PyTorch here; {INTERPRETER} can name a Python that has it"
-        )
+    for key, name, reason in (
+        ("onnx", "onnxruntime", f"onnxruntime is not installed ({pip_install('onnx')})"),
+        ("torch", "PyTorch", f"no PyTorch here; {INTERPRETER} can name a Python that has it"),
+    ):
+        if key in report and report[key]:
+            print(f"{name} differs by {report[key]['largest']:.1g} of the largest output")
+        elif key in report:
+            print(f"not compared: {reason}")
     if "int8" in report:
         change = report["int8"]
         print(
