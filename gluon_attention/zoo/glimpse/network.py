@@ -36,6 +36,7 @@ from mxnet import gluon, init, nd
 from ...errors import UserError
 from ...explain.looks import patch_look
 from ...fields import field
+from ...tasks.task import options_from
 from ..attention_net import AttentionNet
 from ..classifier import Classifier
 from ..freezing import freeze, freeze_bn
@@ -43,7 +44,7 @@ from ..registry import register
 from .controller import GlimpseController, Trace
 from .episode import Episode, EpisodeFromFeatures
 from .patch_encoder import EncoderOptions, PatchEncoder
-from .task import StepClassification
+from .task import StepClassification, StepOptions
 
 TRAINABLE = ("differentiable", "sampled")
 LOCATIONS = (*TRAINABLE, "mirrored")
@@ -220,7 +221,8 @@ class GlimpseNet(AttentionNet):
         return nd.stack(*grid, axis=2)
 
     def objective(self, config: Any) -> StepClassification:
-        return StepClassification.from_config(self, config)
+        options = options_from(StepOptions(), config)
+        return StepClassification(self, options, config.label_smoothing)
 
 
 def _episode(classes: int, options: GlimpseOptions) -> Episode:

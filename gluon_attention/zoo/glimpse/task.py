@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, List
+from typing import TYPE_CHECKING, List
 
 from mxnet import nd
 
@@ -17,7 +17,7 @@ from ...tasks.losses import (
     smoothed,
     top1_scores,
 )
-from ...tasks.task import Group, OneLoss, options_from
+from ...tasks.task import Group, OneLoss
 
 if TYPE_CHECKING:
     from .controller import Trace
@@ -46,11 +46,6 @@ class StepClassification(OneLoss):
         self, net: GlimpseNet, options: StepOptions = StepOptions(), smoothing: float = 0.0
     ) -> None:
         self.net, self.options, self.smoothing = net, options, smoothing
-
-    @classmethod
-    def from_config(cls, net: GlimpseNet, config: Any) -> StepClassification:
-        """The task with the options that a `training.config.Config` sets."""
-        return cls(net, options_from(StepOptions(), config), config.label_smoothing)
 
     def groups(self) -> List[Group]:
         if self.net.controller.mirrored:

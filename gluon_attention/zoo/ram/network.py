@@ -28,12 +28,13 @@ from ...explain.looks import glimpse_look
 from ...fields import field
 from ...ops.crop import glimpse, glimpse_matrices, pyramid_means, snap_to_pixels
 from ...ops.safe import detach
+from ...tasks.task import options_from
 from ..attention_net import AttentionNet
 from ..classifier import Classifier
 from ..recurrent_core import RecurrentCore, zeros_like_batch
 from ..registry import register
 from .parts import GlimpseNetwork, Locator
-from .task import Reinforce
+from .task import Reinforce, ReinforceOptions
 
 if TYPE_CHECKING:
     from ...training.config import Config
@@ -217,7 +218,8 @@ class RecurrentAttention(AttentionNet):
         return {**arrays, PATCH_WEIGHT: nd.concat(weight, zeros, dim=1)}  # finer scales come first
 
     def objective(self, config: Config) -> Reinforce:
-        return Reinforce.from_config(self, config)
+        options = options_from(ReinforceOptions(), config)
+        return Reinforce(self, options, config.label_smoothing)
 
 
 for _name, (_side, _options) in SPECS.items():

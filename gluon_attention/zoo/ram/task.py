@@ -11,10 +11,9 @@ from mxnet import gluon, nd
 from ...fields import field
 from ...ops.safe import detach
 from ...tasks.losses import Losses, is_top1, reinforce_terms, smoothed, top1_scores
-from ...tasks.task import OneLoss, options_from
+from ...tasks.task import OneLoss
 
 if TYPE_CHECKING:
-    from ...training.config import Config
     from .network import RecurrentAttention, Trace
 
 PARTS = ("classify", "classify_steps", "baseline", "reinforce")
@@ -117,11 +116,6 @@ class Reinforce(OneLoss):
         first = steps if net.options.policy == "random" else 1  # no policy chose the first location
         self.episode_loss = EpisodeLoss(steps, first, std, options.reward, weight, discount)
         self.episode_loss.hybridize(static_alloc=True)
-
-    @classmethod
-    def from_config(cls, net: RecurrentAttention, config: Config) -> Reinforce:
-        """The task of a configuration."""
-        return cls(net, options_from(ReinforceOptions(), config), config.label_smoothing)
 
     def loss(self, images: nd.NDArray, labels: nd.NDArray) -> Losses:
         trace, (noise,) = self.net.sample(images)

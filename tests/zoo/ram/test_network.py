@@ -152,7 +152,7 @@ def test_losses_and_scores_are_per_sample() -> None:
 def test_scores_average_over_the_configured_episodes() -> None:
     net = small_ram()
     config = SimpleNamespace(label_smoothing=0.2, samples=3, reward="right")
-    task = Reinforce.from_config(net, config)
+    task = net.objective(config)
     assert (task.samples, task.smoothing, task.episode_loss.reward) == (3, 0.2, "right")
     logits = np.eye(10)[[0, 0, 1, 0, 1, 0]] * 9  # of two images, three times
     places, baselines = np.random.randn(6, 3, 2), np.random.rand(6, 3)
