@@ -12,7 +12,7 @@ class Removed(NamedTuple):
     """A name of numpy, what it meant, and the version that removed it."""
 
     name: str
-    value: Callable[[Any], Any]  # from the module, because most are other names of what is left
+    value: Callable[[Any], Any]  # from the module: most are other names of what remains
     since: Tuple[int, int]
 
 

@@ -109,7 +109,7 @@ class Page:
 
 
 def telling_channels(layers: Sequence[Layer], channel: Optional[int]) -> List[int]:
-    """The channels of a layer that vary most over the image, and the one that is asked for."""
+    """The channels of a layer that vary most over the image, and the requested one."""
     count = len(layers[0].values)
     check_channel(channel, count)
     spread = np.mean([layer.values.std(axis=(1, 2)) for layer in layers], axis=0)

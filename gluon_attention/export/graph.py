@@ -126,7 +126,7 @@ def compare_onnx(
     net: AttentionNet, content: bytes, shape: Tuple[int, int, int], trace: bool = False
 ) -> Optional[Parity]:
     """How far onnxruntime is from the net on images of noise; None where it is not installed."""
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # newer ones report home unless told not to
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # newer ones report their use otherwise
     try:
         import onnxruntime
     except ImportError:

@@ -51,7 +51,7 @@ def convert(
         name: of a network; options that the kind of file asks for are added.
         target: file to write; `x.json` is written beside `x.params`, and `x.safetensors` holds it.
         classes: length of the logits, if the file does not tell.
-        options: of the network; they override those told by the file.
+        options: of the network; they override those that the file implies.
         data: how pictures become inputs and the names of classes, if the kind of file does not say.
     """
     description = os.path.splitext(target)[0] + ".json"

@@ -1,4 +1,4 @@
-"""Weights from files, told apart by what they hold: this package's own, PyTorch's and others'."""
+"""Weights from files, whose content shows whether they are this package's, PyTorch's or others'."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def load_weights(
 
     Args:
         net: its parameters must fit the file exactly, and keep their types.
-        file: its kind is told by its content, not by its name.
+        file: its content shows its kind, not its name.
         ctx: device or devices of parameters that have none yet.
         new_head: accept a file of another number of classes, whose head is then initialised anew,
             to fine-tune what was trained on another data set; and one of a smaller network that

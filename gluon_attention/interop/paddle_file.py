@@ -41,7 +41,7 @@ class PickledArray(Instance):
 
 
 def _tuple(items: Any = ()) -> Any:
-    """A tensor is saved as its internal name and its array, of which the array is of use."""
+    """The array of a tensor, which is saved as the pair of its internal name and its array."""
     items = tuple(items)
     return items[1] if len(items) == 2 and isinstance(items[1], PickledArray) else items
 

@@ -65,6 +65,6 @@ def convert(net: RecurrentAttention, table: TensorTable) -> Arrays:
     for theirs, ours in LINEAR.items():
         for kind in ("weight", "bias"):
             arrays[f"{ours}.{kind}"] = table.pop(f"{theirs}.{kind}")
-    for kind in ("weight", "bias"):  # the classifier is asked before each glimpse, too
+    for kind in ("weight", "bias"):  # the classifier also reads the state before each glimpse
         arrays[f"body.step_head.{kind}"] = arrays[f"body.head.{kind}"]
     return arrays

@@ -45,7 +45,7 @@ class Instance:
         """Items of an unknown list are dropped."""
 
 
-# Calls that stand in checkpoints beside the weights. Their results are of no interest.
+# Calls in checkpoints beside the weights; their results are ignored.
 IGNORED_CALLS = frozenset(
     f"{module}.{name}"
     for modules, names in (
@@ -80,7 +80,7 @@ def read_pickle(
 
 
 class _LimitedStream:
-    """A stream that never returns less than it is asked for, nor serves an endless pickle."""
+    """A stream that refuses to end within a read, and to serve an endless pickle."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self.stream, self.reads = stream, 0

@@ -35,7 +35,7 @@ def accelerate(net: Any, config: Any, devices: Sequence[mx.Context]) -> Optional
 
 
 def _fastest(net: Any, config: Any, devices: Sequence[mx.Context]) -> str:
-    """bfloat16 where who computes gains by it, float32 elsewhere and on GPUs."""
+    """bfloat16 on CPUs on which it is faster by the library that trains, else float32."""
     if devices[0].device_type != "cpu" or config.sync_bn:
         return "float32"
     twins, _ = _twins(net, config, devices, "float32")

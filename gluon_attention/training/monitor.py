@@ -172,7 +172,7 @@ def tag_of(score: str) -> str:
 
 
 def _draw_curves(path: str, history: Sequence[Record]) -> None:
-    """The charts of the report, for those who look at a picture."""
+    """The charts of the report as a picture."""
     import matplotlib
 
     matplotlib.use("Agg")

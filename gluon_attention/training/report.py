@@ -1,4 +1,4 @@
-"""`report.html` of a run: settings, curves, what is taken for what, and the worst mistakes."""
+"""`report.html` of a run: settings, curves, confusions of classes, and the worst mistakes."""
 
 from __future__ import annotations
 
