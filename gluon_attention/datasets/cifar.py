@@ -7,7 +7,7 @@ import tarfile
 import zlib
 from dataclasses import replace
 from pathlib import Path
-from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -65,50 +65,47 @@ CIFAR100 = Archive(
 )
 
 
-def data_set(name: str, archive: Archive) -> Callable[..., Splits]:
-    def load(
-        root: str,
-        *,
-        seed: int = 0,
-        validation: int = 5000,
-        cutout: int = 0,
-        crop: int = 32,
-        flip: str = "random",
-        padding: str = "black",
-        download: bool = True,
-    ) -> Splits:
-        """CIFAR; training images are padded by 4, cropped and flipped at random.
+@register
+def cifar10(
+    root: str,
+    *,
+    seed: int = 0,
+    validation: int = 5000,
+    cutout: int = 0,
+    crop: int = 32,
+    flip: str = "random",
+    padding: str = "black",
+    download: bool = True,
+) -> Splits:
+    """CIFAR-10; training images are padded by 4, cropped and flipped at random.
 
-        Args:
-            root: folder of the .bin files, or the folder around it; filled by download.
-            cutout: side of the square that is blanked in each training image.
-            crop: side of the training images; less than 32 trains faster.
-            flip: 'random', or 'alternating': at random in the first epoch, and in every other
-                epoch the other way round than in the one before (Jordan 2024).
-            padding: 'black', or 'reflect': the border of an image mirrored.
-        """
-        folder, is_sample = find_files(archive, Path(root), download)
-        images, labels = _read(archive, folder, archive.train, is_sample)
-        test_images, test_labels = _read(archive, folder, archive.test, is_sample)
-        train, held_out = hold_out(labels, validation, seed, tenth=is_sample)
-        plain, classes = Normalise(MEAN, STD), archive.classes
-        augment = CropFlip(plain, crop, cutout, padding)
-        return Splits(
-            _train_samples(images[train], labels[train], classes, augment, flip, seed),
-            array_samples(images[held_out], labels[held_out], classes, transform=plain),
-            array_samples(test_images, test_labels, classes, transform=plain),
-            classes=_class_names(folder / archive.names, classes),
-            mean=MEAN,
-            std=STD,
-            view=CIFAR_VIEW,
-        )
-
-    load.__name__ = load.__qualname__ = name
-    return register(load)
+    Args:
+        root: folder of the .bin files, or the folder around it; filled by download.
+        cutout: side of the square that is blanked in each training image.
+        crop: side of the training images; less than 32 trains faster.
+        flip: 'random', or 'alternating': at random in the first epoch, and in every other epoch
+            the other way round than in the one before (Jordan 2024).
+        padding: 'black', or 'reflect': the border of an image mirrored.
+    """
+    augment = CropFlip(Normalise(MEAN, STD), crop, cutout, padding)
+    return _load(CIFAR10, root, seed, validation, augment, flip, download)
 
 
-cifar10 = data_set("cifar10", CIFAR10)
-cifar100 = data_set("cifar100", CIFAR100)
+@register
+def cifar100(
+    root: str,
+    *,
+    seed: int = 0,
+    validation: int = 5000,
+    cutout: int = 0,
+    crop: int = 32,
+    flip: str = "random",
+    padding: str = "black",
+    download: bool = True,
+) -> Splits:
+    """CIFAR-100, with the options of `cifar10`."""
+    augment = CropFlip(Normalise(MEAN, STD), crop, cutout, padding)
+    return _load(CIFAR100, root, seed, validation, augment, flip, download)
 
 
 class CropFlip:
@@ -188,6 +185,31 @@ def expected_files(archive: Archive) -> str:
 def locate(archive: Archive, root: Path) -> Path:
     """Folder of the .bin files: `root`, or the archive's folder in it, which may not exist yet."""
     return root if published.find_file(root, next(iter(archive.test))) else root / archive.folder
+
+
+def _load(
+    archive: Archive,
+    root: str,
+    seed: int,
+    validation: int,
+    augment: CropFlip,
+    flip: str,
+    download: bool,
+) -> Splits:
+    folder, is_sample = find_files(archive, Path(root), download)
+    images, labels = _read(archive, folder, archive.train, is_sample)
+    test_images, test_labels = _read(archive, folder, archive.test, is_sample)
+    train, held_out = hold_out(labels, validation, seed, tenth=is_sample)
+    plain, classes = Normalise(MEAN, STD), archive.classes
+    return Splits(
+        _train_samples(images[train], labels[train], classes, augment, flip, seed),
+        array_samples(images[held_out], labels[held_out], classes, transform=plain),
+        array_samples(test_images, test_labels, classes, transform=plain),
+        classes=_class_names(folder / archive.names, classes),
+        mean=MEAN,
+        std=STD,
+        view=CIFAR_VIEW,
+    )
 
 
 def find_files(archive: Archive, root: Path, download: bool) -> Tuple[Path, bool]:
