@@ -104,7 +104,7 @@ def sample_detail(target: Path) -> None:
     for label in range(0, len(SCENES), 1 + len(STRIPES)):
         scene = images[np.flatnonzero(labels == label)[0]].transpose(1, 2, 0)
         content = cv2.imencode(".png", cv2.cvtColor(scene, cv2.COLOR_RGB2BGR), smallest)[1]
-        published.write_file(target / f"{SCENES[label]}.png", content.tobytes())
+        write_bytes(str(target / f"{SCENES[label]}.png"), content.tobytes())
 
 
 def write_manifest(folder: Path, counts: dict) -> None:
