@@ -157,7 +157,10 @@ def scales_table(rows: Sequence[Row]) -> str:
     """Accuracy of every scale of RA-CNN, and how its last box covers the object."""
     columns = {f"accuracy_{scale}": f"scale {scale}" for scale in (1, 2, 3)}
     columns.update(
-        accuracy="all", box_holds_region="box holds it", box_centre_in_region="box hits it"
+        accuracy="all",
+        box_holds_region="box holds it",
+        box_centre_in_region="box hits it",
+        box_overlaps_region="overlaps it",
     )
     columns.update(side_2="side 2", side_3="side 3")
     runs: Dict[Tuple[str, ...], Dict[str, str]] = {}
@@ -172,15 +175,15 @@ def scales_table(rows: Sequence[Row]) -> str:
 
 
 def closer_look_table(rows: Sequence[Row]) -> str:
-    """Accuracy of a linear classifier on each view of birds, alone and with the whole image."""
-    views: Dict[str, Dict[bool, str]] = {}
+    """Accuracy of a linear classifier on each view of birds, and the views that overlap birds."""
+    header, views = ["alone", "with the whole image", "overlaps the bird"], {}
     for r in rows:
-        if r.metric == "linear_accuracy":
+        if r.metric in ("linear_accuracy", "overlaps_bird"):
             view = r.name.partition(", ")[2]
             alone = view.rpartition(" and ")[2]
-            views.setdefault(alone, {})[alone == view] = f"{float(r.value):.1f} %"
-    lines = [[view, values[True], values.get(False, "-")] for view, values in views.items()]
-    return markdown(["view", "alone", "with the whole image"], lines)
+            column = 2 if r.metric == "overlaps_bird" else int(alone != view)
+            views.setdefault(alone, ["-"] * 3)[column] = f"{float(r.value):.1f} %"
+    return markdown(["view", *header], [[view, *values] for view, values in views.items()])
 
 
 def scaling_table(rows: Sequence[Row]) -> str:

@@ -20,6 +20,7 @@ from gluon_attention.fields import number
 from gluon_attention.interop.load import load_backbone
 from gluon_attention.ops.activation_box import activation_box
 from gluon_attention.ops.attention_crop import crop_box
+from gluon_attention.training.evaluation import region_scores
 from gluon_attention.zoo.backbones import backbone
 from gluon_attention.zoo.racnn.task import strongest
 
@@ -33,7 +34,7 @@ FOLDS, BATCH = 5, 20
 SIDE = 0.74  # of a box, relative to the image's
 WEIGHT_DECAY = 1e-3  # of the linear classifier
 WHOLE = "the whole image"
-METRIC = "linear_accuracy"
+METRIC, OVERLAP = "linear_accuracy", "overlaps_bird"  # by half of the union of both
 
 
 def views(features: nd.NDArray, birds: np.ndarray) -> Dict[str, nd.NDArray]:
@@ -59,10 +60,14 @@ def _boxes(centres: np.ndarray, half_side: Any) -> nd.NDArray:
 
 def features(
     birds: Birds, rows: np.ndarray, net: mx.gluon.Block, size: int
-) -> Dict[str, np.ndarray]:
-    """Mean features (N, C) of every view. All views but one have half the side of the images."""
+) -> Tuple[Dict[str, np.ndarray], Dict[str, float]]:
+    """Mean features (N, C) of every view, and per cent of boxes that overlap the birds.
+
+    All views but one have half the side of the images.
+    """
     view = View(size, short=round(size * 512 / 448))
     means: Dict[str, List[np.ndarray]] = {}
+    overlaps: Dict[str, List[float]] = {}
     corners = regions(birds, rows, view)
     for start in range(0, len(rows), BATCH):
         batch = rows[start : start + BATCH]
@@ -70,11 +75,15 @@ def features(
         images = nd.array(np.stack([view(picture) for picture in pictures]))
         half = nd.Pooling(images, kernel=(2, 2), stride=(2, 2), pool_type="avg")
         maps = {WHOLE: net(half), "all its pixels": net(images)}
-        for name, boxes in views(maps[WHOLE], corners[start : start + BATCH]).items():
+        regions_here = corners[start : start + BATCH]
+        for name, boxes in views(maps[WHOLE], regions_here).items():
             maps[name] = net(crop_box(nd, images, boxes, size // 2))
+            scores = region_scores(boxes.expand_dims(1).asnumpy(), regions_here)
+            overlaps.setdefault(name, []).append(len(batch) * scores["box_overlaps_region"])
         for name, feature_map in maps.items():
             means.setdefault(name, []).append(feature_map.mean(axis=(2, 3)).asnumpy())
-    return {name: np.concatenate(parts) for name, parts in means.items()}
+    percents = {name: 100 * sum(shares) / len(rows) for name, shares in overlaps.items()}
+    return {name: np.concatenate(parts) for name, parts in means.items()}, percents
 
 
 def log_probabilities(inputs: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
@@ -123,8 +132,8 @@ def accuracies(means: Dict[str, np.ndarray], labels: np.ndarray, classes: int) -
     return {name: 100 * np.mean(out.argmax(axis=1) == labels) for name, out in outputs.items()}
 
 
-def append_rows(network: str, classes: int, percents: Dict[str, float]) -> None:
-    """Append the accuracies to results.csv."""
+def append_rows(network: str, classes: int, figures: Dict[str, Dict[str, float]]) -> None:
+    """Append the figures of each metric to results.csv."""
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     from figures import rows, runs
 
@@ -132,7 +141,8 @@ def append_rows(network: str, classes: int, percents: Dict[str, float]) -> None:
     line = runs.portable_command(rows.command().partition(" ")[2])
     rows.append(
         [
-            rows.measured(f"{network}, {name}", data, METRIC, value, "%", command=line)
+            rows.measured(f"{network}, {name}", data, metric, value, "%", command=line)
+            for metric, percents in figures.items()
             for name, value in percents.items()
         ]
     )
@@ -158,12 +168,14 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     net = backbone(flags.backbone)
     load_backbone(net, flags.backbone_weights)
     net.hybridize()
-    means = features(birds, rows, net, flags.size)
+    means, overlaps = features(birds, rows, net, flags.size)
     percents = accuracies(means, birds.labels[rows], len(birds.names))
     for name, value in percents.items():
         print(f"{value:6.1f} %  {name}")
+    for name, value in overlaps.items():
+        print(f"{value:6.1f} %  overlap: {name}")
     if flags.write:
-        append_rows(flags.backbone, len(birds.names), percents)
+        append_rows(flags.backbone, len(birds.names), {METRIC: percents, OVERLAP: overlaps})
 
 
 if __name__ == "__main__":

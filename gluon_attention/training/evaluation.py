@@ -118,12 +118,7 @@ def mirrored_error(net: Any, batches: Batches, devices: Sequence[mx.Context]) ->
 
 
 def box_scores(net: Any, batches: Batches, device: mx.Context) -> Means:
-    """Shares of images whose box contains the labelled region, has its centre in it, overlaps it.
-
-    It overlaps where their intersection is half of their union or more. For the box of every scale
-    from the second, and without a number for the last; empty for a network without boxes or a data
-    set without regions.
-    """
+    """Scores of a network's boxes; empty without boxes, or of a data set without regions."""
     if batches.samples.regions is None:
         return {}
     regions, parts = batches.samples.regions(), []  # (N, 4)
@@ -132,7 +127,19 @@ def box_scores(net: Any, batches: Batches, device: mx.Context) -> Means:
         if boxes is None:
             return {}
         parts.append(boxes.asnumpy())
-    boxes = np.concatenate(parts)  # (N, K - 1, 3 or 4)
+    return region_scores(np.concatenate(parts), regions)
+
+
+def region_scores(boxes: np.ndarray, regions: np.ndarray) -> Means:
+    """Shares of images whose box contains the labelled region, has its centre in it, overlaps it.
+
+    It overlaps where their intersection is half of their union or more. For the box of every scale
+    from the second, and without a number for the last.
+
+    Args:
+        boxes: (N, K - 1, 3 or 4), as `ops.attention_crop` defines them.
+        regions: (N, 4), left, top, right and bottom, in the same coordinates.
+    """
     centre, half = boxes[..., :2], boxes[..., 2:]
     low, high = regions[:, None, :2], regions[:, None, 2:]
     contains = (centre - half <= low) & (high <= centre + half)

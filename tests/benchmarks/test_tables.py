@@ -240,7 +240,7 @@ def test_scales_have_a_line_per_seed() -> None:
     metrics = {"accuracy_1": "25", "accuracy": "90.625", "side_2": "55", "cross_entropy": "7"}
     table_rows = [row(metric=m, value=v, seed=s) for s in "01" for m, v in metrics.items()]
     lines = tables.scales_table(table_rows).splitlines()
-    assert lines[2] == "| ram_28 | mnist | 0 | 2 | 25.0 | - | - | 90.6 | - | - | 55.0 | - |"
+    assert lines[2] == "| ram_28 | mnist | 0 | 2 | 25.0 | - | - | 90.6 | - | - | - | 55.0 | - |"
     assert len(lines) == 4
 
 

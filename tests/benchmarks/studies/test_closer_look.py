@@ -50,14 +50,18 @@ def test_boxes_lie_inside_the_image_around_their_targets() -> None:
     np.testing.assert_allclose(tight, [[-0.1, 0.2, 0.44], [0.7, 0.7, 0.3]], rtol=1e-5)
 
 
-def test_features_of_every_view(tmp_path: Path) -> None:
+def test_features_of_every_view(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_cub(str(tmp_path), 40, size=64, coarse=32)
     birds, net = read_birds(tmp_path), backbone("tiny", frozen_bn=True)
     net.initialize(mx.init.Xavier())
-    means = closer_look.features(birds, np.flatnonzero(birds.training), net, 64)
+    means, overlaps = closer_look.features(birds, np.flatnonzero(birds.training), net, 64)
     assert len(means) == 7 and {mean.shape for mean in means.values()} == {(24, net.channels)}
+    assert list(overlaps.values()) == [0] * 5  # marks are smaller than any of the boxes
     whole, *others = means.values()
     assert all(abs(other - whole).max() > 1e-3 for other in others)
+    monkeypatch.setattr(closer_look, "regions", lambda *_: np.tile([-1, -1, 0.1, 1], (24, 1)))
+    _, overlaps = closer_look.features(birds, np.flatnonzero(birds.training), net, 64)
+    assert overlaps["a box as large as the bird"] == 100 and overlaps["a box in the middle"] == 0
 
 
 def test_rows_name_no_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,18 +75,19 @@ def test_rows_name_no_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("sys.argv", [closer_look.__file__, *words])
     monkeypatch.setattr(rows, "append", appended.extend)
     closer_look.main()
-    assert len(appended) == 13 and not any(row.problem() for row in appended)
+    assert len(appended) == 18 and not any(row.problem() for row in appended)
     command = "python benchmarks/studies/closer_look.py --backbone tiny --backbone-weights=FILE"
     assert {row.command for row in appended} == {f"{command} --size 64 --write"}
 
 
 def test_the_table_has_a_line_for_every_view() -> None:
     percents = {closer_look.WHOLE: 80.0, "a box": 75.0, f"{closer_look.WHOLE} and a box": 85.5}
+    overlap = rows.measured("net, a box", "birds", closer_look.OVERLAP, 60.0, "%")
     table_rows = [
         rows.measured(f"net, {name}", "birds", closer_look.METRIC, value, "%")
         for name, value in percents.items()
     ]
-    assert closer_look_table(table_rows).splitlines()[2:] == [
-        "| the whole image | 80.0 % | - |",
-        "| a box | 75.0 % | 85.5 % |",
+    assert closer_look_table([*table_rows, overlap]).splitlines()[2:] == [
+        "| the whole image | 80.0 % | - | - |",
+        "| a box | 75.0 % | 85.5 % | 60.0 % |",
     ]
