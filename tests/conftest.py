@@ -19,6 +19,7 @@ import mxnet as mx
 import numpy as np
 import pytest
 from builders import Toy, toy_splits
+from fuzzing import bounded
 from hypothesis import HealthCheck, given, settings
 from torch_writer import TorchWriter
 
@@ -86,7 +87,10 @@ def pytest_runtest_makereport(item: Any) -> Iterator[None]:
 
 @pytest.fixture(params=[False, pytest.param(True, marks=pytest.mark.slow)], ids=["sample", "all"])
 def fuzz(request: Any) -> Callable[..., None]:
-    """A function that checks random inputs; the slow tier checks `more` times as many."""
+    """A function that checks random inputs, each in bounded time and memory.
+
+    The slow tier checks `more` times as many.
+    """
 
     def run(cases: int, strategy: Any, check: Callable[[Any], None], more: int = 50) -> None:
         checks = list(HealthCheck)
@@ -94,7 +98,8 @@ def fuzz(request: Any) -> Callable[..., None]:
         profile = settings(max_examples=cases, suppress_health_check=checks)
 
         def case(value: Any) -> None:
-            check(value)
+            with bounded():
+                check(value)
 
         profile(given(strategy)(case))()
 

@@ -1,4 +1,4 @@
-"""Files of weights and checkpoints, whole and damaged: read, or refused in one sentence."""
+"""Files of MXNet's weights and checkpoints: read, or refused in one sentence."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from gluon_attention.training import checkpoint
 import mxnet as mx
 import numpy as np
 import pytest
+from fuzzing import DAMAGE, damaged
 from hypothesis import strategies as st
 from mxnet import gluon, nd
 
@@ -79,32 +80,6 @@ def test_a_length_that_lies_is_refused(tmp_path, contents, at):
     (tmp_path / "net.params").write_bytes(content)
     with pytest.raises(UserError, match="cut off, damaged"):
         load_weights(layer(), str(tmp_path / "net.params"))
-
-
-DAMAGE = st.tuples(
-    st.floats(0, 2),
-    st.lists(st.tuples(st.floats(0, 1), st.integers(0, 7)), max_size=6),
-    st.binary(max_size=20),
-)
-
-
-def damaged(content, drawn):
-    keep, flips, tail = drawn
-    content = bytearray(content[: int(keep * len(content))])
-    for place, bit in flips if content else ():
-        content[int(place * (len(content) - 1))] ^= 1 << bit
-    return bytes(content) + tail
-
-
-def test_damaged_weights_are_read_or_refused(fuzz, refused, tmp_path, contents):
-    path, net = tmp_path / "net.params", layer()
-
-    def check(drawn):
-        path.write_bytes(damaged(contents["net.params"], drawn))
-        refused(lambda: load_weights(net, str(path)))
-        assert net.weight.shape == (3, 2)
-
-    fuzz(40, DAMAGE, check)
 
 
 def test_damaged_checkpoints_are_read_or_refused(fuzz, tmp_path, contents, capsys):
