@@ -14,6 +14,7 @@ import numpy as np
 from mxnet import init, nd
 
 SMALL_GLIMPSE = dict(classes=5, backbone="tiny", patch=16, hidden=8)
+SMALL_STAGE1 = dict(classes=5, backbone="tiny", patch=16, patches=3, start_size=1, width=8)
 SMALL_RACNN = dict(classes=5, backbone="tiny", crops=(16, 24))
 SMALL_RAM = dict(patch=4, glimpses=3, widths=(8, 8, 12, 16, 8))
 
@@ -31,6 +32,13 @@ def small_glimpse(location_scale: Optional[float] = None, **options: Any) -> Any
         if hasattr(net.controller, name):
             weight = getattr(net.controller, name).weight
             weight.set_data(nd.random.normal(scale=location_scale, shape=weight.shape))
+    return net
+
+
+def small_patch_classifier(**options: Any) -> Any:
+    """The first stage of the glimpse network for images of 64 pixels; its encoder reads patches."""
+    net = get_model("glimpse_mobilenet_v2_stage1", **{**SMALL_STAGE1, **options})
+    net.initialize(net.initializer)
     return net
 
 

@@ -11,7 +11,7 @@ from gluon_attention.zoo.registry import entry
 import mxnet as mx
 import numpy as np
 import pytest
-from builders import images_of, small_glimpse, small_racnn, small_ram
+from builders import images_of, small_glimpse, small_patch_classifier, small_racnn, small_ram
 from mxnet import autograd, gluon, nd
 
 SLIM = "cifar_residual_attention56_slim"
@@ -33,6 +33,7 @@ SMALL: Dict[str, Any] = {
     "RA-CNN": (small_racnn, (32, 3), 3 * 128),
     "RA-CNN, activation": (lambda: small_racnn(locate="activation"), (32, 3), 128),
     "glimpse": (lambda: small_glimpse(1), (64, 3), 8),
+    "glimpse, first stage": (lambda: small_patch_classifier(patches=2), (64, 3), 8),
 }
 
 
