@@ -172,12 +172,11 @@ class RankedScales(Task):
 
     def locate(self, images: nd.NDArray, labels: nd.NDArray, scale: int) -> Losses:
         """Distance of the next box from one of half the side around the strongest response."""
-        with autograd.predict_mode():
-            view = self._view(images, scale)
-            with autograd.pause():
-                features = view.features
-                target = strongest(features, self.options.response)
-            distance = nd.smooth_l1(self.body.apns[scale](features) - target, scalar=1)
+        view = self._view(images, scale)
+        with autograd.pause():
+            features = view.features
+            target = strongest(features, self.options.response)
+        distance = nd.smooth_l1(self.body.apns[scale](features) - target, scalar=1)
         return {f"locate{scale + 2}": distance.sum(axis=1)}
 
     def rank(self, images: nd.NDArray, labels: nd.NDArray, last: Optional[int] = None) -> Losses:

@@ -7,7 +7,7 @@ from typing import Any
 from gluon_attention import UserError, get_model, list_models
 from gluon_attention.ops.activation_box import activation_box
 from gluon_attention.ops.attention_crop import crop_box
-from gluon_attention.zoo.racnn.network import PaperAPN
+from gluon_attention.zoo.racnn.network import PaperAPN, View
 
 import cv2
 import numpy as np
@@ -51,6 +51,12 @@ def test_shapes_of_a_trace(batch: int, hybridize: bool) -> None:
     assert [crop.shape for crop in trace.crops] == [(batch, 3, 16, 16), (batch, 3, 24, 24)]
 
 
+def test_features_of_a_view_are_computed_once() -> None:
+    inputs: list = []
+    view = View(3, None, lambda pixels: inputs.append(pixels) or 2 * pixels)
+    assert not inputs and view.features == view.features == 6 and inputs == [3]
+
+
 def test_boxes_are_nested_and_crops_show_them() -> None:
     net, images = small_racnn(smallest=(0.3,), largest=0.8), images_of(4, 32) * 3
     for parameter in net.body.apns.collect_params(".*weight").values():
@@ -63,8 +69,8 @@ def test_boxes_are_nested_and_crops_show_them() -> None:
     assert (low[:, 0] <= low[:, 1] + 1e-6).all() and (high[:, 1] <= high[:, 0] + 1e-6).all()
     assert (0.3 <= half[:, 0]).all() and (half[:, 0] <= 0.8).all()
     for scale, size in enumerate((16, 24)):
-        wanted = crop_box(nd, images, trace.boxes[:, scale], size)
-        np.testing.assert_allclose(trace.crops[scale].asnumpy(), wanted.asnumpy(), atol=1e-4)
+        expected = crop_box(nd, images, trace.boxes[:, scale], size)
+        np.testing.assert_allclose(trace.crops[scale].asnumpy(), expected.asnumpy(), atol=1e-4)
 
 
 def test_each_box_can_have_a_smallest_side_of_its_own() -> None:
@@ -94,10 +100,10 @@ def test_logits_are_linear_in_descriptors(name: str, descriptor: str) -> None:
         rms = np.sqrt((pooled**2).mean(axis=1, keepdims=True))
         descriptors.append(pooled * 0.1 if descriptor == "scaled" else pooled / rms)
         classifier = net.body.heads[scale].classifier
-        wanted = descriptors[-1] @ classifier.weight.data().asnumpy().T
-        np.testing.assert_allclose(trace.scale_logits[:, scale].asnumpy(), wanted, 1e-3, 1e-5)
-    wanted = np.concatenate(descriptors, axis=1) @ net.body.fused.weight.data().asnumpy().T
-    np.testing.assert_allclose(trace.logits.asnumpy(), wanted, 1e-3, 1e-5)
+        expected = descriptors[-1] @ classifier.weight.data().asnumpy().T
+        np.testing.assert_allclose(trace.scale_logits[:, scale].asnumpy(), expected, 1e-3, 1e-5)
+    expected = np.concatenate(descriptors, axis=1) @ net.body.fused.weight.data().asnumpy().T
+    np.testing.assert_allclose(trace.logits.asnumpy(), expected, 1e-3, 1e-5)
 
 
 @pytest.mark.parametrize("frozen", [False, True])
@@ -149,8 +155,8 @@ def test_the_apn_of_the_paper_is_two_dense_layers(pooled: bool, hybridize: bool)
     if pooled:
         pixels = pixels.reshape(2, 3, 2, 2, 3, 2).max(axis=(3, 5))
     one, two, three, four = (p.data().asnumpy() for p in apn.collect_params().values())
-    wanted = np.tanh(pixels.reshape(2, -1) @ one.T + two) @ three.T + four
-    np.testing.assert_allclose(outputs, wanted, rtol=1e-3, atol=1e-3)
+    expected = np.tanh(pixels.reshape(2, -1) @ one.T + two) @ three.T + four
+    np.testing.assert_allclose(outputs, expected, rtol=1e-3, atol=1e-3)
 
 
 def test_sizes_of_the_paper() -> None:
@@ -172,12 +178,12 @@ def test_sizes_of_the_paper() -> None:
 def test_export_gives_the_same_numbers(tmp_path: Any) -> None:
     net, images = small_racnn(), images_of(2, 32)
     net.hybridize()
-    wanted = net(images).asnumpy()
+    expected = net(images).asnumpy()
     net.export(str(tmp_path / "racnn"))
     again = gluon.SymbolBlock.imports(
         str(tmp_path / "racnn-symbol.json"), ["data"], str(tmp_path / "racnn-0000.params")
     )
-    np.testing.assert_allclose(again(images).asnumpy(), wanted, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(again(images).asnumpy(), expected, rtol=1e-4, atol=1e-5)
     assert "Custom" not in (tmp_path / "racnn-symbol.json").read_text()
 
 
@@ -189,6 +195,7 @@ def test_export_gives_the_same_numbers(tmp_path: Any) -> None:
         {"shrink": 0},
         {"smallest": ()},
         {"smallest": (0.95,)},
+        {"smallest": (0.2, 0.95)},
         {"smallest": (0.0,)},
         {"largest": 1.5},
         {"boxes": "x"},

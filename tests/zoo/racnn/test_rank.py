@@ -22,8 +22,8 @@ def test_rank_is_the_loss_of_the_paper() -> None:
     with autograd.record():
         losses = RankedScales(net).rank(images, labels)
     for scale in (0, 1):
-        wanted = np.maximum(0, confidence[:, scale] - confidence[:, scale + 1] + 0.05)
-        np.testing.assert_allclose(losses[f"rank{scale + 2}"].asnumpy(), wanted, atol=1e-5)
+        expected = np.maximum(0, confidence[:, scale] - confidence[:, scale + 1] + 0.05)
+        np.testing.assert_allclose(losses[f"rank{scale + 2}"].asnumpy(), expected, atol=1e-5)
 
 
 def test_a_satisfied_rank_has_no_gradient() -> None:

@@ -141,8 +141,8 @@ def test_classifiers_have_smoothed_targets() -> None:
     losses = {**task.classify(images, labels), **task.grow(images, labels, 2)}
     assert losses.keys() == logits_of.keys()
     for name, logits in logits_of.items():
-        wanted = -(nd.log_softmax(logits).asnumpy() * targets).sum(axis=1)
-        np.testing.assert_allclose(losses[name].asnumpy(), wanted, rtol=1e-4)
+        expected = -(nd.log_softmax(logits).asnumpy() * targets).sum(axis=1)
+        np.testing.assert_allclose(losses[name].asnumpy(), expected, rtol=1e-4)
 
 
 @pytest.mark.parametrize("response", ["mean", "energy"])
@@ -210,8 +210,9 @@ def test_settings_make_the_task() -> None:
             small_racnn().objective(SimpleNamespace(label_smoothing=0.0, **bad))
     with pytest.raises(UserError, match="boxes='pixels' cannot be trained"):
         task_of(small_racnn(boxes="pixels", smallest=(2 / 3,), largest=2)).groups()
-    with pytest.raises(UserError, match="three"):
-        small_racnn().objective(SimpleNamespace(label_smoothing=0.0, stages=(1,)))
+    for stages in ((1,), (1, 1, 1, 1)):
+        with pytest.raises(UserError, match="three"):
+            task_of(small_racnn(), stages=stages)
 
 
 def test_without_apn_every_update_trains_all_scales_together() -> None:
@@ -223,8 +224,8 @@ def test_without_apn_every_update_trains_all_scales_together() -> None:
     images, labels = images_of(4, 32), nd.array([0, 1, 2, 3])
     losses, logits = loss(images, labels), net.trace(images).scale_logits
     for scale, name in enumerate(("classify1", "classify2")):
-        wanted = -nd.log_softmax(logits[:, scale]).pick(labels)
-        np.testing.assert_allclose(losses.pop(name).asnumpy(), wanted.asnumpy(), 1e-4, 1e-5)
+        expected = -nd.log_softmax(logits[:, scale]).pick(labels)
+        np.testing.assert_allclose(losses.pop(name).asnumpy(), expected.asnumpy(), 1e-4, 1e-5)
     assert not losses
     sides = net.trace(images).boxes[:, 0, 2:].mean(axis=1)
     np.testing.assert_array_equal(task.scores(images, labels)["side_2"].asnumpy(), sides.asnumpy())
