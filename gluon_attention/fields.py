@@ -142,7 +142,7 @@ class Declared:
         if self.kind is str:
             return value.isprintable() or self.metadata.get("any_text", False)
         low, high = self.metadata["low"], self.metadata["high"]
-        return low <= value <= min(high, LARGEST)  # false of nan, too
+        return max(low, -LARGEST) <= value <= min(high, LARGEST)  # false of nan, too
 
 
 def declared(kind: Type[Any]) -> Iterator[Declared]:
