@@ -33,7 +33,7 @@ def parse_json(content: Any, origin: str) -> Any:
     level = [document]
     for _ in range(DEEPEST):
         level = [part for whole in level for part in _parts(whole)]
-    if level:
+    if any(isinstance(part, (dict, list)) for part in level):
         raise UserError(f"{origin} is nested more than {DEEPEST} deep")
     return document
 

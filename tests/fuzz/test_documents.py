@@ -12,7 +12,7 @@ from gluon_attention.commands.description import Description, describe, read_des
 from gluon_attention.commands.open_model import view_of
 from gluon_attention.datasets.sampling import DATASETS
 from gluon_attention.datasets.view import View
-from gluon_attention.storage.document import parse_json, read_json
+from gluon_attention.storage.document import DEEPEST, parse_json, read_json
 from gluon_attention.zoo.pretrained import all_weights
 
 import pytest
@@ -122,6 +122,29 @@ def test_a_wrong_index_is_refused(tmp_path: Path, entry: Any, message: str) -> N
 def test_wrong_options_of_a_data_set_are_refused(name: str, options: Any, message: str) -> None:
     with pytest.raises(UserError, match=message):
         _data._checked(name, options)
+
+
+@pytest.mark.parametrize(("begin", "end"), [("[", "]"), ('{"a":', "}")])
+def test_a_document_is_nested_so_deep_and_no_deeper(begin: str, end: str) -> None:
+    def parse(depth: int) -> Any:
+        return parse_json(depth * begin + "3" + depth * end, "x.json")
+
+    document = parse(DEEPEST)
+    for _ in range(DEEPEST):
+        (document,) = document.values() if isinstance(document, dict) else document
+    assert document == 3
+    for depth in (DEEPEST + 1, 100_000):
+        with pytest.raises(UserError, match="x.json is nested more than 32 deep"):
+            parse(depth)
+
+
+def test_a_document_is_so_large_and_no_larger(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr("gluon_attention.storage.document.LARGEST", 1 << 20)
+    (tmp_path / "x.json").write_text(f'"{"a" * ((1 << 20) - 2)}"')
+    assert len(read_json(str(tmp_path / "x.json"))) == (1 << 20) - 2
+    (tmp_path / "x.json").write_text(f'"{"a" * ((1 << 20) - 1)}"')
+    with pytest.raises(UserError, match="x.json is larger than 1 MB"):
+        read_json(str(tmp_path / "x.json"))
 
 
 def test_a_device_is_no_document(tmp_path: Path) -> None:
