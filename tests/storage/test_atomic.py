@@ -61,15 +61,17 @@ def test_an_error_inside_leaves_nothing(tmp_path: Path) -> None:
 
 def test_a_lock_that_is_refused_or_released_is_closed(tmp_path: Path) -> None:
     before, folder = open_files(), str(tmp_path / "run")
-    handle = atomic.lock_folder(folder)
-    with pytest.raises(UserError, match="another process is writing"):
-        atomic.lock_folder(folder)
-    assert open_files() == before + 1
-    atomic.unlock_folder(folder, handle)
+    with atomic.locked_folder(folder):
+        with pytest.raises(UserError, match="another process is writing"):
+            with atomic.locked_folder(folder):
+                raise AssertionError
+        assert open_files() == before + 1
     assert open_files() == before and not os.path.exists(folder)
-    handle = atomic.lock_folder(folder)
-    Path(folder, "x").write_text("kept")
-    atomic.unlock_folder(folder, handle)
+    with atomic.locked_folder(folder):
+        Path(folder, "x").write_text("kept")
+        Path(folder, ".aside-x").write_text("left by a process before")
+    with atomic.locked_folder(folder):
+        assert os.listdir(folder) == ["x"]
     assert os.listdir(folder) == ["x"]
 
 
@@ -84,9 +86,10 @@ def test_the_lock_is_of_the_folder_that_is_there(tmp_path: Path, monkeypatch: An
         flock(handle, operation)
 
     monkeypatch.setattr(fcntl, "flock", remove_first)
-    handle = atomic.lock_folder(str(folder))
-    assert os.path.samestat(os.fstat(handle), folder.stat())
-    atomic.unlock_folder(str(folder), handle)
+    with atomic.locked_folder(str(folder)):
+        with pytest.raises(UserError, match="another process is writing"):
+            with atomic.locked_folder(str(folder)):
+                raise AssertionError
 
 
 def test_leftovers_of_some_age_are_removed(tmp_path: Path) -> None:
