@@ -11,9 +11,6 @@ if TYPE_CHECKING:
     from ..training.config import Config
 
 
-OFF = 0.1  # share of the epochs, at the end, without mixup
-
-
 class Mixup:
     """Mixup of batches up to an epoch, with one weight for the batch."""
 
@@ -25,7 +22,7 @@ class Mixup:
         """The mixup of a configuration; None without it."""
         if not getattr(config, "mix_up", False):  # only some scripts have the flag
             return None
-        return cls(config.alpha, round(config.epochs * (1 - OFF)))
+        return cls(config.alpha, round(config.epochs * (1 - config.mix_up_off)))
 
     def active(self, epoch: int) -> bool:
         return self.until is None or epoch < self.until

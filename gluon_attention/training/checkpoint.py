@@ -28,6 +28,7 @@ from .optimizers import GroupOptimizer, named_parameters
 
 LAST, PREVIOUS, BEST = "last.npz", "previous.npz", "best.params"
 DAMAGED = "damaged-last.npz"
+_MIXUP = ("alpha", "mix_up_off")  # without effect unless mix_up is set
 
 
 class Progress(NamedTuple):
@@ -151,7 +152,7 @@ def _check_settings(folder: str, saved: Dict[str, Any], current: Dict[str, Any])
         raise UserError(f"{folder} holds a run {runs}: choose another --name")
     for name in sorted(saved):
         value = current.get(name)
-        unused = name == "alpha" and not saved.get("mix_up")
+        unused = name in _MIXUP and not saved.get("mix_up")
         if unused or saved[name] == value:
             continue
         flag = "--" + name.replace("_", "-")

@@ -176,6 +176,9 @@ class Config:
         choices=("best", "last"),
         decides=True,
     )
+    save_period: Optional[int] = output_setting(
+        None, "epochs between further weights that are kept (default: only the best are)", low=1
+    )
     log_interval: int = output_setting(50, "steps between two points of the training curves", low=1)
     histograms: Optional[int] = output_setting(
         None,
@@ -233,9 +236,10 @@ class Config:
 class MixupConfig(Config):
     """Settings of scripts whose networks learn from mixed images."""
 
-    mix_up: bool = setting(
-        False, "mixup of pairs of images and of their labels, but in the last tenth of the epochs"
-    )
+    mix_up: bool = setting(False, "mixup of pairs of images and of their labels")
     alpha: float = setting(
         1.0, "alpha of the distribution Beta(alpha, alpha) of mixup shares", low=1e-6
+    )
+    mix_up_off: float = setting(
+        0.1, "share of the epochs, at the end, without mixup", low=0, high=1
     )

@@ -265,10 +265,15 @@ class Run:
         )
 
     def _keep_weights(self) -> None:
-        """Save the weights of the last epoch if it is the best one."""
-        if self.progress.best_epoch == self.progress.epoch and self.folder.writes:
+        """Save the weights of the last epoch if it is the best one, or one of --save-period."""
+        period, epoch = self.config.save_period, self.progress.epoch
+        names = [checkpoint.BEST] if self.progress.best_epoch == epoch else []
+        if period and epoch % period == 0:
+            names.append(f"epoch-{epoch:04d}.params")
+        if names and self.folder.writes:
             with self.average.applied():
-                checkpoint.save_weights(self.folder.file(checkpoint.BEST), self.net)
+                for name in names:
+                    checkpoint.save_weights(self.folder.file(name), self.net)
 
     def test(self) -> Dict[str, Any]:
         """Test once, with the weights of the best epoch; empty on workers other than the first."""

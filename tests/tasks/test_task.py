@@ -35,9 +35,11 @@ def test_mixup_keeps_float16():
 
 
 def test_mixup_ends_before_the_last_epochs():
-    config = SimpleNamespace(mix_up=True, alpha=1.0, epochs=200)
+    config = SimpleNamespace(mix_up=True, alpha=1.0, epochs=200, mix_up_off=0.1)
     mixup = Mixup.from_config(config)
     assert mixup.active(179) and not mixup.active(180)
+    config.epochs, config.mix_up_off = 10, 0.9  # 10 * (1 - 0.9) is a little less than one
+    assert Mixup.from_config(config).active(0)
     config.mix_up = False
     assert Mixup.from_config(config) is None
     task = Classification(None, 10, mixup=Mixup(1.0, until=2))
@@ -63,11 +65,11 @@ class IdentityNet:
         return images
 
 
-@pytest.mark.parametrize("epoch, mixed", [(8, True), (9, False)])
+@pytest.mark.parametrize("epoch, mixed", [(0, True), (1, False)])
 def test_settings_smooth_the_targets_of_plain_and_of_mixed_images(monkeypatch, epoch, mixed):
     monkeypatch.setattr(np.random, "permutation", lambda count: np.array([1, 0]))
     monkeypatch.setattr(np.random, "beta", lambda a, b: {(0.3, 0.3): 0.25}[a, b])
-    config = MixupConfig(label_smoothing=0.2, mix_up=True, alpha=0.3, epochs=10)
+    config = MixupConfig(label_smoothing=0.2, mix_up=True, alpha=0.3, epochs=2, mix_up_off=0.5)
     (update,) = Classification.from_config(IdentityNet(), config).updates(epoch)
     logits = np.array([[1, 2, 3, 5], [0, 4, 1, 1]], "f4")
     targets = smoothed(nd.array([3, 0]), 4, 0.2).asnumpy()

@@ -56,10 +56,12 @@ def test_weights_of_the_best_or_last_epoch_are_saved_and_tested(
     monkeypatch.setattr(engine, "evaluate", evaluate)
     monkeypatch.setattr(engine, "measure", measure)
     monkeypatch.setattr(engine.Run, "training_accuracy", lambda self: 0.5)
-    assert train_toy(epochs=4, ema=ema, keep=keep)["best_epoch"] == epoch
+    assert train_toy(epochs=4, ema=ema, save_period=3, keep=keep)["best_epoch"] == epoch
     folder = tmp_path / "toy"
     for found in (tested[0], saved(folder / "best.params")):
         np.testing.assert_array_equal(found, judged[epoch - 1])
+    assert [path.name for path in folder.glob("epoch-*")] == ["epoch-0003.params"]
+    np.testing.assert_array_equal(saved(folder / "epoch-0003.params"), judged[2])
 
 
 @pytest.mark.parametrize("ema", [0.0, 0.999])
