@@ -17,6 +17,12 @@ SMALL_GLIMPSE = dict(classes=5, backbone="tiny", patch=16, hidden=8)
 SMALL_STAGE1 = dict(classes=5, backbone="tiny", patch=16, patches=3, start_size=1, width=8)
 SMALL_RACNN = dict(classes=5, backbone="tiny", crops=(16, 24))
 SMALL_RAM = dict(patch=4, glimpses=3, widths=(8, 8, 12, 16, 8))
+SMALL = {  # of each family: the options of a small network, and the shape of an image
+    "cifar_residual_attention56_slim": ({}, (3, 32, 32)),
+    "ram_28": (SMALL_RAM, (1, 28, 28)),
+    "racnn_mobilenet_v2": (SMALL_RACNN, (3, 32, 32)),
+    "glimpse_mobilenet_v2": (SMALL_GLIMPSE, (3, 64, 64)),
+}
 
 
 def small_glimpse(location_scale: Optional[float] = None, **options: Any) -> Any:

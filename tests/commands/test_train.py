@@ -35,7 +35,6 @@ def test_presets_follow_the_flag_of_the_verb(shell: Any, monkeypatch: Any) -> No
     "words, sentence",
     [
         (["cifar11"], "invalid choice: 'cifar11'"),
-        (["cifar10", "--num-layer", "92"], "did you mean --num-layers?"),
         (["mnist", "--evaluate", "--log-dir", "/proc/runs"], "no run to evaluate"),
     ],
 )

@@ -13,6 +13,7 @@ from gluon_attention import get_model
 
 import numpy as np
 import pytest
+from builders import SMALL
 from mxnet import nd
 
 ROOT = Path(__file__).parents[2]
@@ -118,21 +119,12 @@ def test_data_of_ones_own(tmp_path: Path, monkeypatch: Any) -> None:
     assert stopped.value.code == 2
 
 
-@pytest.mark.parametrize(
-    ("name", "shape", "options"),
-    [
-        ("ram_28", (1, 28, 28), dict(glimpses=2)),
-        ("racnn_mobilenet_v2", (3, 32, 32), dict(backbone="tiny", crops=(16, 16))),
-        (
-            "glimpse_mobilenet_v2",
-            (3, 64, 64),
-            dict(backbone="tiny", patch=16, hidden=16, location="sampled"),
-        ),
-    ],
-)
-def test_a_loop_of_ones_own(name: str, shape: Any, options: Any) -> None:
+@pytest.mark.parametrize("name", sorted(set(SMALL) - {"cifar_residual_attention56_slim"}))
+def test_a_loop_of_ones_own(name: str) -> None:
     (block,) = blocks("docs/your_data.md", "Your own loop")
-    net = get_model(name, classes=3, **options)
+    options, shape = SMALL[name]
+    sampled = dict(location="sampled") if name.startswith("glimpse") else {}
+    net = get_model(name, **options, **sampled)
     net.initialize(net.initializer)
     images, labels = nd.random.uniform(shape=(4, *shape)), nd.array([0, 1, 2, 0])
     net(images)

@@ -147,11 +147,6 @@ def test_cifar100_starts_from_weights_of_cifar10(tmp_path):
     assert json.loads((run / "config.json").read_text())["network"]["classes"] == 100
 
 
-def test_ram_trains_with_a_single_glimpse(tmp_path):
-    done = start("mnist_train.py", tmp_path, *QUICK_RAM, "--glimpses", "1", "--epochs", "1")
-    assert done.returncode == 0, done.stderr
-
-
 def test_an_option_given_by_its_flag_and_by_options_is_refused(tmp_path, monkeypatch, capsys):
     flags = [*QUICK_RAM, "--options", "glimpses=3"]
     status, errors = run_here(monkeypatch, capsys, "mnist_train.py", tmp_path, *flags)

@@ -7,22 +7,12 @@ import pickle
 from typing import Any
 
 from gluon_attention import UserError, get_model
-from gluon_attention.zoo.registry import entry
 
 import mxnet as mx
 import numpy as np
 import pytest
+from builders import SMALL
 from mxnet import nd
-
-SMALL = {
-    "cifar_residual_attention56_slim": (32, {}),
-    "ram_28": (28, dict(glimpses=2, widths=(16, 16, 16, 16, 16))),
-    "racnn_mobilenet_v2": (64, dict(backbone="mobilenetv2_0.25", crops=(32,))),
-    "glimpse_mobilenet_v2": (
-        64,
-        dict(backbone="mobilenetv2_0.25", patch=16, glimpses=2, hidden=16),
-    ),
-}
 
 
 @pytest.fixture(params=list(SMALL))
@@ -31,14 +21,13 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 def build(name: str, ctx: mx.Context = mx.cpu()) -> Any:  # noqa: B008
-    net = get_model(name, classes=3, **SMALL[name][1])
+    net = get_model(name, **SMALL[name][0])
     net.initialize(net.initializer, ctx=ctx)
     return net
 
 
 def images_for(name: str, count: int = 2) -> nd.NDArray:
-    side, channels = SMALL[name][0], entry(name).shape[0]
-    return nd.random.uniform(-1, 1, shape=(count, channels, side, side))
+    return nd.random.uniform(-1, 1, shape=(count, *SMALL[name][1]))
 
 
 def test_a_fresh_network_can_be_hybridized_at_once(name: str) -> None:

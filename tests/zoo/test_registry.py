@@ -13,9 +13,10 @@ from gluon_attention.zoo.residual_attention.module import ResidualAttentionOptio
 import mxnet as mx
 import numpy as np
 import pytest
-from builders import SMALL_GLIMPSE, SMALL_RACNN
+from builders import SMALL
 
-SMALL = "cifar_residual_attention56_slim"
+SLIM = "cifar_residual_attention56_slim"
+STAGE1 = (dict(classes=2, backbone="tiny", patch=16), (3, 64, 64))
 
 
 @pytest.mark.parametrize(
@@ -68,9 +69,9 @@ def test_aliases_are_listed_on_request() -> None:
 
 
 def test_unknown_option_names_the_known_ones() -> None:
-    with pytest.raises(UserError, match=f"{SMALL} has no option 'mask_fussion'; it has mask_fusi"):
-        get_model(SMALL, mask_fussion="none")
-    assert options_of(SMALL) == {
+    with pytest.raises(UserError, match=f"{SLIM} has no option 'mask_fussion'; it has mask_fusi"):
+        get_model(SLIM, mask_fussion="none")
+    assert options_of(SLIM) == {
         "mask_fusion": "none",
         "mask_activation": "mixed",
         "attention": "residual",
@@ -83,11 +84,11 @@ def test_unknown_option_names_the_known_ones() -> None:
 @pytest.mark.parametrize("classes", [-1, 2.5, "10"])
 def test_number_of_classes(classes: object) -> None:
     with pytest.raises(UserError, match="classes must be a whole number above 0"):
-        get_model(SMALL, classes=classes)
+        get_model(SLIM, classes=classes)
 
 
 def test_numpy_numbers_and_whole_floats_are_accepted() -> None:
-    assert get_model(SMALL, classes=np.int64(3)).classes == 3
+    assert get_model(SLIM, classes=np.int64(3)).classes == 3
     net = get_model("ram_28", glimpses=6.0, std=np.float32(0.25))
     assert net.arguments["options"] == {"glimpses": 6, "std": 0.25}
     assert type(net.options.glimpses) is int
@@ -127,19 +128,10 @@ def test_arguments_of_get_model_are_no_options() -> None:
         read_options("core=lstm, classes=5")
 
 
-SMALL_NETS = {
-    SMALL: ({}, (1, 3, 32, 32)),
-    "ram_28": ({}, (1, 1, 28, 28)),
-    "racnn_mobilenet_v2": (SMALL_RACNN, (1, 3, 32, 32)),
-    "glimpse_mobilenet_v2": (SMALL_GLIMPSE, (1, 3, 64, 64)),
-    "glimpse_mobilenet_v2_stage1": (dict(classes=2, backbone="tiny", patch=16), (1, 3, 64, 64)),
-}
-
-
-@pytest.mark.parametrize("name", SMALL_NETS)
+@pytest.mark.parametrize("name", [*SMALL, "glimpse_mobilenet_v2_stage1"])
 def test_parameters_have_the_prefix_of_their_net(name: str, tmp_path: Path) -> None:
-    options, shape = SMALL_NETS[name]
-    images, path = mx.nd.random.normal(shape=shape), str(tmp_path / "net.params")
+    options, shape = SMALL.get(name, STAGE1)
+    images, path = mx.nd.random.normal(shape=(1, *shape)), str(tmp_path / "net.params")
     net, other = get_model(name, prefix="first_", **options), get_model(name, **options)
     for one in (net, other):
         one.initialize(one.initializer)
@@ -155,14 +147,14 @@ def test_parameters_have_the_prefix_of_their_net(name: str, tmp_path: Path) -> N
 
 
 def test_feature_maps_and_new_classifiers_have_the_prefix_too() -> None:
-    net = get_model(SMALL, prefix="net_")
-    maps = get_model(SMALL, features_only=True, params=net.collect_params(), prefix="maps_")
+    net = get_model(SLIM, prefix="net_")
+    maps = get_model(SLIM, features_only=True, params=net.collect_params(), prefix="maps_")
     shared = set(maps.collect_params().values())
     assert shared < set(net.collect_params().values()) and maps.prefix == "maps_"
-    alone = get_model(SMALL, features_only=True)
+    alone = get_model(SLIM, features_only=True)
     names = list(alone.collect_params())
     assert names and list(alone.collect_params(alone.prefix + ".*")) == names
-    other = get_model(SMALL, params=net.collect_params())
+    other = get_model(SLIM, params=net.collect_params())
     other.reset_classifier(4)
     assert net.classes == 10 and net.body.head[3].weight.shape[0] == 10
 

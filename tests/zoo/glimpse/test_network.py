@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any, Tuple
 
-from gluon_attention import UserError, list_models
+from gluon_attention import UserError
 from gluon_attention.zoo.glimpse.controller import GlimpseController
 from gluon_attention.zoo.glimpse.network import GlimpseOptions
 
@@ -88,11 +88,6 @@ def reference(net: Any, image: np.ndarray) -> Tuple[Any, ...]:
         attention.append(weights)
         patches.append(views)
     return np.array(logits), np.array(locations), np.array(attention), np.array(patches)
-
-
-def test_names_are_listed() -> None:
-    names = ["glimpse_mobilenet_v2", "glimpse_resnet50"]
-    assert list_models("glimpse_*") == sorted([*names, *(f"{name}_stage1" for name in names)])
 
 
 @pytest.mark.parametrize("options", [dict(), dict(patches=3, start_size=1), dict(start_size=1)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gluon_attention import UserError, get_model, list_models
+from gluon_attention import UserError, get_model
 from gluon_attention.ops.activation_box import activation_box
 from gluon_attention.ops.attention_crop import crop_box
 from gluon_attention.zoo.racnn.network import PaperAPN, View
@@ -19,10 +19,6 @@ KINDS = (
     *(dict(), dict(shared=True, shrink=2), dict(apn="paper"), dict(crops=()), dict(crops=(16,))),
     *(dict(locate="activation"), dict(locate="activation", crops=(16,), shrink=2)),
 )
-
-
-def test_names_are_listed() -> None:
-    assert list_models("racnn_*") == ["racnn_detail", "racnn_mobilenet_v2", "racnn_vgg19"]
 
 
 @pytest.mark.parametrize("options", KINDS, ids=str)
