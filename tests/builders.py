@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, Optional
 
-from gluon_attention import get_model
+from gluon_attention import get_model, native
 from gluon_attention.datasets.sampling import Normalise, Splits, array_samples
 from gluon_attention.tasks.task import Classification
 from gluon_attention.zoo.attention_net import AttentionNet
@@ -84,6 +84,11 @@ class Toy(AttentionNet):
 
     def objective(self, config: Any) -> Classification:
         return Classification.from_config(self, config)
+
+    def lower(self, program: native.Program) -> native.Lowered:
+        """So that tests of training are of the native library where it is built."""
+        program.give(program.layers(program.images(), self.body[:3]))
+        return native.Lowered(self.body[3])
 
 
 class Logits(NamedTuple):

@@ -4,46 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any, Callable, Dict, NamedTuple
+from typing import Any, Callable, Dict
 
 from gluon_attention import get_model, native
-from gluon_attention.native import Lowered, Program
 from gluon_attention.training import accelerate, engine
 from gluon_attention.training.config import MixupConfig
 from gluon_attention.training.devices import bfloat16_pays
-from gluon_attention.zoo.attention_net import AttentionNet
 
 import mxnet as mx
 import numpy as np
 import pytest
+from builders import Toy
 from mxnet import autograd, nd
-from mxnet.gluon import nn
-
-
-class Logits(NamedTuple):
-    logits: Any
-
-
-class Toy(AttentionNet):
-    """A network of a few hundred parameters that the library knows."""
-
-    dtypes = ("float32", "bfloat16")
-
-    def __init__(self, classes: int) -> None:
-        super().__init__()
-        self.classes, body = classes, nn.HybridSequential()
-        body.add(nn.Conv2D(8, 3, padding=1, use_bias=False), nn.BatchNorm(), nn.Activation("relu"))
-        body.add(nn.GlobalAvgPool2D(), nn.Dense(classes), nn.HybridLambda(lambda F, x: (x,)))
-        self.body = body
-
-    def trace(self, images: Any) -> Any:
-        return Logits(self(images))
-
-    def lower(self, program: Program) -> Lowered:
-        layers = nn.HybridSequential()
-        layers.add(*list(self.body)[:3])
-        program.give_mean(program.layers(program.images(), layers))
-        return Lowered(self.body[4])
 
 
 class Unknown(Toy):
