@@ -24,7 +24,8 @@ from .loader import NAME, folders, stamp
 HERE = os.path.dirname(os.path.abspath(__file__))
 SOURCES = os.path.join(HERE, "source")
 WHEELS = "onednn-cpu-gomp and onednn-devel-cpu-gomp"
-# Of kernels.cc, by the instruction set that it is compiled for.
+# What is compiled for each instruction set.
+LOOPS_OF = ("kernels.cc", "tiles.cc")
 LEVELS = {
     "base": [],
     "avx2": ["-march=x86-64-v3"],
@@ -103,9 +104,10 @@ def _compile(tools: Tools, folder: str, sanitize: bool) -> List[str]:
     jobs = []
     for name in sorted(os.listdir(SOURCES)):
         source = os.path.join(SOURCES, name)
-        if name == "kernels.cc":
+        if name in LOOPS_OF:
             for level, flags in LEVELS.items():
-                jobs.append((source, f"kernels_{level}.o", [f"-DLEVEL={level}", *LOOPS, *flags]))
+                options = [f"-DLEVEL={level}", *LOOPS, *flags]
+                jobs.append((source, f"{name[:-3]}_{level}.o", options))
         elif name.endswith(".cc"):
             jobs.append((source, name[:-3] + ".o", []))
 

@@ -285,6 +285,21 @@ def test_several_calls_of_a_step(adds: Tuple[str, ...]) -> None:
     compare(got, expected)
 
 
+@pytest.mark.parametrize("shape", [(11, 32, 27, 26), (40, 32, 4, 4)])
+def test_winograd_equals_mxnet(shape: Tuple[int, ...]) -> None:
+    """Tiles beyond the border, several portions of tiles, the last of which is not full."""
+    probe, images = one(nn.Conv2D(48, 3, padding=1, use_bias=False)), nd.random.normal(shape=shape)
+    ready(probe, images)
+    weight = Weight()
+    expected = gradients(probe, probe, images, weight)
+    library().profile(True)
+    got = gradients(probe, Twin(probe, image_gradient=True), images, weight)
+    assert "winograd to data" in library().profiled()
+    library().profile(False)
+    for name, array in expected.items():
+        np.testing.assert_allclose(got[name], array, atol=1e-5 * np.abs(array).max(), err_msg=name)
+
+
 @pytest.mark.skipif(not (library() and library().has_bfloat16), reason="needs AVX-512")
 @pytest.mark.parametrize("name", sorted(set(PROBES) - {"shared"}))  # which is far from linear
 def test_bfloat16_is_near_float32(name: str) -> None:

@@ -148,7 +148,8 @@ class Convolution : public Layer {
 }  // namespace
 
 std::unique_ptr<Layer> make_convolution(Plan& plan, const Instruction& by) {
-  return std::make_unique<Convolution>(plan, by);
+  auto faster = make_winograd(plan, by);
+  return faster ? std::move(faster) : std::make_unique<Convolution>(plan, by);
 }
 
 }  // namespace native

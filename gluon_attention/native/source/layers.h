@@ -11,6 +11,7 @@ std::unique_ptr<Layer> make_layer(Plan& plan, const Instruction& instruction);
 
 using Maker = std::unique_ptr<Layer> (*)(Plan&, const Instruction&);
 std::unique_ptr<Layer> make_convolution(Plan&, const Instruction&);
+std::unique_ptr<Layer> make_winograd(Plan&, const Instruction&);  // null where it does not pay
 std::unique_ptr<Layer> make_norm(Plan&, const Instruction&);
 std::unique_ptr<Layer> make_gate(Plan&, const Instruction&);
 std::unique_ptr<Layer> make_resize(Plan&, const Instruction&);

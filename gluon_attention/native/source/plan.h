@@ -164,7 +164,7 @@ void pieces(std::int64_t count, std::int64_t piece, const Body& body) {
   });
 }
 
-// Seconds of each kind of step since profiling was turned on, as lines of text.
+// Processor time of each kind of step since profiling was turned on, in seconds, as lines of text.
 void profile(bool on);
 std::string profiled();
 

@@ -5,12 +5,16 @@
 #include <unistd.h>
 
 #include "kernels.h"
+#include "tiles.h"
 
 namespace native {
 
 const Kernels* kernels_base();
 const Kernels* kernels_avx2();
 const Kernels* kernels_avx512();
+const Tiles* tiles_base();
+const Tiles* tiles_avx2();
+const Tiles* tiles_avx512();
 
 namespace {
 
@@ -19,13 +23,22 @@ bool has(dnnl_cpu_isa_t set) {
   return (all & static_cast<int>(set)) == static_cast<int>(set);
 }
 
+// What was compiled for the best instruction set of three.
+template <class T>
+const T* best(const T* (*base)(), const T* (*avx2)(), const T* (*avx512)()) {
+  return has(dnnl_cpu_isa_avx512_core) ? avx512() : has(dnnl_cpu_isa_avx2) ? avx2() : base();
+}
+
 }  // namespace
 
 const Kernels& kernels(bool bfloat16) {
-  static const Kernels* best = has(dnnl_cpu_isa_avx512_core) ? kernels_avx512()
-                               : has(dnnl_cpu_isa_avx2)      ? kernels_avx2()
-                                                             : kernels_base();
-  return best[bfloat16 ? 1 : 0];
+  static const Kernels* all = best(kernels_base, kernels_avx2, kernels_avx512);
+  return all[bfloat16 ? 1 : 0];
+}
+
+const Tiles& tiles() {
+  static const Tiles* all = best(tiles_base, tiles_avx2, tiles_avx512);
+  return *all;
 }
 
 void allow_amx() {
