@@ -13,7 +13,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "gluon_attention"
 SCRIPTS = ("train", "benchmarks", "tests", "data")
 # Modules that any test may import.
-SHARED = ("builders", "cub_writer", "foreign_states", "fuzzing", "machine", "torch_writer")
+SHARED = ("builders", "cub_writer", "foreign_states", "fuzzing", "machine", "machines")
+SHARED += ("torch_writer",)
 PROGRAMS = (("benchmarks", "peers"), ("tests", "reference"))  # run without the package
 FILES = sorted(path for room in (PACKAGE, *SCRIPTS) for path in (ROOT / room).rglob("*.py")) + [
     ROOT / "setup.py"

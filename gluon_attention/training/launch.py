@@ -1,8 +1,8 @@
 """Starts the scheduler, servers and workers of a distributed job, and ends all if one fails.
 
 MXNet's parameter server waits for ever for a process that died; dmlc_tracker, which is in its
-wheel, does as well. Processes on other machines are started by ssh with a terminal: they end when
-the connection does.
+wheel, does as well. A process on another machine has a guard beside it, which the launcher reaches
+through ssh: if the launcher, the machine or the link between them fails, both ends notice.
 """
 
 from __future__ import annotations
@@ -47,6 +47,28 @@ for group in groups:
     except OSError:
         pass
 """
+# Runs a command on another machine, tethered by argv[1]. Input "t" ends the command as SIGTERM
+# does; the end of input, or silence for argv[2] seconds, kills it: the launcher cannot be reached.
+GUARD = """import os, select, subprocess, sys, threading
+words = [sys.executable, "-c", sys.argv[1], str(os.getpid()), *sys.argv[3:]]
+job = subprocess.Popen(words, stdin=subprocess.DEVNULL, start_new_session=True)
+def wait():
+    status = job.wait()
+    try:
+        os.killpg(job.pid, 9)
+    except OSError:
+        pass
+    os._exit(status if status >= 0 else 128 - status)
+threading.Thread(target=wait).start()
+word = b"start"
+while word and select.select([0], [], [], float(sys.argv[2]))[0]:
+    word = os.read(0, 4096)
+    if b"t" in word:
+        os.kill(job.pid, 15)
+os.killpg(job.pid, 9)
+"""
+BEAT, SILENCE = 5, 20  # seconds between signs of life, and until their lack ends a job
+NO_CONNECTION = 255  # exit status of ssh itself
 HOSTFILE = 1 << 20  # characters read of a hostfile; a device has no end
 RESUME = "the same command goes on from the last epoch"
 REFUSED = 2  # exit status of a worker that refuses its flags, its data or its disk
@@ -58,6 +80,20 @@ class Member(NamedTuple):
 
     name: str
     process: subprocess.Popen
+    host: str = ""  # of ssh; empty for this machine
+
+    def send(self, word: bytes) -> None:
+        """Send a word to the guard of a process on another machine."""
+        if self.process.stdin:
+            with suppress(OSError):  # the connection is lost: its status says so
+                self.process.stdin.write(word)
+
+    def terminate(self) -> None:
+        """Let the process stop by itself."""
+        if self.process.stdin:
+            self.send(b"t")
+        else:
+            self.process.terminate()
 
 
 class Sentinel:
@@ -103,7 +139,7 @@ def launch(command: Sequence[str], workers: int, servers: int, hosts: Sequence[s
     try:
         for name, arguments, host in plan:
             variables = dict(environment, DMLC_ROLE=name.split()[0])
-            job.append(Member(name, _start(arguments, variables, host)))
+            job.append(Member(name, _start(arguments, variables, host), host))
             sentinel.add(job[-1])
         return watch(job)
     finally:
@@ -114,14 +150,19 @@ def launch(command: Sequence[str], workers: int, servers: int, hosts: Sequence[s
 def watch(job: Sequence[Member], grace: float = GRACE) -> int:
     """Wait until all workers are done, a member fails or a signal arrives; the exit status."""
     workers = [member for member in job if member.name.startswith("worker")]
+    beat = time.monotonic()
     with StopRequest("stopping the workers; again stops at once") as stop:
         while any(member.process.poll() is None for member in workers):
             for member in job:
                 if member.process.poll():
                     return _report_failure(member)
+            if time.monotonic() >= beat:
+                beat += BEAT
+                for member in job:
+                    member.send(b".")
             if stop.received:
                 for member in workers:
-                    member.process.terminate()
+                    member.terminate()
                 _wait(workers, grace)
                 _report(f"stopped by {signal.Signals(stop.received).name}")
                 return 128 + stop.received
@@ -139,7 +180,7 @@ def end(job: Sequence[Member]) -> None:
         with suppress(ProcessLookupError):  # the whole group: children may outlive a wrapper
             os.killpg(member.process.pid, signal.SIGKILL)
     for member in job:
-        member.process.wait()
+        member.process.communicate()
 
 
 def read_hosts(path: str) -> List[str]:
@@ -157,28 +198,34 @@ def read_hosts(path: str) -> List[str]:
 
 
 def _start(arguments: Sequence[str], variables: Dict[str, str], host: str) -> subprocess.Popen:
-    environment = None
+    environment, stdin = dict(os.environ, **variables), subprocess.DEVNULL
     if host:
-        exports = [f"{name}={shlex.quote(value)}" for name, value in variables.items()]
-        remote = f"cd {shlex.quote(os.getcwd())} && exec env {' '.join(exports)} "
-        remote += " ".join(map(shlex.quote, arguments))
-        arguments = ["ssh", "-tt", "-o", "BatchMode=yes", host, remote]
-    else:
-        environment = dict(os.environ, **variables)
+        exports = [f"{name}={value}" for name, value in variables.items()]
+        guard = [sys.executable, "-c", GUARD, TETHERED, str(SILENCE)]
+        remote = shlex.join(["exec", "env", *exports, *guard, *arguments])
+        alive = [f"ServerAliveInterval={BEAT}", f"ServerAliveCountMax={SILENCE // BEAT}"]
+        options = [word for option in ("BatchMode=yes", *alive) for word in ("-o", option)]
+        arguments = ["ssh", *options, host, f"cd {shlex.quote(os.getcwd())} && {remote}"]
+        environment, stdin = None, subprocess.PIPE
     tethered = [sys.executable, "-c", TETHERED, str(os.getpid()), *arguments]
     return subprocess.Popen(
-        tethered, env=environment, stdin=subprocess.DEVNULL, start_new_session=True
+        tethered, env=environment, stdin=stdin, bufsize=0, start_new_session=True
     )
 
 
 def _report_failure(member: Member) -> int:
-    status = member.process.returncode
+    status, name = member.process.returncode, member.name
+    if member.host:
+        name = f"{name} on {member.host}"
+        status = 128 - status if 128 < status < 160 else status  # a signal
     if status < 0:
         fate, status = f"was killed by {signal.Signals(-status).name}", 128 - status
+    elif member.host and status == NO_CONNECTION:
+        fate = "cannot be reached by ssh"
     else:
         fate = f"ended with status {status}"
     advice = "correct what it reports above" if status == REFUSED else RESUME
-    _report(f"{member.name} {fate}, so all others are ended", advice)
+    _report(f"{name} {fate}, so all others are ended", advice)
     return status
 
 

@@ -4,13 +4,15 @@ A third has convolutions so wide that oneDNN lays out their weights anew.
 
 python distributed_run.py FOLDER GROUPS [flags of Config]
 
-With POISON=RANK in the environment that worker sees a batch that is not of numbers.
+With POISON=RANK in the environment that worker sees a batch that is not of numbers; with
+PAUSE=SECONDS all wait before each batch of training.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+import time
 from typing import Any, NamedTuple
 
 from gluon_attention.command_line import command
@@ -54,12 +56,13 @@ class Net(AttentionNet):
         return self.task.from_config(self, config)
 
 
-class PoisonedBatches(Batches):
-    """The third training batch of one rank is NaN."""
+class DisturbedBatches(Batches):
+    """The third training batch of one rank is NaN, or all are late."""
 
     def epoch(self, index):
         for number, (images, labels) in enumerate(super().epoch(index)):
-            poisoned = self.shuffle and str(self.part[0]) == os.environ["POISON"]
+            time.sleep(float(os.environ.get("PAUSE", 0)) * self.shuffle)
+            poisoned = self.shuffle and str(self.part[0]) == os.environ.get("POISON")
             yield (
                 images * np.float32(np.nan if poisoned and (index, number) == (0, 2) else 1),
                 labels,
@@ -81,8 +84,8 @@ def data():
 def main():
     folder, groups, *flags = sys.argv[1:]
     config = Config.parse([*flags, "--log-dir", folder, "--num-gpus", "0"])
-    if "POISON" in os.environ:
-        engine.Batches = PoisonedBatches
+    if {"POISON", "PAUSE"} & set(os.environ):
+        engine.Batches = DisturbedBatches
     task, wide = Two if groups == "2" else Classification, groups == "3"
     engine.train(config, "run", lambda classes: Net(task, wide), data)
 

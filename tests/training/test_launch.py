@@ -14,6 +14,7 @@ from gluon_attention import UserError
 from gluon_attention.__main__ import main
 from gluon_attention.training.config import Config
 from gluon_attention.training.launch import (
+    GUARD,
     TETHERED,
     Member,
     Sentinel,
@@ -183,9 +184,50 @@ def test_arguments_and_variables_arrive_unchanged_over_ssh(ssh, tmp_path, monkey
         "import json, os, sys; json.dump([sys.argv, os.getcwd(), dict(os.environ)], open('a', 'w'))"
     )
     words = ["it's", "$HOME", 'a "b"', ""]
-    _start([sys.executable, "-c", tell, *words], {"DMLC_ROLE": "a b;c"}, "localhost").wait()
+    with _start([sys.executable, "-c", tell, *words], {"DMLC_ROLE": "a b;c"}, "localhost") as guard:
+        assert guard.wait() == 0
     found, place, environment = json.loads((tmp_path / "a").read_text())
     assert (found[1:], place) == (words, str(tmp_path)) and environment["DMLC_ROLE"] == "a b;c"
+
+
+def guarded(silence, *words):
+    command = [sys.executable, "-c", GUARD, TETHERED, str(silence), *words]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, bufsize=0)
+
+
+def test_a_guard_ends_with_its_command():
+    with guarded(60, "sh", "-c", "exit 3") as guard:
+        assert guard.wait(20) == 3
+    with guarded(60, "sh", "-c", "kill -9 $$") as guard:
+        assert guard.wait(20) == 137
+
+
+@pytest.mark.parametrize(
+    ("silence", "word", "status"), [(60, b"", 137), (0.5, b".", 137), (60, b"t", 143)]
+)
+def test_a_guard_kills_its_command(silence, word, status):
+    """When its input ends, when it is silent, and by a word as SIGTERM does."""
+    with guarded(silence, "sleep", "60") as guard:
+        if word:
+            guard.stdin.write(word)
+        else:
+            guard.stdin.close()
+        assert guard.wait(20) == status
+
+
+@pytest.mark.parametrize(
+    ("status", "fate"),
+    [
+        (255, "cannot be reached by ssh"),
+        (137, "was killed by SIGKILL"),
+        (200, "ended with status 200"),
+    ],
+)
+def test_a_failure_names_the_machine(job, capfd, status, fate):
+    worker = member("worker 0", "sh", "-c", f"exit {status}")
+    job.append(worker._replace(host="node1"))
+    assert watch(job) == status
+    assert f"launch: worker 0 on node1 {fate}, so all others" in capfd.readouterr().err
 
 
 def test_mistakes_are_one_line(capsys):
