@@ -45,7 +45,10 @@ def allowed() -> bool:
 
 
 class Machines:
-    """A hub, on which the launcher runs, and machines with addresses 10.77.0.1 and on."""
+    """A hub, on which the launcher runs, and machines with addresses 10.77.0.1 and on.
+
+    All see the same files, and a small disk that can be filled.
+    """
 
     def __init__(self, folder: Path, count: int) -> None:
         self.hub, self.count = f"ga{os.getpid()}hub", count
@@ -55,9 +58,13 @@ class Machines:
         self.stub.parent.mkdir()
         self.stub.write_text(f'#!/bin/sh\nexec {sys.executable} {__file__} ssh "$@"\n')
         self.stub.chmod(0o755)
+        self.disk = folder / "disk"
         self.servers: List[subprocess.Popen] = []
 
     def __enter__(self) -> Machines:
+        self.disk.mkdir()
+        disk = ("-o", "size=8m", "tmpfs", str(self.disk))
+        subprocess.run(["mount", "-t", "tmpfs", *disk], check=True)
         for name in (self.hub, *self.names):
             _ip("netns", "add", name)
             _ip("-n", name, "link", "set", "lo", "up")
@@ -85,6 +92,7 @@ class Machines:
                 with suppress(OSError):
                     os.kill(pid, signal.SIGKILL)
             quietly("ip", "netns", "del", name)
+        quietly("umount", "-l", str(self.disk))
 
     def enter(self, name: str) -> List[str]:
         """The words before a command that let it run on a machine."""

@@ -43,6 +43,7 @@ class Progress(NamedTuple):
     devices: int = 0  # whose images a step has; 0 if unknown
     data: Dict[str, Any] = {}  # `record_data` of the last epoch
     versions: Dict[str, str] = {}  # of the code that trained it
+    loss_scale: List[float] = []  # the state of a `LossScale`, in float16
 
     def resume_notes(self, epochs: int, devices: int) -> List[str]:
         """Sentences on a run that resumes, on so many devices."""

@@ -25,6 +25,7 @@ from .config import Config
 from .data_record import check_data, differences, record_data, version_notes, versions
 from .devices import check_precision, choose_devices, prepare
 from .evaluation import Means, Shards, Sums, accumulated, evaluate, measure, split
+from .loss_scale import LossScale
 from .monitor import Monitor
 from .optimizers import make_optimizers, trainable_numbers
 from .run_folder import RunFolder, total_seconds
@@ -102,7 +103,8 @@ class Run:
         self.optimizers = make_optimizers(self.task.groups(), config, schedule, workers)
         self.average = make_average(net, config)
         self.all_workers = AllWorkers(workers) if config.skip_nonfinite else None
-        self.skipped = 0  # steps of this epoch, by --skip-nonfinite
+        self.loss_scale = LossScale() if config.dtype == "float16" else None
+        self.skipped = 0  # steps of this epoch, by --skip-nonfinite or an overflow of float16
         self.monitor = Monitor(folder, config, self.steps)
         self.stop = StopRequest()
         self.devices = len(workers.devices) * workers.count
@@ -112,6 +114,8 @@ class Run:
                 self._check_data(saved.progress)
             checkpoint.restore(saved, net, self.optimizers, self.average)
             self.progress = saved.progress
+            if self.loss_scale:
+                self.loss_scale = LossScale(*saved.progress.loss_scale)
 
     def _make_batches(self) -> None:
         """Batches of all devices of this worker."""
@@ -233,9 +237,16 @@ class Run:
                 if not self.all_workers(all(math.isfinite(n.asscalar()) for n in numbers)):
                     self.skipped += 1
                     return []
-            autograd.backward(totals)
+            autograd.backward(totals, self.loss_scale and self.loss_scale.factors(totals))
             losses += part_losses
+        for optimizer in optimizers:
+            optimizer.reduce()
         samples = sum(len(images) for images, _ in shards) * self.workers.count
+        if self.loss_scale:
+            samples *= self.loss_scale.value
+            if not self.loss_scale.fits([g for o in optimizers for g in o.gradients()]):
+                self.skipped += 1
+                return []
         for optimizer in optimizers:
             optimizer.step(step, samples)
         return losses
@@ -249,8 +260,10 @@ class Run:
             compressed = self.config.compression is not None
             traffic = [self.optimizers[name].bytes_per_step(compressed) for name in names]
             record["bytes_per_step"] = sum(traffic)
-        if self.config.skip_nonfinite:
+        if self.config.skip_nonfinite or self.loss_scale:
             record["skipped_steps"], self.skipped = self.skipped, 0
+        if self.loss_scale:
+            record["loss_scale"] = self.loss_scale.value
         record.update({f"train/{name}": value for name, value in losses.items()})
         record.update({f"validation/{name}": value for name, value in scores.items()})
         before = self.progress
@@ -259,6 +272,7 @@ class Run:
         return before._replace(
             epoch=epoch + 1,
             counts={name: optimizer.count for name, optimizer in self.optimizers.items()},
+            loss_scale=self.loss_scale.state() if self.loss_scale else [],
             best=score if is_best else before.best,
             best_epoch=epoch + 1 if is_best else before.best_epoch,
             history=[*before.history, record],

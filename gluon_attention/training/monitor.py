@@ -81,6 +81,8 @@ class Monitor:
         self.events.scalars("validation", {tag_of(k): v for k, v in scores.items()}, step)
         figures = {"speed/images_per_second": record["images_per_second"]}
         figures.update({"memory/peak_mb": peak_mb(), "accuracy/accuracy": record["train/accuracy"]})
+        steps = ("loss_scale", "skipped_steps")
+        figures.update({f"steps/{name}": record[name] for name in steps if name in record})
         self.events.scalars("train", figures, step)
         self.events.flush()
 

@@ -82,16 +82,28 @@ class GroupOptimizer:
     def learning_rate(self, step: int) -> float:
         return self.schedule(step) * self.group.lr_scale
 
-    def step(self, step: int, samples: int) -> None:
-        """Update the parameters by gradients summed over `samples`, as that step of the run."""
-        if self.trainer.optimizer.lr_scheduler is None:
-            self.trainer.set_learning_rate(self.learning_rate(step))
-        if self.clip:
+    def reduce(self) -> None:
+        """Sum the gradients over devices and workers; a server that updates does it in `step`."""
+        if not self.workers.server_updates:
             self.trainer.allreduce_grads()
-            self._clip_gradients(self.clip * samples)
-            self.trainer.update(samples)
-        else:
+
+    def gradients(self) -> List[nd.NDArray]:
+        """The gradients of the first device."""
+        return [parameter.list_grad()[0] for parameter in self.parameters]
+
+    def step(self, step: int, samples: float) -> None:
+        """Update the parameters by reduced gradients, as that step of the run.
+
+        Args:
+            samples: what the gradients are divided by.
+        """
+        if self.workers.server_updates:
             self.trainer.step(samples)
+        else:
+            self.trainer.set_learning_rate(self.learning_rate(step))
+            if self.clip:
+                self._clip_gradients(self.clip * samples)
+            self.trainer.update(samples)
         self.count += 1
 
     def _clip_gradients(self, largest: float) -> None:

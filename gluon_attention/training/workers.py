@@ -78,6 +78,11 @@ def connect(config: Config, devices: Sequence[mx.Context]) -> Workers:
         raise UserError("--compression needs several machines: --kvstore dist_sync or the like")
     if config.compression and config.skip_nonfinite:
         raise UserError("--skip-nonfinite asks all workers what --compression cannot send exactly")
+    if config.dtype == "float16" and (config.compression or kind == "dist_async"):
+        raise UserError(
+            "--dtype float16 looks for overflows in sums of gradients, which --compression and "
+            "--kvstore dist_async do not have: leave them out"
+        )
     if kind == "nccl" and devices[0].device_type != "gpu":
         raise UserError("--kvstore nccl needs GPUs; use device or local on the CPU")
     if kind == "horovod":

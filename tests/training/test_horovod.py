@@ -69,6 +69,7 @@ def train_layer(store, devices=1):
         with autograd.record():
             losses = [(layer(part) ** 2).sum() for part in parts]
         autograd.backward(losses)
+        optimizer.reduce()
         optimizer.step(step, samples=8 * workers.count)
     return optimizer, [
         p.data(context).asnumpy() for p in optimizer.parameters for context in contexts
@@ -96,6 +97,7 @@ def test_every_parameter_of_every_group_has_a_key_of_its_own():
         total = sum(layer(nd.ones((1, 4))).sum() for layer in layers)
     total.backward()
     for optimizer in optimizers:
+        optimizer.reduce()
         optimizer.step(0, samples=1)
     assert sorted(twins.names) == sorted("012345" * 2)  # weights once, gradients once
 
