@@ -184,6 +184,35 @@ def test_capability(capability: Tuple[int, int], fits: bool) -> None:
     assert fits or "GPU 1 has compute capability {}.{},".format(*capability) in message
 
 
+class Driver:
+    """Two GPUs, as libcuda.so.1 tells of them; `status` is that of its calls."""
+
+    def __init__(self, status: int = 0) -> None:
+        self.status = status
+
+    def cuInit(self, flags: int) -> int:
+        return self.status
+
+    def cuDeviceGetCount(self, count: Any) -> int:
+        count._obj.value = 2
+        return self.status
+
+    def cuDeviceGet(self, device: Any, index: int) -> int:
+        device._obj.value = 10 + index  # a handle is not an index
+        return self.status
+
+    def cuDeviceGetAttribute(self, value: Any, number: int, device: Any) -> int:
+        value._obj.value = {75: 8, 76: device.value - 10}[number]
+        return self.status
+
+
+def test_the_driver_is_asked_for_its_gpus(monkeypatch: Any) -> None:
+    monkeypatch.setattr(runtime.ctypes, "CDLL", {"libcuda.so.1": Driver()}.__getitem__)
+    assert runtime.visible_gpus() == [runtime.GPU(0, (8, 0)), runtime.GPU(1, (8, 1))]
+    monkeypatch.setattr(runtime.ctypes, "CDLL", lambda name: Driver(status=100))  # no device
+    assert runtime.visible_gpus() == []
+
+
 @pytest.mark.parametrize("version", [(3, 7), (3, 14)])
 def test_setup_refuses_other_pythons_in_one_line(version: Tuple[int, int]) -> None:
     code = f"import sys; sys.version_info = {version}; exec(open('setup.py').read())"

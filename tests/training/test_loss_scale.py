@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import math
+import subprocess
+import sys
 
 from gluon_attention import UserError
 from gluon_attention.tasks import task
@@ -48,7 +50,9 @@ def same(one, other):
 @pytest.mark.parametrize(
     "changes", [{}, dict(clip=0.1), dict(accumulate=2), dict(optimizer="lamb")]
 )
-def test_a_scale_changes_no_digit(train_toy, tmp_path, float16, changes):
+def test_a_scale_changes_no_digit(train_toy, tmp_path, float16, monkeypatch, changes):
+    devices = [mx.cpu(0), mx.cpu(1)] if "clip" in changes else [mx.cpu(0)]
+    monkeypatch.setattr(engine, "choose_devices", lambda count: devices)
     for dtype in ("float16", "float32"):
         train_toy(epochs=1, dtype=dtype, log_dir=str(tmp_path / dtype), native="0", **changes)
     same(weights(tmp_path / "float16"), weights(tmp_path / "float32"))
@@ -127,3 +131,27 @@ def test_overflows_at_any_scale_end_the_run():
 def test_stores_without_sums_are_refused(settings):
     with pytest.raises(UserError, match="--dtype float16 looks for overflows"):
         connect(Config(dtype="float16", **settings), [mx.cpu()])
+
+
+GRAPH = """import sys
+import mxnet as mx
+from gluon_attention import get_model
+from gluon_attention.training import devices
+devices.set_precision("float16", [mx.gpu()])
+net = get_model(sys.argv[1])
+graph = net(mx.sym.var("data"))
+_, (logits,), _ = graph.infer_type(data="float32")
+types = graph.get_internals().infer_type(data="float32")
+convolutions = {t for o, t in zip(graph.get_internals().list_outputs(), types[1])
+                if o.endswith("fwd_output") and "conv" in o}
+print(logits.__name__, *(t.__name__ for t in convolutions), *{t.__name__ for t in types[0]})
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["cifar_residual_attention56", "residual_attention56"])
+def test_a_graph_in_float16_keeps_its_weights_in_float32(name):
+    """In a process of its own, for which MXNet's operators are changed; nothing is computed."""
+    words = [sys.executable, "-c", GRAPH, name]
+    done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True)
+    assert done.stdout.split() == ["float16", "float16", "float32"]
