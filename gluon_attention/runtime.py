@@ -76,7 +76,13 @@ def set_threads() -> None:
     """
     if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & set(os.environ):
         os.environ.update(OMP_WAIT_POLICY="active", GOMP_SPINCOUNT="300000")
-    if os.environ.get("OMP_NUM_THREADS"):
+    threads = os.environ.get("OMP_NUM_THREADS")
+    if threads:
+        if not threads.strip().isdecimal() or int(threads) == 0:  # MXNet would abort
+            raise RuntimeProblem(
+                f"OMP_NUM_THREADS is {threads!r}, and must be a number of threads: set it to 1 or "
+                "more, or unset it"
+            )
         return
     usable = getattr(os, "sched_getaffinity", None)  # Linux only; knows of taskset and cpusets
     cores = len(usable(0)) if usable else os.cpu_count() or 1

@@ -155,6 +155,13 @@ def test_threads(site: Path, variables: Dict[str, str], expected: str) -> None:
     assert run(code, site, **variables)[0].splitlines()[:1] == [expected or str(cores)]
 
 
+@pytest.mark.parametrize("threads", ["abc", "0", "-3", "2,4", "1.5"])
+def test_threads_on_which_mxnet_aborts_are_refused(monkeypatch: Any, threads: str) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", threads)
+    with pytest.raises(runtime.RuntimeProblem, match=f"OMP_NUM_THREADS is '{threads}'"):
+        runtime.set_threads()
+
+
 @pytest.mark.parametrize(
     ("variables", "expected"),
     [

@@ -111,12 +111,25 @@ def _read_webp_size(content: bytes) -> PictureSize:
 
 
 def _decode_pixels(content: bytes) -> Optional[np.ndarray]:
+    if content.startswith(b"\x89PNG"):
+        content = _without_remarks(content)
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         picture = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
     except (cv2.error, MemoryError):
         return None
     return None if picture is None else cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+
+
+def _without_remarks(png: bytes) -> bytes:
+    """The chunks that pixels are made of: libpng prints what it doubts of others, such as iCCP."""
+    chunks, start = [png[:8]], 8
+    while start < len(png):
+        end = start + 12 + int.from_bytes(png[start : start + 4], "big")
+        if png[start + 4 : start + 5].isupper():
+            chunks.append(png[start:end])
+        start = end
+    return b"".join(chunks)
 
 
 def _read_orientation(content: bytes) -> int:

@@ -87,6 +87,15 @@ def test_every_format_is_decoded(name):
         np.testing.assert_array_equal(picture[..., 0], PIXELS[..., 0])
 
 
+def test_remarks_of_a_png_change_and_print_nothing(capfd):
+    picture, remark = Image.fromarray(PIXELS).convert("P"), b"iCCPx\0\0" + zlib.compress(b"wrong")
+    content = encoded(picture, "PNG", transparency=1, icc_profile=b"wrong", gamma=0.4)
+    chunk = struct.pack(">I", len(remark) - 4) + remark + struct.pack(">I", zlib.crc32(remark))
+    remarked = content[:33] + chunk + content[33:]  # after the header
+    assert (decode(remarked, "here") == decode(encoded(picture, "PNG"), "here")).all()
+    assert capfd.readouterr().err == ""
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])
 def test_every_orientation_equals_pillows(form, orientation):
