@@ -3,6 +3,10 @@
 The runs: one worker alone, one with a parameter server, two with a server, and two under Horovod
 where it is installed; each worker has a core of its own if there are enough. The first two runs
 give the time of computing and of communication, from which the model predicts the others.
+
+With --hostfile one, two and four workers run on machines of their own, with one server on the
+first, and what counts are the bytes: those that each worker sends and receives, and those that the
+busiest card carries.
 """
 
 from __future__ import annotations
@@ -32,16 +36,19 @@ class Run(NamedTuple):
     engine: str
     workers: int
 
-    def command(self) -> List[str]:
+    def command(self, hostfile: Optional[str] = None) -> List[str]:
         if self.engine == "alone":
             return [sys.executable, WORKER]
         if self.engine == "horovod":
             return ["horovodrun", "-np", str(self.workers), "--gloo", sys.executable, WORKER]
         launch = [sys.executable, "-m", "gluon_attention", "launch"]
-        return [*launch, "-n", str(self.workers), "-s", "1", "--", sys.executable, WORKER]
+        launch += ["-n", str(self.workers), "-s", "1"]
+        launch += ["--hostfile", hostfile] if hostfile else []
+        return [*launch, "--", sys.executable, WORKER]
 
 
 RUNS = [Run("alone", 1), Run("dist_sync", 1), Run("dist_sync", 2), Run("horovod", 2)]
+MACHINES = (1, 2, 4)  # workers, of runs with --hostfile
 
 
 class Figures(NamedTuple):
@@ -49,31 +56,38 @@ class Figures(NamedTuple):
 
     seconds: float  # median of the epochs
     counted: float  # bytes of gradients sent and weights received
-    carried: float  # bytes through the loopback device
+    carried: float  # bytes that arrived through all devices, of both directions
+    card: float  # bytes through the busiest card, both ways
     parameters: int
 
 
-def measure(run: Run, network: str, batch: int, steps: int) -> Figures:
-    """Run a job and read its figures."""
+def measure(
+    run: Run, network: str, batch: int, steps: int, hostfile: Optional[str] = None
+) -> Figures:
+    """Run a job and read its figures; without a hostfile it shares one machine."""
     with tempfile.TemporaryDirectory() as folder:
         case = dict(folder=folder, network=network, batch=batch, steps=steps, epochs=EPOCHS)
-        case["workers"] = run.workers
+        case.update(workers=run.workers, machines=hostfile is not None)
         case["kvstore"] = "device" if run.engine == "alone" else run.engine
         environment = dict(os.environ, OMP_NUM_THREADS="1")
         path = [os.path.dirname(sys.executable), environment["PATH"]]
         environment["PATH"] = os.pathsep.join(path)
         process = subprocess.run(
-            [*run.command(), json.dumps(case)],
+            [*run.command(hostfile), json.dumps(case)],
             env=environment,
             cwd=ROOT,
             capture_output=True,
             text=True,
         )
-        path = os.path.join(folder, "figures.json")
-        if process.returncode or not os.path.exists(path):
+        paths = [os.path.join(folder, f"figures-{rank}.json") for rank in range(run.workers)]
+        if process.returncode or not all(map(os.path.exists, paths)):
             raise UserError(f"{run.engine} failed: {process.stderr.strip()[-300:]}")
-        with open(path, encoding="utf-8") as file:
-            return Figures(**json.load(file))
+        figures = []
+        for path in paths:
+            with open(path, encoding="utf-8") as file:
+                figures.append(Figures(**json.load(file)))
+    carried = sum(part.carried for part in figures) / run.workers
+    return figures[0]._replace(carried=carried, card=max(part.card for part in figures))
 
 
 def model(run: Run, alone: float, served: float) -> float:
@@ -123,6 +137,31 @@ def rows_of(network: str, batch: int, lines: Sequence[Dict[str, Any]]) -> List[r
     return new
 
 
+def measure_machines(network: str, batch: int, steps: int, hostfile: str) -> List[rows.Row]:
+    """Print and return what jobs on the hosts of a file send."""
+    with open(hostfile, encoding="utf-8") as file:
+        hosts = len(file.read().split())
+    new = []
+    for workers in (count for count in MACHINES if count <= hosts):
+        figures = measure(Run("dist_sync", workers), network, batch, steps, hostfile)
+        speed = workers * batch / figures.seconds
+        print(
+            f"{workers} workers{speed:10.1f} images/s; bytes a step {figures.counted:12,.0f} "
+            f"counted,{figures.carried:12,.0f} carried,{figures.card:12,.0f} by the busiest card",
+            flush=True,
+        )
+        facts = dict(parameters=figures.parameters)
+        for metric, value, unit in (
+            ("images_per_second", speed, "images/s"),
+            ("bytes_per_step", figures.counted, "B"),
+            ("carried_bytes_per_step", figures.carried, "B"),
+            ("card_bytes_per_step", figures.card, "B"),
+        ):
+            name = f"machines_{workers}x{batch}_{metric}"
+            new.append(rows.measured(network, "random", name, value, unit, **facts))
+    return new
+
+
 def main(argv: Optional[Sequence[str]] = None) -> None:
     """Measure all runs of the networks and print a table."""
     parser = Parser(description=__doc__.splitlines()[0], allow_abbrev=False)
@@ -137,6 +176,9 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         metavar="NAME",
         help=", ".join(NETWORKS),
     )
+    parser.add_argument(
+        "--hostfile", metavar="TXT", help="hosts of machines, as `launch` takes them"
+    )
     parser.add_argument("--smoke", action="store_true", help="two steps, to see whether it works")
     parser.add_argument("--write", action="store_true", help="append the figures to results.csv")
     flags = parser.parse_args(argv)
@@ -147,6 +189,11 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     for network in flags.networks:
         steps, results = 2 if flags.smoke else NETWORKS[network], {}
         print(f"\n{network}, batch {flags.batch} a worker", flush=True)
+        if flags.hostfile:
+            new = measure_machines(network, flags.batch, steps, flags.hostfile)
+            if flags.write:
+                rows.append(new)
+            continue
         for run in RUNS:
             if run.engine != "horovod" or horovod:
                 results[run] = measure(run, network, flags.batch, steps)

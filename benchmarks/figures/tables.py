@@ -207,6 +207,26 @@ def scaling_table(rows: Sequence[Row]) -> str:
     return markdown(header, lines)
 
 
+def machines_table(rows: Sequence[Row]) -> str:
+    """Bytes of a step of workers on machines of their own, and those of docs/scaling.md."""
+    header = ["network", "workers x batch", "images/s", "MB a step, counted", "carried"]
+    header += ["busiest card", "model"]
+    cases: Dict[Tuple[str, str], Dict[str, float]] = {}
+    for r in rows:
+        match = re.fullmatch(r"machines_(\d+x\d+)_(\w+)_per_(?:step|second)", r.metric)
+        if match:
+            cases.setdefault((r.name, match[1]), {})[match[2]] = float(r.value)
+    lines = []
+    for (name, workers), figures in cases.items():
+        count = int(workers.partition("x")[0])
+        # The server is on a worker's machine, whose card serves the others; each moves 2 G.
+        model = figures["bytes"] * (count - 1)
+        speed = f"{figures['images']:,.1f}" if "images" in figures else "-"
+        megabytes = (figures["bytes"], figures["carried_bytes"], figures["card_bytes"], model)
+        lines.append([name, workers, speed, *(f"{number / 1e6:.2f}" for number in megabytes)])
+    return markdown(header, lines)
+
+
 # The network that trains on each data set.
 NETWORKS = {
     "cifar10": "cifar_residual_attention92",
@@ -242,6 +262,7 @@ TABLES: Dict[str, Callable[[Sequence[Row]], str]] = {
     "eight_bits": eight_bits_table,
     "closer_look": closer_look_table,
     "scaling": scaling_table,
+    "machines": machines_table,
     "inputs": inputs_table,
 }
 

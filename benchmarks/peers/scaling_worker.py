@@ -2,7 +2,7 @@
 
 python scaling_worker.py '{"folder": ..., "network": ..., "batch": ..., "steps": ..., ...}'
 
-The first worker writes figures.json into the folder: seconds of a step, and bytes.
+Worker I writes figures-I.json into the folder: seconds of a step, and bytes.
 """
 
 from __future__ import annotations
@@ -27,14 +27,19 @@ import numpy as np
 CLASSES = 10
 
 
-def carried() -> int:
-    """Bytes that the loopback device has carried so far; 0 where the system does not count them."""
+def traffic() -> np.ndarray:
+    """Bytes so far that the loopback device carried, and that cards received and sent.
+
+    Zeros where the system does not count them.
+    """
     try:
         with open("/proc/net/dev", encoding="utf-8") as file:
-            line = next(line for line in file if line.strip().startswith("lo:"))
-    except (OSError, StopIteration):
-        return 0
-    return int(line.split(":")[1].split()[0])
+            lines = [line.partition(":") for line in file if ":" in line]
+    except OSError:
+        return np.zeros(3)
+    counts = {name.strip(): [int(n) for n in numbers.split()] for name, _, numbers in lines}
+    loopback = counts.pop("lo", [0])[0]
+    return np.array([loopback, *(sum(count[at] for count in counts.values()) for at in (0, 8))])
 
 
 def pin(rank: int) -> None:
@@ -66,32 +71,36 @@ def random_data(case: Dict[str, Any]) -> Splits:
 def complete(run: engine.Run, case: Dict[str, Any]) -> Dict[str, Any]:
     """Replaces `Run.complete`: time some epochs."""
     pin(run.workers.rank)
-    times, bytes_before = [], 0
+    times, before = [], 0
     if run.folder.writes:
         run.monitor.open()
     for epoch in range(case["epochs"]):
         if epoch == 1:  # the first epoch builds graphs
-            bytes_before = carried()
+            before = traffic()
         began = time.perf_counter()
         run.monitor.begin_epoch(epoch)
         run.train_epoch(epoch)
         mx.nd.waitall()
         times.append((time.perf_counter() - began) / case["steps"])
-    traffic = (carried() - bytes_before) / (
-        (case["epochs"] - 1) * case["steps"] * run.workers.count
-    )
+    loopback, received, sent = (traffic() - before) / ((case["epochs"] - 1) * case["steps"])
+    if case["machines"]:
+        loopback += received  # each byte is counted where it arrives
+    else:
+        loopback /= run.workers.count  # which share the device
     if run.config.kvstore == "horovod":
-        traffic *= 2  # the device counts bytes once that one worker sends and another receives
-    if not run.workers.rank:
-        counted = sum(optimizer.bytes_per_step(False) for optimizer in run.optimizers.values())
-        figures = dict(
-            seconds=statistics.median(times[1:]),
-            counted=counted if run.config.kvstore != "device" else 0,
-            carried=traffic if run.config.kvstore != "device" else 0,
-            parameters=trainable_numbers(run.net),
-        )
-        with open(os.path.join(case["folder"], "figures.json"), "w", encoding="utf-8") as file:
-            json.dump(figures, file)
+        loopback *= 2  # the device counts bytes once that one worker sends and another receives
+    counted = sum(optimizer.bytes_per_step(False) for optimizer in run.optimizers.values())
+    distributed = run.config.kvstore != "device"
+    figures = dict(
+        seconds=statistics.median(times[1:]),
+        counted=counted * distributed,
+        carried=loopback * distributed,
+        card=received + sent,
+        parameters=trainable_numbers(run.net),
+    )
+    path = os.path.join(case["folder"], f"figures-{run.workers.rank}.json")
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(figures, file)
     return {}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import scaling
@@ -14,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def figures(seconds: float) -> scaling.Figures:
-    return scaling.Figures(seconds, 8e6, 8.1e6, 1_000_000)
+    return scaling.Figures(seconds, 8e6, 8.1e6, 2.4e7, 1_000_000)
 
 
 def test_the_model_follows_the_formulas_of_the_page() -> None:
@@ -47,6 +48,19 @@ def test_figures_become_rows_and_a_table() -> None:
     assert drawn[-1] == "| ram_28 | dist_sync | 2x32 | 53.3 | 53.3 | 1.00 | 8.00 | 8.10 |"
     drawn = scaling_plan.plan_table(rows).splitlines()  # a gradient of 4 MB and one second per step
     assert drawn[2] == "| ram_28 | 8 | 256 | 250 | 255 | 254 | 255 | 254 |" and len(drawn) == 5
+
+
+def test_bytes_of_machines_become_rows_and_a_table(tmp_path: Path, monkeypatch: Any) -> None:
+    hosts = tmp_path / "hosts"
+    hosts.write_text("one\ntwo\n")
+    monkeypatch.setattr(scaling, "measure", lambda *case: figures(0.5))
+    rows = scaling.measure_machines("ram_28", 32, 2, str(hosts))
+    assert not any(row.problem() for row in rows) and len(rows) == 8  # of one worker and of two
+    lines = tables.machines_table(rows).splitlines()
+    assert lines[-1] == "| ram_28 | 2x32 | 128.0 | 8.00 | 8.10 | 24.00 | 8.00 |"
+    without_speed = tables.machines_table([r for r in rows if r.unit == "B"]).splitlines()
+    assert without_speed[2] == "| ram_28 | 1x32 | - | 8.00 | 8.10 | 24.00 | 0.00 |"
+    assert len(tables.scaling_table(rows).splitlines()) == 2  # they are in no other table
 
 
 @pytest.mark.slow
