@@ -55,6 +55,8 @@ def check_arrays(arrays: Arrays, parameters: Parameters, file: str, origin: str)
     advice = "build the net with the name, classes and options that the file was saved from"
     if all("." in name for name in parameters) and not any("." in name for name in arrays):
         advice = "its names are those of collect_params().save: save with net.save_parameters"
+    if any(name.startswith("arg:") for name in arrays):
+        advice = "it is a part of an exported graph: give the name, file or run of its weights"
     for name, parameter in parameters.items():
         if name not in arrays:
             raise UserError(f"{file} ({origin}) has no '{name}', which the net has; {advice}")
