@@ -8,13 +8,13 @@ mean is exactly the grey of the mark.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from functools import lru_cache
 from typing import NamedTuple, Sequence, Tuple, Union
 
 import numpy as np
 
 from ..errors import UserError
-from .sampling import Normalise, Samples, Splits, array_samples, register
+from .sampling import Normalise, Samples, Splits, register
 from .view import View
 
 SHAPES = ("disc", "square", "cross", "triangle")
@@ -58,9 +58,19 @@ def detail(
     """
 
     def samples(stream: int, count: int) -> Samples:
-        images, labels, marks = scenes(count, size, coarse, [seed, stream], radius)
-        plain = array_samples(images, labels, len(CLASSES), transform=Normalise(MEAN, STD))
-        return replace(plain, regions=lambda: marks)
+        _check(count, size, coarse, radius)
+        normalise, labels = Normalise(MEAN, STD), _labels(count, [seed, stream])
+
+        @lru_cache(maxsize=None)
+        def drawn() -> Scenes:  # when the first of them is read
+            return scenes(count, size, coarse, [seed, stream], radius)
+
+        return Samples(
+            labels,
+            len(CLASSES),
+            lambda rows, rng: normalise(drawn().images[rows], rng),
+            regions=lambda: drawn().marks,
+        )
 
     return Splits(
         samples(0, train),
@@ -81,6 +91,19 @@ def scenes(
     radius: Tuple[float, float] = RADIUS,
 ) -> Scenes:
     """Scenes of all classes in equal shares, in random order."""
+    _check(count, size, coarse, radius)
+    rng = np.random.default_rng(seed)
+    labels = _labels(count, rng)
+    images = np.empty((count, 3, size, size), np.uint8)
+    marks = np.empty((count, 4))
+    for start in range(0, count, CHUNK):
+        rows = slice(start, start + CHUNK)
+        images[rows], marks[rows] = _render(labels[rows], size, coarse, rng, radius)
+    return Scenes(images, labels, marks)
+
+
+def _check(count: int, size: int, coarse: int, radius: Tuple[float, float]) -> None:
+    """Refuse scenes that cannot be drawn, or not in memory."""
     if coarse < 16 or size % coarse or size < 2 * coarse:
         raise UserError(
             f"size must be a multiple of coarse, twice as much or more, and coarse 16 or more, "
@@ -92,14 +115,11 @@ def scenes(
         raise UserError(
             f"{count} images of {size} pixels a side do not fit into {LARGEST >> 30} GB"
         )
-    rng = np.random.default_rng(seed)
-    labels = rng.permutation(np.arange(count) % len(CLASSES))
-    images = np.empty((count, 3, size, size), np.uint8)
-    marks = np.empty((count, 4))
-    for start in range(0, count, CHUNK):
-        rows = slice(start, start + CHUNK)
-        images[rows], marks[rows] = _render(labels[rows], size, coarse, rng, radius)
-    return Scenes(images, labels, marks)
+
+
+def _labels(count: int, seed: Union[int, Sequence[int], np.random.Generator]) -> np.ndarray:
+    """Classes in equal shares and random order: the first that a generator draws."""
+    return np.random.default_rng(seed).permutation(np.arange(count) % len(CLASSES))
 
 
 def _render(
