@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Dict
 
 from gluon_attention import get_model
-from gluon_attention.datasets import Batches, cifar10, mnist
+from gluon_attention.datasets import Batches, Splits, cifar10, mnist
+from gluon_attention.datasets.detail import detail
 from gluon_attention.zoo.pretrained import all_weights
 
 import mxnet as mx
@@ -16,6 +17,7 @@ from mxnet import nd
 SAMPLE = Path(__file__).resolve().parents[2] / "data" / "sample"
 MOST = {  # errors in 100 that would be too many
     "cifar_residual_attention56_slim": 10,
+    "glimpse_detail": 6,
     "ram_28": 2,
     "ram_translated_60": 2,
     "ram_cluttered_60": 6,
@@ -27,8 +29,12 @@ def test_all_are_tested() -> None:
     assert set(MOST) == set(all_weights())
 
 
-def predictions(net: Any, images: nd.NDArray) -> nd.NDArray:
-    return net.predict(images, samples=5 if net.samples else None)
+def splits_of(source: Dict[str, Any]) -> Splits:
+    """The sample of a data set; of generated scenes, a few."""
+    if source["name"] == "detail":
+        return detail(**{**source["options"], "test": 64})
+    data = {"cifar10": cifar10, "mnist": mnist}[source["name"]]
+    return data(str(SAMPLE / source["name"]), download=False, **source["options"])
 
 
 @pytest.mark.parametrize("name", sorted(MOST))
@@ -36,10 +42,9 @@ def test_shipped_weights(name: str) -> None:
     mx.random.seed(0)
     net = get_model(name, pretrained=True)
     net.hybridize()
-    source, wrong, count = all_weights()[name]["source"], 0, 0
-    data = {"cifar10": cifar10, "mnist": mnist}[source["name"]]
-    splits = data(str(SAMPLE / source["name"]), download=False, **source["options"])
+    splits, wrong, count = splits_of(all_weights()[name]["source"]), 0, 0
+    samples = 5 if name.startswith("ram") else None
     for images, labels in Batches(splits.test, 50).epoch(0):
-        actual = predictions(net, nd.array(images[:25])).argmax(axis=1).asnumpy()
+        actual = net.predict(nd.array(images[:25]), samples).argmax(axis=1).asnumpy()
         wrong, count = wrong + (actual != labels[:25]).sum(), count + len(actual)
     assert 100 * wrong <= MOST[name] * count
