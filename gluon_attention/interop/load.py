@@ -112,7 +112,7 @@ def _refuse_unknown(file: str, tensors: Arrays) -> None:
 PREFIXES = ("features.", "body.encoder.backbone.layers.")
 
 
-def load_backbone(backbone: Backbone, file: str, ctx: Any = None) -> None:
+def load_backbone(backbone: Backbone, file: str) -> None:
     """Load the features of a network of Gluon's zoo, GluonCV's or torchvision's, without its head.
 
     The first bottleneck of Gluon's MobileNetV2 has an expansion that GluonCV's and torchvision's
@@ -134,7 +134,7 @@ def load_backbone(backbone: Backbone, file: str, ctx: Any = None) -> None:
         freeze_identity(backbone)
     arrays = {name: arrays[name] for name in parameters if name in arrays}
     check_arrays(arrays, parameters, file, "a backbone")
-    set_parameters(parameters, arrays, ctx)
+    set_parameters(parameters, arrays)
 
 
 def _from_torchvision(backbone: Backbone, file: str, tensors: Arrays) -> Arrays:

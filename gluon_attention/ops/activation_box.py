@@ -21,14 +21,14 @@ LEVEL = 0.6  # of the mean
 STEPS = 32  # of a number through its group; a group that winds for longer counts as several
 
 
-def activation_box(F: Any, features: Any, steps: int = STEPS) -> Any:
+def activation_box(F: Any, features: Any) -> Any:
     """Boxes (N, 4) from feature maps (N, C, h, w): centers, then half sides, of the whole cells.
 
     The image spans -1 to 1. A map that is the same everywhere gives the whole image.
     """
     strength = F.sum(detach(F, features), axis=1, keepdims=True)  # (N, 1, h, w)
     mask = F.broadcast_greater(strength, LEVEL * F.mean(strength, axis=(2, 3), keepdims=True))
-    group = largest_group(F, mask, steps)
+    group = largest_group(F, mask)
     (x, width), (y, height) = _span(F, group, 3), _span(F, group, 2)
     return concat(F, x, y, width, height)
 

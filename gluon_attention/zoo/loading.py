@@ -71,7 +71,7 @@ def check_arrays(arrays: Arrays, parameters: Parameters, file: str, origin: str)
         raise UserError(f"{file} ({origin}) has '{extra[0]}', which the net has not; {advice}")
 
 
-def set_parameters(parameters: Parameters, arrays: Arrays, ctx: Any) -> None:
+def set_parameters(parameters: Parameters, arrays: Arrays, ctx: Any = None) -> None:
     """Set parameters, initialised or not, from arrays of their names."""
     for name, parameter in parameters.items():
         parameter._load_init(as_ndarray(arrays[name]), ctx, cast_dtype=True)

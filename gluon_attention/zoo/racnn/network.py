@@ -161,14 +161,12 @@ class PaperAPN(gluon.HybridBlock):
 class LightAPN(gluon.HybridBlock):
     """A linear layer over expected positions of a few softmax maps and over mean features."""
 
-    def __init__(
-        self, bound: Callable[[Any, Any], Any], hidden: int = 64, maps: int = 8, **kwargs: Any
-    ) -> None:
-        super().__init__(**kwargs)
+    def __init__(self, bound: Callable[[Any, Any], Any]) -> None:
+        super().__init__()
         self.bound = bound  # (F, three numbers) to a box
         with self.name_scope():
-            self.conv = nn.Conv2D(hidden, 3, padding=1, activation="relu")
-            self.heatmaps = nn.Conv2D(maps, 1)
+            self.conv = nn.Conv2D(64, 3, padding=1, activation="relu")
+            self.heatmaps = nn.Conv2D(8, 1)
             self.box = nn.Dense(3, weight_initializer=init.Normal(0.01))
 
     def hybrid_forward(self, F: Any, features: Any) -> Any:

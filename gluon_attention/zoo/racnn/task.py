@@ -243,13 +243,16 @@ class SummedScales(RankedScales):
         return self._cross_entropies(images, labels, self.body.scales - 1, fused=False)
 
 
-def strongest(features: nd.NDArray, response: str = "mean", half: float = 0.5) -> nd.NDArray:
-    """Boxes (N, 3) around the strongest response: the largest mean of channels, or of squares."""
+def strongest(features: nd.NDArray, response: str = "mean") -> nd.NDArray:
+    """Boxes (N, 3), half as wide as the image, around the strongest response.
+
+    That is the largest mean of channels, or of their squares for the "energy".
+    """
     height, width = features.shape[2:]
     strength = features.square() if response == "energy" else features
     peak = strength.mean(axis=1).reshape((0, -1)).argmax(axis=1)
     row = nd.floor(peak / width)
     x = (2 * (peak - row * width) - (width - 1)) / max(width - 1, 1)
     y = (2 * row - (height - 1)) / max(height - 1, 1)
-    center = nd.stack(x, y, axis=1).clip(half - 1, 1 - half)
-    return nd.concat(center, nd.full((len(features), 1), half, ctx=features.context), dim=1)
+    center = nd.stack(x, y, axis=1).clip(-0.5, 0.5)
+    return nd.concat(center, nd.full((len(features), 1), 0.5, ctx=features.context), dim=1)

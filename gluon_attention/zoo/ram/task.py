@@ -42,12 +42,9 @@ class EpisodeLoss(gluon.HybridBlock):
     One graph, because its sixty small operators would take more time one by one.
     """
 
-    def __init__(
-        self, steps: int, first: int, std: float, reward: str, weight: float, discount: float
-    ) -> None:
+    def __init__(self, steps: int, first: int, std: float, reward: str) -> None:
         super().__init__()
-        self.steps, self.first, self.std = steps, first, std
-        self.reward, self.weight, self.discount = reward, weight, discount
+        self.steps, self.first, self.std, self.reward = steps, first, std, reward
 
     def hybrid_forward(
         self,
@@ -71,7 +68,7 @@ class EpisodeLoss(gluon.HybridBlock):
             -F.sum(F.log_softmax(logits) * targets, axis=1),
             -F.mean(F.sum(steps, axis=2), axis=1),
             baseline,
-            self.weight * F.sum(terms, axis=1),
+            REINFORCE_WEIGHT * F.sum(terms, axis=1),
         )
 
     def rewards(self, F: Any, logits: Any, step_logits: Any, labels: Any) -> Any:
@@ -89,7 +86,7 @@ class EpisodeLoss(gluon.HybridBlock):
         )
         gains = [gains] if self.steps == 1 else list(gains)
         for step in reversed(range(self.steps - 1)):
-            gains[step] = gains[step] + self.discount * gains[step + 1]
+            gains[step] = gains[step] + DISCOUNT * gains[step + 1]
         return F.stack(*gains, axis=1)
 
 
@@ -108,13 +105,11 @@ class Reinforce(OneLoss):
         net: RecurrentAttention,
         options: ReinforceOptions = ReinforceOptions(),
         smoothing: float = 0.0,
-        weight: float = REINFORCE_WEIGHT,
-        discount: float = DISCOUNT,
     ) -> None:
         self.net, self.samples, self.smoothing = net, options.samples, smoothing
         steps, std = net.options.glimpses, net.options.std
         first = steps if net.options.policy == "random" else 1  # no policy chose the first location
-        self.episode_loss = EpisodeLoss(steps, first, std, options.reward, weight, discount)
+        self.episode_loss = EpisodeLoss(steps, first, std, options.reward)
         self.episode_loss.hybridize(static_alloc=True)
 
     def loss(self, images: nd.NDArray, labels: nd.NDArray) -> Losses:

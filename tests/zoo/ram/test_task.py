@@ -13,7 +13,7 @@ from mxnet import autograd, gluon, nd
 
 def test_parts_of_the_loss_are_what_they_are_defined_to_be() -> None:
     net = small_ram(std=0.2)
-    task = Reinforce(net, ReinforceOptions("right"), smoothing=0.2, weight=0.3)
+    task = Reinforce(net, ReinforceOptions("right"), smoothing=0.2)
     steps, labels = np.random.randn(4, 4, 10), np.array([0, 9, 3, 3])
     means, noise = np.random.randn(2, 4, 3, 2)
     baselines, earned = np.random.rand(4, 3), np.array([[1], [0], [1], [0]])
@@ -28,7 +28,7 @@ def test_parts_of_the_loss_are_what_they_are_defined_to_be() -> None:
         classify=missed[:, -1],
         classify_steps=missed[:, :-1].mean(axis=1),
         baseline=((earned - baselines) ** 2).mean(axis=1),
-        reinforce=0.3 * ((earned - baselines) * unlikely).sum(axis=1),
+        reinforce=0.1 * ((earned - baselines) * unlikely).sum(axis=1),
     )
     losses = task.loss(None, nd.array(labels, dtype="int32"))
     assert losses.keys() == expected.keys()
@@ -82,9 +82,8 @@ def test_gradient_of_a_choice_between_two_arms() -> None:
     count = 200_000
     bandit = Bandit(count)
     with autograd.record():
-        loss = Reinforce(bandit, ReinforceOptions("right"), weight=1.0).loss(
-            None, nd.ones((count,), dtype="int32")
-        )["reinforce"]
+        task = Reinforce(bandit, ReinforceOptions("right"))
+        loss = 10 * task.loss(None, nd.ones((count,), dtype="int32"))["reinforce"]  # of weight 0.1
     loss.backward()
     # The chance of a reward is P(x > 0): its slope at mean 0 is the density there.
     slope = 1 / (np.sqrt(2 * np.pi) * bandit.options.std)
@@ -98,8 +97,8 @@ def test_gains_reward_the_glimpse_that_made_them() -> None:
     steps = np.stack([known, np.log1p(-np.exp(known))], axis=2)
     empty = nd.zeros((2, 3))
     trace = net.Trace(None, None, None, empty, nd.array(steps), None)
-    actual = Reinforce(net, discount=0.5).rewards(trace, nd.zeros((2,), dtype="int32"))
+    actual = Reinforce(net).rewards(trace, nd.zeros((2,), dtype="int32"))
     gains = np.diff(np.maximum(known, -4), axis=1)
-    last, middle = gains[:, 2], gains[:, 1] + 0.5 * gains[:, 2]
-    expected = np.stack([gains[:, 0] + 0.5 * middle, middle, last], axis=1)
+    last, middle = gains[:, 2], gains[:, 1] + 0.7 * gains[:, 2]
+    expected = np.stack([gains[:, 0] + 0.7 * middle, middle, last], axis=1)
     np.testing.assert_allclose(actual.asnumpy(), expected, rtol=1e-4)
