@@ -22,18 +22,18 @@ LARGEST_SIDE = 4096  # pixels of an input
 CONFIG = "config.json"
 
 
+def per_channel(quantity: str, low: float) -> Any:
+    return field(None, f"{quantity} of each channel", low=low, high=LARGEST_MEAN)
+
+
 @dataclass(frozen=True)
 class ViewDocument:
     """How pictures become inputs; of a random view the fixed one is used."""
 
     size: int = field(fields.REQUIRED, "side of the inputs", low=1, high=LARGEST_SIDE)
     short: Optional[int] = field(None, "short side before the crop", low=1, high=4 * LARGEST_SIDE)
-    mean: Optional[Tuple[float, ...]] = field(
-        None, "mean of each channel", low=-LARGEST_MEAN, high=LARGEST_MEAN
-    )
-    std: Optional[Tuple[float, ...]] = field(
-        None, "deviation of each channel", low=SMALLEST_STD, high=LARGEST_MEAN
-    )
+    mean: Optional[Tuple[float, ...]] = per_channel("mean", -LARGEST_MEAN)
+    std: Optional[Tuple[float, ...]] = per_channel("deviation", SMALLEST_STD)
     random: bool = field(False, "random crops and flips in training")
     area: Tuple[float, ...] = field((), "range of areas in training", low=0)
     aspect: Tuple[float, ...] = field((), "range of aspects in training", low=0)
@@ -54,12 +54,8 @@ class DataDocument:
     """What a network was trained on."""
 
     classes: Optional[Tuple[str, ...]] = field(None, "names of the classes", any_text=True)
-    mean: Optional[Tuple[float, ...]] = field(
-        None, "mean of each channel", low=-LARGEST_MEAN, high=LARGEST_MEAN
-    )
-    std: Optional[Tuple[float, ...]] = field(
-        None, "deviation of each channel", low=SMALLEST_STD, high=LARGEST_MEAN
-    )
+    mean: Optional[Tuple[float, ...]] = per_channel("mean", -LARGEST_MEAN)
+    std: Optional[Tuple[float, ...]] = per_channel("deviation", SMALLEST_STD)
     view: Optional[ViewDocument] = field(None, "how pictures become inputs")
     source: Optional[SourceDocument] = field(None, "data set")
 

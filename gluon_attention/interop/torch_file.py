@@ -52,10 +52,7 @@ class _File(ABC):
         self.bytes_left = 4 * self.size + (1 << 20)
         self.order = "<"
         self.storages: Dict[str, Storage] = {}
-        self.last_read: Tuple[Optional[str], bytes] = (
-            None,
-            b"",
-        )  # kept for more views of one storage
+        self.last_read: Tuple[Optional[str], bytes] = (None, b"")  # for more views of one storage
 
     def unpickle(self, stream: BinaryIO) -> Any:
         return read_pickle(stream, CALLS, self.persistent)
