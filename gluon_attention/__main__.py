@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 from typing import Optional, Sequence
 
+from . import runtime
 from .command_line import Parser, command
 from .commands import convert, evaluate, explain, export, info, launch, predict, train
 from .commands import list as list_
 
 # In the order of --help.
 VERBS = (list_, info, predict, evaluate, explain, export, convert, train, launch)
+NEED_MXNET = ("predict", "evaluate", "explain", "export", "convert")  # whatever the flags are
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -27,6 +29,8 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
 
     def run() -> None:
         flags = make_parser().parse_args(argv)
+        if flags.verb in NEED_MXNET:
+            runtime.import_mxnet()
         flags.run(flags)
 
     command(run)

@@ -54,7 +54,7 @@ class GPU(NamedTuple):
 
 
 def prepare() -> None:
-    """Make `import mxnet` work, and fast, or raise one sentence on why it cannot."""
+    """Make a later `import mxnet` work, and fast, or raise one sentence on why it cannot."""
     set_threads()
     numpy_names.restore(importlib.import_module("numpy"))
     if "mxnet" in sys.modules:  # imported earlier by the caller: too late for the rest
@@ -64,7 +64,6 @@ def prepare() -> None:
         problem = gpu_problem(visible_gpus())
         if problem:  # not an error: the CPU of this machine can still be used
             warnings.warn(problem, RuntimeWarning, stacklevel=3)
-    import_mxnet()
 
 
 def set_threads() -> None:

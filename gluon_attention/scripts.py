@@ -1,22 +1,30 @@
-"""What the training scripts share: networks of the zoo as the command line describes them."""
+"""What the training scripts share: networks of the zoo as the command line describes them.
+
+MXNet is imported inside of functions, so that flags are read without it.
+"""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Dict, Mapping, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional, Sequence
 
-import mxnet as mx
-
-from . import fields
+from . import fields, runtime
 from .errors import UserError
-from .interop.load import load_backbone, load_weights
 from .training.config import NETWORK, TASK, Config, network_setting
-from .zoo.attention_net import AttentionNet
-from .zoo.backbones import Backbone
-from .zoo.freezing import walk_blocks
-from .zoo.registry import get_model, read_options
+from .zoo.registry import read_options
+
+if TYPE_CHECKING:
+    from .zoo.attention_net import AttentionNet
+
+
+def train(config: Config, **parts: Any) -> None:
+    """`training.engine.train`, with MXNet."""
+    runtime.import_mxnet()
+    from .training import engine
+
+    engine.train(config, **parts)
 
 
 def network_flags(options: type, *names: str) -> type:
@@ -84,6 +92,11 @@ class ZooConfig(Config):
         Args:
             options: in place of `network_options()`.
         """
+        import mxnet as mx
+
+        from .interop.load import load_weights
+        from .zoo.build import get_model
+
         options = self.network_options() if options is None else options
         net = get_model(name, classes=classes, **options)
         if self.start_from:
@@ -102,6 +115,10 @@ class BackboneConfig(ZooConfig):
     def network(
         self, name: str, classes: int, options: Optional[Dict[str, Any]] = None
     ) -> AttentionNet:
+        from .interop.load import load_backbone
+        from .zoo.backbones import Backbone
+        from .zoo.freezing import walk_blocks
+
         if self.backbone_weights and self.start_from:
             raise UserError("--start-from holds a backbone, too: leave out --backbone-weights")
         net = super().network(name, classes, options)

@@ -9,10 +9,11 @@ import numpy as np
 from mxnet import nd
 
 from .commands.description import CONFIG, read_description
-from .commands.open_model import BEST, shipped_description, view_of
+from .commands.open_model import shipped_description, view_of
 from .datasets.pictures import read_picture
 from .datasets.view import View
 from .errors import UserError
+from .training.config import BEST
 from .zoo.attention_net import AttentionNet
 from .zoo.feature_maps import FeatureMaps
 from .zoo.registry import entry

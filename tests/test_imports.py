@@ -39,7 +39,7 @@ MAY_IMPORT = {
         *("command_line", "fields", "runtime", "errors", "__version__", "native"),
         "installation",
     ),
-    "interop": ("interop", "zoo", "storage", "errors"),
+    "interop": ("interop", "zoo", "storage", "errors", "installation"),
     "export": ("export", "zoo", "ops", "storage", "errors", "installation"),
     "command_line": ("errors",),
     "runtime": ("errors", "installation", "numpy_names"),
@@ -50,8 +50,9 @@ MAY_IMPORT = {
 }
 # The same for other packages; the standard library is open to all.
 PLAIN = ("mxnet", "numpy", "cv2")
-OUTSIDE = {"ops": PLAIN, "datasets": PLAIN, "zoo.registry": PLAIN, "storage": PLAIN}
-OUTSIDE.update(errors=(), command_line=())
+OUTSIDE = {"ops": PLAIN, "datasets": PLAIN, "storage": PLAIN}
+OUTSIDE.update(dict.fromkeys(("errors", "command_line", "fields", "zoo.registry"), ()))
+OUTSIDE.update({f"zoo.{path.parent.name}.options": () for path in FILES if path.stem == "options"})
 OUTSIDE["storage.safetensors_file"] = (*PLAIN, "safetensors")
 OUTSIDE["datasets.stanford_dogs"] = (*PLAIN, "scipy")  # reads .mat files
 OUTSIDE["datasets.pictures"] = (*PLAIN, "PIL")  # reads headers
@@ -220,9 +221,3 @@ def test_an_allowed_import_is_accepted() -> None:
 def test_a_script_that_imports_another_is_found() -> None:
     tree = ast.parse("import conftest\nfrom train import cifar10_train\nimport gluon_attention")
     assert siblings(tree, Path(__file__)) == ["conftest", "train"]
-
-
-def test_mxnet_is_prepared_before_it_is_imported() -> None:
-    tree = parse(ROOT / PACKAGE / "__init__.py")
-    first = ast.parse("from . import runtime\nruntime.prepare()").body
-    assert [ast.dump(node) for node in tree.body[1:3]] == [ast.dump(node) for node in first]

@@ -8,7 +8,7 @@ import inspect
 import os
 import sys
 from dataclasses import replace
-from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple, get_type_hints
+from typing import TYPE_CHECKING, Any, Dict, NamedTuple, Optional, Sequence, Tuple, get_type_hints
 
 import numpy as np
 
@@ -18,7 +18,9 @@ from ..datasets.sampling import DATASETS, NOT_RECORDED, Samples, Splits, smaller
 from ..datasets.view import centre_view
 from ..errors import UserError
 from ..fields import Declared, number
-from .open_model import Model, accepts
+
+if TYPE_CHECKING:
+    from .open_model import Model
 
 MOST = 10**6  # of any number among the options of a data set
 Normalisation = Tuple[Sequence[float], Sequence[float]]  # mean and std of pixel / 255, per channel
@@ -150,6 +152,8 @@ def _load_splits(name: str, options: Dict[str, Any], split: str) -> Splits:
 
 def _check_fits(model: Model, name: str, splits: Splits, size: Optional[int]) -> None:
     """Refuse a data set whose classes or images do not fit the network."""
+    from .open_model import accepts
+
     other = "choose another --dataset"
     if len(splits.classes) != model.net.classes:
         raise UserError(

@@ -1,20 +1,24 @@
-"""Flags that verbs share: the network that a verb works on, and the layout of `--help`."""
+"""Flags that verbs share: the network that a verb works on, and the layout of `--help`.
+
+Modules of verbs import MXNet inside of functions, so that flags are read without it.
+"""
 
 from __future__ import annotations
 
 import argparse
 import textwrap
-from typing import Any, Callable, List, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Callable, List, Optional, Tuple
 
 from ..datasets.pictures import MAX_SIDE
 from ..errors import UserError
 from ..fields import number
 from ..storage.atomic import read_bytes
-from ..training.devices import choose_devices
-from ..zoo.attention_net import AttentionNet
 from ..zoo.registry import read_options
 from .description import LARGEST_MEAN, SMALLEST_STD
-from .open_model import Model, Overrides, open_model
+
+if TYPE_CHECKING:
+    from ..zoo.attention_net import AttentionNet
+    from .open_model import Model
 
 MOST_SAMPLES = 1000  # episodes averaged
 MOST_NAMES = 1 << 20  # bytes of a file of class names
@@ -119,6 +123,9 @@ def add_samples(parser: Any, meaning: str) -> None:
 
 def model_of(flags: argparse.Namespace, untrained: bool = False) -> Model:
     """The network of the flags of `add_network`, on the first device."""
+    from ..training.devices import choose_devices
+    from .open_model import Overrides, open_model
+
     overrides = Overrides(
         name=flags.network,
         classes=flags.classes,

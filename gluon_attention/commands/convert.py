@@ -10,12 +10,11 @@ from typing import Any, Dict
 from ..command_line import printable
 from ..errors import UserError
 from ..fields import number
-from ..interop.convert import INTERPRETER, convert, difference
-from ..zoo.pretrained import all_weights
+from ..installation import INTERPRETER
+from ..training.config import BEST
 from ..zoo.registry import read_options
 from ._flags import add_json, add_verb
 from .description import read_description
-from .open_model import BEST, shipped_description
 
 
 def add_parser(verbs: Any) -> None:
@@ -73,6 +72,9 @@ def add_parser(verbs: Any) -> None:
 
 def _source(flags: argparse.Namespace) -> Dict[str, Any]:
     """Arguments of `convert` for a file, a run or a name with weights, as its description says."""
+    from ..zoo.pretrained import all_weights
+    from .open_model import shipped_description
+
     word = flags.source
     if not os.path.exists(word) and not flags.name and word.lower() in all_weights():
         name = word.lower()
@@ -98,6 +100,8 @@ def _source(flags: argparse.Namespace) -> Dict[str, Any]:
 
 
 def run(flags: argparse.Namespace) -> None:
+    from ..interop.convert import convert, difference
+
     source = _source(flags)
     source["options"] = {**source.get("options", {}), **read_options(flags.options)}
     if flags.classes:

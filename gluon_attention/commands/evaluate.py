@@ -5,18 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import dataclass
-from typing import Any, Dict, List, Sequence
+from typing import TYPE_CHECKING, Any, Dict, List, Sequence
 
 import numpy as np
-from mxnet import nd
 
 from .. import fields
 from ..command_line import printable
 from ..datasets.sampling import Batches
 from ..errors import UserError
 from ..training.config import Config, setting
-from ..training.devices import choose_devices, prepare, set_precision
-from ..training.evaluation import class_accuracies, class_counts, measure, mirrored_error
 from ._data import add_data, load
 from ._flags import (
     LARGEST_BATCH,
@@ -28,7 +25,11 @@ from ._flags import (
     model_of,
     require_sampling,
 )
-from .open_model import Model
+
+if TYPE_CHECKING:
+    from mxnet import nd
+
+    from .open_model import Model
 
 MOST_COLUMNS = 20  # of a confusion matrix that is printed; lines about more classes
 NAME = 24  # letters of a class's number and name
@@ -72,6 +73,9 @@ def add_parser(verbs: Any) -> None:
 
 
 def run(flags: argparse.Namespace) -> None:
+    from ..training import evaluation
+    from ..training.devices import choose_devices, prepare, set_precision
+
     model, devices = model_of(flags), choose_devices(flags.num_gpus)
     if flags.samples is not None:
         require_sampling(model.net)
@@ -88,14 +92,16 @@ def run(flags: argparse.Namespace) -> None:
     if flags.samples is not None and task.samples is None:
         raise UserError("this network is scored without sampling: leave out --samples")
     predicted: List[nd.NDArray] = []
-    scores = measure(model.net, task, batches, devices, config.seed, predicted=predicted)
+    scores = evaluation.measure(model.net, task, batches, devices, config.seed, predicted=predicted)
     report = {"model": flags.model, "split": flags.split, **scores, "data": split.source}
     if flags.tta:
-        report["tta"] = {"views": 2, "test_error": mirrored_error(model.net, batches, devices)}
-    counts = class_counts(split.samples.labels, predicted, len(split.classes))
+        error = evaluation.mirrored_error(model.net, batches, devices)
+        report["tta"] = {"views": 2, "test_error": error}
+    counts = evaluation.class_counts(split.samples.labels, predicted, len(split.classes))
     if flags.json:
-        accuracies = (None if np.isnan(a) else a for a in class_accuracies(counts).tolist())
-        rows = zip(split.classes, counts.sum(axis=1).tolist(), accuracies)
+        accuracies = evaluation.class_accuracies(counts).tolist()
+        shares = (None if np.isnan(share) else share for share in accuracies)
+        rows = zip(split.classes, counts.sum(axis=1).tolist(), shares)
         report["classes"] = [dict(zip(("class", "images", "accuracy"), row)) for row in rows]
         report["confusion"] = counts.tolist()
         print(json.dumps(report))
@@ -129,6 +135,8 @@ def show(report: Dict[str, Any]) -> None:
 
 def show_classes(counts: np.ndarray, names: Sequence[str]) -> None:
     """Print accuracy and confusion matrix of the classes; of many classes the worst ones."""
+    from ..training.evaluation import class_accuracies
+
     accuracies, labels = class_accuracies(counts), range(len(names))
     labelled = [f"{label} {printable(str(names[label]))}"[: NAME - 1] for label in labels]
     if len(names) <= MOST_COLUMNS:

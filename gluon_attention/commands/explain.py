@@ -5,19 +5,18 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from typing import Any, Dict, List, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence
 
 import numpy as np
 
 from ..command_line import printable
 from ..errors import UserError
-from ..explain.page import MOST_PICTURES, Entry, Page
-from ..explain.pictures import animation, paint, picture
-from ..explain.tiles import save_gif, save_png
 from ..fields import number
 from ._flags import add_network, add_verb, model_of
 from ._pictures import add_pictures, picture_paths, read_picture
-from .open_model import Model
+
+if TYPE_CHECKING:
+    from .open_model import Model
 
 BATCH = 16  # pictures that a network is traced over at once
 
@@ -54,6 +53,8 @@ def add_parser(verbs: Any) -> None:
 
 
 def run(flags: argparse.Namespace) -> None:
+    from ..explain.page import MOST_PICTURES
+
     suffix = output_suffix(flags.output, flags.gif)
     model = model_of(flags)
     if model.net.look is None:
@@ -117,6 +118,9 @@ def draw(
     model: Model, paths: List[str], target: str, animated: bool, channel: Optional[int]
 ) -> Dict[str, Any]:
     """Draw the attention to some pictures in one file."""
+    from ..explain.pictures import animation, paint, picture
+    from ..explain.tiles import save_gif, save_png
+
     view, rows = model.view, []
     pixels = np.stack([view.pixels(read_picture(path)) for path in paths])
     for start in range(0, len(pixels), BATCH):
@@ -132,6 +136,9 @@ def draw(
 def write_page(
     model: Model, paths: Sequence[str], target: str, channel: Optional[int]
 ) -> Dict[str, Any]:
+    """Write a page of some pictures."""
+    from ..explain.page import Entry, Page
+
     page, view = Page(model.name, model.classes), model.view
     for start in range(0, len(paths), BATCH):
         batch = paths[start : start + BATCH]

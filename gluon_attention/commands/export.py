@@ -8,26 +8,23 @@ import itertools
 import json
 import os
 import sys
-from typing import Any, Dict, List
+from typing import TYPE_CHECKING, Any, Dict, List
 
-import mxnet as mx
 import numpy as np
 
 from .. import numpy_names
 from ..command_line import printable
 from ..errors import UserError
-from ..export.fusion import fuse, require_onednn
-from ..export.graph import as_graph, export_onnx, require_onnx, save
-from ..export.torch_files import export_torch, torch_module
 from ..fields import number
-from ..installation import pip_install
-from ..interop.convert import INTERPRETER
+from ..installation import INTERPRETER, pip_install
 from ..storage.atomic import write_text
 from ..storage.safetensors_file import require_safetensors
 from ._data import add_data, load
 from ._flags import add_network, add_verb, model_of
 from ._pictures import picture_paths, read_picture
-from .open_model import Model
+
+if TYPE_CHECKING:
+    from .open_model import Model
 
 IMAGES = 64  # for calibration
 DATA_FLAGS = ("dataset", "data_dir", "seed")
@@ -75,6 +72,12 @@ def add_parser(verbs: Any) -> None:
 
 
 def run(flags: argparse.Namespace) -> None:
+    import mxnet as mx
+
+    from ..export.fusion import fuse
+    from ..export.graph import as_graph, export_onnx, save
+    from ..export.torch_files import export_torch, torch_module
+
     check(flags)
     model = model_of(flags, untrained=flags.untrained)
     if flags.torch:
@@ -119,6 +122,9 @@ def copy_names(output: str) -> str:
 
 def check(flags: argparse.Namespace) -> None:
     """Refuse flags that exclude each other and missing packages, before anything is written."""
+    from ..export.fusion import require_onednn
+    from ..export.graph import require_onnx
+
     if os.path.isdir(flags.output) or not os.path.basename(flags.output):
         raise UserError(f"-o '{flags.output}' is a folder; add the beginning of a file name to it")
     for name in ("int8", "torch"):

@@ -6,10 +6,9 @@ import argparse
 import json
 from typing import Any, Dict
 
-from ..export.cost import cost
+from .. import runtime
 from ..fields import declared
-from ..zoo.pretrained import all_weights
-from ..zoo.registry import entry, get_model, options_of
+from ..zoo.registry import entry, options_of
 from ._flags import add_json, add_verb
 
 
@@ -37,6 +36,11 @@ def run(flags: argparse.Namespace) -> None:
 def describe(name: str) -> Dict[str, Any]:
     """Facts of a registered network that need no weights."""
     registered = entry(name)
+    runtime.import_mxnet()
+    from ..export.cost import cost
+    from ..zoo.build import get_model
+    from ..zoo.pretrained import all_weights
+
     return dict(
         name=registered.name,
         **cost(get_model(registered.name), registered.shape)._asdict(),

@@ -18,9 +18,11 @@ from mxnet.base import MXNetError
 from ..datasets.view import View, default_view
 from ..errors import UserError
 from ..interop.load import load_weights
+from ..training.config import BEST
 from ..zoo.attention_net import AttentionNet
+from ..zoo.build import get_model
 from ..zoo.pretrained import all_weights
-from ..zoo.registry import entry, get_model, list_models, options_of
+from ..zoo.registry import entry, list_models, options_of
 from .description import (
     Description,
     check_sides,
@@ -28,7 +30,6 @@ from .description import (
     read_description,
 )
 
-BEST = "best.params"
 EXPORTED = re.compile(r"(-symbol\.json|-\d{4}\.params|\.onnx)$")  # files that `export` writes
 
 

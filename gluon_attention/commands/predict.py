@@ -6,17 +6,20 @@ import argparse
 import csv
 import json
 import sys
-from typing import Any, List, Optional
+from typing import TYPE_CHECKING, Any, List, Optional
 
 import numpy as np
-from mxnet import nd
 
 from ..command_line import printable
 from ..errors import UserError
 from ..fields import number
-from ..zoo.attention_net import AttentionNet
 from ._flags import add_batch_size, add_network, add_samples, add_verb, model_of, require_sampling
 from ._pictures import add_pictures, in_batches, picture_paths, read_picture
+
+if TYPE_CHECKING:
+    from mxnet import nd
+
+    from ..zoo.attention_net import AttentionNet
 
 
 def add_parser(verbs: Any) -> None:
@@ -44,6 +47,8 @@ def add_parser(verbs: Any) -> None:
 
 
 def run(flags: argparse.Namespace) -> None:
+    from mxnet import nd
+
     if flags.csv and flags.json:
         raise UserError("--csv and --json are two formats: leave one out")
     model = model_of(flags)
@@ -70,7 +75,7 @@ def run(flags: argparse.Namespace) -> None:
 
 def probabilities(net: AttentionNet, images: nd.NDArray, samples: Optional[int]) -> nd.NDArray:
     """The probability of each class (N, classes), averaged over episodes if there are samples."""
-    return net.predict(images, samples) if samples else nd.softmax(net(images))
+    return net.predict(images, samples) if samples else net(images).softmax()
 
 
 def show(

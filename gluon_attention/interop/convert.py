@@ -13,17 +13,17 @@ import numpy as np
 from mxnet import nd
 
 from ..errors import UserError
+from ..installation import INTERPRETER
 from ..storage.atomic import write_text
 from ..storage.params import write_parameters
 from ..storage.safetensors_file import write_safetensors
 from ..zoo.attention_net import AttentionNet
-from ..zoo.registry import entry, get_model, options_of
+from ..zoo.build import get_model
+from ..zoo.registry import entry, options_of
 from .checkpoints import format_of, gluoncv_data
 from .load import OWN, LoadReport, load_weights, read
 from .tensor_table import fitting
 from .tensors import Tensor
-
-INTERPRETER = "GLUON_ATTENTION_TORCH"  # names a Python that has PyTorch, if this one has none
 
 
 class Converted(NamedTuple):

@@ -26,7 +26,7 @@ from ..storage.params import read_parameters, write_parameters
 from .averages import WeightAverage
 from .optimizers import GroupOptimizer, named_parameters
 
-LAST, PREVIOUS, BEST = "last.npz", "previous.npz", "best.params"
+LAST, PREVIOUS = "last.npz", "previous.npz"
 DAMAGED = "damaged-last.npz"
 _MIXUP = ("alpha", "mix_up_off")  # without effect unless mix_up is set
 

@@ -11,6 +11,7 @@ from typing import Any, Dict, Mapping, Optional, Sequence, Tuple, TypeVar
 from .. import fields
 from ..command_line import Parser
 
+BEST = "best.params"  # the weights that a run keeps, in its folder
 DISTRIBUTED = ("dist_sync", "dist_device_sync", "dist_async")  # stores that span machines
 THREADS = 512  # largest number that one process may start
 GROUPS = (  # sections of `--help`, in this order

@@ -21,7 +21,7 @@ from . import checkpoint
 from .accelerate import accelerate
 from .averages import average_statistics, make_average
 from .checkpoint import Progress
-from .config import Config
+from .config import BEST, Config
 from .data_record import check_data, differences, record_data, version_notes, versions
 from .devices import check_precision, choose_devices, prepare
 from .evaluation import Means, Shards, Sums, accumulated, evaluate, measure, split
@@ -281,7 +281,7 @@ class Run:
     def _keep_weights(self) -> None:
         """Save the weights of the last epoch if it is the best one, or one of --save-period."""
         period, epoch = self.config.save_period, self.progress.epoch
-        names = [checkpoint.BEST] if self.progress.best_epoch == epoch else []
+        names = [BEST] if self.progress.best_epoch == epoch else []
         if period and epoch % period == 0:
             names.append(f"epoch-{epoch:04d}.params")
         if names and self.folder.writes:
@@ -296,7 +296,7 @@ class Run:
         devices, history = self.workers.devices, self.progress.history
         for optimizer in self.optimizers.values():
             optimizer.detach_trainer()
-        checkpoint.load_weights(self.folder.file(checkpoint.BEST), self.net, devices)
+        checkpoint.load_weights(self.folder.file(BEST), self.net, devices)
         seed, predicted = self.config.seed, []
         scores = measure(
             self.net, self.task, self.test_batches, devices, seed, self._check_stop, predicted

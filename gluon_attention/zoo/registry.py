@@ -1,4 +1,7 @@
-"""Names of networks: registered once, looked up by `get_model`, listed by `list_models`."""
+"""Names of networks: registered once, looked up by `get_model`, listed by `list_models`.
+
+Names and options are known without MXNet; `build.get_model` makes networks of them.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +9,14 @@ import ast
 import dataclasses
 import difflib
 import fnmatch
-import numbers
 import re
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, NamedTuple, Tuple
 
-import mxnet as mx
-from mxnet import gluon
-
-from .. import fields
 from ..errors import UserError
-from .attention_net import AttentionNet
-from .feature_maps import FeatureMaps
-from .pretrained import load_pretrained
-from .sharing import shared
+
+if TYPE_CHECKING:
+    from .attention_net import AttentionNet
 
 
 class Entry(NamedTuple):
@@ -61,6 +59,15 @@ def register(
     _ENTRIES[name] = Entry(name, build, options, shape, classes, alias)
 
 
+def later(module: str, name: str) -> Callable[..., AttentionNet]:
+    """The network `name` of a module, which is imported, and MXNet with it, on the first call."""
+
+    def build(*arguments: Any, **more: Any) -> AttentionNet:
+        return getattr(import_module(module), name)(*arguments, **more)
+
+    return build
+
+
 def entry(name: str) -> Entry:
     """The entry of a name, or an error that suggests the nearest ones."""
     if str(name).lower() in _ENTRIES:
@@ -84,7 +91,7 @@ def list_models(pattern: str = "*", aliases: bool = False) -> List[str]:
 
 def options_of(name: str) -> Dict[str, Any]:
     """Option names of a model and their defaults."""
-    return _values(entry(name).options)
+    return values_of(entry(name).options)
 
 
 def read_options(text: str) -> Dict[str, Any]:
@@ -101,88 +108,6 @@ def read_options(text: str) -> Dict[str, Any]:
     return options
 
 
-def get_model(
-    name: str,
-    classes: Optional[int] = None,
-    pretrained: bool = False,
-    ctx: Any = None,
-    root: Optional[str] = None,
-    features_only: bool = False,
-    out_indices: Optional[Sequence[int]] = None,
-    prefix: Optional[str] = None,
-    params: Optional[gluon.ParameterDict] = None,
-    **options: Any,
-) -> Union[AttentionNet, FeatureMaps]:
-    """Build a network by name.
-
-    Args:
-        name: one of `list_models()`, in any case.
-        classes: length of the logits; None for the number of the name's own data set, 0 for a
-            network that returns pooled features (N, C) in place of logits.
-        pretrained: load trained weights, or fail if the name has none. If they are for another
-            number of classes, the head is initialised anew, to be trained.
-        ctx: device or devices that pretrained weights are loaded on.
-        root: folder searched for pretrained weights before the ones that ship with the package.
-        features_only: return a block that gives a list of feature maps instead of the network.
-        out_indices: which of them, from the finest; None for all.
-        prefix: begin of the names of parameters; None for one that no other network has.
-        params: parameters to share, as `other.collect_params()` gives them.
-        options: options of the family, see `options_of(name)`.
-
-    Without `pretrained` the parameters are not initialised: call `net.initialize()`.
-    """
-    network = entry(name)
-    classes = network.classes if classes is None else _check_classes(classes)
-    if pretrained not in (True, False):
-        raise UserError(
-            f"pretrained must be True or False, not {pretrained!a:.60}; load_weights(net, file) "
-            "loads a file"
-        )
-    devices = _check_devices(ctx)
-    checked = _check_options(network, options)
-    if out_indices is not None and not features_only:
-        raise UserError("out_indices is for features_only=True; add that, or leave it out")
-    with shared(params):
-        net = network.build(0 if features_only else classes, checked, prefix=prefix, params=params)
-    options = {option: getattr(checked, option) for option in options}
-    net.arguments = dict(name=network.name, classes=net.classes, options=options)
-    maps = None
-    if features_only:
-        maps = FeatureMaps(net.layers(), out_indices, prefix=net.prefix)
-    if pretrained:
-        load_pretrained(net, network.name, ctx=devices, root=root)
-    if maps is not None:
-        maps.arguments = net.arguments
-        return maps
-    return net
-
-
-def _check_options(network: Entry, options: Dict[str, Any]) -> Any:
-    """The options of a network, those of its name but for the given ones."""
-    accepted = _values(network.options)
-    unknown = sorted(set(options) - set(accepted))
-    if unknown:
-        raise UserError(
-            f"{network.name} has no option '{unknown[0]}'; it has {', '.join(accepted)}"
-        )
-    return fields.replace(network.options, options)
-
-
-def _check_classes(classes: Any) -> int:
-    if not isinstance(classes, numbers.Integral) or classes < 0:
-        raise UserError(
-            f"classes must be a whole number above 0, or 0 for features, not {classes!r}"
-        )
-    return int(classes)
-
-
-def _check_devices(ctx: Any) -> Any:
-    """A device, or a list of them; the CPU if None."""
-    devices = [ctx or mx.cpu()] if not isinstance(ctx, (list, tuple)) else list(ctx)
-    if not devices or not all(isinstance(device, mx.Context) for device in devices):
-        raise UserError(f"ctx must be a device such as mx.cpu(), or a list, not {ctx!a:.60}")
-    return devices
-
-
-def _values(options: Any) -> Dict[str, Any]:
+def values_of(options: Any) -> Dict[str, Any]:
+    """The fields of a dataclass of options."""
     return {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}

@@ -9,8 +9,30 @@ import sys
 from gluon_attention import list_models
 from gluon_attention.command_line import command
 from gluon_attention.commands import info
+from gluon_attention.commands.train import DATASETS
 
 import pytest
+
+
+def test_flags_are_read_without_mxnet():
+    """Importing it takes two seconds, which nobody waits for who asks for --help."""
+    lines = [["--help"], ["list"], ["lst"], ["info", "rma_28"], ["launch"], ["export", "ram_28"]]
+    lines += [[verb, "--no-such-flag"] for verb in ("predict", "evaluate", "explain", "convert")]
+    lines += [["train", name, "--lr=x"] for name in DATASETS]
+    code = f"""
+import sys
+from gluon_attention.__main__ import main
+for words in {lines}:
+    try:
+        main(words)
+    except SystemExit as end:
+        loaded = "mxnet" in sys.modules
+        assert not loaded and end.code == (0 if words[0] in ("--help", "list") else 2), words
+    else:
+        raise AssertionError(words)
+"""
+    done = subprocess.run([sys.executable, "-c", code], stdout=-1, stderr=-1, text=True)
+    assert done.returncode == 0 and len(done.stderr.splitlines()) == len(lines) - 2, done.stderr
 
 
 def test_list_is_sorted_and_filtered(shell):

@@ -13,6 +13,7 @@ from typing import Any, Tuple
 from gluon_attention import get_model
 from gluon_attention.commands import evaluate
 from gluon_attention.datasets import cifar10, mnist
+from gluon_attention.training import evaluation
 from gluon_attention.training.config import Config
 from gluon_attention.training.engine import train
 
@@ -166,13 +167,13 @@ def test_evaluate_takes_the_data_set_of_a_name(shell: Any) -> None:
 
 
 def test_evaluate_keeps_the_error_with_mirror_images_apart(shell: Any, monkeypatch: Any) -> None:
-    monkeypatch.setattr(evaluate, "mirrored_error", lambda *_: 12.5)
+    monkeypatch.setattr(evaluation, "mirrored_error", lambda *_: 12.5)
 
     def measure(net: Any, task: Any, batches: Any, *_: Any, predicted: Any) -> Any:
         predicted.append(mx.nd.array(batches.samples.labels))
         return dict(SCORES)
 
-    monkeypatch.setattr(evaluate, "measure", measure)
+    monkeypatch.setattr(evaluation, "measure", measure)
     words = ["evaluate", SLIM, "--num-gpus", 0, "--data-dir", SAMPLE / "cifar10"]
     plain, mirrored = (json.loads(shell(*words, "--json", *w)[1][0]) for w in ((), ("--tta",)))
     assert mirrored.pop("tta") == {"views": 2, "test_error": 12.5} and mirrored == plain

@@ -11,7 +11,7 @@ from typing import Any, Dict, Tuple
 
 from gluon_attention import UserError, get_model, load_weights
 from gluon_attention.export.torch_files import MISSING, export_torch, state_dict, torch_module
-from gluon_attention.interop.convert import INTERPRETER
+from gluon_attention.installation import INTERPRETER
 from gluon_attention.storage.safetensors_file import write_safetensors
 from gluon_attention.zoo.attention_net import AttentionNet
 

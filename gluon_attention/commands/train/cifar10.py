@@ -11,9 +11,8 @@ from typing import Optional, Sequence
 
 from ...datasets.cifar import FLIPS, PADDINGS, cifar10, cifar100
 from ...datasets.sampling import Splits, mislabel
-from ...scripts import ZooConfig, preset
+from ...scripts import ZooConfig, preset, train
 from ...training.config import MixupConfig, data_setting, network_setting, setting
-from ...training.engine import train
 from .recipes import CIFAR10_RECIPES, parse_stages, recipe_setting
 
 DATASETS = {"cifar10": cifar10, "cifar100": cifar100}

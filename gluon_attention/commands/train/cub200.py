@@ -7,18 +7,18 @@ gluon-attention train cub200 --dataset detail
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Optional, Sequence
+from typing import TYPE_CHECKING, Optional, Sequence
 
 from ...datasets.cub import cub200
 from ...datasets.detail import detail
 from ...datasets.sampling import Splits
-from ...scripts import BackboneConfig, network_flags, preset, task_flags
+from ...scripts import BackboneConfig, network_flags, preset, task_flags, train
 from ...training.config import data_setting, network_setting
-from ...training.engine import train
-from ...zoo.attention_net import AttentionNet
-from ...zoo.racnn.network import RACNNOptions
-from ...zoo.racnn.task import RankingOptions
+from ...zoo.racnn.options import RACNNOptions, RankingOptions
 from ...zoo.registry import options_of
+
+if TYPE_CHECKING:
+    from ...zoo.attention_net import AttentionNet
 
 # Defaults for --dataset detail: a small network from scratch, for images of 192 pixels.
 DETAIL = dict(

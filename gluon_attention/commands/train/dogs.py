@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
-from typing import Optional, Sequence
+from typing import TYPE_CHECKING, Optional, Sequence
 
 from ... import fields
 from ...datasets.cub import cub200
@@ -18,16 +18,13 @@ from ...datasets.detail import detail
 from ...datasets.sampling import Splits
 from ...datasets.stanford_dogs import stanford_dogs
 from ...errors import UserError
-from ...scripts import BackboneConfig, network_flags, preset, task_flags
-from ...training.checkpoint import BEST
-from ...training.config import data_setting, network_setting, schedule_setting
-from ...training.devices import choose_devices
-from ...training.engine import train
-from ...zoo.attention_net import AttentionNet
-from ...zoo.glimpse.feature_cache import with_cached_features
-from ...zoo.glimpse.network import GlimpseOptions
-from ...zoo.glimpse.task import StepOptions
+from ...scripts import BackboneConfig, network_flags, preset, task_flags, train
+from ...training.config import BEST, data_setting, network_setting, schedule_setting
+from ...zoo.glimpse.options import GlimpseOptions, StepOptions
 from ...zoo.registry import entry, options_of
+
+if TYPE_CHECKING:
+    from ...zoo.attention_net import AttentionNet
 
 FOLDERS = {"dogs": "stanford_dogs", "cub200": "CUB_200_2011"}
 # Defaults for --dataset detail: a small network from scratch, for images of 192 pixels.
@@ -101,6 +98,9 @@ def data(config: Dogs, augment: bool = True) -> Splits:
 
 def stage2_data(config: Dogs, name: str) -> Splits:
     """Features of a pretrained and frozen encoder, otherwise images."""
+    from ...training.devices import choose_devices
+    from ...zoo.glimpse.feature_cache import with_cached_features
+
     frozen = config.network_options().get("frozen", True)
     if not (frozen and config.cache_features and config.backbone_weights):
         return data(config)

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from typing import Optional, Sequence
 
 from ...datasets.imagenet import imagenet
-from ...scripts import ZooConfig
+from ...scripts import ZooConfig, train
 from ...training.config import MixupConfig, data_setting, network_setting, setting
-from ...training.engine import train
 
 DEPTHS = (56, 92, 128, 164, 200, 236, 452)
 

@@ -10,11 +10,9 @@ from dataclasses import dataclass
 from typing import Optional, Sequence
 
 from ...datasets.mnist import TASKS, mnist
-from ...scripts import ZooConfig, network_flags, task_flags
+from ...scripts import ZooConfig, network_flags, task_flags, train
 from ...training.config import data_setting, setting
-from ...training.engine import train
-from ...zoo.ram.network import RamOptions
-from ...zoo.ram.task import ReinforceOptions
+from ...zoo.ram.options import RamOptions, ReinforceOptions
 from .recipes import MNIST_RECIPES, parse_stages, recipe_setting
 
 MODELS = {

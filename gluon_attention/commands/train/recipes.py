@@ -16,8 +16,7 @@ from typing import Any, Iterator, Mapping, NamedTuple, Optional, Sequence, TypeV
 
 from ...errors import UserError
 from ...scripts import ZooConfig, preset
-from ...training.checkpoint import BEST
-from ...training.config import schedule_setting
+from ...training.config import BEST, schedule_setting
 
 C = TypeVar("C", bound=ZooConfig)
 

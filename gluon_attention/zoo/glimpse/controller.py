@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Callable, NamedTuple, Tuple
+from typing import Any, Callable, NamedTuple, Tuple
 
 from mxnet import gluon, init
 from mxnet.gluon import nn
@@ -10,9 +10,7 @@ from mxnet.gluon import nn
 from ...ops.safe import concat, detach
 from ..classifier import Classifier
 from ..recurrent_core import RecurrentCore, zeros_like_batch
-
-if TYPE_CHECKING:
-    from .network import GlimpseOptions
+from .options import GlimpseOptions
 
 
 class Trace(NamedTuple):

@@ -27,75 +27,21 @@ Where this differs from the paper, and why:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import numpy as np
 from mxnet import gluon, init, nd
 
-from ...errors import UserError
 from ...explain.looks import patch_look
-from ...fields import field
 from ...tasks.task import options_from
 from ..attention_net import AttentionNet
 from ..classifier import Classifier
 from ..freezing import freeze, freeze_bn
-from ..registry import register
 from .controller import GlimpseController, Trace
 from .episode import Episode, EpisodeFromFeatures
-from .patch_encoder import EncoderOptions, PatchEncoder
-from .task import StepClassification, StepOptions
-
-TRAINABLE = ("differentiable", "sampled")
-LOCATIONS = (*TRAINABLE, "mirrored")
-POLICIES = ("learned", "center", "random")
-
-
-@dataclass(frozen=True)
-class GlimpseOptions(EncoderOptions):
-    """Options of the glimpse network."""
-
-    glimpses: int = field(3, "number of glimpses", low=1, high=100)
-    regions: int = field(2, "attention regions per side of the context", low=2, high=64)
-    reach: Optional[float] = field(
-        None,
-        "coordinate of the outermost regions, None for their centres",
-        low=0.001,
-        high=1,
-    )
-    hidden: int = field(2048, "width of the LSTM", low=1, high=65536)
-    attention: Optional[int] = field(
-        None, "width of the attention's keys, None for half that of the LSTM", low=1, high=65536
-    )
-    location: str = field(
-        "differentiable",
-        "way in which locations are learned",
-        choices=LOCATIONS,
-        trainable=TRAINABLE,
-    )
-    policy: str = field("learned", "policy that chooses locations", choices=POLICIES)
-    std: Optional[float] = field(
-        None,
-        "standard deviation of locations in training, None for 0.2 if they are sampled, else 0",
-        low=0,
-        high=100,
-    )
-    dropout: float = field(
-        0.0, "dropout of glimpse features and of the hidden state before the head", low=0, high=0.99
-    )
-    frozen: bool = field(True, "encoder that is not trained")
-    overlap: int = field(
-        4,
-        "density of the grid of cached features, 0 for the centre alone: see docs/glimpse.md",
-        low=0,
-        high=64,
-    )
-
-    def __post_init__(self) -> None:
-        if self.location == "sampled" and self.std is not None and self.std < 0.001:
-            raise UserError("std must be above 0 where locations are sampled")
-        if self.overlap == 0 and self.policy != "center":
-            raise UserError("overlap must be 1 or more: only policy='center' can do with 0")
+from .options import GlimpseOptions, StepOptions
+from .patch_encoder import PatchEncoder
+from .task import StepClassification
 
 
 class GlimpseNet(AttentionNet):
@@ -232,14 +178,3 @@ def _episode(classes: int, options: GlimpseOptions) -> Episode:
     elif options.frozen_bn:  # statistics of contexts and of patches differ too much to share
         freeze_bn(encoder)
     return Episode(encoder, GlimpseController(classes, encoder.channels, options))
-
-
-# Section 4 of the paper: patches of 96 pixels a side. Both backbones have weights of ImageNet.
-for _name, _backbone in (
-    ("glimpse_resnet50", "resnet50_v1"),
-    ("glimpse_mobilenet_v2", "mobilenetv2_1.0"),
-):
-    register(_name, GlimpseNet, options=GlimpseOptions(_backbone), shape=(3, 384, 384), classes=120)
-# For the scenes of `datasets.detail`.
-_options = GlimpseOptions("tiny", patch=48, start_size=1, regions=6, reach=0.6, hidden=128)
-register("glimpse_detail", GlimpseNet, options=_options, shape=(3, 192, 192), classes=16)

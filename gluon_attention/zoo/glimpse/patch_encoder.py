@@ -2,52 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Optional, Tuple
+from typing import Any, Tuple
 
 from mxnet import gluon, nd, sym
 
 from ... import native
-from ...errors import UserError
-from ...fields import field
 from ...ops.crop import crop
 from ..backbones import backbone as build_backbone
-
-
-@dataclass(frozen=True)
-class EncoderOptions:
-    """Options of the encoder, which both stages of training share."""
-
-    backbone: str = field("resnet50_v1", "backbone, by its name in Gluon's model zoo")
-    patch: int = field(96, "side of the patches in pixels", low=16, high=1024)
-    size: Optional[int] = field(
-        None, "side of the images in pixels, None for four patches", low=16, high=4096
-    )
-    stem_stride: Optional[int] = field(
-        1, "stride of the first convolution, None for the backbone's own", low=1, high=8
-    )
-    patches: int = field(
-        2, "number of patches of a glimpse, each twice as wide as the one before", low=1, high=3
-    )
-    start_size: int = field(
-        2, "side of the first patch in quarters of the image's side", choices=(1, 2, 4)
-    )
-    frozen_bn: bool = field(True, "BatchNorm with the statistics and scales that were loaded")
-
-    @property
-    def image_size(self) -> int:
-        """Side of the images in pixels; by default a quarter of an image fills a patch."""
-        return self.size or 4 * self.patch
-
-    @property
-    def sides(self) -> Tuple[float, ...]:
-        """Sides of the patches of a glimpse, as shares of the image's side."""
-        if self.start_size * 2 ** (self.patches - 1) > 4:
-            raise UserError(
-                f"patches={self.patches} with start_size={self.start_size} exceeds the image: "
-                "start_size=1 takes 1 to 3 patches, start_size=2 takes 1 or 2, start_size=4 takes 1"
-            )
-        return tuple(self.start_size * 2**number / 4 for number in range(self.patches))
+from .options import EncoderOptions
 
 
 class PatchEncoder(native.Trainable, gluon.HybridBlock):

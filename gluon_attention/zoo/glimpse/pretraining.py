@@ -8,14 +8,12 @@ only be at the centre.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, List, NamedTuple, Tuple
 
 from mxnet import autograd, gluon, init, nd
 from mxnet.gluon import nn
 
-from ...fields import field
 from ...ops.safe import concat
 from ...tasks.losses import Losses, is_top1, mean_cross_entropy, smoothed, top1_scores
 from ...tasks.task import OneLoss, Task
@@ -23,18 +21,8 @@ from ..attention_net import AttentionNet
 from ..classifier import Classifier
 from ..freezing import freeze_bn
 from ..recurrent_core import zeros_like_batch
-from ..registry import register
-from .patch_encoder import EncoderOptions, PatchEncoder
-
-
-@dataclass(frozen=True)
-class PretrainingOptions(EncoderOptions):
-    """Options of the first stage."""
-
-    reach: float = field(
-        0.5, "largest coordinate of the locations that training samples", low=0.001, high=1
-    )
-    width: int = field(1024, "width of the hidden layer of each head", low=1, high=65536)
+from .options import PretrainingOptions
+from .patch_encoder import PatchEncoder
 
 
 class Trace(NamedTuple):
@@ -143,23 +131,3 @@ class MeanOfHeads(OneLoss):
             name = "accuracy_" + "".join(str(number + 1) for number in subset)
             scores[name] = is_top1(trace.head_logits[:, head], labels)
         return scores
-
-
-for _name, _backbone in (
-    ("glimpse_resnet50_stage1", "resnet50_v1"),
-    ("glimpse_mobilenet_v2_stage1", "mobilenetv2_1.0"),
-):
-    register(
-        _name,
-        PatchClassifier,
-        options=PretrainingOptions(_backbone),
-        shape=(3, 384, 384),
-        classes=120,
-    )
-register(
-    "glimpse_detail_stage1",
-    PatchClassifier,
-    options=PretrainingOptions("tiny", patch=48, start_size=1, frozen_bn=False, reach=0.6),
-    shape=(3, 192, 192),
-    classes=16,
-)

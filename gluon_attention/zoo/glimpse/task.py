@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, List
 
 from mxnet import nd
 
 from ...errors import UserError
-from ...fields import field
 from ...tasks.losses import (
     Losses,
     is_top1,
@@ -18,25 +16,13 @@ from ...tasks.losses import (
     top1_scores,
 )
 from ...tasks.task import Group, OneLoss
+from .options import StepOptions
 
 if TYPE_CHECKING:
     from .controller import Trace
     from .network import GlimpseNet
 
-REWARDS = ("likely", "right")
 REINFORCE_WEIGHT = 0.1  # of the loss of sampled locations, next to the cross entropy
-
-
-@dataclass(frozen=True)
-class StepOptions:
-    """Options of the task."""
-
-    reward: str = field(
-        "likely",
-        "reward of sampled locations: the probability of the label after the glimpse, or 1 for all "
-        "if the episode's last classification is right",
-        choices=REWARDS,
-    )
 
 
 class StepClassification(OneLoss):

@@ -33,84 +33,21 @@ Where this differs from the paper, and why:
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Callable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from mxnet import autograd, gluon, init, nd
 from mxnet.gluon import nn
 
-from ...errors import UserError
 from ...explain.looks import box_look
-from ...fields import field
 from ...ops.activation_box import activation_box
 from ...ops.attention_crop import bounded_box, clamped_box, crop_box, inner_box, pixel_crop
 from ...ops.safe import concat, detach
 from ..attention_net import AttentionNet
 from ..backbones import backbone as build_backbone
 from ..classifier import Classifier
-from ..registry import register
+from .options import RACNNOptions
 from .task import RankedScales, SummedScales
-
-LOCATE = ("apn", "activation")
-APNS = ("light", "paper", "plain")
-BOXES = ("bounded", "pixels")
-DESCRIPTORS = ("scaled", "normalised")
-
-
-@dataclass(frozen=True)
-class RACNNOptions:
-    """Options of RA-CNN; the defaults are the paper's, but for the APN."""
-
-    backbone: str = field("vgg19", "backbone of every scale, by its name in Gluon's model zoo")
-    crops: Tuple[int, ...] = field(
-        (224, 224), "side of the crop of each finer scale in pixels", low=2, high=4096
-    )
-    shrink: int = field(
-        1, "factor by which the first scale sees the image downscaled", low=1, high=64
-    )
-    locate: str = field(
-        "apn",
-        "what chooses boxes: the attention proposal network, or the feature map alone",
-        choices=LOCATE,
-    )
-    shared: bool = field(
-        False, "one backbone shared by all scales, as always where the feature map locates"
-    )
-    apn: str = field("light", "attention proposal network", choices=APNS)
-    descriptor: str = field(
-        "scaled", "scale of pooled features before a classifier", choices=DESCRIPTORS
-    )
-    smallest: Tuple[float, ...] = field(
-        (1 / 3,),
-        "smallest side of all boxes, or of each, as a share of the view it is proposed in",
-        low=0.01,
-        high=1,
-    )
-    largest: float = field(
-        0.9, "largest side of a box, as a share of the view it is proposed in", low=0.01, high=2
-    )
-    frozen_bn: bool = field(False, "BatchNorm with the statistics and scales that were loaded")
-    boxes: str = field("bounded", "way in which boxes are kept in the image", choices=BOXES)
-
-    def __post_init__(self) -> None:
-        count = len(self.crops)
-        if not self.smallest or len(self.smallest) not in (1, count):
-            raise UserError(f"smallest must be 1 or {count} numbers, not {len(self.smallest)}")
-        limit = 2 if self.boxes == "pixels" else 1  # a clamp cuts off what exceeds the view
-        if not max(self.smallest) < self.largest <= limit:
-            raise UserError(
-                f"largest must be above smallest and at most {limit} where boxes='{self.boxes}', "
-                f"not {self.largest:g} with {max(self.smallest):g}"
-            )
-        if self.locate == "activation" and self.boxes == "pixels":
-            raise UserError("boxes='pixels' are squares: leave it out with locate='activation'")
-
-    def bounds(self) -> List[Tuple[float, float]]:
-        """Smallest and largest side of each box."""
-        count = len(self.crops)
-        smallest = self.smallest * count if len(self.smallest) == 1 else self.smallest
-        return [(side, self.largest) for side in smallest]
 
 
 class Trace(NamedTuple):
@@ -357,15 +294,3 @@ class RACNN(AttentionNet):
     def objective(self, config: Any) -> RankedScales:
         kind = RankedScales if self.body.fused else SummedScales
         return kind.from_config(self, config)
-
-
-# Section 4.1 of the paper: VGG-19 at 448, 224 and 224 pixels. The second is of public ports, the
-# last for the generated scenes of `datasets.detail`.
-_MOBILE = RACNNOptions("mobilenetv2_1.0", descriptor="normalised")
-_DETAIL = replace(_MOBILE, backbone="tiny", crops=(72, 72), shrink=3, smallest=(0.65, 0.85))
-for _name, _options, _side, _classes in (
-    ("racnn_vgg19", RACNNOptions(), 448, 200),
-    ("racnn_mobilenet_v2", _MOBILE, 448, 200),
-    ("racnn_detail", _DETAIL, 192, 16),
-):
-    register(_name, RACNN, options=_options, shape=(3, _side, _side), classes=_classes)

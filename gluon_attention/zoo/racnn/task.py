@@ -9,7 +9,6 @@ starts in a wrong place, and nothing in its crop can move it to the right one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Iterator, List, NamedTuple, Optional, Tuple
@@ -17,16 +16,14 @@ from typing import TYPE_CHECKING, Any, Iterator, List, NamedTuple, Optional, Tup
 from mxnet import autograd, nd
 
 from ...errors import UserError
-from ...fields import field
-from ...ops.attention_crop import GRADIENTS, AttentionCrop
+from ...ops.attention_crop import AttentionCrop
 from ...tasks.losses import Losses, cross_entropy, is_top1, smoothed, top1_scores
 from ...tasks.task import Group, Task, Update, options_from
 from ..freezing import frozen_stats_twin
+from .options import RankingOptions
 
 if TYPE_CHECKING:
     from .network import RACNN, View
-
-RESPONSES = ("mean", "energy")  # over channels: of features, or of their squares
 
 
 class Stages(NamedTuple):
@@ -35,28 +32,6 @@ class Stages(NamedTuple):
     grow: int  # a new scale learns to classify
     locate: int  # the next APN learns to regress the strongest response
     turn: int  # boxes are ranked; after growth in turn with classifiers, or if 0 both every batch
-
-
-@dataclass(frozen=True)
-class RankingOptions:
-    """Options of the task."""
-
-    margin: float = field(
-        0.05, "margin by which a finer scale shall be more confident", low=-1, high=1
-    )
-    gradient: str = field("sampler", "gradient that moves the boxes", choices=GRADIENTS)
-    response: str = field("mean", "response map that boxes are first located by", choices=RESPONSES)
-    stages: Tuple[int, ...] = field(
-        (6, 2, 1),
-        "epochs in which a scale grows, a box is located, boxes or classifiers are trained in turn",
-        low=0,
-    )
-    attend_lr: float = field(
-        0.1, "learning rate of boxes that are ranked, as a share of --lr", low=0
-    )
-    locate_lr: float = field(
-        1.0, "learning rate of boxes that are located, as a share of --lr", low=0
-    )
 
 
 class RankedScales(Task):

@@ -17,81 +17,26 @@ Where this differs from the paper, and why:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Dict, NamedTuple, Tuple
 
 from mxnet import gluon, init, nd
 
-from ...errors import UserError
 from ...explain.looks import glimpse_look
-from ...fields import field
 from ...ops.crop import glimpse, glimpse_matrices, pyramid_means, snap_to_pixels
 from ...ops.safe import detach
 from ...tasks.task import options_from
 from ..attention_net import AttentionNet
 from ..classifier import Classifier
 from ..recurrent_core import RecurrentCore, zeros_like_batch
-from ..registry import register
+from .options import RamOptions, ReinforceOptions
 from .parts import GlimpseNetwork, Locator
-from .task import Reinforce, ReinforceOptions
+from .task import Reinforce
 
 if TYPE_CHECKING:
     from ...training.config import Config
 
 
-@dataclass(frozen=True)
-class RamOptions:
-    """Options of RAM; the defaults are those of `ram_28`."""
-
-    patch: int = field(8, "side of a patch in pixels", low=2, high=4096)
-    scales: int = field(
-        1, "patches of a glimpse, each twice as wide as the one before", low=1, high=10
-    )
-    glimpses: int = field(6, "glimpses of an episode", low=1, high=100)
-    channels: int = field(1, "channels of the images", low=1, high=4096)
-    widths: Tuple[int, ...] = field(
-        (128, 128, 256, 256, 128),
-        "units of five layers: what, where and both of the glimpse network, core, locator",
-        low=1,
-        high=65536,
-    )
-    std: float = field(0.07, "standard deviation of drawn locations", low=1e-6, high=100)
-    core: str = field("rnn", "kind of the recurrent core", choices=("rnn", "lstm"))
-    start: str = field(
-        "uniform", "first location in training: drawn, or the center", choices=("uniform", "center")
-    )
-    policy: str = field(
-        "learned", "what chooses locations: the locator, or chance", choices=("learned", "random")
-    )
-    move: str = field(
-        "absolute",
-        "what the locator gives: locations, or steps from the last one",
-        choices=("relative", "absolute"),
-    )
-    retina: str = field(
-        "bilinear",
-        "sampling of patches: at any location, or of whole pixels as public PyTorch code does",
-        choices=("bilinear", "pixels"),
-    )
-
-    def __post_init__(self) -> None:
-        if len(self.widths) != 5:
-            raise UserError(f"widths must be five numbers, not {len(self.widths)}")
-        if self.retina == "pixels" and self.patch % 2:
-            raise UserError(f"retina='pixels' needs an even patch, not {self.patch}")
-
-
-# Section 4.1 of the paper: side of the image; side of the patch, scales, glimpses. Where the widest
-# patch covers most of the image from its center, a first glimpse elsewhere is lost. The standard
-# deviation of locations is that of the last stage of training.
-CANVAS = RamOptions(patch=12, scales=3, start="center", move="relative", std=0.06)
-SPECS = {
-    "ram_28": (28, RamOptions()),
-    "ram_translated_60": (60, replace(CANVAS, std=0.05)),
-    "ram_cluttered_60": (60, replace(CANVAS, glimpses=8, widths=(256, 128, 256, 384, 128))),
-    "ram_cluttered_100": (100, replace(CANVAS, glimpses=8, scales=4)),
-}
 PATCH_WEIGHT = "body.glimpse.what.weight"  # a column for each pixel of a glimpse
 
 
@@ -220,7 +165,3 @@ class RecurrentAttention(AttentionNet):
     def objective(self, config: Config) -> Reinforce:
         options = options_from(ReinforceOptions(), config)
         return Reinforce(self, options, config.label_smoothing)
-
-
-for _name, (_side, _options) in SPECS.items():
-    register(_name, RecurrentAttention, options=_options, shape=(1, _side, _side), classes=10)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Tuple
 
 import numpy as np
 from mxnet import gluon, nd
 
-from ...fields import field
 from ...ops.safe import detach
 from ...tasks.losses import Losses, is_top1, reinforce_terms, smoothed, top1_scores
 from ...tasks.task import OneLoss
+from .options import ReinforceOptions
 
 if TYPE_CHECKING:
     from .network import RecurrentAttention, Trace
@@ -19,21 +18,6 @@ if TYPE_CHECKING:
 PARTS = ("classify", "classify_steps", "baseline", "reinforce")
 REINFORCE_WEIGHT = 0.1  # of the loss of locations, next to the cross entropy
 DISCOUNT = 0.7  # of the gain of the next glimpse, in the reward of a glimpse
-
-
-@dataclass(frozen=True)
-class ReinforceOptions:
-    """Options of the task."""
-
-    reward: str = field(
-        "gain",
-        "reward of a glimpse: the log-probability of the label it adds, or, as in the paper, 1 if "
-        "the classification is right",
-        choices=("gain", "right"),
-    )
-    samples: int = field(
-        10, "episodes averaged in validation and test", "-m", low=1, high=1000, decides=False
-    )
 
 
 class EpisodeLoss(gluon.HybridBlock):

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, List, Tuple
 
 from mxnet import gluon
 from mxnet.gluon import nn
 from mxnet.gluon.model_zoo.vision.resnet import BottleneckV2
 
-from ...fields import field
 from ...ops.onednn import blocked
 from ...ops.resize import resize_like
+from .options import Depths, ResidualAttentionOptions, Stage
 
 Unit = Callable[..., gluon.HybridBlock]  # (channels, stride, project) -> block
 
@@ -62,56 +61,6 @@ def stack(unit: Unit, count: int, channels: int) -> nn.HybridSequential:
 def activate(after: str = "preact") -> List[gluon.HybridBlock]:
     """BN and ReLU, unless the unit before ends with them."""
     return [] if after == "next" else [nn.BatchNorm(), nn.Activation("relu")]
-
-
-class Stage(NamedTuple):
-    """Units, the first of which has the stride, then attention modules."""
-
-    channels: int
-    stride: int
-    units: int
-    depth: Optional[int] = None  # poolings in a mask; None where there are no modules
-
-
-class Depths(NamedTuple):
-    """Modules per stage, and the units of a module."""
-
-    modules: Tuple[int, ...]
-    before: int = 1  # p of the paper: before trunk and mask split
-    trunk: int = 2  # t: in the trunk
-    mask: int = 1  # r: between two poolings of the mask
-    after: int = 1  # after trunk and mask have joined
-
-
-@dataclass(frozen=True)
-class ResidualAttentionOptions:
-    """The variants that the paper compares, and the one that loads GluonCV's weights."""
-
-    mask_fusion: str = field(
-        "none",
-        "features added inside the masks, as the paper or as GluonCV does",
-        choices=("none", "gluoncv"),
-    )
-    mask_activation: str = field(
-        "mixed",
-        "activation of the masks: sigmoid, or normalisation over channels or positions",
-        choices=("mixed", "channel", "spatial"),
-    )
-    attention: str = field(
-        "residual",
-        "how masks weight features: (1 + M) T or M T",
-        choices=("residual", "naive"),
-    )
-    mask: str = field(
-        "encoder_decoder",
-        "shape of the mask branch, with pooling and resizing or without",
-        choices=("encoder_decoder", "local"),
-    )
-    unit: str = field(
-        "preact",
-        "residual unit: pre-activation ResNet, or ResNeXt (AttentionNeXt)",
-        choices=tuple(UNITS),
-    )
 
 
 class MaskLevel(gluon.HybridBlock):

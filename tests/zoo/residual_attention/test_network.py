@@ -13,10 +13,8 @@ from gluon_attention.zoo.residual_attention.module import (
     ResidualAttentionOptions,
     Stage,
 )
-from gluon_attention.zoo.residual_attention.network import (
-    Architecture,
-    ResidualAttention,
-)
+from gluon_attention.zoo.residual_attention.network import ResidualAttention
+from gluon_attention.zoo.residual_attention.options import Architecture
 
 import mxnet as mx
 import numpy as np

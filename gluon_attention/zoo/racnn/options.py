@@ -1,0 +1,107 @@
+"""Options and names of RA-CNN, and the options of its training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import List, Tuple
+
+from ...errors import UserError
+from ...fields import field
+from ..registry import later, register
+
+LOCATE = ("apn", "activation")
+APNS = ("light", "paper", "plain")
+BOXES = ("bounded", "pixels")
+DESCRIPTORS = ("scaled", "normalised")
+GRADIENTS = ("sampler", "mask", "both")  # as `ops.attention_crop` computes them
+RESPONSES = ("mean", "energy")  # over channels: of features, or of their squares
+
+
+@dataclass(frozen=True)
+class RACNNOptions:
+    """Options of RA-CNN; the defaults are the paper's, but for the APN."""
+
+    backbone: str = field("vgg19", "backbone of every scale, by its name in Gluon's model zoo")
+    crops: Tuple[int, ...] = field(
+        (224, 224), "side of the crop of each finer scale in pixels", low=2, high=4096
+    )
+    shrink: int = field(
+        1, "factor by which the first scale sees the image downscaled", low=1, high=64
+    )
+    locate: str = field(
+        "apn",
+        "what chooses boxes: the attention proposal network, or the feature map alone",
+        choices=LOCATE,
+    )
+    shared: bool = field(
+        False, "one backbone shared by all scales, as always where the feature map locates"
+    )
+    apn: str = field("light", "attention proposal network", choices=APNS)
+    descriptor: str = field(
+        "scaled", "scale of pooled features before a classifier", choices=DESCRIPTORS
+    )
+    smallest: Tuple[float, ...] = field(
+        (1 / 3,),
+        "smallest side of all boxes, or of each, as a share of the view it is proposed in",
+        low=0.01,
+        high=1,
+    )
+    largest: float = field(
+        0.9, "largest side of a box, as a share of the view it is proposed in", low=0.01, high=2
+    )
+    frozen_bn: bool = field(False, "BatchNorm with the statistics and scales that were loaded")
+    boxes: str = field("bounded", "way in which boxes are kept in the image", choices=BOXES)
+
+    def __post_init__(self) -> None:
+        count = len(self.crops)
+        if not self.smallest or len(self.smallest) not in (1, count):
+            raise UserError(f"smallest must be 1 or {count} numbers, not {len(self.smallest)}")
+        limit = 2 if self.boxes == "pixels" else 1  # a clamp cuts off what exceeds the view
+        if not max(self.smallest) < self.largest <= limit:
+            raise UserError(
+                f"largest must be above smallest and at most {limit} where boxes='{self.boxes}', "
+                f"not {self.largest:g} with {max(self.smallest):g}"
+            )
+        if self.locate == "activation" and self.boxes == "pixels":
+            raise UserError("boxes='pixels' are squares: leave it out with locate='activation'")
+
+    def bounds(self) -> List[Tuple[float, float]]:
+        """Smallest and largest side of each box."""
+        count = len(self.crops)
+        smallest = self.smallest * count if len(self.smallest) == 1 else self.smallest
+        return [(side, self.largest) for side in smallest]
+
+
+@dataclass(frozen=True)
+class RankingOptions:
+    """Options of the task."""
+
+    margin: float = field(
+        0.05, "margin by which a finer scale shall be more confident", low=-1, high=1
+    )
+    gradient: str = field("sampler", "gradient that moves the boxes", choices=GRADIENTS)
+    response: str = field("mean", "response map that boxes are first located by", choices=RESPONSES)
+    stages: Tuple[int, ...] = field(
+        (6, 2, 1),
+        "epochs in which a scale grows, a box is located, boxes or classifiers are trained in turn",
+        low=0,
+    )
+    attend_lr: float = field(
+        0.1, "learning rate of boxes that are ranked, as a share of --lr", low=0
+    )
+    locate_lr: float = field(
+        1.0, "learning rate of boxes that are located, as a share of --lr", low=0
+    )
+
+
+# Section 4.1 of the paper: VGG-19 at 448, 224 and 224 pixels. The second is of public ports, the
+# last for the generated scenes of `datasets.detail`.
+_MOBILE = RACNNOptions("mobilenetv2_1.0", descriptor="normalised")
+_DETAIL = replace(_MOBILE, backbone="tiny", crops=(72, 72), shrink=3, smallest=(0.65, 0.85))
+_NETWORK = later(f"{__package__}.network", "RACNN")
+for _name, _options, _side, _classes in (
+    ("racnn_vgg19", RACNNOptions(), 448, 200),
+    ("racnn_mobilenet_v2", _MOBILE, 448, 200),
+    ("racnn_detail", _DETAIL, 192, 16),
+):
+    register(_name, _NETWORK, options=_options, shape=(3, _side, _side), classes=_classes)
