@@ -7,6 +7,7 @@ from gluon_attention import UserError
 from gluon_attention.datasets.sampling import (
     Batches,
     Normalise,
+    Samples,
     array_samples,
     hold_out,
     mislabel,
@@ -113,6 +114,42 @@ def test_hold_out_is_stratified_disjoint_and_seeded():
     np.testing.assert_array_equal(held_out, hold_out(labels, 32, seed=1)[1])
     assert set(held_out) != set(hold_out(labels, 32, seed=2)[1])
     assert len(hold_out(labels, 0, seed=1)[1]) == 0
+
+
+@pytest.mark.parametrize("count, held_out", [(3, 1), (0, 0)])
+def test_at_most_a_tenth_is_held_out_and_one_row_of_a_few(count, held_out):
+    assert len(hold_out(np.arange(5), count, seed=0, tenth=True)[1]) == held_out
+    assert len(hold_out(np.arange(100) % 4, 12 * count, seed=0, tenth=True)[1]) == 10 * held_out
+
+
+def test_images_that_depend_on_the_epoch_are_for_training_alone():
+    def load_epoch(epoch, rows, rng):
+        return np.full((len(rows), 1, 1, 1), epoch, np.float32)
+
+    def load(rows, rng):
+        return load_epoch(-1, rows, rng)
+
+    samples = Samples(np.zeros(6), 1, load, load_epoch=load_epoch)
+    for shuffle, expected in ((True, 5), (False, -1)):
+        for images, _ in Batches(samples, 2, shuffle=shuffle).epoch(5):
+            assert (images == expected).all()
+
+
+def test_an_epoch_is_loaded_ahead():
+    batches = numbered(50, 8).epoch(0)
+    next(batches)
+    assert prefetching()
+    batches.close()
+    assert eventually(lambda: not prefetching())
+
+
+def test_the_identity_of_an_image_is_its_content_or_its_pixels():
+    images = np.arange(3, dtype=np.uint8).reshape(3, 1, 1, 1)
+    pixels = array_samples(images, [0, 0, 0], 1, transform=lambda x, rng: x.astype("f4"))
+    assert pixels.identity(2) == np.float32(2).tobytes()
+    named = Samples(pixels.labels, 1, None, content=lambda row: b"%d" % row)
+    assert named.identity(2) == b"2"
+    assert len(pixels.first(2)) == 2 and len(pixels.first(9)) == 3
 
 
 @pytest.mark.parametrize(
