@@ -136,6 +136,17 @@ def test_heatmaps_have_expected_positions_on_both_axes(hybridize: bool) -> None:
     np.testing.assert_allclose(apn(features).asnumpy(), [[0.6, -1 / 3, 9 / 24]], rtol=1e-4)
 
 
+def test_a_feature_map_of_one_cell_has_a_position() -> None:
+    apn = small_racnn().body.apns[0]
+    assert np.isfinite(apn(nd.ones((2, 128, 1, 1))).asnumpy()).all()
+
+
+def test_one_scale_attends_to_no_boxes() -> None:
+    images = images_of(2, 32)
+    assert small_racnn(crops=()).attended_boxes(images) is None
+    assert small_racnn(crops=(16,)).attended_boxes(images).shape == (2, 1, 3)
+
+
 @pytest.mark.parametrize("pooled", [False, True])
 def test_the_apn_of_the_paper_is_two_dense_layers(pooled: bool, hybridize: bool) -> None:
     apn, features = (
