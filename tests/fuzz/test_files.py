@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 from types import SimpleNamespace
+from typing import Sequence
 
 from gluon_attention import UserError, load_weights
 from gluon_attention.storage.params import read_parameters
@@ -71,6 +72,51 @@ def test_unnamed_and_sparse_arrays_are_refused(tmp_path, arrays):
     nd.save(str(tmp_path / "a.params"), arrays)
     with pytest.raises(UserError, match="holds no named parameters"):
         read_parameters(str(tmp_path / "a.params"))
+
+
+def params_file(*arrays: bytes, names: Sequence[str] = ("a",), tail: bytes = b"") -> bytes:
+    """The content of a `.params` file."""
+    named = [struct.pack("<Q", len(name)) + name.encode("latin-1") for name in names]
+    parts = [struct.pack("<QQQ", 0x112, 0, len(arrays)), *arrays, struct.pack("<Q", len(names))]
+    return b"".join([*parts, *named, tail])
+
+
+def dense(storage: int = 0, shape: Sequence[int] = (2, 1), dtype: int = 0) -> bytes:
+    """An array of two numbers of 32 bits as it is in a file."""
+    head = struct.pack("<Iii", 0xF993FAC9, storage, len(shape))
+    return head + struct.pack(f"<{len(shape)}q3i8x", *shape, 1, 0, dtype)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        params_file(names=()),
+        params_file(dense(), tail=b"x"),
+        params_file(dense(), dense(), names=("a", "a")),
+        params_file(dense(), names=("a", "b")),
+        params_file(dense(), names=("\xff",)),
+        params_file(dense(storage=-1)),
+        params_file(dense(shape=())),
+        params_file(dense(shape=(0, 2))),
+        params_file(dense(shape=(-2, -1))),
+        params_file(dense(shape=(1,) * 32 + (2,))),
+        params_file(dense(dtype=8)),
+    ],
+    ids=range(11),
+)
+def test_a_value_out_of_range_is_refused(tmp_path, content):
+    (tmp_path / "x.params").write_bytes(params_file(dense()))
+    assert read_parameters(str(tmp_path / "x.params"))["a"].shape == (2, 1)
+    (tmp_path / "x.params").write_bytes(content)
+    with pytest.raises(UserError, match="cut off, damaged"):
+        read_parameters(str(tmp_path / "x.params"))
+
+
+def test_every_part_of_a_file_is_refused(tmp_path, contents):
+    for length in range(len(contents["net.params"])):
+        (tmp_path / "net.params").write_bytes(contents["net.params"][:length])
+        with pytest.raises(UserError, match="cut off, damaged"):
+            read_parameters(str(tmp_path / "net.params"))
 
 
 @pytest.mark.parametrize("at", [0, 16, 24, 28, 32, 36, 44, 60])
