@@ -66,7 +66,7 @@ def write_safetensors(path: str, arrays: Dict[str, np.ndarray], metadata: Dict[s
     """Write a file that is whole or not there."""
     package = require_safetensors()
     save = importlib.import_module("safetensors.numpy").save_file
-    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     with written_aside(path) as aside:
         try:
             save(arrays, aside, metadata)

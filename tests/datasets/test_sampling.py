@@ -65,6 +65,7 @@ def test_evaluation_batches_keep_the_order_and_the_short_one():
     batches = numbered(50, 8)
     assert len(batches) == 7
     assert numbers_of(batches, 0) == numbers_of(batches, 3) == list(range(50))
+    assert numbers_of(numbered(5, 8), 0) == list(range(5))
 
 
 def test_an_epoch_is_a_function_of_seed_and_index():
@@ -77,6 +78,8 @@ def test_an_epoch_is_a_function_of_seed_and_index():
     assert numbers_of(same, 0) != numbers_of(other, 0)
     noise = [next(b.epoch(index))[0][:, :, 1] for b in (same, other) for index in (0, 1)]
     assert len({n.tobytes() for n in noise}) == 4
+    stream = np.random.default_rng([3, 0, 1])  # a later version goes on with these numbers
+    np.testing.assert_array_equal(noise[0], stream.random(noise[0][:, None].shape, "f4")[:, 0])
 
 
 def test_random_numbers_differ_between_batches_and_shards():

@@ -11,6 +11,11 @@ from typing import Any, Dict, List, Optional
 from gluon_attention import UserError, get_model, load_weights, transform_of
 from gluon_attention.commands.open_model import open_model
 from gluon_attention.interop.load import read
+from gluon_attention.storage.safetensors_file import (
+    read_metadata,
+    read_safetensors,
+    write_safetensors,
+)
 from gluon_attention.zoo.pretrained import find_weights
 
 import numpy as np
@@ -124,6 +129,30 @@ def test_metadata_of_the_wrong_kind(network: str, tmp_path: Path) -> None:
     header = {"a": tensor(0, 16, 4), "__metadata__": dict(network=network)}
     with pytest.raises(UserError, match="whole JSON|must be"):
         open_model(file_of(tmp_path, header))
+
+
+def test_arrays_keep_their_shapes(tmp_path: Path) -> None:
+    pytest.importorskip("safetensors")
+    arrays = {"columns": np.arange(6, dtype="f4").reshape(2, 3).T, "scalar": np.array(7, "i8")}
+    write_safetensors(str(tmp_path / "x"), arrays, {"a": "b"})
+    tensors, metadata = read_safetensors(str(tmp_path / "x"))
+    assert metadata == {"a": "b"} and tensors["scalar"].shape == ()
+    assert tensors["columns"].shape == (3, 2)
+    assert tensors["columns"].content == arrays["columns"].tobytes()
+
+
+def test_a_disk_that_fails_is_named(tmp_path: Path, monkeypatch: Any) -> None:
+    error = pytest.importorskip("safetensors").SafetensorError
+
+    def fail(*_: Any) -> None:
+        raise error("IO error: No space left on device")
+
+    monkeypatch.setattr("safetensors.numpy.save_file", fail)
+    with pytest.raises(UserError, match="cannot write .*x: .*No space left"):
+        write_safetensors(str(tmp_path / "x"), {}, {})
+    with pytest.raises(UserError, match="none"):
+        read_metadata(str(tmp_path / "none"))
+    assert not list(tmp_path.iterdir())
 
 
 def test_without_the_package(tmp_path: Path, shell: Any, monkeypatch: Any) -> None:
