@@ -9,8 +9,8 @@ INSTALLED := $(shell cat .venv/.ready 2>/dev/null)
 EXTRA ?= $(or $(INSTALLED),cpu)
 PIP := .venv/bin/python -m pip --disable-pip-version-check
 
-TRAIN_FLAGS ?= --num-layers 92 --shape slim --data-dir data/sample/cifar10 --epochs 7 --batch-size 25 \
-	--optimizer adam --lr 0.002 --warmup-epochs 0.3 --name sample $(if $(filter cpu,$(EXTRA)),--num-gpus 0)
+TRAIN_FLAGS ?= --num-layers 92 --shape slim --data-dir data/sample/cifar10 --epochs 5 --batch-size 25 \
+	--dtype auto --optimizer adam --lr 0.002 --warmup-epochs 0.3 --name sample $(if $(filter cpu,$(EXTRA)),--num-gpus 0)
 PYTEST_ARGS ?=
 BENCH_FLAGS ?=
 
@@ -25,7 +25,9 @@ endif
 help:
 	@echo "make train | native | test | test-pythons | test-all | lint | docs | bench | clean   (see CONTRIBUTING.md)"
 
+# One core is left to other processes, see docs/speed.md.
 train: .venv/.ready $(if $(filter cpu,$(EXTRA)),.venv/.native)
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-$$(nproc --ignore=1)} \
 	.venv/bin/python train/cifar10_train.py $(TRAIN_FLAGS)
 
 # The native library, see docs/native.md; a line says why, where it cannot be built.
