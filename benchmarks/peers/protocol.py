@@ -110,6 +110,8 @@ class Worker:
         finally:
             timer.cancel()
         if not line:
+            with suppress(subprocess.TimeoutExpired):  # it may not have said yet why it ends
+                self.process.wait(timeout=10)
             raise WorkerError(f"ended without a reply: {self.last_line()}")
         reply = json.loads(line)
         if "error" in reply:

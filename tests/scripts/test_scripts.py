@@ -221,9 +221,9 @@ def test_bfloat16_is_detected_by_the_flags_of_the_processor(tmp_path):
 
 
 FEATURE_PRODUCTS = """
-import mxnet as mx
 from gluon_attention import get_model
 from gluon_attention.training import devices
+import mxnet as mx
 
 devices.has_bfloat16 = lambda: True  # nothing is computed
 devices.set_precision("bfloat16", [mx.cpu()])
