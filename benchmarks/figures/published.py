@@ -46,6 +46,7 @@ PUBLISHED = (
     ),
     Published(RACNN, BIRDS, BIRDS, "14.7 of all 200", "20.1 of all 200, klrc"),
     Published("glimpse_resnet50", GLIMPSES, BIRDS, "23.2 of 120 breeds of dogs", "-"),
+    Published("glimpse_detail", "detail", "generated scenes", "-", "-"),
 )
 
 
