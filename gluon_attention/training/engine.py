@@ -90,9 +90,7 @@ class Run:
         mx.random.seed(config.seed)
         np.random.seed(config.seed)
         self.net = net = network(len(splits.classes))
-        note = accelerate(net, config, workers.devices)
-        if note and folder.writes:
-            print(note, flush=True)
+        choice = accelerate(net, config, workers.devices)
         prepare(net, splits.examples.first(1), workers.devices, config.sync_bn)
         self.task: Task = net.objective(config)
         if getattr(config, "mix_up", False) and not self.task.mixes:
@@ -108,7 +106,7 @@ class Run:
         self.monitor = Monitor(folder, config, self.steps)
         self.stop = StopRequest()
         self.devices = len(workers.devices) * workers.count
-        self.notes: List[str] = []  # on what differs from earlier epochs
+        self.notes = [choice] if choice else []  # and what differs from earlier epochs
         if saved:
             if not config.evaluate:
                 self._check_data(saved.progress)

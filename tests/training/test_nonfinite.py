@@ -74,7 +74,7 @@ def test_steps_with_nan_images_are_skipped(train_toy, tmp_path, monkeypatch):
 def test_nan_weights_are_detected_at_the_next_log_point(train_toy, monkeypatch):
     spoil(monkeypatch, batch=1)
     with pytest.raises(UserError, match="sum of all weights is nan by step 2 at learning rate"):
-        train_toy(log_interval=2)
+        train_toy(log_interval=2, native="0")  # the library's relu keeps NaN
 
 
 def test_the_last_good_epoch_is_named_and_resumed(train_toy, tmp_path, monkeypatch):
