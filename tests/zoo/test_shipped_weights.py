@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Dict
 
-from gluon_attention import get_model
+from gluon_attention import get_model, transform_of
 from gluon_attention.datasets import Batches, Splits, cifar10, mnist
 from gluon_attention.datasets.detail import detail
 from gluon_attention.zoo.pretrained import all_weights
@@ -18,6 +18,7 @@ SAMPLE = Path(__file__).resolve().parents[2] / "data" / "sample"
 MOST = {  # errors in 100 that would be too many
     "cifar_residual_attention56_slim": 10,
     "glimpse_detail": 6,
+    "racnn_detail": 4,
     "ram_28": 2,
     "ram_translated_60": 2,
     "ram_cluttered_60": 6,
@@ -48,3 +49,12 @@ def test_shipped_weights(name: str) -> None:
         actual = net.predict(nd.array(images[:25]), samples).argmax(axis=1).asnumpy()
         wrong, count = wrong + (actual != labels[:25]).sum(), count + len(actual)
     assert 100 * wrong <= MOST[name] * count
+
+
+@pytest.mark.parametrize("name", [name for name in sorted(MOST) if name.endswith("_detail")])
+def test_sample_scenes_are_named_by_their_classes(name: str) -> None:
+    net, transform = get_model(name, pretrained=True), transform_of(name)
+    paths = sorted((SAMPLE / "detail").iterdir())
+    predicted = net.predict(nd.array([transform(path) for path in paths])).argmax(axis=1).asnumpy()
+    names = [all_weights()[name]["names"][int(label)] for label in predicted]
+    assert names == [path.stem for path in paths]
