@@ -19,10 +19,12 @@ def normal(*shape: int) -> nd.NDArray:
     return nd.random.normal(scale=0.1, shape=shape)
 
 
-def glimpse_tensors(hidden: int, classes: int, attention: int) -> Dict[str, nd.NDArray]:
-    """Tensors of two patches; those of the backbone have no right shape."""
+def glimpse_tensors(
+    hidden: int, classes: int, attention: int, patches: int = 2
+) -> Dict[str, nd.NDArray]:
+    """Tensors of a net; those of the backbone have no right shape."""
     shapes = {
-        "core.weight_ih": (4 * hidden, 4096),
+        "core.weight_ih": (4 * hidden, 2048 * patches),
         "core.weight_hh": (4 * hidden, hidden),
         "core.bias_ih": (4 * hidden,),
         "core.bias_hh": (4 * hidden,),
@@ -61,7 +63,10 @@ def test_every_tensor_has_a_place_and_the_lstm_is_the_same() -> None:
     form = format_of(tensors)
     net = get_model("glimpse_resnet50", **form.options(tensors))
     arrays, unused = convert_tensors(form, net, tensors)
-    assert set(arrays) == set(net._collect_params_with_prefix())
+    parameters = net._collect_params_with_prefix()
+    assert set(arrays) == set(parameters) and net.controller.reach == 1
+    for name in (name for name in arrays if name.startswith("body.controller.")):
+        assert arrays[name].shape == parameters[name].shape, name
     assert all("num_batches_tracked" in n or n.startswith("context.") for n in unused)
     core = net.controller.core
     for kind in ("weight", "bias"):
@@ -74,3 +79,20 @@ def test_every_tensor_has_a_place_and_the_lstm_is_the_same() -> None:
         convert_tensors(form, get_model("glimpse_mobilenet_v2", hidden=16), tensors)
     with pytest.raises(UserError, match="cannot be trained"):
         net.objective(Config()).groups()
+
+
+def test_a_single_glimpse_has_no_use_for_the_attention_of_later_ones() -> None:
+    tensors = glimpse_tensors(hidden=8, classes=3, attention=4)
+    form = format_of(tensors)
+    net = get_model("glimpse_resnet50", **form.options(tensors), glimpses=1)
+    arrays, unused = convert_tensors(form, net, tensors, overrides=("glimpses",))
+    assert set(arrays) == set(net._collect_params_with_prefix())
+    assert {f"location.W_{part}.weight" for part in "vgh"} <= set(unused)
+
+
+@pytest.mark.parametrize(("patches", "start_size"), [(1, 2), (2, 2), (3, 1)])
+def test_options_are_those_of_the_tensors(patches: int, start_size: int) -> None:
+    tensors = glimpse_tensors(hidden=8, classes=3, attention=4, patches=patches)
+    options = format_of(tensors).options(tensors)
+    assert (options["patches"], options["start_size"]) == (patches, start_size)
+    assert (options["hidden"], options["classes"], options["attention"]) == (8, 3, None)

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from gluon_attention import UserError
-from gluon_attention.interop.torch_file import _collect, read_torch
-from gluon_attention.interop.unpickler import Instance, read_pickle
+from gluon_attention.interop.load import read
+from gluon_attention.interop.torch_file import _Archive, _collect, read_torch
+from gluon_attention.interop.unpickler import Global, Instance, read_pickle
 
 import numpy as np
 import pytest
@@ -35,7 +36,8 @@ def test_tensors_of_a_state_dict(state: dict, old: bool, torch_files: Any, tmp_p
     tensors = read_torch(torch_files.save(tmp_path / "x", state, old))
     assert list(tensors) == list(state)
     assert [tensor.shape for tensor in tensors.values()] == [a.shape for a in state.values()]
-    np.testing.assert_array_equal(tensors["conv.weight"].array(), state["conv.weight"])
+    for name in ("conv.weight", "bn.running_var", "conv.weight"):
+        np.testing.assert_array_equal(tensors[name].array(), state[name])
     with pytest.raises(UserError, match="integers"):
         tensors["bn.num_batches_tracked"].array()
 
@@ -154,7 +156,7 @@ def test_files_without_weights_are_refused(torch_files: Any, tmp_path: Path) -> 
         read_torch(str(file))
     file.write_bytes(bytes(257) + b"ustar" + bytes(250))
     with pytest.raises(UserError, match="save its state_dict again"):
-        read_torch(str(file))
+        read(str(file))
     for path in ("torch._utils._rebuild_qtensor", "torch._utils._rebuild_sparse_tensor"):
         with pytest.raises(UserError, match="that are no weights"):
             read_torch(torch_files.save(file, {"w": torch_files.call(path, 1, 2)}))
@@ -173,6 +175,28 @@ def test_sizes_that_lie_are_refused(torch_files: Any, tmp_path: Path) -> None:
         read_torch(torch_files.save(file, {"w": base}, claim=1 << 50))
     with pytest.raises(UserError, match="less numbers"):
         read_torch(torch_files.save(file, {"w": base}, claim=9))["w"].array()
+
+
+def test_a_stream_of_another_version_or_length_is_refused(torch_files: Any, tmp_path: Path) -> None:
+    file = tmp_path / "x"
+    torch_files.save(file, {"w": np.ones(6, "f4")}, old=True)
+    content, version = file.read_bytes(), b"\x80\x02M\xe9\x03."
+    assert content.count(version) == 1
+    file.write_bytes(content.replace(version, b"\x80\x02M\xe8\x03."))
+    with pytest.raises(UserError, match="of version 1000 of torch's files; 1001 is read"):
+        read_torch(str(file))
+    file.write_bytes(content[:-1])
+    with pytest.raises(UserError, match="storages are missing at its end"):
+        read_torch(str(file))
+
+
+def test_a_storage_is_of_one_kind(torch_files: Any, tmp_path: Path) -> None:
+    archive = _Archive(torch_files.save(tmp_path / "x", {"w": np.ones(6, "f4")}))
+    reference = ("storage", Global("torch.FloatStorage"), "0", "cpu", 6)
+    assert archive.persistent(reference) is archive.persistent(reference)
+    for kind, count in (("Int", 6), ("Float", 5)):
+        with pytest.raises(ValueError, match="two kinds"):
+            archive.persistent((*reference[:1], Global(f"torch.{kind}Storage"), "0", "cpu", count))
 
 
 @pytest.mark.parametrize(
