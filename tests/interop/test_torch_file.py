@@ -54,6 +54,7 @@ def test_types_of_numbers(torch_files: Any, tmp_path: Path) -> None:
 def test_views_of_one_storage(torch_files: Any, tmp_path: Path) -> None:
     base = np.arange(24, dtype="f4").reshape(4, 6)
     views = {"transposed": base.T, "column": base[:, 2], "part": base[1:, 1:3]}
+    views["empty"] = np.zeros((4, 0), "f4")
     tensors = read_torch(torch_files.save(tmp_path / "x", {"base": base, **views}))
     for name, view in views.items():
         np.testing.assert_array_equal(tensors[name].array(), view)
@@ -166,7 +167,7 @@ def test_sizes_that_lie_are_refused(torch_files: Any, tmp_path: Path) -> None:
     file, base = tmp_path / "x", np.ones(6, "f4")
     for offset, shape, strides in (
         *((0, (7,), (1,)), (3, (2, 2), (2, 1)), (0, (1 << 40, 1 << 40), (0, 0)), (-1, (2,), (1,))),
-        *((0, (2, 2), (1,)), (0, (3,), (-1,)), (0, (6,) * 9, (0,) * 9), (0, ("a",), (1,))),
+        *((0, (2, 2), (1,)), (0, (3,), (-1,)), (0, (1,) * 9, (0,) * 9), (0, ("a",), (1,))),
     ):
         view = torch_files.view(base, offset, shape, strides)
         with pytest.raises(UserError, match="damaged"):
