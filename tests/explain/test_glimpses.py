@@ -6,10 +6,10 @@ from types import SimpleNamespace
 from typing import Any
 
 from gluon_attention.explain import painters
-from gluon_attention.explain.looks import glimpse_look, patch_boxes
+from gluon_attention.explain.looks import glimpse_look, module_names, patch_boxes
 from gluon_attention.explain.painters import draw
 from gluon_attention.explain.pictures import animation, paint, picture
-from gluon_attention.explain.scene import Scene
+from gluon_attention.explain.scene import BLANK, Scene
 from gluon_attention.explain.tiles import BAND, GAP, paste, save_gif
 
 import numpy as np
@@ -47,7 +47,7 @@ def test_patches_are_drawn_at_their_location() -> None:
     np.testing.assert_array_equal(view[6:10, 6:10], image[6:10, 6:10])
     coarse = image[4:12, 4:12].reshape(4, 2, 4, 2, 3).mean(axis=(1, 3))
     np.testing.assert_allclose(view[4:12:2, 4:12:2][0], coarse[0], atol=1)
-    assert (view[0] == view[0, 0]).all()  # not seen
+    assert (view[0] == BLANK).all()  # not seen
 
 
 def test_patches_are_denormalised() -> None:
@@ -94,3 +94,13 @@ def test_gif_has_a_frame_for_each_glimpse(tmp_path: Any) -> None:
     save_gif(str(tmp_path / "way.gif"), frames)
     with Image.open(tmp_path / "way.gif") as movie:
         assert movie.n_frames == 3
+
+
+def test_a_scene_has_the_values_of_its_own_image() -> None:
+    scene = Scene(np.zeros((8, 8, 3), np.uint8), None, 1)
+    assert scene.values(nd.array([[1, 2], [3, 4]], dtype="float16")).tolist() == [3, 4]
+
+
+def test_modules_are_numbered_in_their_stage() -> None:
+    masks = [SimpleNamespace(shape=(1, channels, 4, 4)) for channels in (8, 16, 16, 32)]
+    assert list(module_names(masks)) == ["A1", "B1", "B2", "C1"]

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from gluon_attention import get_model
-from gluon_attention.explain.looks import patch_look, resample_patch
+from gluon_attention.explain.looks import patch_corners, patch_look, resample_patch
 from gluon_attention.explain.painters import draw
 from gluon_attention.explain.pictures import animation, paint, picture
 from gluon_attention.explain.scene import Scene
@@ -60,3 +60,16 @@ def test_tiles_show_squares_patches_and_attention() -> None:
     brightest = [over[y : y + 90, x : x + 90, 0].mean() for y in (0, 100) for x in (0, 100)]
     assert np.argmax(brightest) == 1  # red tells yellow from violet: the region at the top right
     assert resample_patch(np.full((8, 8, 3), 9, np.uint8), np.array([-8, 0, 0, 8]), 4).max() == 0
+
+
+def test_boxes_of_an_image_that_is_not_square() -> None:
+    trace = SimpleNamespace(glimpse_boxes=nd.array([[[[0.5, -0.5, 0.25]]]]))
+    corners = patch_corners(Scene(np.zeros((40, 80, 3), np.uint8), trace, 0))
+    np.testing.assert_allclose(corners, [[[50, 5, 70, 15]]])
+
+
+def test_a_patch_has_the_mean_of_the_pixels_in_each_of_its_own() -> None:
+    image = np.zeros((32, 32, 3), np.uint8)
+    image[:, 3::8] = image[:, 4::8] = 200  # a quarter of all pixels, among them every middle
+    patch = resample_patch(image, np.array([0, 0, 32, 32]), 4)
+    np.testing.assert_allclose(patch.astype(int), 50, atol=1)

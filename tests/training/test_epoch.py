@@ -263,13 +263,14 @@ def test_a_run_folder_is_locked_by_one_process(train_toy: Any, tmp_path: Path) -
 
 
 def test_unreachable_learning_rates_print_a_note(train_toy: Any, capsys: Any) -> None:
-    train_toy(epochs=2, warmup_epochs=2.0, lr_steps=(5, 3))
+    train_toy(epochs=2, warmup_epochs=2.0, lr_steps=(5, 3), swa_lr=0.1)
     notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note")]
     assert notes == [
         "note: the learning rate never reaches --lr: --warmup-epochs 2 is no less than --epochs 2",
         "note: the learning rate never falls: no --lr-steps are below --epochs 2",
+        "note: --swa-lr has no effect: no epochs are averaged by --swa",
     ]
-    train_toy(epochs=2, run="other", warmup_epochs=1.0, lr_steps=(5, 1))
+    train_toy(epochs=2, run="other", warmup_epochs=1.0, lr_steps=(5, 1), swa=0.5, swa_lr=0.1)
     assert "note" not in capsys.readouterr().out
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 from gluon_attention import UserError
 from gluon_attention.tasks.task import Group
 from gluon_attention.training.config import Config
-from gluon_attention.training.optimizers import GroupOptimizer, named_parameters
+from gluon_attention.training.optimizers import GroupOptimizer, make_optimizers, named_parameters
 from gluon_attention.training.schedule import Schedule
 from gluon_attention.training.workers import Workers, connect
 
@@ -18,10 +19,10 @@ import pytest
 from mxnet import autograd, gluon, nd
 
 
-def _optimizer(block, optimizer="sgd", share=1.0, **settings):
+def _optimizer(block, optimizer="sgd", share=1.0, devices=None, **settings):
     config = Config(**{**dict(optimizer=optimizer, weight_decay=0.5), **settings})
     schedule = Schedule(replace(config, epochs=1, lr_steps=(1,)), steps=9)
-    workers = Workers("device", [mx.cpu()])
+    workers = Workers("device", devices or [mx.cpu()])
     return GroupOptimizer(Group("all", [block], share), config, schedule, workers)
 
 
@@ -37,7 +38,7 @@ def test_two_steps_have_momentum_and_the_learning_rate_of_their_group(optimizer,
             loss = block(nd.ones((8, 1))).sum()
         loss.backward()
         optimizer.step(step, samples=8)
-    assert optimizer.learning_rate(0) == pytest.approx(0.1 * 0.25)
+    assert optimizer.learning_rate(0) == pytest.approx(0.1 * 0.25) and optimizer.count == 2
     assert block.weight.data().asscalar() == pytest.approx(-0.1 * 0.25 * way, rel=1e-5)
 
 
@@ -76,6 +77,28 @@ def test_clipping_scales_the_whole_gradient_of_a_mean(samples):
     optimizer.step(0, samples=samples)
     np.testing.assert_allclose(block.weight.data().asnumpy(), -gradient[0] * 0.5 / norm, rtol=1e-5)
     np.testing.assert_allclose(block.bias.data().asnumpy(), -gradient[1] * 0.5 / norm, rtol=1e-5)
+
+
+def test_clipping_is_of_the_gradient_of_all_devices():
+    block, devices = gluon.nn.Dense(1, in_units=2, use_bias=False), [mx.cpu(0), mx.cpu(1)]
+    block.initialize(mx.init.Zero(), ctx=devices)
+    optimizer = _optimizer(block, devices=devices, momentum=0.0, weight_decay=0.0, clip=0.5, lr=1.0)
+    with autograd.record():
+        losses = [block(nd.array([row], ctx=ctx)) for row, ctx in zip(([3, 0], [0, 4]), devices)]
+    autograd.backward(losses)
+    optimizer.reduce()
+    optimizer.step(0, samples=1)
+    for weight in block.weight.list_data():  # of the gradient (3, 4), whose norm is 5
+        np.testing.assert_allclose(weight.asnumpy(), [[-0.3, -0.4]], rtol=1e-5)
+
+
+def test_a_server_that_updates_has_one_optimizer_and_clips_nothing():
+    workers, config = SimpleNamespace(server_updates=True, count=2), Config(clip=5.0)
+    schedule, groups = Schedule(config, steps=9), [Group(name, []) for name in "ab"]
+    with pytest.raises(UserError, match="--kvstore dist_async has one optimizer .* takes 2;"):
+        make_optimizers(groups, config, schedule, workers)
+    with pytest.raises(UserError, match="--clip needs gradients that --kvstore dist_async"):
+        make_optimizers(groups[:1], config, schedule, workers)
 
 
 @pytest.mark.parametrize(
