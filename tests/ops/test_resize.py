@@ -1,4 +1,4 @@
-"""Bilinear resize against numpy and against MXNet's own operator, for changing sizes."""
+"""Bilinear resize against numpy, for changing sizes."""
 
 from __future__ import annotations
 
@@ -56,17 +56,6 @@ def test_equals_numpy_in_one_net_for_many_sizes(hybridize: bool) -> None:
         rows, columns = (matrix(b, a) for b, a in zip(size, target))
         np.testing.assert_allclose(y, rows @ x @ columns.T, rtol=1e-5, atol=1e-5)
         np.testing.assert_allclose(gradient, rows.T @ head @ columns, rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.parametrize("size, target", SIZES)
-def test_equals_bilinear_resize_2d(size: Tuple[int, int], target: Tuple[int, int]) -> None:
-    seed = int(np.random.randint(2**31))
-    mx.random.seed(seed)
-    ours = run(Resize(), size, target)
-    mx.random.seed(seed)
-    theirs = run(lambda x, like: nd.contrib.BilinearResize2D(x, like, mode="like"), size, target)
-    for a, b in zip(ours, theirs):
-        np.testing.assert_allclose(a, b, rtol=1e-5, atol=2e-5)
 
 
 def test_only_the_size_of_the_other_tensor_matters() -> None:
