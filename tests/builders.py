@@ -6,7 +6,6 @@ from typing import Any, NamedTuple, Optional
 
 from gluon_attention import get_model, native
 from gluon_attention.datasets.sampling import Normalise, Splits, array_samples
-from gluon_attention.tasks.task import Classification
 from gluon_attention.zoo.attention_net import AttentionNet
 
 import mxnet as mx
@@ -81,9 +80,6 @@ class Toy(AttentionNet):
 
     def trace(self, images: Any) -> Any:
         return Logits(self(images))
-
-    def objective(self, config: Any) -> Classification:
-        return Classification.from_config(self, config)
 
     def lower(self, program: native.Program) -> native.Lowered:
         """So that tests of training are of the native library where it is built."""

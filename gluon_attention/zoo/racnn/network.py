@@ -43,10 +43,11 @@ from ...explain.looks import box_look
 from ...ops.activation_box import activation_box
 from ...ops.attention_crop import bounded_box, clamped_box, crop_box, inner_box, pixel_crop
 from ...ops.safe import concat, detach
+from ...tasks.task import options_from
 from ..attention_net import AttentionNet
 from ..backbones import backbone as build_backbone
 from ..classifier import Classifier
-from .options import RACNNOptions
+from .options import RACNNOptions, RankingOptions
 from .task import RankedScales, SummedScales
 
 
@@ -293,4 +294,4 @@ class RACNN(AttentionNet):
 
     def objective(self, config: Any) -> RankedScales:
         kind = RankedScales if self.body.fused else SummedScales
-        return kind.from_config(self, config)
+        return kind(self, options_from(RankingOptions(), config), config.label_smoothing)

@@ -11,14 +11,14 @@ from __future__ import annotations
 
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Iterator, List, NamedTuple, Optional, Tuple
+from typing import TYPE_CHECKING, Iterator, List, NamedTuple, Optional, Tuple
 
 from mxnet import autograd, nd
 
 from ...errors import UserError
 from ...ops.attention_crop import AttentionCrop
 from ...tasks.losses import Losses, cross_entropy, is_top1, smoothed, top1_scores
-from ...tasks.task import Group, Task, Update, options_from
+from ...tasks.task import Group, Task, Update
 from ..freezing import frozen_stats_twin
 from .options import RankingOptions
 
@@ -50,11 +50,6 @@ class RankedScales(Task):
         self.crops = [AttentionCrop(size, options.gradient) for size in net.body.crops]
         for crop in self.crops:
             crop.hybridize()
-
-    @classmethod
-    def from_config(cls, net: RACNN, config: Any) -> RankedScales:
-        """The task with the options that a `training.config.Config` sets."""
-        return cls(net, options_from(RankingOptions(), config), config.label_smoothing)
 
     def groups(self) -> List[Group]:
         body = self.body
