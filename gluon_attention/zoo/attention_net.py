@@ -76,12 +76,12 @@ class AttentionNet(Trainable, PortableBlock):
         """The trace of images with the given noise."""
         return self.Trace(*self.body(images, *noise))
 
-    # Randomness.
-
     @property
     def native_parts(self) -> Sequence[gluon.Block]:
         """What the native library may train: all of the network, or parts with `lower`."""
         return [self]
+
+    # Randomness.
 
     def zero_noise(self, F: Any) -> Tuple[Any, ...]:
         """The arguments of `body` after the images with which nothing is drawn."""
@@ -158,7 +158,6 @@ class AttentionNet(Trainable, PortableBlock):
         for block in walk_blocks(self):
             if isinstance(block, Classifier):
                 block.reset(int(classes), self.initializer)
-        for block in walk_blocks(self):
             if isinstance(block, gluon.HybridBlock):
                 block._clear_cached_op()
         vars(self).pop("_features", None)

@@ -20,7 +20,7 @@ import mxnet as mx
 import numpy as np
 from mxnet import gluon, nd
 
-from ...storage.atomic import remove_leftovers, written_aside
+from ...storage.atomic import remove_leftovers, write_bytes
 
 if TYPE_CHECKING:
     from ...datasets.sampling import Samples, Splits
@@ -126,8 +126,7 @@ class FeatureCache:
         for row, array in zip(rows, features.astype(np.float16)):
             content = array.tobytes()
             path = os.path.join(self.folders[spec], files[row])
-            with written_aside(path) as aside, open(aside, "wb") as stream:
-                stream.write(_digest(content) + content)
+            write_bytes(path, _digest(content) + content)
 
 
 def _weights_digest(block: gluon.Block) -> bytes:
