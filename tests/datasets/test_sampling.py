@@ -16,6 +16,7 @@ from gluon_attention.datasets.sampling import (
 
 import numpy as np
 import pytest
+from builders import toy_splits
 
 
 def numbered(count, batch_size, classes=10, **options):
@@ -136,6 +137,13 @@ def test_images_that_depend_on_the_epoch_are_for_training_alone():
     for shuffle, expected in ((True, 5), (False, -1)):
         for images, _ in Batches(samples, 2, shuffle=shuffle).epoch(5):
             assert (images == expected).all()
+
+
+def test_examples_are_held_out_unless_nothing_is():
+    splits = toy_splits()
+    assert splits.examples is splits.validation
+    splits = splits._replace(validation=Samples(np.zeros(0), 3, None))
+    assert splits.examples is splits.train
 
 
 def test_an_epoch_is_loaded_ahead():
