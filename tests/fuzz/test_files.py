@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Sequence
 
 from gluon_attention import UserError, load_weights
-from gluon_attention.storage.params import read_parameters
+from gluon_attention.storage.params import read_parameters, write_parameters
 from gluon_attention.training import checkpoint
 
 import mxnet as mx
@@ -17,6 +17,7 @@ import pytest
 from fuzzing import DAMAGE, damaged
 from hypothesis import strategies as st
 from mxnet import gluon, nd
+from mxnet.base import MXNetError
 
 SETTINGS = {"lr": 0.1}
 NO_AVERAGE = SimpleNamespace(values={})
@@ -110,6 +111,21 @@ def test_a_value_out_of_range_is_refused(tmp_path, content):
     (tmp_path / "x.params").write_bytes(content)
     with pytest.raises(UserError, match="cut off, damaged"):
         read_parameters(str(tmp_path / "x.params"))
+
+
+def test_a_failing_disk_is_told_from_other_errors_of_mxnet(tmp_path):
+    def failing(message):
+        def save(path):
+            raise MXNetError(message)
+
+        return save
+
+    path = str(tmp_path / "x.params")
+    with pytest.raises(UserError, match="cannot write .*x.params: the disk is full, or fails"):
+        write_parameters(path, failing("src/io/local_filesys.cc:38: Check failed: fwrite"))
+    with pytest.raises(MXNetError, match="shapes differ"):
+        write_parameters(path, failing("shapes differ"))
+    assert not list(tmp_path.iterdir())
 
 
 def test_every_part_of_a_file_is_refused(tmp_path, contents):
