@@ -101,7 +101,7 @@ def dense(storage: int = 0, shape: Sequence[int] = (2, 1), dtype: int = 0) -> by
         params_file(dense(shape=(0, 2))),
         params_file(dense(shape=(-2, -1))),
         params_file(dense(shape=(1,) * 32 + (2,))),
-        params_file(dense(dtype=8)),
+        params_file(dense(shape=(1,), dtype=8)),
     ],
     ids=range(11),
 )
