@@ -169,8 +169,8 @@ class Scales(gluon.HybridBlock):
             self.heads, self.apns = nn.HybridSequential(), nn.HybridSequential()
             for _ in range(1 if averaged else self.scales):
                 self.heads.add(Head(classes, channels, options.descriptor))
-            for scale, bounds in enumerate(options.bounds()):
-                self.apns.add(_apn(options, scale, bounds))
+            for scale in range(len(self.crops)):
+                self.apns.add(_apn(options, scale))
             self.fused: Optional[Classifier] = None
             if not averaged:
                 self.fused = Classifier(
@@ -247,12 +247,13 @@ class Scales(gluon.HybridBlock):
         return self.fused(concat(F, *descriptors, chunk=self.heads[0].channels))
 
 
-def _apn(options: RACNNOptions, scale: int, bounds: Tuple[float, float]) -> gluon.HybridBlock:
+def _apn(options: RACNNOptions, scale: int) -> gluon.HybridBlock:
     """The network that reads the features of a scale and proposes the box of the next."""
     if options.locate == "activation":
         return nn.HybridLambda(activation_box)
     box = clamped_box if options.boxes == "pixels" else bounded_box
-    bound = partial(box, smallest=bounds[0], largest=bounds[1])
+    smallest, largest = options.bounds()[scale]
+    bound = partial(box, smallest=smallest, largest=largest)
     if options.apn == "light":
         return LightAPN(bound)
     return PaperAPN(options.apn == "paper" and scale == 0, bound)

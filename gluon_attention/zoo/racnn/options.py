@@ -53,17 +53,22 @@ class RACNNOptions:
     boxes: str = field("bounded", "way in which boxes are kept in the image", choices=BOXES)
 
     def __post_init__(self) -> None:
+        if self.locate == "activation":  # no box has bounds
+            if self.boxes == "pixels":
+                raise UserError("boxes='pixels' are squares: leave it out with locate='activation'")
+            return
         count = len(self.crops)
         if not self.smallest or len(self.smallest) not in (1, count):
-            raise UserError(f"smallest must be 1 or {count} numbers, not {len(self.smallest)}")
+            raise UserError(
+                f"smallest must be one number, or one for each of the {count} crops, not "
+                f"{len(self.smallest)}"
+            )
         limit = 2 if self.boxes == "pixels" else 1  # a clamp cuts off what exceeds the view
         if not max(self.smallest) < self.largest <= limit:
             raise UserError(
                 f"largest must be above smallest and at most {limit} where boxes='{self.boxes}', "
                 f"not {self.largest:g} with {max(self.smallest):g}"
             )
-        if self.locate == "activation" and self.boxes == "pixels":
-            raise UserError("boxes='pixels' are squares: leave it out with locate='activation'")
 
     def bounds(self) -> List[Tuple[float, float]]:
         """Smallest and largest side of each box."""

@@ -241,6 +241,13 @@ def test_rectangles_are_nested_and_crops_show_them() -> None:
     np.testing.assert_allclose(trace.crops[0][0].asnumpy().transpose(1, 2, 0), wanted, atol=0.1)
 
 
+def test_boxes_by_the_feature_map_have_no_bounds() -> None:
+    net = get_model("racnn_detail", locate="activation", crops=(16,))  # two bounds are its own
+    assert len(net.body.apns) == 1 and not list(net.body.apns.collect_params())
+    with pytest.raises(UserError, match="smallest must be one number, or one for each of the 1 cr"):
+        get_model("racnn_detail", crops=(16,))
+
+
 def test_whole_pixels_are_squares() -> None:
     with pytest.raises(UserError, match="boxes='pixels' are squares"):
         small_racnn(locate="activation", boxes="pixels")
