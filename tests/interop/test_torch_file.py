@@ -247,3 +247,7 @@ def test_each_pickle_of_a_stream_has_a_memo_of_its_own() -> None:
     assert read_pickle(stream, {}) == []
     with pytest.raises(ValueError):
         read_pickle(stream, {})
+
+
+def test_byte_strings_of_python_2_are_text() -> None:
+    assert read_pickle(io.BytesIO(b"\x80\x02U\x02a\xe9."), {}) == "a\xe9"

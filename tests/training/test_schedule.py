@@ -43,7 +43,12 @@ def test_a_linear_fall_ends_at_zero():
 def test_the_fall_ends_at_a_constant_rate(decay):
     rate = schedule(0.5, epochs=10, steps=10, decay=decay, swa=0.2, swa_lr=0.1)
     assert [rate(i) for i in (0, 40, 80, 99, 100)] == pytest.approx([0.5, 0.3, 0.1, 0.1, 0.1])
-    assert rate.for_server(2, lr_scale=0.5)(2 * 90 + 1) == pytest.approx(0.05)
+    server = rate.for_server(2, lr_scale=0.5)
+    assert server(2 * 90 + 1) == pytest.approx(0.05)
+    scaled = [2 * server(count) for count in (1, 2, 3, 4)]
+    assert scaled == pytest.approx([rate(0), rate(0), rate(1), rate(1)])
+        [rate(0), rate(0), rate(1), rate(1)]
+    )
 
 
 def test_the_settings_of_a_run_make_its_schedule():
