@@ -47,8 +47,6 @@ def test_the_fall_ends_at_a_constant_rate(decay):
     assert server(2 * 90 + 1) == pytest.approx(0.05)
     scaled = [2 * server(count) for count in (1, 2, 3, 4)]
     assert scaled == pytest.approx([rate(0), rate(0), rate(1), rate(1)])
-        [rate(0), rate(0), rate(1), rate(1)]
-    )
 
 
 def test_the_settings_of_a_run_make_its_schedule():
