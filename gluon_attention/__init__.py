@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, List
 
 from . import runtime
 from .errors import UserError
@@ -29,6 +29,10 @@ _LATER = {
     "load_weights": "interop.load",
     "transform_of": "transform",
 }
+
+
+def __dir__() -> List[str]:
+    return __all__
 
 
 def __getattr__(name: str) -> Any:

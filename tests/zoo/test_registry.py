@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import gluon_attention
 from gluon_attention import UserError, get_model, list_models
 from gluon_attention.zoo import options_of, registry
 from gluon_attention.zoo.registry import read_options, register
@@ -30,6 +31,13 @@ STAGE1 = (dict(classes=2, backbone="tiny", patch=16), (3, 64, 64))
 def test_unknown_name_suggests_the_nearest(wrong: str, right: str) -> None:
     with pytest.raises(UserError, match=f"unknown model '{wrong}'; did you mean .*'{right}'"):
         get_model(wrong)
+
+
+def test_the_package_completes_what_it_imports_later() -> None:
+    assert {"get_model", "load_weights", "transform_of"} <= set(dir(gluon_attention))
+    assert all(hasattr(gluon_attention, name) for name in dir(gluon_attention))
+    with pytest.raises(AttributeError, match="has no attribute 'get_modle'"):
+        gluon_attention.get_modle  # noqa: B018
 
 
 def test_no_suggestion_without_a_similar_name() -> None:
