@@ -33,12 +33,12 @@ def activation_box(F: Any, features: Any) -> Any:
     return concat(F, x, y, width, height)
 
 
-def largest_group(F: Any, mask: Any, steps: int = STEPS) -> Any:
+def largest_group(F: Any, mask: Any) -> Any:
     """Of the cells of a mask (N, 1, h, w), those of its largest group; of none, all cells."""
     cells = F.flatten(mask)  # (N, hw)
     index = F.contrib.arange_like(cells, axis=1) + 1
     numbers = F.reshape_like(F.broadcast_mul(cells, F.reshape(index, shape=(1, -1))), mask)
-    for _ in range(steps):
+    for _ in range(STEPS):
         largest = F.Pooling(numbers, kernel=(3, 3), pad=(1, 1), pool_type="max")
         numbers = largest * mask
     numbers = F.flatten(numbers)
