@@ -40,7 +40,7 @@ SCRIPTS = {
     "train/cub200_train.py": "--backbone tiny --size 32 --crops 16,16 --stages 0,0,0 "
     "--data-dir birds",
     "train/stanford_dogs_train.py": "--dataset cub200 --data-dir birds --backbone tiny --patch 16 "
-    "--hidden 8 --visual-epochs 1 --patches 3 --start-size 1",
+    "--hidden 8 --stage1-epochs 1 --patches 3 --start-size 1",
     "data/prepare_imagenet.py": f"--from {SAMPLE}/imagenet --data-dir out",
     "benchmarks/speed.py": "--cases ram28 --peers ours --modes inference --batches 1 --rounds 1 "
     "--seconds 0.01",
@@ -50,7 +50,7 @@ SCRIPTS = {
     "benchmarks/eight_bits.py": f"ram_28 --images 4 --data-dir {SAMPLE}/mnist",
     "benchmarks/results.py": "--charts out",
     "benchmarks/studies/pull_plot.py": "out/pull.png",
-    "benchmarks/studies/front_picture.py": "boxes.png -o out/front.png",
+    "benchmarks/studies/front_picture.py": "-o out/front.png",
     "benchmarks/studies/closer_look.py": "--data-dir birds --backbone tiny --size 64 "
     "--backbone-weights tiny.params",
 }
@@ -63,7 +63,6 @@ def inputs(tmp_path_factory: Any) -> Path:
 
     folder = tmp_path_factory.mktemp("inputs")
     cv2.imwrite(str(folder / "digit.png"), np.full((28, 28), 200, np.uint8))
-    cv2.imwrite(str(folder / "boxes.png"), np.full((864, 588, 3), 200, np.uint8))
     write_cub(str(folder / "birds"), 40, size=64, coarse=32)
     net = backbone("tiny")
     net.initialize()

@@ -1,7 +1,6 @@
 """Draw the picture at the head of README from the weights that ship and the data in the repository.
 
-python train/cub200_train.py --dataset detail --name detail-0
-python benchmarks/studies/front_picture.py runs/detail-0/boxes.png
+python benchmarks/studies/front_picture.py
 """
 
 from __future__ import annotations
@@ -12,10 +11,12 @@ from typing import List
 from gluon_attention import get_model
 from gluon_attention.command_line import Parser, command
 from gluon_attention.datasets import cifar10, mnist
+from gluon_attention.datasets.detail import detail
 from gluon_attention.datasets.sampling import Splits
 from gluon_attention.explain.pictures import denormalise, paint, picture
-from gluon_attention.explain.tiles import below, load_png
+from gluon_attention.explain.tiles import below
 from gluon_attention.storage.atomic import written_aside
+from gluon_attention.zoo.pretrained import all_weights
 
 import numpy as np
 from PIL import Image
@@ -24,6 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = ROOT / "data" / "sample"
 WIDTH = 930
 CIFAR_ROWS = [20, 8, 34]  # of the test images of the sample
+SCENE_ROWS = [14, 3, 2]
 DIGIT_ROWS = [3]
 
 
@@ -40,11 +42,12 @@ def scaled(pixels: np.ndarray, width: int) -> np.ndarray:
     return np.asarray(Image.fromarray(pixels).resize((width, height), Image.LANCZOS))
 
 
-def front(boxes: np.ndarray) -> np.ndarray:
-    """Masks beside the boxes of a run, and glimpses below them."""
+def front() -> np.ndarray:
+    """Masks beside boxes, and glimpses below them."""
     cifar = cifar10(f"{SAMPLE}/cifar10")
     masks = attention_of("cifar_residual_attention56_slim", cifar, CIFAR_ROWS)
-    boxes = boxes[: boxes.shape[0] // 4 * 3]  # three of four images
+    scenes = detail(**all_weights()["racnn_detail"]["source"]["options"])
+    boxes = attention_of("racnn_detail", scenes, SCENE_ROWS)
     ratios = [part.shape[1] / part.shape[0] for part in (masks, boxes)]  # width to height
     left = round(WIDTH * ratios[0] / sum(ratios))
     above = [scaled(masks, left), scaled(boxes, WIDTH - left)]
@@ -59,15 +62,12 @@ def front(boxes: np.ndarray) -> np.ndarray:
 def main() -> None:
     """Draw the picture."""
     parser = Parser(description=__doc__.splitlines()[0], allow_abbrev=False)
-    parser.add_argument(
-        "boxes", metavar="BOXES", help="boxes.png of a run of train/cub200_train.py"
-    )
     target = ROOT / "docs" / "attention.png"
     parser.add_argument(
         "-o", "--output", default=target, metavar="PNG", help="default: docs/attention.png"
     )
     flags = parser.parse_args()
-    picture = Image.fromarray(front(load_png(flags.boxes)))
+    picture = Image.fromarray(front())
     with written_aside(flags.output) as aside:  # 256 colours are a third of the size
         picture.quantize(256, dither=Image.Dither.NONE).save(aside, "PNG", optimize=True)
 
