@@ -1,6 +1,7 @@
 """Shares of kinds of operators in the time of a step of one of our networks.
 
 python benchmarks/operator_time.py residual92 train --dtype bfloat16 --batch 32
+python benchmarks/operator_time.py residual92 train --native     # of steps of the native library
 """
 
 from __future__ import annotations
@@ -11,14 +12,15 @@ import os
 import sys
 import tempfile
 import time
-from typing import Any, Dict, Optional, Sequence
+from typing import Any, Callable, Dict, Iterable, Optional, Sequence
 
+from gluon_attention import native
 from gluon_attention.command_line import Parser, command
 from gluon_attention.fields import number
 
 from figures import rows
 from figures.cases import CASES, MODES, TYPES, Case, step_name, type_of
-from figures.operators import PARTS, kind_of
+from figures.operators import NATIVE, PARTS, kind_of, native_kind_of
 
 PEERS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "peers")
 
@@ -28,11 +30,15 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     flags = parse(argv)
     case = CASES[flags.case]
     job = dict(mode=flags.mode, dtype=flags.dtype, batch=flags.batch)
-    percents = shares(profile(case, job, flags.steps))
+    if flags.native:
+        percents = shares(profile_native(case, job, flags.steps), native_kind_of, NATIVE)
+    else:
+        percents = shares(profile(case, job, flags.steps), kind_of, PARTS)
     for kind, percent in percents.items():
         print(f"{kind:22}{percent:6.1f} %")
     if flags.write:
-        name, metric = case.networks["ours"], step_name(**job) + "_time_"
+        name, metric = case.networks["ours"], step_name(**job)
+        metric += "_native_" if flags.native else "_time_"
         rows.append(
             [
                 rows.measured(name, case.dataset, metric + kind, percent, "%")
@@ -50,8 +56,11 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     count = dict(type=number(int, 1), metavar="N")
     parser.add_argument("--batch", default=32, help="batch size (default: 32)", **count)
     parser.add_argument("--steps", default=10, help="number of steps (default: 10)", **count)
+    parser.add_argument("--native", action="store_true", help="steps of the native library")
     parser.add_argument("--write", action="store_true", help="append the shares to results.csv")
     flags = parser.parse_args(argv)
+    if flags.native and not ("mxnet" in CASES[flags.case].networks and flags.mode == "train"):
+        parser.error(f"the native library has no {flags.mode} of {flags.case}")
     if flags.dtype not in CASES[flags.case].types or not type_of("ours", flags.mode, flags.dtype):
         parser.error(f"{flags.case} has no {flags.mode} in {flags.dtype}")
     return flags
@@ -85,11 +94,26 @@ def profile(case: Case, job: Dict[str, Any], steps: int) -> Dict[str, float]:
     return {**times, "": max(0.0, total - sum(times.values()))}
 
 
-def shares(times: Dict[str, float]) -> Dict[str, float]:
-    """Percent of the time by kind of operator."""
-    percents = dict.fromkeys(PARTS, 0.0)
-    for name, milliseconds in times.items():
-        percents[kind_of(name) if name else "between"] += 100 * milliseconds / sum(times.values())
+def profile_native(case: Case, job: Dict[str, Any], steps: int) -> Dict[str, float]:
+    """Seconds of processor time of every step of the native library by name."""
+    sys.path.insert(0, PEERS)
+    from mxnet_worker import ours
+
+    ready = ours(dict(case._asdict(), network=case.networks["ours"], **job), native="1")
+    ready.run(1)
+    library = native.library()
+    library.profile(True)
+    ready.run(steps)
+    return library.profiled()
+
+
+def shares(
+    times: Dict[str, float], kind: Callable[[str], str], kinds: Iterable[str]
+) -> Dict[str, float]:
+    """Percent of the time by kind."""
+    percents = dict.fromkeys(kinds, 0.0)
+    for name, duration in times.items():
+        percents[kind(name)] += 100 * duration / sum(times.values())
     return percents
 
 

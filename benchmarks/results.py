@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import Optional, Sequence
 
 from gluon_attention import UserError
@@ -27,6 +28,7 @@ tables.TABLES.update(
     ablations=ablations.ablations_table,
     published=published.published_table,
     shares=operators.shares_table,
+    native_shares=partial(operators.shares_table, name="native", parts=list(operators.NATIVE)),
 )
 
 

@@ -98,7 +98,9 @@ def _residual(layers: int) -> Case:
 CASES = {
     "residual92": _residual(92),
     "residual56": _residual(56),
-    "residual56_slim": _case("cifar_residual_attention56_slim", "", types=TYPES, native=True),
+    "residual56_slim": _case(
+        "cifar_residual_attention56_slim", "residual_attention:56:slim", types=TYPES, native=True
+    ),
     "residual56_224": _case(
         "residual_attention56",
         "residual_attention:56:224",

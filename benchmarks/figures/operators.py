@@ -21,26 +21,41 @@ KINDS = {
     "update": r"multi_sgd\w*|sgd\w*",
 }
 PARTS = (*KINDS, "other", "between")  # of a step; "between" is the time outside all operators
+# Steps of the native library, by kind.
+NATIVE = {
+    "1x1": r"convolution.* 1x1",
+    "3x3": r"convolution.* 3x3|winograd.*",
+    "batch_norm": r"norm.*",
+    "weights": r"(un)?pack weights",
+    "other": ".*",
+}
 
 
 def kind_of(operator: str) -> str:
-    """The kind of an operator of the profiler."""
+    """The kind of an operator of the profiler, "" being the time outside all of them."""
+    if not operator:
+        return "between"
     name = operator.replace("_backward_", "")
     return next((kind for kind, names in KINDS.items() if re.fullmatch(names, name)), "other")
 
 
-def shares_table(rows: Sequence[Row]) -> str:
+def native_kind_of(step: str) -> str:
+    """The kind of a step of the native library."""
+    return next(kind for kind, names in NATIVE.items() if re.fullmatch(names, step))
+
+
+def shares_table(rows: Sequence[Row], name: str = "time", parts: Sequence[str] = PARTS) -> str:
     """Shares of a step, one line per case."""
     cases: Dict[Tuple[str, str, str], Dict[str, float]] = {}
     for row in rows:
-        step = step_of(row.metric, r"time_\w+")
+        step = step_of(row.metric, rf"{name}_\w+")
         if step:
             work, batch, metric = step
             percents = cases.setdefault((row.name, work, batch), {})
-            percents[metric[len("time_") :]] = float(row.value)
+            percents[metric[len(name) + 1 :]] = float(row.value)
     lines = [
-        [*case, *(f"{percents[part]:.0f} %" for part in PARTS)]
+        [*case, *(f"{percents[part]:.0f} %" for part in parts)]
         for case, percents in sorted(cases.items())
     ]
-    header = ["network", "", "batch", *(part.replace("_", " ") for part in PARTS)]
+    header = ["network", "", "batch", *(part.replace("_", " ") for part in parts)]
     return markdown(header, lines)

@@ -27,7 +27,7 @@ def build(network: str, classes: int) -> Tuple[torch.nn.Module, List[Update]]:
     """The counterpart of one of our networks, and its updates."""
     family, *sizes = network.split(":")
     if family == "residual_attention":
-        net = residual_attention(*map(int, sizes), classes=classes)
+        net = residual_attention(*sizes, classes=classes)
         return net, [(net.parameters(), of_outputs(torch.nn.functional.cross_entropy))]
     (size,) = sizes
     if family == "recurrent_attention":
@@ -44,17 +44,16 @@ def build(network: str, classes: int) -> Tuple[torch.nn.Module, List[Update]]:
     return net, [(classifiers, torch_ra_cnn.classify), (boxes, torch_ra_cnn.rank)]
 
 
-def residual_attention(layers: int, pixels: int = 32, classes: int = 10) -> torch.nn.Module:
-    """A network of `layers` layers for images of 32 or 224 pixels, channels-last."""
-    first, second, third = {56: (1, 1, 1), 92: (1, 2, 3)}[layers]
-    small = pixels == 32
-    if small:
-        stages = [(128, 1, 1, 2, first), (256, 2, 1, 1, second), (512, 2, 1, 0, third)]
-        stages.append((1024, 1, 3, 0, 0))
-    else:
-        stages = [(256, 1, 1, 3, first), (512, 2, 1, 2, second), (1024, 2, 1, 1, third)]
-        stages.append((2048, 2, 3, 0, 0))
-    net = ResidualAttention(32 if small else 64, small, stages, classes=classes)
+def residual_attention(layers: str, kind: str = "32", classes: int = 10) -> torch.nn.Module:
+    """A network for images of 32 or 224 pixels, or a slim one for 32, channels-last."""
+    modules = {"56": (1, 1, 1), "92": (1, 2, 3)}[layers]
+    stem, stages, last = {
+        "32": (32, [(128, 1, 1, 2), (256, 2, 1, 1), (512, 2, 1, 0)], [(1024, 1, 3, 0, 0)]),
+        "slim": (16, [(64, 1, 2, 3), (128, 2, 2, 2), (256, 2, 2, 1)], []),
+        "224": (64, [(256, 1, 1, 3), (512, 2, 1, 2), (1024, 2, 1, 1)], [(2048, 2, 3, 0, 0)]),
+    }[kind]
+    stages = [(*stage, count) for stage, count in zip(stages, modules)]
+    net = ResidualAttention(stem, kind != "224", [*stages, *last], classes=classes)
     return net.to(memory_format=torch.channels_last)
 
 

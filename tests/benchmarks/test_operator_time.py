@@ -6,6 +6,9 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+
+from gluon_attention import native
 
 import operator_time
 import pytest
@@ -25,6 +28,23 @@ def test_operators_have_their_kinds() -> None:
     }
     for kind, names in kinds.items():
         assert {operators.kind_of(name) for name in names.split()} == {kind}
+
+
+def test_steps_of_the_native_library_have_their_kinds() -> None:
+    kinds = {"convolution to data 1x1": "1x1", "winograd": "3x3", "convolution 3x3": "3x3"}
+    kinds.update({"norm back": "batch_norm", "unpack weights": "weights", "gate": "other"})
+    assert {step: operators.native_kind_of(step) for step in kinds} == kinds
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not native.library(), reason="the native library is not built")
+def test_shares_of_the_native_library(capsys: Any) -> None:
+    operator_time.main(["residual56_slim", "train", "--native", "--batch=2", "--steps=1"])
+    percents = {
+        line.split()[0]: float(line.split()[1]) for line in capsys.readouterr().out.splitlines()
+    }
+    assert sum(percents.values()) == pytest.approx(100, abs=0.5)
+    assert all(percents[kind] > 0 for kind in operators.NATIVE)
 
 
 def test_shares_of_a_step_sum_to_100_percent(tmp_path: Path) -> None:
