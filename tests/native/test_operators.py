@@ -47,8 +47,11 @@ def mxnet_gate(z: nd.NDArray, trunk: nd.NDArray, kind: str, residual: bool) -> n
 
 def one(layer: gluon.Block, act: bool = False) -> Probe:
     """A probe of a layer of Gluon."""
-    after = [nn.Activation("relu")] if act else []
-    both = [layer, *after]
+    return sequence(layer, *[nn.Activation("relu")] * act)
+
+
+def sequence(*both: gluon.Block) -> Probe:
+    """A probe of layers of Gluon, one after the other."""
 
     def native(program: Program, x: int, *layers: gluon.Block) -> int:
         chain = nn.HybridSequential()
@@ -60,7 +63,7 @@ def one(layer: gluon.Block, act: bool = False) -> Probe:
             x = block(x)
         return x
 
-    return Probe(both, plain, native)
+    return Probe(list(both), plain, native)
 
 
 def resized(x: nd.NDArray, side: int) -> nd.NDArray:
@@ -130,6 +133,7 @@ def shared() -> Probe:
 
 PROBES: Dict[str, Callable[[], Probe]] = {
     "conv1": lambda: one(nn.Conv2D(8, 1, use_bias=False)),
+    "conv1_wide": lambda: sequence(nn.Conv2D(32, 1), *[nn.Conv2D(32, 1, use_bias=False)] * 2),
     "conv3": lambda: one(nn.Conv2D(16, 3, padding=1)),
     "conv3_strided": lambda: one(nn.Conv2D(16, 3, 2, padding=1, use_bias=False)),
     "conv7_strided": lambda: one(nn.Conv2D(8, 7, 2, padding=3, use_bias=False)),
@@ -285,10 +289,12 @@ def test_several_calls_of_a_step(adds: Tuple[str, ...]) -> None:
     compare(got, expected)
 
 
+@pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("shape", [(11, 32, 27, 26), (40, 32, 4, 4)])
-def test_winograd_equals_mxnet(shape: Tuple[int, ...]) -> None:
+def test_winograd_equals_mxnet(shape: Tuple[int, ...], bias: bool) -> None:
     """Tiles beyond the border, several portions of tiles, the last of which is not full."""
-    probe, images = one(nn.Conv2D(48, 3, padding=1, use_bias=False)), nd.random.normal(shape=shape)
+    probe = one(nn.Conv2D(48, 3, padding=1, use_bias=bias), act=bias)
+    images = nd.random.normal(shape=shape)
     ready(probe, images)
     weight = Weight()
     expected = gradients(probe, probe, images, weight)

@@ -1,5 +1,7 @@
 // Convolutions with or without a bias, in groups, plus other features (the sum of a unit), and the
 // ReLU after them.
+#include <algorithm>
+
 #include "layers.h"
 
 namespace native {
@@ -108,7 +110,21 @@ class Convolution : public Layer {
     return place;
   }
 
+  // Of 1x1 in float32 it is one product of what is there, without packing.
+  void product_to_weights(Plan& plan, Place dy) {
+    Place x = plan.data(x_);
+    float old = plan.adds_to(weight_) ? 1.f : 0.f;
+    std::int64_t rows = to_.rows(), outputs = channels_, inputs = from_.c;
+    plan.step("convolution to weights 1x1", {x, dy}, [=](Run& run) {
+      dnnl::sgemm('T', 'N', outputs, inputs, rows, 1.f, run.floats(dy), outputs, run.floats(x),
+                  inputs, old, static_cast<float*>(run.gradients[weight_]), inputs);
+    });
+  }
+
   void back_to_weights(Plan& plan, Place dy) {
+    bool plain = kernel_ == 1 && stride_ == 1 && pad_ == 0 && groups_ == 1 && bias_ < 0;
+    if (plain && !plan.bfloat16() && std::min(from_.c, channels_) >= 32)
+      return product_to_weights(plan, dy);
     memory::desc layout = weights_.diff_weights_desc();
     Place target{Place::kGradient, weight_};
     bool adds = plan.adds_to(weight_), direct = layout == plain_ && !adds;

@@ -14,7 +14,8 @@ inline void read(const float* p, Lanes* to) { __builtin_memcpy(to, p, sizeof *to
 inline void write(const Lanes& from, float* p) { __builtin_memcpy(p, &from, sizeof from); }
 
 constexpr float a = .75f, b = 1.5f, aa = a * a, bb = b * b;
-constexpr float of_0 = 1 / (aa * bb), of_a = 1 / (2 * aa * (aa - bb)), of_b = 1 / (2 * bb * (bb - aa));
+constexpr float of_0 = 1 / (aa * bb), of_a = 1 / (2 * aa * (aa - bb));
+constexpr float of_b = 1 / (2 * bb * (bb - aa));
 
 // Each takes `from` values at a distance, and gives `to`.
 struct Inputs {
@@ -106,7 +107,8 @@ void of_pixels(const float* image, const native::Patch& at, float* values, long 
   }
 }
 
-void to_outputs(const float* values, long stride, float* image, const native::Patch& at) {
+void to_outputs(const float* values, long stride, float* image, const native::Patch& at,
+                const float* bias, bool relu) {
   constexpr int count = Outputs::to * Outputs::to;
   float* pixels[count];
   find<Outputs::to>(image, at, pixels);
@@ -114,8 +116,13 @@ void to_outputs(const float* values, long stride, float* image, const native::Pa
     Lanes x[native::kPoints], y[count];
     for (int p = 0; p < native::kPoints; ++p) read(values + p * stride + k, x + p);
     both_axes<Outputs>(x, y);
-    for (int p = 0; p < count; ++p)
+    Lanes more{};
+    if (bias) read(bias + k, &more);
+    for (int p = 0; p < count; ++p) {
+      y[p] += more;
+      if (relu) y[p] = y[p] < 0.f ? Lanes{} : y[p];  // NaN stays
       if (pixels[p]) write(y[p], pixels[p] + k);
+    }
   }
 }
 

@@ -24,8 +24,9 @@ struct Tiles {
   void (*of_inputs)(const float* image, const Patch& at, float* values, long stride);
   // Of 4x4 gradients of outputs, zero outside.
   void (*of_gradients)(const float* image, const Patch& at, float* values, long stride);
-  // Back to 4x4 outputs; those outside are dropped.
-  void (*to_outputs)(const float* values, long stride, float* image, const Patch& at);
+  // Back to 4x4 outputs, plus a bias if that is not null, and a ReLU; those outside are dropped.
+  void (*to_outputs)(const float* values, long stride, float* image, const Patch& at,
+                     const float* bias, bool relu);
   // Of `count` among n filters, [9][n] to [36][n]; `turned` by half a turn for the way back.
   void (*of_filters)(const float* taps, float* values, long n, long count, bool turned);
   // Gradients of `count` among n filters, [36][n] to [9][n].

@@ -52,6 +52,7 @@ class Winograd : public Layer {
  public:
   Winograd(Plan& plan, const Instruction& by)
       : x_(by.number("x")), y_(by.number("y")), weight_(by.number("weight")),
+        bias_(by.number("bias", -1)), relu_(by.word("act", "none") == "relu"),
         from_(plan.shape(x_)), to_(from_), rows_((from_.h + kTile - 1) / kTile),
         columns_((from_.w + kTile - 1) / kTile), tiles_(from_.n * rows_ * columns_) {
     to_.c = by.number("channels");
@@ -59,6 +60,7 @@ class Winograd : public Layer {
     plan.define(y_, to_);
     Dims dims{to_.c, from_.c, 3, 3};
     plan.expect(weight_, dims);
+    if (bias_ >= 0) plan.expect(bias_, {to_.c});
     plain_ = memory::desc(dims, memory::data_type::f32, memory::format_tag::oihw);
   }
 
@@ -66,9 +68,9 @@ class Winograd : public Layer {
   // channels. Products of bfloat16 would be too coarse, and in float32 no faster than a direct
   // convolution in bfloat16.
   static bool suits(const Plan& plan, const Instruction& by) {
-    if (plan.bfloat16() || by.word("act", "none") != "none") return false;
+    if (plan.bfloat16()) return false;
     for (const auto& option : {std::make_pair("kernel", 3), {"stride", 1}, {"pad", 1},
-                               {"groups", 1}, {"bias", -1}, {"add", -1}})
+                               {"groups", 1}, {"add", -1}})
       if (by.number(option.first, option.second) != option.second) return false;
     Shape x = plan.shape(by.number("x"));
     auto covered = (x.h + kTile - 1) / kTile * ((x.w + kTile - 1) / kTile) * kTile * kTile;
@@ -79,22 +81,24 @@ class Winograd : public Layer {
 
   void forward(Plan& plan) override {
     Place filters = transformed(plan, false);
-    convolve(plan, "", plan.data(x_), from_, filters, plan.data(y_), to_);
+    Place bias = bias_ < 0 ? Place{} : Place{Place::kInput, bias_};
+    convolve(plan, "", plan.data(x_), from_, filters, plan.data(y_), to_, bias, relu_);
   }
 
   void backward(Plan& plan) override {
     if (!plan.has_gradient(y_)) return;
-    Place dy = plan.gradient(y_);
+    Place dy = relu_ ? before_relu(plan, y_) : plan.gradient(y_);
     back_to_weights(plan, dy);
+    if (bias_ >= 0) back_to_bias(plan, dy);
     if (!plan.wants(x_)) return;
     Place dx = plan.temporary(plan.feature_bytes(from_)), filters = transformed(plan, true);
-    convolve(plan, " to data", dy, to_, filters, dx, from_);
+    convolve(plan, " to data", dy, to_, filters, dx, from_, {}, false);
     plan.add_gradient(x_, dx);
   }
 
  private:
   std::int64_t pairs() const { return from_.c * to_.c; }
-  // Tiles that are transformed at once: a multiple of so many values fits into the cache.
+  // Tiles that are transformed at once: few for the cache, but enough for one reading of filters.
   std::int64_t chunk(std::int64_t values, std::int64_t least) const {
     std::int64_t most = std::max(least, values / (from_.c + to_.c));
     std::int64_t chunks = (tiles_ + most - 1) / most;
@@ -143,8 +147,8 @@ class Winograd : public Layer {
   }
 
   void convolve(Plan& plan, const std::string& name, Place x, Shape from, Place filters, Place y,
-                Shape to) const {
-    std::int64_t size = chunk(8192, 32);
+                Shape to, Place bias, bool relu) const {
+    std::int64_t size = chunk(8192, std::max<std::int64_t>(32, pairs() / 2048));
     Place inputs = plan.temporary(sizeof(float) * kPoints * size * from.c);
     Place results = plan.temporary(sizeof(float) * kPoints * size * to.c);
     Product product(plan, matrices(size, from.c), matrices(from.c, to.c), matrices(size, to.c));
@@ -158,14 +162,14 @@ class Winograd : public Layer {
         pieces(count, 4, [&](std::int64_t begin, std::int64_t end) {
           for (std::int64_t i = begin; i < end; ++i)
             loops_->to_outputs(sums + i * to.c, size * to.c, run.floats(y) + image(to, first + i),
-                               patch(to, first + i, 0));
+                               patch(to, first + i, 0), run.floats(bias), relu);
         });
       }
     });
   }
 
   void back_to_weights(Plan& plan, Place dy) {
-    std::int64_t size = chunk(16384, 128), n = pairs();
+    std::int64_t n = pairs(), size = chunk(16384, std::max<std::int64_t>(128, n / 1024));
     Place x = plan.data(x_), inputs = plan.temporary(sizeof(float) * kPoints * size * from_.c);
     Place gradients = plan.temporary(sizeof(float) * kPoints * size * to_.c);
     Place sums = plan.temporary(sizeof(float) * kPoints * n);
@@ -194,7 +198,27 @@ class Winograd : public Layer {
     plan.reorder("unpack weights", taps(false), packed, plain_, {Place::kGradient, weight_}, adds);
   }
 
-  int x_, y_, weight_;
+  // Sums over pixels, in portions of images that do not depend on the number of threads.
+  void back_to_bias(Plan& plan, Place dy) {
+    Place sums = plan.temporary(sizeof(float) * to_.n * to_.c);
+    bool adds = plan.adds_to(bias_);
+    const Kernels* loops = &plan.loops();
+    std::int64_t c = to_.c, pixels = to_.h * to_.w;
+    plan.step("bias", {dy, sums}, [=](Run& run) {
+      float* all = run.floats(sums);
+      parallel(to_.n, [&](std::int64_t i) {
+        const float* image = run.floats(dy) + i * pixels * c;
+        std::memset(all + i * c, 0, sizeof(float) * c);
+        for (std::int64_t p = 0; p < pixels; ++p)
+          loops->gather(image + p * c, 1.f, all + i * c, c);
+      });
+      for (std::int64_t i = 1; i < to_.n; ++i) loops->gather(all + i * c, 1.f, all, c);
+      give_gradient(static_cast<float*>(run.gradients[bias_]), all, c, adds);
+    });
+  }
+
+  int x_, y_, weight_, bias_;
+  bool relu_;
   Shape from_, to_;
   std::int64_t rows_, columns_, tiles_;
   memory::desc plain_;
