@@ -158,7 +158,8 @@ def measure_machines(network: str, batch: int, steps: int, hostfile: str) -> Lis
             ("card_bytes_per_step", figures.card, "B"),
         ):
             name = f"machines_{workers}x{batch}_{metric}"
-            new.append(rows.measured(network, "random", name, value, unit, **facts))
+            row = rows.measured(network, "random", name, value, unit, **facts)
+            new.append(row._replace(command=row.command.replace(hostfile, "HOSTS")))
     return new
 
 

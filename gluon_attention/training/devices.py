@@ -15,7 +15,7 @@ from .. import runtime
 from ..errors import UserError
 
 SyncBatchNorm = gluon.contrib.nn.SyncBatchNorm
-WORKSPACES = 64  # of CPU operators; MXNet's default is 4
+WORKSPACES = 4096  # of CPU operators, more than a network has; MXNet's default is 4
 
 
 def choose_devices(num_gpus: Optional[int] = None) -> List[mx.Context]:

@@ -59,7 +59,7 @@ def train(devices):
 
 def test_two_devices_equal_one():
     """In a process of its own: MXNet reads the variable only once."""
-    environment = dict(os.environ, MXNET_CPU_TEMP_COPY="64", OMP_NUM_THREADS="1")
+    environment = dict(os.environ, MXNET_CPU_TEMP_COPY="4096", OMP_NUM_THREADS="1")
     done = subprocess.run(
         [sys.executable, __file__], env=environment, capture_output=True, text=True, timeout=100
     )
@@ -70,9 +70,34 @@ def test_two_devices_equal_one():
             np.testing.assert_allclose(array, other, rtol=1e-5, atol=1e-5)
 
 
+BRANCHES = """import mxnet as mx
+import numpy as np
+from gluon_attention import get_model
+from gluon_attention.training.devices import prepare
+devices = [mx.cpu(0), mx.cpu(1)]
+net = get_model("cifar_residual_attention56_slim")
+prepare(net, np.zeros((1, 3, 32, 32), "float32"), devices, sync_bn=True)
+with mx.autograd.record():
+    sums = [net(mx.nd.ones((2, 3, 32, 32), ctx=device)).sum() for device in devices]
+mx.autograd.backward(sums)
+mx.nd.waitall()
+print(*(total.asscalar() for total in sums))
+"""
+
+
+@pytest.mark.slow
+def test_operators_of_parallel_branches_do_not_wait_for_each_other():
+    """With 64 workspaces they did, for ever."""
+    environment = dict(os.environ, MXNET_CPU_TEMP_COPY="4096", OMP_NUM_THREADS="1")
+    command = [sys.executable, "-c", BRANCHES]
+    done = subprocess.run(command, env=environment, stdout=-1, text=True, timeout=500)
+    one, two = map(float, done.stdout.split())
+    assert one == pytest.approx(two, rel=1e-5)
+
+
 def test_cpu_devices_that_would_deadlock_are_refused(monkeypatch):
     monkeypatch.delenv("MXNET_CPU_TEMP_COPY", raising=False)
-    with pytest.raises(UserError, match="MXNET_CPU_TEMP_COPY=64"):
+    with pytest.raises(UserError, match="MXNET_CPU_TEMP_COPY=4096"):
         share_statistics(gluon.nn.BatchNorm(), [mx.cpu(0), mx.cpu(1)])
 
 

@@ -85,7 +85,7 @@ def test_small_gradients_are_not_lost(train_toy, tmp_path, float16, monkeypatch)
 def test_overflows_are_skipped_and_resumed(train_toy, tmp_path, float16, monkeypatch):
     through_float16(monkeypatch, 4)
     monkeypatch.setattr(loss_scale, "GROWTH", 4)
-    kind = dict(epochs=4, dtype="float16", lr_steps=(9,))
+    kind = dict(epochs=4, dtype="float16", lr_steps=(9,), native="0")
     train_toy(**kind, log_dir=str(tmp_path / "whole"))
     record = history(tmp_path / "whole")
     assert record[0][0] > 1 and sum(skipped for skipped, _ in record) > 3, record
