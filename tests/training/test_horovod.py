@@ -155,6 +155,28 @@ def test_workers_agree_on_the_epoch_and_on_what_holds_for_all():
     assert not AllWorkers(unsynchronised)(False)
 
 
+def test_a_server_gives_what_was_pushed_into_each_output():
+    calls = []
+
+    def pull(key, out, priority):
+        calls.append((key, out))
+
+    server = SimpleNamespace(type="dist_async", rank=0, num_workers=2, set_optimizer=None)
+    server.push, server.pull = pull, pull
+    store = OffsetStore(server, 10)
+    store.pushpull(2, "gradient")
+    store.pushpull(2, "gradient", "weight")
+    assert calls == [(12, "gradient")] * 3 + [(12, "weight")]
+
+
+def test_one_worker_against_is_enough():
+    server = SimpleNamespace(type="dist_sync", rank=0, num_workers=3, set_optimizer=None)
+    server.push = server.broadcast = lambda *arguments: None
+    for against in (0, 1):
+        server.pull = lambda key, out, priority, against=against: out.__setitem__(0, against)
+        assert AllWorkers(workers_of(server))(True) == (against == 0)
+
+
 def test_a_worker_of_horovod_has_one_device_of_its_machine():
     assert workers_of(HorovodStore(Twins())).devices == [mx.cpu(1)]
     assert workers_of("device").devices == [mx.cpu(0), mx.cpu(1)]
