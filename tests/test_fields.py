@@ -102,6 +102,7 @@ def test_python_values_become_those_of_the_field(values: Any, expected: Any) -> 
         (dict(count=True), "count must be a whole number from 1 to 10, such as 3, not True"),
         (dict(count=2.5), "not 2.5"),
         (dict(count="2"), "not '2'"),
+        (dict(count=float("nan")), "not nan"),
         (dict(count=None), "not None"),
         (dict(count=(2,)), r"not \(2,\)"),
         (dict(share=float("nan")), "share must be a number from 0 to 1, not nan"),

@@ -77,9 +77,10 @@ def test_splits_differ_and_have_regions() -> None:
     assert (splits.validation.regions() != expected.marks[:16]).any()
 
 
-def test_a_shape_too_small_for_the_mark_is_refused() -> None:
-    with pytest.raises(UserError, match="from 0.35"):
-        scenes(4, 64, 32, radius=(0.2, 0.5))
+def test_a_shape_too_small_or_too_large_for_the_mark_is_refused() -> None:
+    for radius in ((0.2, 0.5), (0.6, 0.5), (0.5, 0.95)):
+        with pytest.raises(UserError, match="from 0.35"):
+            scenes(4, 64, 32, radius=radius)
 
 
 @pytest.mark.parametrize("sizes", [(64, 48), (32, 32), (24, 8)])

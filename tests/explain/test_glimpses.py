@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from gluon_attention.explain import painters
-from gluon_attention.explain.looks import glimpse_look, module_names, patch_boxes
+from gluon_attention.explain.looks import glimpse_look, glimpses_of, module_names, patch_boxes
 from gluon_attention.explain.painters import draw
 from gluon_attention.explain.pictures import animation, paint, picture
 from gluon_attention.explain.scene import BLANK, Scene
@@ -68,6 +68,10 @@ def test_patches_of_whole_pixels_are_drawn_where_they_were_cut() -> None:
         cut = np.rint(trace.windows[0, step, 0, 0, 0].asnumpy() * 255)
         start = int(cut[0]) // 16
         np.testing.assert_array_equal(columns[start : start + 4], cut)
+    scene = Scene(ramp[..., None].repeat(3, 2), trace, 0)
+    edges = [glimpses_of(scene, whole_pixels)[1] % 1 for whole_pixels in (True, False)]
+    np.testing.assert_allclose(np.minimum(edges[0], 1 - edges[0]), 0, atol=1e-5)
+    assert np.ptp(edges[1]) > 0.1
 
 
 def test_the_label_of_a_tile_has_the_prediction_after_its_glimpse(monkeypatch: Any) -> None:

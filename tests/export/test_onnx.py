@@ -7,7 +7,7 @@ from typing import Any, Callable, Dict, Tuple
 
 from gluon_attention import UserError, get_model, list_models
 from gluon_attention.export import onnx_layers
-from gluon_attention.export.graph import compare_onnx, export_onnx
+from gluon_attention.export.graph import as_graph, compare_onnx, export_onnx
 from gluon_attention.export.onnx_graph import translate
 from gluon_attention.zoo.pretrained import all_weights
 from gluon_attention.zoo.registry import entry
@@ -15,6 +15,7 @@ from gluon_attention.zoo.registry import entry
 import mxnet as mx
 import numpy as np
 import pytest
+from builders import small_racnn
 from mxnet import autograd, gluon, nd
 
 onnx = pytest.importorskip("onnx")
@@ -177,6 +178,13 @@ QUICK = [
     ("racnn_vgg19", 64, dict(TINY, boxes="pixels", smallest=(0.3,))),
     ("glimpse_resnet50", 96, dict(backbone="tiny", patch=24, size=96)),
 ]
+
+
+def test_outputs_of_a_trace_have_its_names() -> None:
+    graph = as_graph(small_racnn(), trace=True)
+    assert graph.names == ["logits", "scale_logits", "boxes", "crops_0", "crops_1"]
+    _, shapes, _ = graph.symbol.infer_shape(data=(2, 3, 32, 32))
+    assert shapes == [(2, 5), (2, 3, 5), (2, 2, 3), (2, 3, 16, 16), (2, 3, 24, 24)]
 
 
 @pytest.mark.parametrize(
