@@ -237,6 +237,21 @@ def test_two_damaged_checkpoints_are_an_error(tmp_path):
     assert (tmp_path / "toy" / "last.npz").read_bytes() == b""
 
 
+def test_batches_are_drawn_by_the_seed(tmp_path, monkeypatch):
+    orders = []
+
+    def recorded(self, epoch):
+        orders.append(self.train_batches.rows(epoch))
+        return {}, 1.0
+
+    monkeypatch.setattr(engine.Run, "train_epoch", recorded)
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        run(tmp_path, epochs=1, name=name, seed=seed)
+    first, again, other = orders
+    assert (first == again).all() and (first != other).any()
+    assert sorted(first) == sorted(other)
+
+
 def test_a_loss_that_is_not_a_number_stops_the_run(tmp_path):
     class Broken(Alternate):
         def loss(self, images, labels):

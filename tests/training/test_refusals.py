@@ -57,6 +57,15 @@ def test_a_run_resumed_on_more_devices_prints_a_note(train_toy, tmp_path, capsys
     assert note in capsys.readouterr().out.splitlines()
 
 
+def test_a_run_resumed_by_another_version_prints_a_note(train_toy, tmp_path, capsys, monkeypatch):
+    train_toy(epochs=2)
+    (tmp_path / "toy" / "last.npz").unlink()  # as if it had been killed in its second epoch
+    monkeypatch.setattr(engine, "versions", lambda: {"mxnet": "2.0"})
+    train_toy(epochs=2)
+    note = f"note: the epochs so far were trained by mxnet {mx.__version__} (now 2.0)"
+    assert note in capsys.readouterr().out.splitlines()
+
+
 def test_an_interrupted_run_says_how_it_resumes(train_toy, monkeypatch):
     keep, calls = task.cross_entropy, []
 
