@@ -239,14 +239,14 @@ class Run:
             losses += part_losses
         for optimizer in optimizers:
             optimizer.reduce()
-        samples = sum(len(images) for images, _ in shards) * self.workers.count
+        divisor = sum(len(images) for images, _ in shards) * self.workers.count
         if self.loss_scale:
-            samples *= self.loss_scale.value
+            divisor *= self.loss_scale.value
             if not self.loss_scale.fits([g for o in optimizers for g in o.gradients()]):
                 self.skipped += 1
                 return []
         for optimizer in optimizers:
-            optimizer.step(step, samples)
+            optimizer.step(step, divisor)
         return losses
 
     def _after(self, epoch: int, seconds: float, losses: Means, scores: Means) -> Progress:
