@@ -7,8 +7,8 @@ from fnmatch import fnmatchcase
 from functools import partial
 from typing import Any, Callable, Dict, List, Sequence, Tuple
 
-from gluon_attention import get_model, list_models
-from gluon_attention.export.cost import cost
+from gluon_attention import list_models
+from gluon_attention.zoo.costs import COSTS
 from gluon_attention.zoo.registry import entry
 
 from figures.rows import TTA, Row
@@ -36,11 +36,10 @@ def names(family: str) -> List[str]:
 def variant(name: str) -> str:
     """The line of one network: input, classes, parameters and multiply-adds of an image."""
     network = entry(name)
-    costs = cost(get_model(name), network.shape)
+    parameters, adds = COSTS[name]
     shape = "x".join(map(str, network.shape))
-    adds = costs.multiply_adds / 1e9
-    adds = f"{adds:.3g} G" if adds >= 0.1 else f"{adds * 1e3:.3g} M"
-    return f"| `{name}` | {shape} | {network.classes} | {costs.parameters:,} | {adds} |"
+    adds = f"{adds / 1e9:.3g} G" if adds >= 1e8 else f"{adds / 1e6:.3g} M"
+    return f"| `{name}` | {shape} | {network.classes} | {parameters:,} | {adds} |"
 
 
 def variants(family: str, rows: Sequence[Row] = ()) -> str:

@@ -6,8 +6,9 @@ import argparse
 import json
 from typing import Any, Dict
 
-from .. import runtime
 from ..fields import declared
+from ..zoo.costs import COSTS
+from ..zoo.pretrained import all_weights
 from ..zoo.registry import entry, options_of
 from ._flags import add_json, add_verb
 
@@ -36,14 +37,11 @@ def run(flags: argparse.Namespace) -> None:
 def describe(name: str) -> Dict[str, Any]:
     """Facts of a registered network that need no weights."""
     registered = entry(name)
-    runtime.import_mxnet()
-    from ..export.cost import cost
-    from ..zoo.build import get_model
-    from ..zoo.pretrained import all_weights
-
+    parameters, multiply_adds = COSTS[registered.name]
     return dict(
         name=registered.name,
-        **cost(get_model(registered.name), registered.shape)._asdict(),
+        parameters=parameters,
+        multiply_adds=multiply_adds,
         shape=registered.shape,
         classes=registered.classes,
         weights=registered.name in all_weights(),

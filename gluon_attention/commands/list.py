@@ -40,9 +40,8 @@ def run(flags: argparse.Namespace) -> None:
     if flags.json:
         print(json.dumps([describe(name) for name in names] if flags.long else names))
     elif flags.long:
-        print(LINE.format(*HEADINGS), flush=True)
-        for name in names:  # printed one by one, as each takes up to a second
-            network = describe(name)
-            print(LINE.format(network["name"], *columns(network).values()), flush=True)
+        print(LINE.format(*HEADINGS))
+        for name in names:
+            print(LINE.format(name, *columns(describe(name)).values()))
     else:
         print("\n".join(names))

@@ -1,15 +1,20 @@
-"""Parameters and multiply-adds of a network, from its graph: no weights are needed."""
+"""Parameters and multiply-adds of a network, from its graph: no weights are needed.
+
+`python -m gluon_attention.export.cost > gluon_attention/zoo/costs.py` writes those of all names.
+"""
 
 from __future__ import annotations
 
 import json
-from typing import NamedTuple, Tuple
+from typing import Iterable, NamedTuple, Tuple
 
 import mxnet as mx
 import numpy as np
 
 from ..ops.onednn import portable
 from ..zoo.attention_net import AttentionNet
+from ..zoo.build import get_model
+from ..zoo.registry import entry, list_models
 from .graph import INPUT, flatten_outputs
 
 
@@ -43,3 +48,14 @@ def _multiply_adds(symbol: mx.sym.Symbol, shape: Tuple[int, int, int]) -> int:
             weight = shapes[tuple(node["inputs"][1][:2])]  # (out, in, ...)
             total += int(np.prod(shapes[index, 0])) * int(np.prod(weight[1:]))
     return total
+
+
+def costs_source(names: Iterable[str]) -> str:
+    """The table of these names in `zoo/costs.py`."""
+    rows = [(name, *cost(get_model(name), entry(name).shape)) for name in names]
+    return "".join(f'    "{name}": ({size:_}, {adds:_}),\n' for name, size, adds in rows)
+
+
+if __name__ == "__main__":
+    print('"""Parameters and multiply-adds of every name, as `export.cost` counts them."""\n')
+    print("COSTS = {\n" + costs_source(list_models(aliases=True)) + "}")

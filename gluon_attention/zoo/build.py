@@ -12,7 +12,7 @@ from .. import fields
 from ..errors import UserError
 from .attention_net import AttentionNet
 from .feature_maps import FeatureMaps
-from .pretrained import load_pretrained
+from .loading import load_pretrained
 from .registry import Entry, entry, values_of
 from .sharing import shared
 

@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Tuple
+import os
+from hashlib import sha256
+from typing import Any, Dict, List, Optional, Tuple
 
 from mxnet import gluon, nd
 
 from ..errors import UserError
+from ..storage.atomic import read_bytes
+from ..storage.params import read_parameters
 from .attention_net import AttentionNet
 from .classifier import Classifier
 from .freezing import named_blocks
+from .pretrained import find_weights
 
 Arrays = Dict[str, Any]  # of NDArrays or numpy arrays
 Parameters = Dict[str, gluon.Parameter]
+
+
+def load_pretrained(net: AttentionNet, name: str, ctx: Any, root: Optional[str] = None) -> None:
+    """Load the weights of a name into its net; those in `root` come before the shipped ones."""
+    weights = find_weights(name, root)
+    file = weights["file"]
+    if not os.path.isfile(file) or sha256(read_bytes(file)).hexdigest() != weights["sha256"]:
+        raise UserError(
+            f"{file} is missing or not the file that its index.json describes; "
+            "fetch it again or run without pretrained"
+        )
+    load_arrays(net, read_parameters(file), file, ctx=ctx, new_head=True)
 
 
 def load_arrays(

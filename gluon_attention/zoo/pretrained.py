@@ -1,4 +1,4 @@
-"""Trained weights that ship with the package, or lie in a folder of the user's.
+"""The table of trained weights that ship with the package, or lie in a folder of the user's.
 
 A folder of weights holds `index.json`: `{name: {"file": ..., "sha256": ..., "classes": ...}}`, and
 optionally, for the command line, "names" of the classes, and "view" and "source" of the data, both
@@ -9,17 +9,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import Any, Dict, Optional, Tuple
 
 from .. import fields
 from ..errors import UserError
 from ..fields import field
-from ..storage.atomic import read_bytes
 from ..storage.document import read_json
-from ..storage.params import read_parameters
-from .attention_net import AttentionNet
-from .loading import load_arrays
 
 SHIPPED = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "weights")
 
@@ -34,18 +29,6 @@ class IndexEntry:
     names: Optional[Tuple[str, ...]] = field(None, "names of the classes", any_text=True)
     view: Optional[Dict[str, Any]] = field(None, "how pictures become inputs")
     source: Optional[Dict[str, Any]] = field(None, "data set")
-
-
-def load_pretrained(net: AttentionNet, name: str, ctx: Any, root: Optional[str] = None) -> None:
-    """Load the weights of a name into its net; those in `root` come before the shipped ones."""
-    weights = find_weights(name, root)
-    file = weights["file"]
-    if not os.path.isfile(file) or sha256(read_bytes(file)).hexdigest() != weights["sha256"]:
-        raise UserError(
-            f"{file} is missing or not the file that its index.json describes; "
-            "fetch it again or run without pretrained"
-        )
-    load_arrays(net, read_parameters(file), file, ctx=ctx, new_head=True)
 
 
 def find_weights(name: str, root: Optional[str] = None) -> Dict[str, Any]:
