@@ -305,7 +305,7 @@ if TORCH:
             ("residual_attention:56", (3, 32, 32), 7202794),
             ("residual_attention:56:slim", (3, 32, 32), 1030394),
             ("recurrent_attention:28", (1, 28, 28), 244375),
-            ("glimpse:32", (3, 128, 128), 54565898),
+            ("glimpse:32", (3, 128, 128), 54559755),
             ("ra_cnn:32", (3, 64, 64), 8227934),
         ],
     )
