@@ -7,7 +7,6 @@ import dataclasses
 import itertools
 import json
 import os
-import sys
 from typing import TYPE_CHECKING, Any, Dict, List
 
 import numpy as np
@@ -98,8 +97,7 @@ def run(flags: argparse.Namespace) -> None:
         report["onnx"] = parity and parity._asdict()
     torch_files: List[str] = []
     if flags.torch:
-        python = os.environ.get(INTERPRETER, sys.executable)
-        torch_files, parity = export_torch(model.net, flags.output, model.shape, about, python)
+        torch_files, parity = export_torch(model.net, flags.output, model.shape, about)
         report["torch"] = parity and parity._asdict()
     written = {suffix: save(graph, flags.output + suffix) for suffix, graph in graphs.items()}
     if flags.int8:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import subprocess
 import tempfile
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
 from ..errors import UserError
+from ..interop.torch_process import torch_outputs
 from ..storage.atomic import write_text
 from ..storage.safetensors_file import require_safetensors, write_safetensors
 from ..zoo.attention_net import AttentionNet
@@ -24,20 +24,6 @@ from .torch_layers import describe_layer
 
 MODULES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "torch_modules")
 IMPORT = "from torch_backbone import Backbone\n"
-MISSING = 3  # exit status of the comparison where PyTorch or safetensors is not installed
-COMPARE = f"""
-import sys
-folder, module = sys.argv[1:]
-try:
-    import numpy, safetensors, torch
-except ImportError:
-    sys.exit({MISSING})
-sys.path.insert(0, folder)
-net = __import__(module).load(folder + "/net.safetensors")
-with torch.no_grad():
-    outputs = net(torch.from_numpy(numpy.load(folder + "/images.npy")))
-numpy.save(folder + "/outputs.npy", outputs.numpy())
-"""
 RENAMED = {"gamma": "weight", "beta": "bias"}  # of BatchNorm
 
 
@@ -127,27 +113,29 @@ def state_dict(net: AttentionNet) -> Dict[str, np.ndarray]:
 
 
 def export_torch(
-    net: AttentionNet, prefix: str, shape: Tuple[int, int, int], about: Dict[str, str], python: str
+    net: AttentionNet, prefix: str, shape: Tuple[int, int, int], about: Dict[str, str]
 ) -> Tuple[List[str], Optional[Parity]]:
     """Write `prefix-torch.safetensors`, and beside it the module of its family.
 
     Args:
         shape: of one image.
-        about: facts kept in the file, such as the names of the classes.
-        python: runs PyTorch for the comparison, if it has it.
+        about: metadata of the file, such as the names of the classes.
 
     Returns:
-        The files, and how far PyTorch is from the net; None where it is not installed. Nothing is
-        written if it is too far.
+        The files, and the distance of PyTorch's outputs from the net's; None where PyTorch is not
+        installed. Nothing is written if the distance is too large.
     """
     require_safetensors()
     module, state = torch_module(net), state_dict(net)
     metadata = {"format": "pt", "torch": json.dumps(module.arguments), **about}
-    source = module_source(module.file)
+    source, images = module_source(module.file), noise_images(shape)
     with tempfile.TemporaryDirectory() as folder:
-        write_safetensors(os.path.join(folder, "net.safetensors"), state, metadata)
+        weights = os.path.join(folder, "net.safetensors")
+        write_safetensors(weights, state, metadata)
         write_text(os.path.join(folder, module.file), source)
-        difference = _compare(net, shape, folder, module.file[: -len(".py")], python)
+        load = module.file[: -len(".py")] + ":load"
+        outputs = torch_outputs(load, images, folder, weights)
+    difference = None if outputs is None else parity(net, images, [outputs])
     if difference is not None and not difference.holds:
         raise UserError(
             f"PyTorch differs by {difference.largest:.2g} of the largest output, so nothing was "
@@ -167,21 +155,3 @@ def module_source(name: str) -> str:
         return source
     classes = module_source("torch_backbone.py").split("\n\n\n", 1)[1]
     return source.replace(IMPORT, f"\n\n{classes.rstrip()}\n")
-
-
-def _compare(
-    net: AttentionNet, shape: Tuple[int, int, int], folder: str, module: str, python: str
-) -> Optional[Parity]:
-    images = noise_images(shape)
-    np.save(os.path.join(folder, "images.npy"), images)
-    command = [python, "-c", COMPARE, folder, module]
-    try:
-        done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    except OSError as error:
-        raise UserError(f"cannot run {python}: {error.strerror}") from None
-    if done.returncode == MISSING:
-        return None
-    if done.returncode:
-        lines = done.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"]
-        raise UserError(f"{python} could not run the module: {lines[-1]}")
-    return parity(net, images, [np.load(os.path.join(folder, "outputs.npy"))])

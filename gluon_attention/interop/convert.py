@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import tempfile
 from typing import Any, Dict, NamedTuple, Optional
 
@@ -24,6 +22,7 @@ from .checkpoints import format_of, gluoncv_data
 from .load import OWN, LoadReport, load_weights, read
 from .tensor_table import fitting
 from .tensors import Tensor
+from .torch_process import torch_outputs, torch_python
 
 
 class Converted(NamedTuple):
@@ -111,7 +110,16 @@ def difference(converted: Converted, source: str, module: str) -> Dict[str, floa
     tensors = read(source)
     shape = entry(converted.arguments["name"]).shape
     images = np.random.RandomState(0).randn(2, *shape).astype("float32")
-    expected = _torch_outputs(module, tensors, images)
+    with tempfile.TemporaryDirectory() as folder:
+        weights = {
+            n: t.array() for n, t in tensors.items() if isinstance(t, Tensor) and t.is_real()
+        }
+        np.savez(os.path.join(folder, "weights.npz"), **weights)
+        expected = torch_outputs(module, images, folder)
+    if expected is None:
+        raise UserError(
+            f"{torch_python()} has no PyTorch; {INTERPRETER} can name a Python that has it"
+        )
     form = format_of(tensors)
     images = images[:, ::-1] if form and form.bgr else images
     trace = converted.net.trace(nd.array(images))
@@ -122,26 +130,3 @@ def difference(converted: Converted, source: str, module: str) -> Dict[str, floa
         "difference": float(abs(outputs - expected).max()),
         "largest": float(abs(expected).max()),
     }
-
-
-def _torch_outputs(module: str, tensors: Dict[str, Tensor], images: np.ndarray) -> np.ndarray:
-    """Outputs of a PyTorch module with these weights, run by a Python that has PyTorch."""
-    python = os.environ.get(INTERPRETER, sys.executable)
-    script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "run_torch_module.py")
-    with tempfile.TemporaryDirectory() as folder:
-        np.save(os.path.join(folder, "images.npy"), images)
-        weights = {
-            n: t.array() for n, t in tensors.items() if isinstance(t, Tensor) and t.is_real()
-        }
-        np.savez(os.path.join(folder, "weights.npz"), **weights)
-        process = subprocess.run(
-            [python, script, module, folder], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
-        )
-        if process.returncode:
-            lines = process.stderr.decode(errors="replace").strip().splitlines()
-            reason = lines[-1] if lines else "no reason"
-            raise UserError(
-                f"{module} could not be run by {python}: {reason}; {INTERPRETER} can name another "
-                "Python"
-            )
-        return np.load(os.path.join(folder, "outputs.npy"))

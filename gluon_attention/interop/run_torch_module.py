@@ -1,9 +1,10 @@
 """Run a PyTorch module on images; a program of its own, for a Python that has PyTorch.
 
-    python run_torch_module.py MODULE:CALLABLE FOLDER
+    python run_torch_module.py MODULE:CALLABLE FOLDER [ARGUMENT...]
 
-makes the module, loads `weights.npz` into it by name, and writes its outputs for `images.npy`,
-logits or those of several scales, as `outputs.npy`. Imports nothing of this package.
+calls the callable, loads `weights.npz` into the module it returns, if the folder has that file, and
+writes the module's outputs for `images.npy` (logits, or those of several scales) as `outputs.npy`.
+Imports nothing of this package. The exit status is 3 where PyTorch or safetensors is not installed.
 """
 
 from __future__ import annotations
@@ -12,20 +13,22 @@ import importlib
 import os
 import sys
 
-import numpy as np
-import torch
 
+def main(module: str, folder: str, *arguments: str) -> None:
+    import numpy as np
+    import torch
 
-def main(module: str, folder: str) -> None:
-    sys.path.insert(0, os.getcwd())
+    sys.path[:0] = [folder, os.getcwd()]
     path, _, name = module.partition(":")
-    net = getattr(importlib.import_module(path), name)()
-    with np.load(os.path.join(folder, "weights.npz")) as arrays:
-        state = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
-    missing, extra = net.load_state_dict(state, strict=False)
-    missing = [name for name in missing if not name.endswith("num_batches_tracked")]
-    if missing or extra:
-        sys.exit(f"the file and {name} disagree about {(missing + extra)[0]}")
+    net = getattr(importlib.import_module(path), name)(*arguments)
+    weights = os.path.join(folder, "weights.npz")
+    if os.path.exists(weights):
+        with np.load(weights) as arrays:
+            state = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+        missing, extra = net.load_state_dict(state, strict=False)
+        missing = [name for name in missing if not name.endswith("num_batches_tracked")]
+        if missing or extra:
+            sys.exit(f"the file and {name} disagree about {(missing + extra)[0]}")
     images = torch.from_numpy(np.load(os.path.join(folder, "images.npy")))
     with torch.no_grad():
         outputs = net.eval()(images)
@@ -38,4 +41,9 @@ def main(module: str, folder: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    try:
+        main(*sys.argv[1:])
+    except ImportError as error:
+        if error.name not in ("numpy", "safetensors", "torch"):
+            raise
+        sys.exit(3)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 from pathlib import Path
 from typing import Any, Dict, Tuple
 
 from gluon_attention import UserError, get_model, load_weights
-from gluon_attention.export.torch_files import MISSING, export_torch, state_dict, torch_module
+from gluon_attention.export.torch_files import export_torch, state_dict, torch_module
 from gluon_attention.installation import INTERPRETER
+from gluon_attention.interop.torch_process import MISSING, torch_python
 from gluon_attention.storage.safetensors_file import write_safetensors
 from gluon_attention.zoo.attention_net import AttentionNet
 
@@ -113,7 +113,7 @@ def test_a_python_that_fails(script: str, tmp_path: Path, shell: Any, monkeypatc
     pytest.importorskip("safetensors")
     monkeypatch.setenv(INTERPRETER, interpreter(tmp_path, script))
     status, _, errors = shell("export", "ram_28", "-o", tmp_path / "x" / "ram", "--torch")
-    assert status == 2 and "could not run the module" in errors[0] and len(errors) == 1
+    assert status == 2 and "could not be run by" in errors[0] and len(errors) == 1
     assert not (tmp_path / "x").exists()
 
 
@@ -135,23 +135,22 @@ def test_refusals(tmp_path: Path, shell: Any) -> None:
 @pytest.mark.torch
 @pytest.mark.parametrize("kind", CASES)
 def test_pytorch_computes_the_same(kind: str, tmp_path: Path) -> None:
-    python = os.environ.get(INTERPRETER, "python3")
     net = network(kind)
-    files, parity = export_torch(net, str(tmp_path / "net"), CASES[kind][2], {}, python)
+    files, parity = export_torch(net, str(tmp_path / "net"), CASES[kind][2], {})
     if parity is None:
-        pytest.skip(f"{python} has no torch, or no safetensors")
+        pytest.skip(f"{torch_python()} has no torch, or no safetensors")
     print(kind, parity)
     assert parity.holds and parity.largest < 1e-4
     assert [Path(file).parent for file in files] == [tmp_path] * 2
 
 
 @pytest.mark.parametrize("kind", ["slim", "ram of lstm", "racnn of tiny", "glimpse of tiny"])
-def test_there_and_back(kind: str, tmp_path: Path, shell: Any) -> None:
+def test_there_and_back(kind: str, tmp_path: Path, shell: Any, monkeypatch: Any) -> None:
     pytest.importorskip("safetensors")
     net, (name, options, shape) = network(kind), CASES[kind]
     about = {"network": json.dumps(net.arguments)}
-    python = interpreter(tmp_path, f"exit {MISSING}")
-    (file, _), _ = export_torch(net, str(tmp_path / "x"), shape, about, python)
+    monkeypatch.setenv(INTERPRETER, interpreter(tmp_path, f"exit {MISSING}"))
+    (file, _), _ = export_torch(net, str(tmp_path / "x"), shape, about)
     assert shell("convert", file, "-o", tmp_path / "y.params")[0] == 0
     document = json.loads((tmp_path / "y.json").read_text())
     assert document["network"] == json.loads(about["network"])
@@ -177,9 +176,9 @@ def test_the_page_works(tmp_path: Path, shell: Any) -> None:
     page = DEPLOYMENT.read_text(encoding="utf-8").split("## In PyTorch")[1]
     block = re.search(r"```python\n(.*?)```", page, re.DOTALL)[1]
     script = f"import numpy\nimage, classes = numpy.load('image.npy'), range(10)\n{block}"
-    python = os.environ.get(INTERPRETER, "python3")
-    command = [python, "-c", script]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    done = subprocess.run(
+        [torch_python(), "-c", script], cwd=tmp_path, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     logits = get_model("ram_28", pretrained=True)(images)
     assert int(done.stdout) == int(logits.argmax(axis=1).asscalar())
