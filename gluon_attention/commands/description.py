@@ -83,6 +83,7 @@ class Document:
     network: Optional[NetworkDocument] = field(None, "network")
     data: Optional[DataDocument] = field(None, "data")
     settings: Optional[SettingsDocument] = field(None, "flags of the run", open=True)
+    data_folder: Optional[str] = field(None, "folder of the data set, from that of the run")
 
 
 class Description(NamedTuple):
@@ -117,9 +118,12 @@ def describe(origin: str, document: Dict[str, Any]) -> Description:
     """A document as a description; a value of the wrong kind is refused."""
     values = fields.check_document(Document, document, f"{origin}: ", open=True)
     unregistered = "network" in document and document["network"] is None
-    return Description(
-        values.get("network", {}), values.get("data", {}), values.get("settings", {}), unregistered
-    )
+    settings = values.get("settings", {})
+    if values.get("data_folder"):
+        folder = os.path.join(os.path.dirname(os.path.realpath(origin)), values["data_folder"])
+        if os.path.isdir(folder):
+            settings["data_dir"] = os.path.normpath(folder)
+    return Description(values.get("network", {}), values.get("data", {}), settings, unregistered)
 
 
 def check_sides(view: Dict[str, Any]) -> Dict[str, Any]:

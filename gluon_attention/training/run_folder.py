@@ -36,8 +36,10 @@ class RunFolder:
 
     def write_config(self, config: Config, description: Dict[str, Any]) -> None:
         """Write all settings, versions and `description`, which names the network and its data."""
+        data, run = os.path.realpath(config.data_dir), os.path.realpath(self.path)
         content = dict(
             settings=vars(config),
+            data_folder=os.path.relpath(data, run),
             versions=versions(),
             commit=commit(),
             threads=os.environ.get("OMP_NUM_THREADS"),

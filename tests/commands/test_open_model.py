@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from gluon_attention import UserError, get_model
+from gluon_attention.commands.description import read_description
 from gluon_attention.commands.open_model import Overrides, open_model
 from gluon_attention.datasets.view import CIFAR_VIEW, View, default_view
+from gluon_attention.training.config import Config
+from gluon_attention.training.run_folder import RunFolder
 
 import mxnet as mx
 import pytest
@@ -230,3 +233,15 @@ def test_broken_runs_descriptions_and_files_are_refused(tmp_path: Path, weights:
     Path(weights).write_bytes(whole[: len(whole) // 2])
     with pytest.raises(UserError, match="it is cut off, damaged or of another kind"):
         open_model(weights)
+
+
+def test_a_run_finds_its_data_from_any_folder(tmp_path: Path, monkeypatch: Any) -> None:
+    for folder in ("data", "runs/a", "elsewhere/data"):
+        (tmp_path / folder).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    RunFolder("runs/a", writes=True).write_config(Config(data_dir="data"), {"data": {}})
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    settings = read_description("../runs/a/best.params").settings
+    assert settings["data_dir"] == str(tmp_path / "data")
+    (tmp_path / "data").rmdir()
+    assert read_description("../runs/a/best.params").settings["data_dir"] == "data"
