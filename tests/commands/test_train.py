@@ -6,7 +6,7 @@ import runpy
 from pathlib import Path
 from typing import Any
 
-from gluon_attention.commands.train import DATASETS
+from gluon_attention.commands.train import DATASETS, cub200
 from gluon_attention.training import engine
 
 import pytest
@@ -41,6 +41,17 @@ def test_presets_follow_the_flag_of_the_verb(shell: Any, monkeypatch: Any) -> No
 def test_mistakes_are_one_line(shell: Any, words: Any, sentence: str) -> None:
     status, out, errors = shell("train", *words)
     assert status == 2 and not out and len(errors) == 1 and sentence in errors[0]
+
+
+def test_flags_of_proposed_boxes_have_no_effect_where_the_feature_map_chooses(
+    shell: Any, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(cub200, "train", lambda config, **parts: None)
+    words = ["train", "cub200", "--locate=activation"]
+    note = "note: without effect, as the feature map chooses the boxes: --stages, --apn"
+    assert shell(*words, "--stages=3,1,1", "--apn=plain") == (0, [note], [])
+    assert shell(*words, "--dataset=detail") == (0, [], [])
+    assert shell(*words[:2], "--stages=3,1,1") == (0, [], [])
 
 
 def test_scripts_call_the_same() -> None:

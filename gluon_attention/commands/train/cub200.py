@@ -6,8 +6,9 @@ gluon-attention train cub200 --dataset detail
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Optional, Sequence
+from typing import TYPE_CHECKING, Any, List, Mapping, Optional, Sequence
 
 from ...datasets.cub import cub200
 from ...datasets.detail import detail
@@ -82,9 +83,25 @@ def data(config: Cub) -> Splits:
     return cub200(config.data_dir, workers=config.workers, **common)
 
 
+def without_effect(config: Cub, defaults: Mapping[str, Any]) -> List[str]:
+    """Flags of proposed boxes that are given though the feature map chooses the boxes."""
+    if config.network_options().get("locate") != "activation":
+        return []
+    unused = {f.name: f.default for f in dataclasses.fields(RankingOptions)}
+    unused.update(apn=None, smallest=None, largest=None)
+    return [
+        "--" + name.replace("_", "-")
+        for name, default in unused.items()
+        if getattr(config, name) != defaults.get(name, default)
+    ]
+
+
 def main(argv: Optional[Sequence[str]] = None, prog: Optional[str] = None) -> None:
     defaults = preset(argv, "--dataset", {"detail": DETAIL})
     config = Cub.parse(argv, prog=prog, description=__doc__, defaults=defaults)
+    flags = without_effect(config, defaults)
+    if flags:
+        print(f"note: without effect, as the feature map chooses the boxes: {', '.join(flags)}")
     train(
         config,
         name=f"{config.dataset}-racnn_{config.model}",
