@@ -79,8 +79,8 @@ def profile(case: Case, job: Dict[str, Any], steps: int) -> Dict[str, float]:
 
     ready.run(3)
     with tempfile.TemporaryDirectory() as folder:
-        # MXNet unlinks this file at once and may write it when the process ends. It must not be a
-        # device: run as root, this deleted /dev/null.
+        # MXNet unlinks this file at once, so it must not be a device: run as root, this deleted
+        # /dev/null.
         trace = os.path.join(folder, "profile.json")
         kinds = dict(profile_imperative=True, profile_symbolic=True, aggregate_stats=True)
         profiler.set_config(filename=trace, **kinds)
@@ -90,6 +90,7 @@ def profile(case: Case, job: Dict[str, Any], steps: int) -> Dict[str, float]:
         total = 1000 * (time.perf_counter() - start)
         profiler.set_state("stop")
         table = json.loads(profiler.dumps(format="json"))["Time"]["operator"]
+        profiler.dump()  # ends the thread that writes the file, or it may outlive the folder
     times = {name: entry["Total"] for name, entry in table.items()}
     return {**times, "": max(0.0, total - sum(times.values()))}
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, List
 
 from . import runtime
+from .command_line import end_in_a_line
 from .errors import UserError
 from .zoo import list_models, options_of
 
@@ -15,7 +17,11 @@ if TYPE_CHECKING:
     from .transform import Transform, transform_of
     from .zoo.build import get_model
 
-runtime.prepare()
+try:
+    runtime.prepare()
+except UserError:  # programs import this first, before `command` can turn it into a line
+    sys.excepthook = end_in_a_line
+    raise
 
 __version__ = "0.1.0"
 __all__ = ["AttentionCrop", "UserError", "get_model", "list_models", "load_weights", "options_of"]

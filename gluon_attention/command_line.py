@@ -40,6 +40,13 @@ def command(main: Callable[[], None]) -> NoReturn:
     sys.exit(0)
 
 
+def end_in_a_line(kind: Any, error: BaseException, trace: Any) -> None:
+    """A `sys.excepthook` for what happens before `command` is called."""
+    if isinstance(error, UserError):
+        _end(error)
+    sys.__excepthook__(kind, error, trace)
+
+
 def _end(error: BaseException) -> NoReturn:
     """Print a mistake of the user, or a signal, and exit."""
     if isinstance(error, UserError):

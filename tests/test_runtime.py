@@ -152,6 +152,14 @@ def test_threads(site: Path, variables: Dict[str, str], expected: str) -> None:
     assert run(code, site, **variables)[0].splitlines()[:1] == [expected or str(cores)]
 
 
+def test_a_program_that_cannot_be_imported_ends_in_one_line() -> None:
+    environment = dict(os.environ, OMP_NUM_THREADS="abc", PYTHONPATH=str(ROOT))
+    words = [sys.executable, "-m", "gluon_attention", "list"]
+    done = subprocess.run(words, env=environment, stdout=-1, stderr=-1, text=True)
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 2 and line.startswith("error: OMP_NUM_THREADS is 'abc'")
+
+
 @pytest.mark.parametrize("threads", ["abc", "0", "-3", "2,4", "1.5"])
 def test_threads_on_which_mxnet_aborts_are_refused(monkeypatch: Any, threads: str) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", threads)
