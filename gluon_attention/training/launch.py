@@ -72,7 +72,7 @@ NO_CONNECTION = 255  # exit status of ssh itself
 HOSTFILE = 1 << 20  # characters read of a hostfile; a device has no end
 RESUME = "the same command goes on from the last epoch"
 REFUSED = 2  # exit status of a worker that refuses its flags, its data or its disk
-SERVE = ("-c", "import gluon_attention")  # importing MXNet starts the server
+SERVE = ("-c", "import gluon_attention, mxnet")  # importing MXNet starts the server
 
 
 class Member(NamedTuple):

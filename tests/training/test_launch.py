@@ -15,6 +15,7 @@ from gluon_attention.__main__ import main
 from gluon_attention.training.config import Config
 from gluon_attention.training.launch import (
     GUARD,
+    SERVE,
     TETHERED,
     Member,
     Sentinel,
@@ -46,6 +47,14 @@ def job():
 
 def gone(member):
     return member.process.poll() is not None
+
+
+def test_schedulers_and_servers_import_mxnet(tmp_path):
+    """That starts them: without it they end at once, and workers wait for ever."""
+    (tmp_path / "mxnet.py").write_text("print('serving')")
+    environment = dict(os.environ, PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}")
+    words = [sys.executable, *SERVE]
+    assert subprocess.run(words, env=environment, stdout=-1).stdout == b"serving\n"
 
 
 def test_a_job_ends_with_its_workers(job):
