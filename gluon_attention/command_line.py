@@ -1,4 +1,4 @@
-"""What all programs of this package share: a mistake of the user is one line and status 2."""
+"""Shared by all programs: a mistake of the user is one line on stderr and exit status 2."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from .errors import UserError
 
 
 def printable(text: str) -> str:
-    """Text of strangers, such as a file name, for a terminal: control characters are escaped."""
+    """Untrusted text, such as a file name, for a terminal: control characters are escaped."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def command(main: Callable[[], None]) -> NoReturn:
-    """Run a program: a mistake of the user is one line and status 2, a signal is 130 or 143."""
+    """Run a program; its status is 2 after a mistake of the user, 130 or 143 after a signal."""
     if getattr(sys.stdout, "errors", None) == "strict":  # file names may not be valid text
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
@@ -58,7 +58,7 @@ def _end(error: BaseException) -> NoReturn:
 
 
 class Parser(argparse.ArgumentParser):
-    """Argparse whose mistakes are one sentence with a suggestion."""
+    """An argument parser whose errors are one sentence and suggest the nearest flag."""
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Refuse unknown flags here: only the verb's own parser knows which flags are similar."""

@@ -1,4 +1,4 @@
-"""The one error that is meant for people, and how a wrong word leads to it."""
+"""The error that a mistake of the caller raises, and the check of a choice."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class UserError(ValueError):
 
 
 def check_choice(option: str, value: str, accepted: Sequence[str]) -> None:
-    """Refuse a value of an option that is none of the accepted words."""
+    """Refuse a value that is not one of the accepted words of an option."""
     if value not in accepted:
         listed = ", ".join(map(repr, accepted))
         raise UserError(f"{option} must be one of {listed}, not {value!r}")

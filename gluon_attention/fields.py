@@ -25,7 +25,7 @@ from typing import (
 
 from .errors import UserError
 
-LARGEST = 10**9  # of any number; a larger one is a slip whose consequences are hard to understand
+LARGEST = 10**9  # of any number; a larger one is a typing error
 REQUIRED = dataclasses.MISSING  # default of a key that a document must have
 _SWITCH = dict.fromkeys(("1", "true", "yes", "on"), True)
 _SWITCH.update(dict.fromkeys(("0", "false", "no", "off"), False))
@@ -46,19 +46,19 @@ def field(
     """A field of a frozen dataclass.
 
     Args:
-        default: value when nothing is given.
+        default: value of a field that the caller leaves out.
         help: noun phrase that stands alone in `--help`.
         flags: other spellings of its flag.
         choices: all accepted values, or None.
         low, high: smallest and largest accepted number.
-        metadata: whatever else the user of the dataclass declares of a field.
+        metadata: further metadata of the field.
     """
     metadata.update(help=help, flags=flags, choices=choices, low=low, high=high)
     return dataclasses.field(default=default, metadata=metadata)
 
 
 class Declared:
-    """A field with its type taken apart: `Optional[int]`, `Tuple[int, ...]`, `int`."""
+    """A field and the parts of its type, such as `Optional[int]` or `Tuple[int, ...]`."""
 
     def __init__(self, field: dataclasses.Field, annotation: Any) -> None:
         self.name, self.default, self.metadata = field.name, field.default, field.metadata
@@ -77,7 +77,7 @@ class Declared:
         return "--" + self.name.replace("_", "-")
 
     def accepted(self, many: bool = False) -> str:
-        """What is accepted, for a message."""
+        """The accepted values, as words of a message."""
         metadata = self.metadata
         if metadata["choices"]:
             return "one of " + ", ".join(map(str, metadata["choices"]))
@@ -89,7 +89,7 @@ class Declared:
         return text.format(noun, max(low, -LARGEST), min(high, LARGEST))
 
     def parse(self, text: str) -> Any:
-        """The value of some text; an `ArgumentTypeError` says what is accepted."""
+        """Convert text to a value; an `ArgumentTypeError` says what is accepted."""
         if self.many:
             return tuple(self._parse_one(part.strip()) for part in text.split(",") if part.strip())
         return self._parse_one(text)
@@ -111,7 +111,7 @@ class Declared:
         return argparse.ArgumentTypeError(f"'{quoted}' is not {self.accepted()}")
 
     def check(self, value: Any) -> Any:
-        """A Python value as the field's type; a `UserError` says what is accepted."""
+        """Convert a Python value to the type of the field; a `UserError` says what is accepted."""
         if value is None and self.optional:
             return None
         if self.many and isinstance(value, (tuple, list)):
@@ -124,7 +124,7 @@ class Declared:
         raise UserError(f"{self.name} must be {self.accepted(self.many)}{such}, not {value!a:.60}")
 
     def _fits(self, value: Any) -> bool:
-        """Whether a value can become one of the field's kind without loss, and is allowed."""
+        """Whether a value converts to the type without loss, and is accepted."""
         if self.kind is str:
             return isinstance(value, str) and self._allows(value)
         if not isinstance(value, numbers.Real):
@@ -161,7 +161,7 @@ def number(
 
 
 def replace(options: Any, values: Mapping[str, Any]) -> Any:
-    """A dataclass with some fields given as Python values, each checked."""
+    """A copy of a dataclass with new values of some fields, each checked."""
     fields = {field.name: field for field in declared(type(options))}
     checked: Dict[str, Any] = {}
     for name, value in values.items():
@@ -170,12 +170,12 @@ def replace(options: Any, values: Mapping[str, Any]) -> Any:
 
 
 def check_document(kind: Type[Any], document: Any, path: str, open: bool = False) -> Dict[str, Any]:
-    """A JSON object as values of the fields of a dataclass, whose types may be dataclasses too.
+    """Check a JSON object against the fields of a dataclass, which may contain dataclasses.
 
     Args:
-        kind: declares the keys; null stands for a key that is not there.
-        path: where the object is, for messages.
-        open: whether other keys are accepted, and kept as they are.
+        kind: declares the keys; null counts as a missing key.
+        path: of the object, for messages.
+        open: whether undeclared keys are accepted; they are kept unchecked.
     """
     if not isinstance(document, dict):
         raise UserError(f"{path.rstrip(': .')} must be an object in braces, not {document!a:.60}")

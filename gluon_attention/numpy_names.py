@@ -12,12 +12,12 @@ class Removed(NamedTuple):
     """A name of numpy, what it meant, and the version that removed it."""
 
     name: str
-    value: Callable[[Any], Any]  # from the module: most are other names of what remains
+    value: Callable[[Any], Any]  # from the numpy module
     since: Tuple[int, int]
 
 
 def _financial(name: str) -> Callable[[Any], Any]:
-    """MXNet only looks the financial functions up; they went to a package of their own."""
+    """A stand-in for a financial function, which MXNet looks up and never calls."""
 
     def function(*arguments: Any, **options: Any) -> None:
         raise AttributeError(f"numpy.{name} was removed; use the package numpy_financial")
@@ -61,7 +61,7 @@ REMOVED: Tuple[Removed, ...] = (
 
 
 def restore(numpy: Any) -> None:
-    """Give a numpy the names that it lacks; one newer than tested is used with a warning."""
+    """Set the removed names on a numpy module; warn if it is newer than the newest tested one."""
     version = tuple(int(part) for part in numpy.__version__.split(".")[:2])
     for name, value, since in REMOVED:
         # Not hasattr: numpy warns of deprecated names, and explains removed ones by an error.

@@ -54,7 +54,7 @@ class GPU(NamedTuple):
 
 
 def prepare() -> None:
-    """Make a later `import mxnet` work, and fast, or raise one sentence on why it cannot."""
+    """Prepare this process for `import mxnet`, or raise one sentence on why that cannot work."""
     set_threads()
     numpy_names.restore(importlib.import_module("numpy"))
     if "mxnet" in sys.modules:  # imported earlier by the caller: too late for the rest
@@ -69,9 +69,9 @@ def prepare() -> None:
 def set_threads() -> None:
     """Use every core, unless the environment says otherwise: MXNet's default is half of them.
 
-    MXNet has more threads than cores, so libgomp lets idle threads sleep at once, and one image
-    takes twice as long. Active ones spin for ten microseconds: GOMP_SPINCOUNT is libgomp's own
-    default, which the active policy would replace by an endless spin.
+    MXNet starts more threads than there are cores. By default libgomp then puts idle threads to
+    sleep at once, which doubles the time of one image. Under the active policy they spin first;
+    GOMP_SPINCOUNT, libgomp's own default of ten microseconds, keeps that spin from being endless.
     """
     if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & set(os.environ):
         os.environ.update(OMP_WAIT_POLICY="active", GOMP_SPINCOUNT="300000")
@@ -83,13 +83,13 @@ def set_threads() -> None:
                 "more, or unset it"
             )
         return
-    usable = getattr(os, "sched_getaffinity", None)  # Linux only; knows of taskset and cpusets
+    usable = getattr(os, "sched_getaffinity", None)  # Linux only; respects taskset and cpusets
     cores = len(usable(0)) if usable else os.cpu_count() or 1
     os.environ["OMP_NUM_THREADS"] = str(cores)
 
 
 def installed_build() -> Optional[str]:
-    """The installed MXNet build, or None where only its module can be found."""
+    """The installed MXNet build, or None where `mxnet` is importable but no known distribution."""
     builds = [name for name in BUILDS if _is_installed(name)]
     if len(builds) == 2:
         raise RuntimeProblem(
@@ -113,7 +113,7 @@ def _is_installed(distribution: str) -> bool:
 
 
 def preload_cuda() -> None:
-    """Load the CUDA libraries of the nvidia wheels: the linker then finds them by their soname."""
+    """Load the CUDA libraries of the nvidia wheels, so that the linker finds them by soname."""
     spec = importlib.util.find_spec("nvidia")
     folders = list(spec.submodule_search_locations or ()) if spec else []
     for library in CUDA_LIBRARIES:
@@ -126,10 +126,10 @@ def preload_cuda() -> None:
 
 
 def import_mxnet() -> None:
-    """Import MXNet, and OpenCV, without which MXNet fails only later."""
+    """Import MXNet and OpenCV; without OpenCV, MXNet would fail later."""
     for module in ("mxnet", "cv2"):
         try:
-            with warnings.catch_warnings():  # both touch names that numpy and Python deprecate
+            with warnings.catch_warnings():  # both use deprecated names of numpy and Python
                 warnings.simplefilter("ignore", DeprecationWarning)
                 importlib.import_module(module)
         except (OSError, ImportError) as error:
@@ -161,7 +161,7 @@ def explain(error: Exception) -> str:
 
 
 def visible_gpus() -> List[GPU]:
-    """The GPUs the driver shows to this process; none where there is no working driver."""
+    """The GPUs that the driver shows to this process; none without a working driver."""
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError:

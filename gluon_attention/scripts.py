@@ -1,6 +1,6 @@
-"""What the training scripts share: networks of the zoo as the command line describes them.
+"""Shared by the training scripts: flags of networks and tasks, and networks built from them.
 
-MXNet is imported inside of functions, so that flags are read without it.
+MXNet is imported inside functions, so that reading flags does not need it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def train(config: Config, **parts: Any) -> None:
-    """`training.engine.train`, with MXNet."""
+    """Import MXNet and call `training.engine.train`."""
     runtime.import_mxnet()
     from .training import engine
 
@@ -30,12 +30,12 @@ def train(config: Config, **parts: Any) -> None:
 def network_flags(options: type, *names: str) -> type:
     """A base class for the settings of a script: a flag for each option of a network.
 
-    A flag that is not given is None: the default of the network's own name holds.
+    A flag that is left out is None, and the network keeps the default of its name.
 
     Args:
-        options: the dataclass that declares the options of a family. Where not all choices of an
-            option can be trained, those that can are its metadata `trainable`.
-        names: those to offer; all if none is named.
+        options: the dataclass that declares the options of a family. An option whose choices
+            cannot all be trained lists the trainable ones in its metadata `trainable`.
+        names: options that get a flag; all of them by default.
     """
     flags = []
     for field in fields.declared(options):
@@ -61,7 +61,7 @@ def task_flags(options: type) -> type:
     return dataclasses.make_dataclass(options.__name__ + "Flags", flags, frozen=True)
 
 
-def given_options(config: Config) -> Dict[str, Any]:
+def options_of_flags(config: Config) -> Dict[str, Any]:
     """The options of a network that the flags of `network_flags` set."""
     names = [f.name for f in dataclasses.fields(config) if f.metadata.get("of_network")]
     return {name: getattr(config, name) for name in names if getattr(config, name) is not None}
@@ -79,7 +79,7 @@ class ZooConfig(Config):
 
     def network_options(self) -> Dict[str, Any]:
         """The options of the network that the settings name."""
-        options, flags = read_options(self.options), given_options(self)
+        options, flags = read_options(self.options), options_of_flags(self)
         for option in sorted(set(options) & set(flags)):
             raise UserError(f"--{option} and --options both say {option}: leave out one")
         return {**options, **flags}
@@ -87,7 +87,7 @@ class ZooConfig(Config):
     def network(
         self, name: str, classes: int, options: Optional[Dict[str, Any]] = None
     ) -> AttentionNet:
-        """A network of the zoo with the weights that the settings name.
+        """A network of the zoo, with the weights of `start_from` if that is set.
 
         Args:
             options: in place of `network_options()`.
@@ -132,10 +132,12 @@ class BackboneConfig(ZooConfig):
 def preset(
     argv: Optional[Sequence[str]], flag: str, presets: Mapping[str, Mapping[str, Any]]
 ) -> Mapping[str, Any]:
-    """Defaults of settings that belong to the value of a flag among the arguments.
+    """The defaults that a value of one flag brings for other flags.
 
     Args:
         argv: the arguments; those of this process if None.
+        flag: the flag, such as --dataset.
+        presets: defaults by the values of the flag.
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument(flag, dest="value", nargs="?")

@@ -1,4 +1,4 @@
-"""From a picture to the input of a network, as `predict` and `evaluate` make it."""
+"""The preprocessing of `predict` and `evaluate`, from a picture to the input of a network."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ Picture = Union[str, "os.PathLike[str]", np.ndarray, nd.NDArray]
 
 
 class Transform:
-    """Pictures of any size to inputs float32 (C, size, size) of a network.
+    """A function from pictures of any size to network inputs, float32 (C, size, size).
 
-    `transform(picture)` takes the path of a file, or uint8 pixels (H, W, 3), (H, W, 1) or (H, W).
-    As the `transform` of `array_samples` it takes a batch uint8 (N, C, H, W) and a generator, which
-    it does not use. In Gluon it is `dataset.transform_first(transform)`.
+    `transform(picture)` accepts the path of a file, or uint8 pixels (H, W, 3), (H, W, 1) or (H, W).
+    `array_samples(..., transform=transform)` calls it with a batch uint8 (N, C, H, W) and a
+    generator, which it ignores. In Gluon use `dataset.transform_first(transform)`.
 
     Attributes:
-        view: what it does, for `Splits(..., view=transform.view)`.
+        view: the resize, crop and normalisation, for `Splits(..., view=transform.view)`.
     """
 
     def __init__(self, view: View) -> None:
@@ -62,8 +62,8 @@ def transform_of(source: Union[str, AttentionNet, FeatureMaps]) -> Transform:
     """The transform from a picture to the input of a network.
 
     Args:
-        source: a registered name; a net of `get_model`, which counts as its name; the folder of a
-            run or a file of weights, as the command line takes them.
+        source: a registered name; a net of `get_model`, which stands for its name; the folder of
+            a run; or a file of weights with its description.
     """
     word = source
     if not isinstance(source, str):

@@ -1,14 +1,14 @@
-"""The box around what a feature map responds to: no parameters, no labels, no gradient.
+"""The box around the strong responses of a feature map: no parameters, no labels, no gradient.
 
-Responses are summed over channels, and positions above a share of the mean are kept; the box
-encloses the largest group of them that touch, be it by corners. That is the AOLM of Zhang et al.,
-"Multi-branch and Multi-scale Attention Learning for Fine-Grained Visual Categorization" (2020), but
-for two things, which on birds and MobileNetV2 cost overlap with their boxes: it takes the mean
-itself, and keeps only what an earlier layer responds to, too.
+Responses are summed over channels. Positions above a share of the mean form a mask, and the box
+encloses the largest connected group of that mask; corners connect, too. This is the AOLM of Zhang
+et al., "Multi-branch and Multi-scale Attention Learning for Fine-Grained Visual Categorization"
+(2020), with two changes that raised the overlap with the boxes of birds on MobileNetV2: AOLM's
+threshold is the mean itself, and it intersects the mask with that of an earlier layer.
 
-The group is computed by operators that every graph may hold. Each position starts with a number of
-its own, and takes again and again the largest number among its neighbours, until a group has but
-one.
+Standard operators compute the group, so that any graph can contain them. Each position starts with
+a unique number and repeatedly takes the largest number among its neighbours, until all positions of
+a group have the same.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from typing import Any, Tuple
 from .safe import concat, detach
 
 LEVEL = 0.6  # of the mean
-STEPS = 32  # of a number through its group; a group that winds for longer counts as several
+STEPS = 32  # of propagation; a group with longer paths counts as several
 
 
 def activation_box(F: Any, features: Any) -> Any:
-    """Boxes (N, 4) from feature maps (N, C, h, w): centers, then half sides, of the whole cells.
+    """Boxes (N, 4) from feature maps (N, C, h, w): centers, then half sides, in whole cells.
 
-    The image spans -1 to 1. A map that is the same everywhere gives the whole image.
+    The image spans -1 to 1. The box of a constant map is the whole image.
     """
     strength = F.sum(detach(F, features), axis=1, keepdims=True)  # (N, 1, h, w)
     mask = F.broadcast_greater(strength, LEVEL * F.mean(strength, axis=(2, 3), keepdims=True))
@@ -34,7 +34,7 @@ def activation_box(F: Any, features: Any) -> Any:
 
 
 def largest_group(F: Any, mask: Any) -> Any:
-    """Of the cells of a mask (N, 1, h, w), those of its largest group; of none, all cells."""
+    """The cells of the largest group in a mask (N, 1, h, w); all cells if the mask is empty."""
     cells = F.flatten(mask)  # (N, hw)
     index = F.contrib.arange_like(cells, axis=1) + 1
     numbers = F.reshape_like(F.broadcast_mul(cells, F.reshape(index, shape=(1, -1))), mask)
@@ -45,7 +45,7 @@ def largest_group(F: Any, mask: Any) -> Any:
     equal = F.broadcast_equal(F.expand_dims(numbers, axis=1), F.expand_dims(numbers, axis=2))
     size = F.sum(equal, axis=2) * cells  # of the group of each cell
     is_largest = F.broadcast_equal(size, F.max(size, axis=1, keepdims=True))
-    chosen = F.max(is_largest * numbers, axis=1, keepdims=True)  # one, of several as large
+    chosen = F.max(is_largest * numbers, axis=1, keepdims=True)  # the last if several are equal
     return F.reshape_like(F.broadcast_equal(numbers, chosen), mask)
 
 

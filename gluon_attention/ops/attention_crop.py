@@ -5,7 +5,7 @@ A box is (tx, ty, tl): its center, x before y, and half its side, all in the coo
 box as a share of the image's, and boxes have the aspect ratio of their image. Boxes of any aspect
 ratio are (tx, ty, tw, th), with half their width and half their height.
 
-`gradient` chooses what a box is trained by:
+`gradient` chooses the gradient that trains a box:
 
 - `sampler`: the exact gradient of bilinear sampling: how the loss changes when the pixels under the
   crop slide or spread. It is local: on fine texture it points at the next stripe.
@@ -20,7 +20,7 @@ ratio are (tx, ty, tw, th), with half their width and half their height.
 - `both`: their sum.
 
 The paper multiplies the crop by its boxcar, whose rim fades to the mean colour of the data. That
-costs what the box was chosen for: here the crop is the content of the box. Images get no gradient.
+hides detail, so here the crop is the plain content of the box. Images get no gradient.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ class AttentionCrop(gluon.HybridBlock):
 
     Args:
         size: height and width of the crops, or one number for both.
-        gradient: what boxes are trained by: sampler, mask or both.
+        gradient: the gradient that trains boxes: sampler, mask or both.
 
-    Exported graphs of `mask` and `both` need this module where they are loaded; `sampler` has the
-    same values and needs nothing.
+    A program that loads an exported graph of `mask` or `both` has to import this module. `sampler`
+    computes the same crops and needs no import.
     """
 
     def __init__(self, size: CropSize, gradient: str = "both", **kwargs: Any) -> None:
@@ -71,10 +71,10 @@ def crop_box(F: Any, images: Any, boxes: Any, size: CropSize) -> Any:
 
 
 def bounded_box(F: Any, raw: Any, smallest: float, largest: float) -> Any:
-    """Boxes from any numbers (N, 3): sides between two bounds, and never outside the image.
+    """Boxes from unbounded numbers (N, 3), with sides between two bounds, inside the image.
 
-    Sigmoids, not clips, so that no box is so far out that its gradient vanishes. The side limits
-    the range of the center.
+    Sigmoids bound them, not clips, whose gradient is zero beyond the bounds. The side of a box
+    limits the range of its center.
     """
     half = F.slice_axis(raw, axis=1, begin=2, end=3)
     half = smallest + (largest - smallest) * F.sigmoid(half)

@@ -40,7 +40,7 @@ def pyramid_means(F: Any, images: Any, scales: int) -> Any:
     """Means over every 2**k x 2**k pixels: (N, K, C, H + S - 1, W + S - 1) with S = 2**(K-1).
 
     Pooling a bilinearly sampled window equals sampling the pooled image, so each batch is pooled
-    once, however often it is looked at. Images are padded by S - 1 zeros, so that index (S-1) + i
+    once for all glimpses. Images are padded by S - 1 zeros, so that index (S-1) + i
     of a row is the mean that starts at pixel i, for windows partly outside too. One row of four
     pixels a to d at three scales (S = 4):
 
@@ -73,7 +73,7 @@ class GlimpseMatrices(NamedTuple):
 
 
 def glimpse_matrices(F: Any, means: Any, size: CropSize, scales: int) -> GlimpseMatrices:
-    """All of the matrices but the center, for the `pyramid_means` of a batch: alike at every step.
+    """The parts of the matrices that no center changes, for the `pyramid_means` of a batch.
 
     Along a row of W pixels the means have L = W + S - 1 entries. Pixel p of a window of g pixels
     of scale k lies 2**k * (p - (g - 1) / 2) pixels from its center, the mean there starts
@@ -106,9 +106,9 @@ def glimpse_matrices(F: Any, means: Any, size: CropSize, scales: int) -> Glimpse
 def glimpse(F: Any, means: Any, center: Any, matrices: GlimpseMatrices) -> Any:
     """Patches around a point (N, 2), from the `pyramid_means` of the images: (N, K, C, *size).
 
-    The first is sampled at the pitch of the pixels; patch k covers 2**k times as many of them and
-    is average-pooled to the same size. These are few operators, because an episode has many
-    glimpses, one after the other.
+    The first has the resolution of the image; patch k covers 2**k times as many pixels a side and
+    is average-pooled to the same size. An episode has many glimpses in sequence, so there are few
+    operators.
     """
     center = F.reshape(center, shape=(0, 1, 2, 1))
     theta = F.broadcast_add(F.broadcast_mul(center, matrices.slope), matrices.shift)  # (N, K, 2, 3)

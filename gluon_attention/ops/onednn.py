@@ -38,7 +38,7 @@ def for_onednn(F: Any) -> bool:
 
 
 def blocked(F: Any, x: Any, channels: int) -> Any:
-    """The identity on `x` (N, channels, H, W), in the layout of convolutions if this is a graph."""
+    """`x` (N, channels, H, W) itself, which a graph converts to the blocked layout."""
     if not for_onednn(F):
         return x
     # A 1 computed from x has its dtype. slice_axis, because F.slice divides by zero on blocked x.
@@ -50,7 +50,7 @@ def blocked(F: Any, x: Any, channels: int) -> Any:
 
 
 def relu6(F: Any, x: Any, channels: int, reflected: bool = False) -> Any:
-    """ReLU6 of `x` (N, channels, H, W), float32; with `reflected` a graph takes 6 - x instead.
+    """ReLU6 of `x` (N, channels, H, W), float32; with `reflected` the input of a graph is 6 - x.
 
     Graphs compute 6 - relu(6 - relu(x)), or relu(6 - relu(6 - x)), in blocks: MXNet's clip, in
     plain memory, takes longer than the convolutions of a MobileNet.

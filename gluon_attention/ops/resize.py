@@ -17,14 +17,14 @@ def _weights(F: Any, source: Any, source_axis: int, target: Any, target_axis: in
     pixels = F.cast(index, dtype="float32")  # (in,)
     steps = F.cast(F.contrib.arange_like(target, axis=target_axis), dtype="float32")  # (out,)
     last = F.max(pixels, keepdims=True)
-    # A single target pixel samples the first source pixel: its step is 0, whatever divides it.
+    # The only step of a single target pixel is 0, so that any divisor serves.
     positions = F.broadcast_div(
         F.broadcast_mul(steps, last), F.clip(F.max(steps, keepdims=True), 1, 1e9)
     )
     distance = F.broadcast_sub(F.expand_dims(pixels, axis=1), F.expand_dims(positions, axis=0))
     hat = F.relu(1 - F.abs(distance))  # (in, out)
-    # Positions need float32; the product needs the dtype of its other factor, which a graph
-    # can infer only through an operator that takes both.
+    # Positions are float32; the product needs the dtype of its other factor, which a graph
+    # infers only through an operator with both as inputs.
     hat = F.amp_multicast(hat, index, num_outputs=2, cast_narrow=True)[0]
     return F.BlockGrad(hat)
 

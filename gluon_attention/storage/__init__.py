@@ -1,1 +1,1 @@
-"""Atomic files, locked folders, and `.params` files read without trust."""
+"""Atomic writes, locked folders, and readers of untrusted files."""

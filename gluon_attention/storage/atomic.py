@@ -1,4 +1,4 @@
-"""Files that are read, or that appear whole or not at all, and the lock of a folder."""
+"""Atomic writes of files, reads of files, and the lock of a folder."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ASIDE = ".aside-"
 
 @contextmanager
 def written_aside(path: str) -> Iterator[str]:
-    """Give the name of a temporary file that replaces `path` when the block ends without error.
+    """Yield the name of a temporary file, which replaces `path` if the block ends without error.
 
     A symbolic link is followed: its target is replaced.
     """
@@ -68,9 +68,9 @@ def write_text(path: str, text: str) -> None:
 
 @contextmanager
 def locked_folder(folder: str) -> Iterator[None]:
-    """Make a folder and lock it against other processes inside the block.
+    """Create a folder and lock it against other processes inside the block.
 
-    Temporary files of a killed process are removed, and the folder, if nothing is written into it.
+    Temporary files of killed processes are removed first; a folder that stays empty is removed.
     """
     handle = _lock(folder)
     try:

@@ -1,4 +1,4 @@
-"""JSON that anyone may have written: read in bounded size and depth, without a traceback."""
+"""Untrusted JSON, read with limits on its size and depth."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from ..errors import UserError
 from .atomic import read_bytes
 
 LARGEST = 1 << 24  # bytes of a document
-DEEPEST = 32  # objects and lists inside each other
+DEEPEST = 32  # levels of nested objects and lists
 
 
 def read_json(path: str) -> Any:
-    """The document in a file; one that is no regular file, too large or no JSON is refused."""
+    """The document in a regular file; other files and invalid JSON are refused."""
     if not os.path.isfile(path):
         raise UserError(f"{path} is no file")
     return parse_json(read_bytes(path, LARGEST + 1), path)
 
 
 def parse_json(content: Any, origin: str) -> Any:
-    """The document in bytes or text; `origin` says where they come from."""
+    """Parse bytes or text; `origin` names their source in messages."""
     if len(content) > LARGEST:
         raise UserError(f"{origin} is larger than {LARGEST >> 20} MB, more than it can need")
     try:

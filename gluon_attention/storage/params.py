@@ -1,7 +1,7 @@
-"""`.params` files, as `mx.nd.save` writes them, read without trusting them.
+"""`.params` files, as `mx.nd.save` writes them, with every length checked.
 
-MXNet's own reader trusts every length in a file: a flipped bit makes it allocate terabytes or abort
-the process. Here every length is checked against the rest of the file.
+MXNet's own reader trusts the lengths in a file: a flipped bit makes it allocate terabytes or abort
+the process. This reader checks each length against the rest of the file.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ def read_parameters(path: str) -> Dict[str, nd.NDArray]:
 
 
 def write_parameters(path: str, save: Callable[[str], None]) -> None:
-    """Let MXNet save a file and read it back: MXNet does not always notice a full disk."""
-    nd.waitall()  # a forward pass may be changing the layout of weights unseen by nd.save
+    """Write a file by `save` and read it back, as MXNet does not always notice a full disk."""
+    nd.waitall()  # a forward pass may still be changing the memory layout of weights
     with written_aside(path) as temporary:
         try:
             save(temporary)

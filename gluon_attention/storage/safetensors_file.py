@@ -1,7 +1,6 @@
-"""`.safetensors` files: a JSON header, then raw numbers, which every framework reads.
+"""`.safetensors` files: a JSON header, then raw numbers.
 
-Reading and checking are the work of the package `safetensors`: no tensor may overlap another or
-leave the file.
+The package `safetensors` reads and checks them: tensors must not overlap or exceed the file.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ class RawTensor(NamedTuple):
 
 
 def is_safetensors(head: bytes) -> bool:
-    """Whether the first bytes of a file are those of a length and a JSON header."""
+    """Whether a file begins with a length and a JSON header."""
     return head[8:9] == b"{"
 
 
@@ -63,7 +62,7 @@ def read_metadata(path: str) -> Dict[str, str]:
 
 
 def write_safetensors(path: str, arrays: Dict[str, np.ndarray], metadata: Dict[str, str]) -> None:
-    """Write a file that is whole or not there."""
+    """Write a file atomically."""
     package = require_safetensors()
     save = importlib.import_module("safetensors.numpy").save_file
     arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}

@@ -1,1 +1,1 @@
-"""Tasks: what trains a network, and by which scores it is measured."""
+"""Tasks: losses, the parameters that they train, and scores."""

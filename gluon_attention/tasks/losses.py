@@ -1,4 +1,4 @@
-"""Losses and scores that tasks share: per sample, so that the engine can average them."""
+"""Losses and scores that tasks share, per sample; the engine averages them."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from mxnet import nd
 from ..ops.safe import detach
 
 Losses = Dict[str, nd.NDArray]  # {name: (N,)}
-PREDICTED = "predicted"  # the score that is the number of a class
+PREDICTED = "predicted"  # name of the score that holds the predicted class
 
 
-def smoothed(labels: nd.NDArray, classes: int, smoothing: float) -> nd.NDArray:
-    """Target distributions (N, classes): eps/K everywhere, 1 - eps more for the label."""
+def smooth_labels(labels: nd.NDArray, classes: int, smoothing: float) -> nd.NDArray:
+    """Smoothed targets (N, classes): eps / K for each of K classes, 1 - eps more for the label."""
     rest = smoothing / classes
     return nd.one_hot(labels, classes, on_value=1 - smoothing + rest, off_value=rest)
 
 
 def cross_entropy(logits: nd.NDArray, targets: nd.NDArray) -> nd.NDArray:
-    """Of logits against target distributions, both (N, classes), per sample (N,)."""
+    """Cross entropy of logits and target distributions, both (N, classes), per sample (N,)."""
     return -(nd.log_softmax(logits.astype("float32")) * targets).sum(axis=1)
 
 
@@ -58,15 +58,15 @@ def reinforce_terms(
 
     Args:
         rewards: of the locations, (N, T).
-        baselines: rewards expected before they were drawn, (N, T).
+        baselines: rewards expected before each location was drawn, (N, T).
         means: of the distributions, (N, T, 2).
         noise: that was added to the means, (N, T, 2); all gradients flow through the means.
         std: standard deviation of the distributions.
 
     Returns:
-        the squared error of the baseline, (N,), and a term for each location, (N, T): -log p of
-        the location, but for a constant, times the advantage. Descending it makes locations that
-        earned more than expected likelier.
+        the squared error of the baseline, (N,), and the loss of each location, (N, T): -log p of
+        the location, up to a constant, times the advantage. A gradient step on it raises the
+        probability of locations with more reward than expected.
     """
     advantage = rewards - baselines
     locations = detach(F, means + noise)  # before they were clipped to the image

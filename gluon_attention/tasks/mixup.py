@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Mixup:
-    """Mixup of batches up to an epoch, with one weight for the batch."""
+    """Mixup of batches, with one weight a batch; `until` is the first epoch without it."""
 
     def __init__(self, alpha: float, until: Optional[int] = None) -> None:
         self.alpha, self.until = alpha, until

@@ -1,6 +1,6 @@
 """Tasks: which losses train which parameters in an epoch, and which scores are measured.
 
-A task knows nothing of devices, optimizers, logging or files; the engine knows nothing of losses.
+A task does not depend on devices, optimizers, logging or files; the engine does not on losses.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Callable, List, NamedTuple, Optional, Seq
 from mxnet import gluon, nd
 
 from .. import fields
-from .losses import Losses, cross_entropy, smoothed, top_scores
+from .losses import Losses, cross_entropy, smooth_labels, top_scores
 from .mixup import Mixup
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class Group(NamedTuple):
 
 
 class Update(NamedTuple):
-    """One optimizer step: descend the sum of the losses in one group of parameters or more."""
+    """One optimizer step on the sum of the losses, for one group of parameters or several."""
 
     groups: Sequence[str]  # names
     loss: Callable[[nd.NDArray, nd.NDArray], Losses]  # (images, labels) -> {name: (N,)}
@@ -39,8 +39,8 @@ class Task(ABC):
     """Base of all tasks. Losses and scores are per sample: the engine averages them.
 
     Attributes:
-        mixes: whether it can be trained with mixup.
-        samples: episodes that `scores` averages; None of a task that draws nothing for them.
+        mixes: whether it supports mixup.
+        samples: number of episodes that `scores` averages; None if `scores` samples nothing.
     """
 
     mixes = False
@@ -58,12 +58,12 @@ class Task(ABC):
     def scores(self, images: nd.NDArray, labels: nd.NDArray) -> Losses:
         """`{name: (N,)}`; the first is an accuracy in [0, 1] that chooses the best epoch.
 
-        The class that it is about is the score `PREDICTED`, which is not averaged.
+        The score `PREDICTED` is the class behind that accuracy; it is not averaged.
         """
 
 
 class OneLoss(Task):
-    """A task that trains all of one `net` by one loss."""
+    """A task that trains all parameters of one `net` by one loss."""
 
     net: gluon.Block
 
@@ -108,7 +108,7 @@ class Classification(OneLoss):
         return self._cross_entropy(*self.mixup(images, self._targets(labels)))
 
     def _targets(self, labels: nd.NDArray) -> nd.NDArray:
-        return smoothed(labels, self.classes, self.smoothing)
+        return smooth_labels(labels, self.classes, self.smoothing)
 
     def scores(self, images: nd.NDArray, labels: nd.NDArray) -> Losses:
         return top_scores(self.net(images), labels)
@@ -118,6 +118,6 @@ class Classification(OneLoss):
 
 
 def options_from(defaults: Any, config: Config) -> Any:
-    """The options of a task, a dataclass, with the values of those that a config has, too."""
+    """The options of a task (a dataclass), with values from the fields of a config they share."""
     names = {field.name for field in dataclasses.fields(defaults)}
     return fields.replace(defaults, {n: v for n, v in vars(config).items() if n in names})

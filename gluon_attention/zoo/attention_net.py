@@ -1,4 +1,4 @@
-"""The contract of every network of the zoo: logits when called, and a trace of how it got there."""
+"""The base class of all networks: logits when called, and a trace of what was attended to."""
 
 from __future__ import annotations
 
@@ -22,25 +22,23 @@ if TYPE_CHECKING:
 
 
 class AttentionNet(Trainable, PortableBlock):
-    """A network around a `body` that returns logits first, then all it can show.
+    """A network around a `body` that returns logits first, then the rest of the trace.
 
     `net(images)` and `net.body(images)` are two graphs over the same parameters: hybridized, the
-    first never computes or keeps what only the second returns. Randomness is always an argument of
-    the body, and zeros where nothing is drawn: a hybridized body takes no other number of arguments
-    the next time.
+    first does not compute what only the second returns. Randomness is an argument of the body, all
+    zeros for a deterministic pass, because a hybridized body has a fixed number of arguments.
 
-    Every network overrides `Trace`, `classes` and `classifier`, and makes its body inside
-    `name_scope()`, as Gluon's networks make their layers: names of parameters begin with
-    `net.prefix`. All layers to logits are `Classifier`s, so that `classes=0` and
-    `reset_classifier` reach each. All else below has a default that suits a network without
-    randomness whose trace is not drawn; a network overrides what it offers:
+    Every network overrides `Trace`, `classes` and `classifier`, and builds its body inside
+    `name_scope()`, so that names of parameters begin with `net.prefix`. All layers that compute
+    logits are `Classifier`s, which `classes=0` and `reset_classifier` rely on. The other methods
+    have defaults for a deterministic network; a network overrides those that it supports:
 
-    - `look`, for pictures and pages of its trace, `shows`, their name, and `attended_boxes`,
-      to compare where it looks with where it should;
-    - `zero_noise` and `draw_noise`, if it draws; then `sample` and `predict` follow;
-    - `adapt_weights`, to load weights of smaller networks;
-    - `layers` and `backbones`, if it has feature maps of whole images;
-    - `objective`, unless it is trained by cross entropy alone.
+    - `look` for pictures and pages of its trace, `shows` for their name, and `attended_boxes` to
+      compare its attention with boxes of objects;
+    - `zero_noise` and `draw_noise` if it samples; `sample` and `predict` use them;
+    - `adapt_weights` to load weights of smaller networks;
+    - `layers` and `backbones` if it has feature maps of whole images;
+    - `objective` unless cross entropy alone trains it.
     """
 
     Trace: Callable[..., NamedTuple]  # named tuple of what `body` returns, in that order
@@ -49,10 +47,10 @@ class AttentionNet(Trainable, PortableBlock):
     body: gluon.HybridBlock
     arguments: Dict[str, Any]  # of `get_model`, which sets them: name, classes, options
     initializer = init.MSRAPrelu()  # of parameters without weights when training starts
-    dtypes: Tuple[str, ...] = ("float32",)  # that it trains in, with weights in float32
-    samples: Optional[int] = None  # episodes that `predict` averages; None if nothing is drawn
+    dtypes: Tuple[str, ...] = ("float32",)  # of training; weights stay float32
+    samples: Optional[int] = None  # episodes that `predict` averages; None without sampling
     look: Optional[LookOf] = None  # what pictures and pages show of the trace
-    shows: str = ""  # name of those pictures, such as masks
+    shows: str = ""  # the name of those pictures, such as masks
 
     @property
     def device(self) -> mx.Context:
@@ -63,7 +61,7 @@ class AttentionNet(Trainable, PortableBlock):
         return self.body(images, *self.zero_noise(F))[0]
 
     def trace(self, images: nd.NDArray) -> NamedTuple:
-        """Logits and whatever the paper exposes, as a named tuple; nothing is drawn."""
+        """Logits and what the network attended to, as a named tuple, without sampling."""
         if not isinstance(images, nd.NDArray):
             raise UserError(
                 "images must be an NDArray (N, C, H, W), as mx.nd.array(images) makes one, "
@@ -78,21 +76,21 @@ class AttentionNet(Trainable, PortableBlock):
 
     @property
     def native_parts(self) -> Sequence[gluon.Block]:
-        """What the native library may train: all of the network, or parts with `lower`."""
+        """The blocks that the native library may train: the whole network, or parts of it."""
         return [self]
 
     # Randomness.
 
     def zero_noise(self, F: Any) -> Tuple[Any, ...]:
-        """The arguments of `body` after the images with which nothing is drawn."""
+        """The arguments of `body` after the images, for a deterministic pass: zeros."""
         return ()
 
     def draw_noise(self, images: nd.NDArray) -> Tuple[nd.NDArray, ...]:
-        """The same, drawn for a batch of images."""
+        """The same arguments, drawn for a batch of images."""
         return ()
 
     def sample(self, images: nd.NDArray) -> Tuple[NamedTuple, Tuple[nd.NDArray, ...]]:
-        """A trace with drawn noise, and that noise; without randomness the only trace, and ()."""
+        """A trace with drawn noise, and the noise; () for a deterministic network."""
         with autograd.pause():
             noise = self.draw_noise(images)
         return self.episode(images, *noise), noise
@@ -102,14 +100,14 @@ class AttentionNet(Trainable, PortableBlock):
 
         Args:
             images: (N, C, H, W).
-            samples: number of episodes; None for the network's usual number, `net.samples`. A
-                network that draws nothing takes no other: it has one answer.
+            samples: number of episodes; None for `net.samples`, the network's usual number, and
+                for a deterministic network.
         """
         if not self.classes:
-            raise UserError("classes=0 gives features, not probabilities; leave it out to predict")
+            raise UserError("classes=0 returns features, no probabilities; leave it out to predict")
         if self.samples is None:
             if samples is not None:
-                raise UserError("samples is for networks that draw where they look; leave it out")
+                raise UserError("samples is for networks that sample glimpses; leave it out")
             return nd.softmax(self(images))
         samples = self.samples if samples is None else samples
         if samples < 1:
@@ -134,10 +132,10 @@ class AttentionNet(Trainable, PortableBlock):
         return [self.layers()]
 
     def forward_features(self, images: nd.NDArray) -> nd.NDArray:
-        """What pooling and classifier read: a feature map (N, C, h, w), or a vector (N, C).
+        """The input of pooling and classifier: a feature map (N, C, h, w) or a vector (N, C).
 
-        That of a residual attention network is its last feature map, of RA-CNN the descriptors of
-        all scales, of RAM and of the glimpse network the hidden state after the last glimpse.
+        It is the last feature map of a residual attention network, the descriptors of all scales
+        of RA-CNN, and the hidden state after the last glimpse of RAM and the glimpse network.
         """
         if "_features" not in vars(self):  # not a child: its parameters are those of the body
             vars(self)["_features"] = self._feature_block()
@@ -149,7 +147,7 @@ class AttentionNet(Trainable, PortableBlock):
         return block
 
     def reset_classifier(self, classes: int) -> None:
-        """New layers to so many logits, initialised to be trained; all else stays as it is."""
+        """Replace every classifier by an untrained one of so many classes; keep other layers."""
         if isinstance(classes, bool) or not isinstance(classes, (int, np.integer)) or classes < 1:
             raise UserError(
                 f"classes must be a whole number above 0, not {classes!a:.60}; get_model(..., "
@@ -166,10 +164,10 @@ class AttentionNet(Trainable, PortableBlock):
             self.arguments = dict(self.arguments, classes=self.classes)
 
     def freeze(self, stages: Optional[int] = None) -> None:
-        """Leave the first stages of every backbone as they were loaded; None for all of them.
+        """Freeze the first stages of every backbone, with their BatchNorm; None for all stages.
 
-        A stage is all layers at one stride, as `get_model(..., features_only=True).strides` lists
-        them. BatchNorm in it keeps its statistics.
+        A stage is all layers at one stride; `get_model(..., features_only=True).strides` lists
+        the strides.
         """
         for layers in self.backbones():
             divided = stages_of(layers)
@@ -188,30 +186,30 @@ class AttentionNet(Trainable, PortableBlock):
     # Measures of the trace.
 
     def attended_boxes(self, images: nd.NDArray) -> Optional[nd.NDArray]:
-        """Boxes (N, K, 3) that should hold what the label is about: x, y, half the side.
+        """Boxes (N, K, 3) that should contain the labelled object: x, y, half the side.
 
-        The image spans -1 to 1. None of a network that chooses no boxes.
+        The image spans -1 to 1. None for a network without boxes.
         """
         return None
 
     # Weights of other networks.
 
     def adapt_weights(self, arrays: Dict[str, nd.NDArray]) -> Dict[str, nd.NDArray]:
-        """Weights of a smaller network of this kind extended to this one, to be trained on."""
+        """Extend the weights of a smaller network of this kind to this one, for training."""
         return arrays
 
     def objective(self, config: Config) -> Task:
-        """The task that trains this network by the settings of a run."""
+        """The task that trains this network with the settings of a run."""
         return Classification.from_config(self, config)
 
     # Gluon's methods, adapted to this build of MXNet.
 
     def infer_shape(self, *args: Any) -> None:
-        """From the graph of the body, in which every parameter has a use."""
+        """Infer shapes from the graph of the body, which uses every parameter."""
         self.body.infer_shape(*args, *self.zero_noise(nd))
 
     def cast(self, dtype: Any) -> None:
-        """As Gluon's, to the types that all operators of the network support."""
+        """Gluon's `cast`, to the types that all operators of the network support."""
         supported = ["float32", *(["float16"] if "float16" in self.dtypes else [])]
         try:
             name = np.dtype(dtype).name
@@ -225,7 +223,7 @@ class AttentionNet(Trainable, PortableBlock):
         super().cast(dtype)
 
     def optimize_for(self, *args: Any, **kwargs: Any) -> None:
-        """As Gluon's, for inference only: a fused network would train without learning."""
+        """Gluon's `optimize_for`, for inference only: a fused network has no gradients."""
         if not self._backend:
             self._clear_cached_op()
         super().optimize_for(*args, **kwargs)
@@ -237,9 +235,9 @@ class AttentionNet(Trainable, PortableBlock):
 
 
 class Headless(PortableBlock):
-    """A network without its classifiers: images to what they read.
+    """A network without its classifiers: images to the input of the classifiers.
 
-    It is always a graph, so that the body inside is never cached without its classifiers.
+    It is always hybridized, so that the body never caches a graph without classifiers.
     """
 
     def __init__(self, net: AttentionNet) -> None:

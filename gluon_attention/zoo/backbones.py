@@ -1,8 +1,8 @@
 """Backbones by name: any network of Gluon's model zoo, or of GluonCV's, without its head.
 
-A backbone ends before the first fully connected layer and before the pooling in front of it, so
-that its output is a feature map: (N, 3, H, W) to (N, channels, h, w). `tiny` is a small network of
-this package, for small images. `resnet50_v1.5` has its strides in the 3x3 convolutions, as PyTorch;
+A backbone ends before the global pooling and the fully connected layers, so that its output is a
+feature map: (N, 3, H, W) to (N, channels, h, w). `tiny` is a small network of this package, for
+small images. `resnet50_v1.5` has its strides in the 3x3 convolutions, like PyTorch's ResNet-50;
 `resnet50_v1.5_5x5` also has a 5x5 first convolution of stride 1. `mobilenetv2_1.0_320` ends before
 its last convolution, with 320 channels.
 """
@@ -37,7 +37,7 @@ class Backbone(native.Trainable, gluon.HybridBlock):
     Attributes:
         layers: the network up to its last feature map.
         channels: of the feature maps.
-        legacy: names of the parameters in files of old versions of MXNet, by their names here.
+        legacy: by the name of a parameter, its name in files of old versions of MXNet.
     """
 
     def __init__(self, layers: nn.HybridSequential, legacy: str = "", **kwargs: Any) -> None:
@@ -53,7 +53,7 @@ class Backbone(native.Trainable, gluon.HybridBlock):
         return self.layers(images)
 
     def lower(self, program: native.Program) -> native.Lowered:
-        """Write the layers down for the native library."""
+        """Add the layers to a program of the native library."""
         program.give(program.layers(program.images(), self.layers))
         return native.Lowered(nn.HybridSequential())  # nothing follows
 
@@ -64,9 +64,10 @@ def backbone(name: str, frozen_bn: bool = False, stem_stride: Optional[int] = No
     Args:
         name: of a network of `mxnet.gluon.model_zoo.vision`, of GluonCV if that is installed, or
             of this module.
-        frozen_bn: keep the statistics and scales of BatchNorm that are loaded: those of batches of
-            a few images are too noisy.
-        stem_stride: stride of the first convolution, whose weights fit any; None for its own.
+        frozen_bn: keep the loaded statistics and scales of BatchNorm, as the statistics of small
+            batches are too noisy.
+        stem_stride: stride of the first convolution, whose weights fit any stride; None for the
+            backbone's own.
     """
     network = Backbone(_tiny()) if name == "tiny" else _features_of(name)
     if stem_stride:
@@ -125,7 +126,7 @@ def _full_network(name: str) -> gluon.HybridBlock:
         raise UserError(f"backbone must be {names}, not '{name}'; GluonCV has more") from None
     try:
         return get_model(name)
-    except (ValueError, OSError, TypeError):  # it has detectors too, which ask for downloads
+    except (ValueError, OSError, TypeError):  # GluonCV also has detectors, which download weights
         raise UserError(f"backbone must be {names}, or of GluonCV, not '{name}'") from None
 
 

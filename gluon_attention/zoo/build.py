@@ -35,14 +35,14 @@ def get_model(
         name: one of `list_models()`, in any case.
         classes: length of the logits; None for the number of the name's own data set, 0 for a
             network that returns pooled features (N, C) in place of logits.
-        pretrained: load trained weights, or fail if the name has none. If they are for another
-            number of classes, the head is initialised anew, to be trained.
-        ctx: device or devices that pretrained weights are loaded on.
+        pretrained: load trained weights, or fail if the name has none. If their number of classes
+            differs, the head is newly initialised and has to be trained.
+        ctx: device or devices of the pretrained weights.
         root: folder searched for pretrained weights before the ones that ship with the package.
-        features_only: return a block that gives a list of feature maps instead of the network.
-        out_indices: which of them, from the finest; None for all.
-        prefix: begin of the names of parameters; None for one that no other network has.
-        params: parameters to share, as `other.collect_params()` gives them.
+        features_only: return a block that computes a list of feature maps, not the network.
+        out_indices: indices of the feature maps, counted from the finest; None for all.
+        prefix: prefix of the names of parameters; None for a unique one.
+        params: parameters to share, as `other.collect_params()` returns them.
         options: options of the family, see `options_of(name)`.
 
     Without `pretrained` the parameters are not initialised: call `net.initialize()`.
@@ -62,19 +62,17 @@ def get_model(
         net = network.build(0 if features_only else classes, checked, prefix=prefix, params=params)
     options = {option: getattr(checked, option) for option in options}
     net.arguments = dict(name=network.name, classes=net.classes, options=options)
-    maps = None
-    if features_only:
-        maps = FeatureMaps(net.layers(), out_indices, prefix=net.prefix)
     if pretrained:
         load_pretrained(net, network.name, ctx=devices, root=root)
-    if maps is not None:
-        maps.arguments = net.arguments
-        return maps
-    return net
+    if not features_only:
+        return net
+    maps = FeatureMaps(net.layers(), out_indices, prefix=net.prefix)
+    maps.arguments = net.arguments
+    return maps
 
 
 def _check_options(network: Entry, options: Dict[str, Any]) -> Any:
-    """The options of a network, those of its name but for the given ones."""
+    """The options of a network: the defaults of its name, and the caller's values over them."""
     accepted = values_of(network.options)
     unknown = sorted(set(options) - set(accepted))
     if unknown:

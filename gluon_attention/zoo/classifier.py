@@ -1,4 +1,4 @@
-"""The linear layer from features to logits, which can be left out or replaced."""
+"""The linear layer from features to logits, which a network can omit or replace."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _left_out = False
 
 @contextmanager
 def without_classifiers() -> Iterator[None]:
-    """Inside, graphs are built without their classifiers: they end at what those read."""
+    """Build graphs inside without classifiers: they end at the classifiers' input."""
     global _left_out
     before, _left_out = _left_out, True
     try:
@@ -40,7 +40,7 @@ class Classifier(nn.Dense):
         return super().hybrid_forward(F, x, weight, bias)
 
     def reset(self, classes: int, initializer: mx.init.Initializer) -> None:
-        """Make it a new layer to so many logits, on the devices of the old one."""
+        """Replace the weights by untrained ones of so many classes, on the same devices."""
         old = self.weight
         ready = old is None or old._data is not None or bool(old._deferred_init)
         devices = None
@@ -48,7 +48,7 @@ class Classifier(nn.Dense):
             self._in_units = old.shape[1]
             devices = old.list_ctx() if ready else None
             self._remove()
-        self._units, self.params._shared = classes, None  # the new layer is shared with no net
+        self._units, self.params._shared = classes, None  # no other net shares the new weights
         shapes = {"weight": (classes, self._in_units), "bias": (classes,)}
         for name, init in self._initializers.items():
             parameter = self.params.get(

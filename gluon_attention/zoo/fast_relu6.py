@@ -22,11 +22,11 @@ from .freezing import walk_blocks
 
 
 class ReflectedNorm(nn.BatchNorm):
-    """A BatchNorm that gives 6 - y in graphs for oneDNN, for the `ReLU6` behind it."""
+    """A BatchNorm that returns 6 - y in graphs for oneDNN, for the `ReLU6` behind it."""
 
     is_batch_norm = True  # for the native library, to which 6 - y is y
     channels = 0
-    blocks_input = False  # whether its input is put into blocks of 16 first
+    blocks_input = False  # whether it first converts its input to blocks of 16
 
     def hybrid_forward(self, F: Any, x: Any, gamma: Any, beta: Any, **rest: Any) -> Any:
         if for_onednn(F):

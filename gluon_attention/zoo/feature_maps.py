@@ -1,4 +1,4 @@
-"""Feature maps of a network, one for each stride: what a detector or a segmentation is built on."""
+"""Feature maps of a network, one for each stride, as detectors and segmentation use them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mxnet.gluon import nn
 from ..errors import UserError
 from .portable_block import PortableBlock
 
-_SIDE = 768  # of the images that show strides: no half, and no half of its third, is rounded
+_SIDE = 768  # of the images that strides are measured on: 3 * 2**8, so that no half is rounded
 
 
 class Stage(NamedTuple):
@@ -48,7 +48,7 @@ class FeatureMaps(PortableBlock):
     Attributes:
         channels: of each map.
         strides: of each map, in pixels of the image.
-        arguments: of the `get_model` that makes the network.
+        arguments: of the call of `get_model` that built the network.
     """
 
     arguments: Dict[str, Any] = {}
@@ -59,7 +59,7 @@ class FeatureMaps(PortableBlock):
         out_indices: Optional[Sequence[int]] = None,
         **kwargs: Any,
     ) -> None:
-        """`out_indices`: which maps, of all from the finest; from the end if negative."""
+        """`out_indices` are indices of maps, from the finest; negative ones count from the end."""
         super().__init__(**kwargs)
         stages = stages_of(layers)
         indices = _indices(out_indices, [stage.stride for stage in stages])

@@ -1,4 +1,4 @@
-"""Layers that training leaves as they were loaded."""
+"""Frozen layers, which training does not change."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def named_blocks(block: gluon.Block, path: str = "") -> Iterator[Tuple[str, gluo
 
 
 def freeze(block: gluon.Block) -> None:
-    """Keep all parameters of a block as they are loaded, and leave them out of checkpoints."""
+    """Exclude all parameters of a block from training and from checkpoints."""
     freeze_bn(block)
     for parameter in block.collect_params().values():
         parameter.grad_req = "null"
@@ -43,10 +43,11 @@ def freeze_bn(block: gluon.Block) -> None:
 
 
 def frozen_stats_twin(block: gluon.Block) -> gluon.Block:
-    """The same layers with the same parameters, whose BatchNorm never updates its statistics.
+    """A copy of a block that shares its parameters, with BatchNorm that keeps its statistics.
 
-    Its outputs in training mode are the block's in inference mode. It is for gradients through a
-    network that is not trained: in inference mode, the gradient of MXNet's BatchNorm is slow.
+    In training mode it computes what the block computes in inference mode. It serves gradients
+    through a network that is not trained: MXNet's BatchNorm is slow to differentiate in inference
+    mode.
     """
     twin = copy(block)
     attributes = vars(twin)

@@ -1,4 +1,4 @@
-"""Arrays by name into the parameters of a net: checked, converted and set."""
+"""Loading of arrays into the parameters of a net, by name, after checks."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ def load_arrays(
     ctx: Any = None,
     new_head: bool = False,
 ) -> None:
-    """Set every parameter of a net from an array of its name, and leave no array over.
+    """Set every parameter of a net from the array of its name; refuse other arrays.
 
     Args:
         net: its parameters keep their types, whatever those of the arrays are.
         arrays: by name.
-        file, origin: where the arrays come from, for messages.
+        file, origin: source of the arrays, for messages.
         ctx: device or devices of parameters that have none yet.
         new_head: accept arrays of a net for another number of classes, and those of a smaller net
-            that `adapt_weights` can extend; the layers whose length is the number of classes are
-            then initialised anew.
+            that `adapt_weights` can extend; layers of another number of classes are then newly
+            initialised.
     """
     if isinstance(net, AttentionNet):
         arrays = _without_classifiers(net, arrays)
@@ -68,7 +68,7 @@ def load_arrays(
 
 
 def check_arrays(arrays: Arrays, parameters: Parameters, file: str, origin: str) -> None:
-    """Refuse arrays at the first parameter that is missing, of another shape, or too many."""
+    """Refuse arrays if one is missing, has another shape, or belongs to no parameter."""
     advice = "build the net with the name, classes and options that the file was saved from"
     if all("." in name for name in parameters) and not any("." in name for name in arrays):
         advice = "its names are those of collect_params().save: save with net.save_parameters"
@@ -85,7 +85,7 @@ def check_arrays(arrays: Arrays, parameters: Parameters, file: str, origin: str)
             )
     extra = [name for name in arrays if name not in parameters]
     if extra:
-        raise UserError(f"{file} ({origin}) has '{extra[0]}', which the net has not; {advice}")
+        raise UserError(f"{file} ({origin}) has '{extra[0]}', which the net lacks; {advice}")
 
 
 def set_parameters(parameters: Parameters, arrays: Arrays, ctx: Any = None) -> None:
@@ -99,7 +99,7 @@ def as_ndarray(array: Any) -> nd.NDArray:
 
 
 def _without_classifiers(net: AttentionNet, arrays: Arrays) -> Arrays:
-    """Arrays but for those of layers to logits that a net of no classes has not."""
+    """The arrays without those of classifiers, if the net has no classes."""
     if net.classes:
         return arrays
     paths = [path for path, block in named_blocks(net) if isinstance(block, Classifier)]
@@ -108,7 +108,7 @@ def _without_classifiers(net: AttentionNet, arrays: Arrays) -> Arrays:
 
 
 def _mismatched_heads(net: AttentionNet, arrays: Arrays, parameters: Parameters) -> List[str]:
-    """Parameters with a row for each class of the net, of which the file has another number."""
+    """Names of the parameters of heads for which the file has another number of classes."""
     names: List[str] = []
     for name in set(parameters) & set(arrays) if net.classes else ():
         shape, expected = arrays[name].shape, parameters[name].shape

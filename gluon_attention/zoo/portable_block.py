@@ -15,7 +15,7 @@ class PortableBlock(gluon.HybridBlock):
     """A block of one input."""
 
     def export(self, *args: Any, **kwargs: Any) -> None:
-        """As Gluon's, of a graph without operators that only speed up this build of MXNet."""
+        """Gluon's `export`, of a graph without operators for this build of MXNet alone."""
         if self._cached_graph and not self._backend:
             self._cached_graph = ()
             with portable():

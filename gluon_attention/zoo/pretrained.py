@@ -1,4 +1,4 @@
-"""The table of trained weights that ship with the package, or lie in a folder of the user's.
+"""The table of trained weights that ship with the package, or are in a folder of the user.
 
 A folder of weights holds `index.json`: `{name: {"file": ..., "sha256": ..., "classes": ...}}`, and
 optionally, for the command line, "names" of the classes, and "view" and "source" of the data, both
@@ -21,7 +21,7 @@ SHIPPED = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 
 @dataclass(frozen=True)
 class IndexEntry:
-    """What `index.json` says of a name's weights."""
+    """An entry of `index.json`: the weights of one name."""
 
     file: str = field(fields.REQUIRED, "file of parameters in the same folder")
     sha256: str = field(fields.REQUIRED, "its digest, in hexadecimal")

@@ -1,4 +1,4 @@
-"""One recurrent step, as RAM and the glimpse network take it."""
+"""The recurrent step of RAM and of the glimpse network."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class RecurrentCore(gluon.HybridBlock):
     def hidden(self, F: Any, state: Any) -> Any:
         """The hidden state (N, width) of a state (N, state_width).
 
-        That of `rnn` is all of it, and is sliced nevertheless: without that operator MXNet crashes
-        while it quantizes the graph.
+        Of an `rnn` it is the whole state. The slice stays even there, because MXNet crashes when it
+        quantizes a graph without it.
         """
         return F.slice_axis(state, axis=1, begin=0, end=self.width)
 

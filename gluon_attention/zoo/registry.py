@@ -1,6 +1,6 @@
 """Names of networks: registered once, looked up by `get_model`, listed by `list_models`.
 
-Names and options are known without MXNet; `build.get_model` makes networks of them.
+Nothing here imports MXNet; `build.get_model` builds the networks.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Entry(NamedTuple):
-    """What a name stands for before anything is built."""
+    """A registered name: all that is needed to build its network."""
 
     name: str
     build: Callable[..., AttentionNet]  # (classes, options, prefix=, params=) -> net
@@ -30,7 +30,7 @@ class Entry(NamedTuple):
     alias: bool  # a name of another zoo; not listed
 
 
-# Of `get_model`, which are no options of a network.
+# Arguments of `get_model` that are not options of a network.
 ARGUMENTS = ("name", "classes", "pretrained", "ctx", "root", "prefix", "params")
 ARGUMENTS += ("features_only", "out_indices")
 _ENTRIES: Dict[str, Entry] = {}
@@ -45,10 +45,10 @@ def register(
     classes: int,
     alias: bool = False,
 ) -> None:
-    """Make `get_model(name)` call `build(classes, options, **kwargs)`; a name can be taken once.
+    """Let `get_model(name)` call `build(classes, options, **kwargs)`; names are unique.
 
     Args:
-        build: makes the network: its class, which takes Gluon's `prefix` and `params` as well.
+        build: class of the network, or a function; it also gets Gluon's `prefix` and `params`.
         options: a frozen dataclass declared with `fields.field`; its values are the defaults.
         shape: channels, height and width of one image.
         classes: length of the logits unless the caller says otherwise.
@@ -60,7 +60,7 @@ def register(
 
 
 def later(module: str, name: str) -> Callable[..., AttentionNet]:
-    """The network `name` of a module, which is imported, and MXNet with it, on the first call."""
+    """The class `name` of a module, which the first call imports, and MXNet with it."""
 
     def build(*arguments: Any, **more: Any) -> AttentionNet:
         return getattr(import_module(module), name)(*arguments, **more)

@@ -1,4 +1,4 @@
-"""Parameters of one network in another: what Gluon's `params=` needs beyond Gluon."""
+"""Parameters shared by two networks through `params=`, also where some are frozen."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..errors import UserError
 
 @contextmanager
 def shared(params: Optional[gluon.ParameterDict]) -> Iterator[None]:
-    """A network built inside may share these parameters, frozen or not; they stay frozen."""
+    """Let a network built inside share these parameters; frozen ones stay frozen."""
     if params is None:
         yield
         return

@@ -91,7 +91,7 @@ def test_the_first_mismatch_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="part of an exported graph: give the name, file or run"):
         load_weights(get_model(SMALL), str(tmp_path / "graph-0000.params"))
     with pytest.raises(
-        UserError, match="has 'body.steps.2.after.0.bn1.gamma', which the net has not; build the n"
+        UserError, match="has 'body.steps.2.after.0.bn1.gamma', which the net lacks; build the n"
     ):
         load_weights(_without_a_unit(), file)
     with pytest.raises(UserError, match="has no 'body.steps.3..*', which the net has"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 from gluon_attention.tasks.mixup import Mixup
-from gluon_attention.tasks.task import Classification, cross_entropy, smoothed, top_scores
+from gluon_attention.tasks.task import Classification, cross_entropy, smooth_labels, top_scores
 from gluon_attention.training.config import MixupConfig
 
 import numpy as np
@@ -52,7 +52,7 @@ def test_mixup_ends_before_the_last_epochs():
 
 
 def test_smoothed_targets_sum_to_one():
-    targets = smoothed(nd.array([1, 3]), 4, 0.2).asnumpy()
+    targets = smooth_labels(nd.array([1, 3]), 4, 0.2).asnumpy()
     np.testing.assert_allclose(targets, [[0.05, 0.85, 0.05, 0.05], [0.05, 0.05, 0.05, 0.85]])
 
 
@@ -72,7 +72,7 @@ def test_settings_smooth_the_targets_of_plain_and_of_mixed_images(monkeypatch, e
     config = MixupConfig(label_smoothing=0.2, mix_up=True, alpha=0.3, epochs=2, mix_up_off=0.5)
     (update,) = Classification.from_config(IdentityNet(), config).updates(epoch)
     logits = np.array([[1, 2, 3, 5], [0, 4, 1, 1]], "f4")
-    targets = smoothed(nd.array([3, 0]), 4, 0.2).asnumpy()
+    targets = smooth_labels(nd.array([3, 0]), 4, 0.2).asnumpy()
     if mixed:
         logits, targets = (0.25 * a + 0.75 * a[::-1] for a in (logits, targets))
     losses = update.loss(nd.array([[1, 2, 3, 5], [0, 4, 1, 1]]), nd.array([3, 0]))["cross_entropy"]

@@ -30,7 +30,7 @@ class GlimpseController(gluon.HybridBlock):
     """An LSTM over glimpses, with soft attention over R x R regions of the context.
 
     Attributes:
-        sampled: whether locations are sampled, so that no gradient passes them.
+        sampled: whether locations are sampled, so that no gradient passes through them.
         mirrored: whether locations are computed as in a public PyTorch implementation, whose
             weights can be converted: y points up, and a tanh bounds them.
     """
@@ -64,7 +64,7 @@ class GlimpseController(gluon.HybridBlock):
             self.drop = nn.Dropout(options.dropout)
 
     def unroll(self, F: Any, context: Any, encode: Callable[[Any], Any], noise: Any) -> Trace:
-        """An episode, but for its boxes and patches.
+        """An episode, without its boxes and patches.
 
         Args:
             context: features of the whole image, (N, C, h, w).
@@ -108,8 +108,8 @@ class GlimpseController(gluon.HybridBlock):
 
         Args:
             regions: features of the regions, (N, C, R, R).
-            keys: the same, as the query is compared with them.
-            hidden: hidden state, from which the query comes; the first step has none.
+            keys: projections of the regions that the query is compared with.
+            hidden: hidden state that the query is computed from; the first step has no query.
         """
         if step:
             hidden = detach(F, hidden) if self.sampled else hidden

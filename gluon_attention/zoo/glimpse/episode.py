@@ -41,7 +41,7 @@ class Episode(gluon.HybridBlock):
 
 
 class EpisodeFromFeatures(gluon.HybridBlock):
-    """The same on what `GlimpseNet.encode` computes from images: there are no patches to show."""
+    """An unrolled episode on the features of `GlimpseNet.encode`, without patches to show."""
 
     def __init__(
         self, controller: GlimpseController, encoder: PatchEncoder, grids: Tuple[int, ...]
@@ -71,6 +71,6 @@ class EpisodeFromFeatures(gluon.HybridBlock):
 
 
 def glimpse_boxes(F: Any, locations: Any, sides: Tuple[float, ...]) -> Any:
-    """The patches at each location (N, T, 2) as boxes, half a side last: (N, T, K, 3)."""
+    """The boxes of the patches at locations (N, T, 2): x, y, half the side, (N, T, K, 3)."""
     ones = F.ones_like(F.slice_axis(locations, axis=2, begin=0, end=1))
     return F.stack(*(F.concat(locations, ones * side, dim=2) for side in sides), axis=2)

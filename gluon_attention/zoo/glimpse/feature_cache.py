@@ -1,8 +1,8 @@
 """Features of a frozen encoder: computed once, cached on disk, read in place of images.
 
-The features of an image are a file, `<folder>/<key>/<name>`: float16 after a digest. The key
-depends on the weights and sizes of the encoder, the name on the image and its view: an encoder with
-other weights never reads the file, other splits of the data do. A file that is truncated or does
+The features of an image are a file, `<folder>/<key>/<name>`: a digest, then float16. The key
+depends on the weights and sizes of the encoder, the name on the image and its view. So an encoder
+with other weights never reads the file, while other splits of the data share it. A file that does
 not match its digest is computed again.
 """
 
@@ -36,9 +36,9 @@ def with_cached_features(
     """The splits with features in place of the images of the training and validation sets.
 
     Args:
-        net: has weights, and an encoder that will not be trained.
-        splits: of images without augmentation: each is encoded once.
-        folder: of the features of all networks and data sets.
+        net: with weights and a frozen encoder.
+        splits: of images without augmentation, as each is encoded once.
+        folder: parent folder of the features of all networks and data sets.
         test: also replace the images of the test set.
     """
     cache = FeatureCache(net, folder, device)
@@ -71,7 +71,7 @@ class FeatureCache:
             remove_leftovers(path, age=3600)  # another run may be writing there
 
     def loader(self, samples: Samples, name: str) -> Callable[..., np.ndarray]:
-        """Compute what is missing; a function that loads features (n, C, cells) of rows."""
+        """Compute missing features; return a function from rows to features (n, C, cells)."""
         identities = (samples.identity(row) for row in range(len(samples)))
         files = [hashlib.sha256(identity).hexdigest()[:32] for identity in identities]
         for spec in range(len(self.specs)):

@@ -49,8 +49,8 @@ class GlimpseNet(AttentionNet):
 
     `net(images)` adds no noise to locations: a random policy then attends to the centre.
 
-    Patches of side s, as a share of the image's, are cached at
-    (2 * round(overlap / (4 * s)) + 1)**2 locations; with overlap 0 at the centre only.
+    The feature cache holds patches of side s (a share of the image's side) at
+    (2 * round(overlap / (4 * s)) + 1)**2 locations; with overlap 0, at the centre only.
 
     Attributes:
         std: standard deviation of the noise that training adds to locations.
@@ -92,7 +92,7 @@ class GlimpseNet(AttentionNet):
         return self.controller.head
 
     def layers(self) -> List[gluon.HybridBlock]:
-        """Of the encoder, which reads patches in the network and whole images as a backbone."""
+        """The layers of the encoder, which as a backbone reads whole images, not patches."""
         return list(self.encoder.backbone.layers)
 
     def zero_noise(self, F: Any) -> Tuple[Any, ...]:
@@ -103,7 +103,7 @@ class GlimpseNet(AttentionNet):
         self._from_features.hybridize(active, *args, **kwargs)
 
     def episode(self, images: nd.NDArray, noise: nd.NDArray) -> Trace:
-        """The trace of images, or of features of them, with that noise added to locations."""
+        """The trace of images, or of their cached features, with noise added to locations."""
         if images.ndim == 3:
             return Trace(*self._from_features(images, noise))
         return super().episode(images, noise)
@@ -120,9 +120,10 @@ class GlimpseNet(AttentionNet):
         return (nd.zeros(shape, ctx=ctx),)
 
     def feature_specs(self) -> List[Dict[str, Any]]:
-        """What `encode` can compute, each as all that it depends on but image and weights.
+        """The features that `encode` computes: of the context, and a grid of patches per side.
 
-        The context, and a grid of patches for each side; the context has no "reach".
+        Each lists what its features depend on, besides the image and the weights. The context has
+        no "reach".
         """
         encoder, reach = self.encoder, self.controller.reach
         common = dict(
@@ -144,9 +145,12 @@ class GlimpseNet(AttentionNet):
         spec: Optional[Dict[str, Any]] = None,
         encoder: Optional[Callable[[nd.NDArray], nd.NDArray]] = None,
     ) -> nd.NDArray:
-        """Features (N, C, cells) that `episode` interpolates between the locations of a grid.
+        """Features (N, C, cells), between whose locations `episode` interpolates.
 
-        Of one of `feature_specs()`, or of all; `encoder` is a faster copy of that of the network.
+        Args:
+            images: (N, 3, H, W).
+            spec: one of `feature_specs()`; all of them by default.
+            encoder: a faster copy of the network's encoder.
         """
         if spec is None:
             features = [self.encode(images, each, encoder) for each in self.feature_specs()]

@@ -33,7 +33,7 @@ class EncoderOptions:
     start_size: int = field(
         2, "side of the first patch in quarters of the image's side", choices=(1, 2, 4)
     )
-    frozen_bn: bool = field(True, "BatchNorm with the statistics and scales that were loaded")
+    frozen_bn: bool = field(True, "BatchNorm with its loaded statistics and scales")
 
     @property
     def image_size(self) -> int:
@@ -69,7 +69,7 @@ class GlimpseOptions(EncoderOptions):
     )
     location: str = field(
         "differentiable",
-        "way in which locations are learned",
+        "training of locations",
         choices=LOCATIONS,
         trainable=TRAINABLE,
     )
@@ -83,10 +83,10 @@ class GlimpseOptions(EncoderOptions):
     dropout: float = field(
         0.0, "dropout of glimpse features and of the hidden state before the head", low=0, high=0.99
     )
-    frozen: bool = field(True, "encoder that is not trained")
+    frozen: bool = field(True, "frozen encoder")
     overlap: int = field(
         4,
-        "density of the grid of cached features, 0 for the centre alone: see docs/glimpse.md",
+        "density of the grid of cached features, 0 for the centre alone, see docs/glimpse.md",
         low=0,
         high=64,
     )
@@ -95,7 +95,7 @@ class GlimpseOptions(EncoderOptions):
         if self.location == "sampled" and self.std is not None and self.std < 0.001:
             raise UserError("std must be above 0 where locations are sampled")
         if self.overlap == 0 and self.policy != "center":
-            raise UserError("overlap must be 1 or more: only policy='center' can do with 0")
+            raise UserError("overlap must be 1 or more; 0 is for policy='center' alone")
 
 
 @dataclass(frozen=True)
@@ -114,8 +114,8 @@ class StepOptions:
 
     reward: str = field(
         "likely",
-        "reward of sampled locations: the probability of the label after the glimpse, or 1 for all "
-        "if the episode's last classification is right",
+        "reward of sampled locations: the probability of the label after the glimpse, or 1 if the "
+        "last classification of the episode is right",
         choices=REWARDS,
     )
 

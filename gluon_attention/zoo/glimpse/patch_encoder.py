@@ -16,11 +16,11 @@ class PatchEncoder(native.Trainable, gluon.HybridBlock):
     """A backbone on patches: (N, 3, patch, patch) to feature maps (N, channels, *cells).
 
     `crop_patch(F, downscaled(F, images, side), location, side)` crops the patches. Images are
-    downscaled once for all glimpses, to pixels as large as those of a patch: none is skipped.
+    downscaled once for all glimpses, to the resolution of a patch, so that no pixel is skipped.
 
     Attributes:
         sides: of the patches of a glimpse, as shares of the image's side, the smallest first.
-        size: usual side of the images; larger ones work, too, but are downscaled less than a patch.
+        size: usual side of the images; the patches of larger ones skip pixels.
         channels: of the feature maps.
         cells: height and width of the feature map of a patch.
     """
@@ -38,17 +38,17 @@ class PatchEncoder(native.Trainable, gluon.HybridBlock):
         self.cells: Tuple[int, int] = outputs[0][2:]
 
     def downscaled(self, F: Any, images: Any, side: float) -> Any:
-        """Images averaged to pixels as large as those of a patch of that side."""
+        """Images averaged down to the resolution of a patch of that side."""
         factor = (max(1, round(side * self.size / self.patch)),) * 2
         if factor == (1, 1):
             return images
         return F.Pooling(images, kernel=factor, stride=factor, pool_type="avg")
 
     def crop_patch(self, F: Any, images: Any, location: Any, side: float) -> Any:
-        """Squares of a side centred at locations (N, 2), zero outside: (N, 3, patch, patch).
+        """Squares centred at locations (N, 2), zero outside of the image: (N, 3, patch, patch).
 
-        The edges of an image are at -1 and 1 here, but the centres of its corner pixels in
-        `ops.crop`.
+        The edges of an image are at -1 and 1 here, while `ops.crop` has the centres of its corner
+        pixels there.
         """
         shape = F.cast(F.slice_axis(F.shape_array(images), axis=0, begin=2, end=4), "float32")
         shape = F.reshape(F.reverse(shape, axis=0), shape=(1, 2))  # width, height
@@ -61,5 +61,5 @@ class PatchEncoder(native.Trainable, gluon.HybridBlock):
         return self.backbone(patches)
 
     def lower(self, program: native.Program) -> native.Lowered:
-        """Write the backbone down for the native library."""
+        """Add the backbone to a program of the native library."""
         return self.backbone.lower(program)

@@ -1,9 +1,8 @@
 """The first stage of training the glimpse network: its encoder learns to classify small patches.
 
 A patch of every side is cropped around one location, and each head classifies from the features of
-one combination of them, so that features are useful whichever patches the glimpses will have. The
-location is the centre in evaluation and uniform within reach in training, because glimpses will not
-only be at the centre.
+one combination of patches, so that the features serve any number of patches. The location is the
+centre in evaluation, and uniformly random within reach in training, as those of glimpses vary.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from mxnet import autograd, gluon, init, nd
 from mxnet.gluon import nn
 
 from ...ops.safe import concat
-from ...tasks.losses import Losses, is_top1, mean_cross_entropy, smoothed, top1_scores
+from ...tasks.losses import Losses, is_top1, mean_cross_entropy, smooth_labels, top1_scores
 from ...tasks.task import OneLoss, Task
 from ..attention_net import AttentionNet
 from ..classifier import Classifier
@@ -36,7 +35,8 @@ class CombinationHeads(gluon.HybridBlock):
     """An encoder and a head for each combination of patches: (images, locations) to a `Trace`.
 
     Attributes:
-        combinations: numbers of the patches that each head reads: all, then any two or more.
+        combinations: indices of the patches that each head reads: all, then smaller sets of at
+            least two.
     """
 
     def __init__(self, encoder: PatchEncoder, classes: int, width: int, **kwargs: Any) -> None:
@@ -55,7 +55,7 @@ class CombinationHeads(gluon.HybridBlock):
     def forward(self, images: Any, *args: Any) -> Trace:
         if self.encoder.native is None or not autograd.is_recording():
             return super().forward(images, *args)
-        return self.hybrid_forward(nd, images, *args)  # a graph of MXNet would hold its encoder
+        return self.hybrid_forward(nd, images, *args)  # a graph of MXNet would contain the encoder
 
     def hybrid_forward(self, F: Any, images: Any, locations: Any) -> Trace:
         encoder, patches = self.encoder, []
@@ -98,7 +98,7 @@ class PatchClassifier(AttentionNet):
         return [self.body.encoder]
 
     def layers(self) -> List[gluon.HybridBlock]:
-        """Of the encoder, which reads patches in the network and whole images as a backbone."""
+        """The layers of the encoder, which as a backbone reads whole images, not patches."""
         return list(self.body.encoder.backbone.layers)
 
     def zero_noise(self, F: Any) -> Tuple[Any, ...]:
@@ -120,7 +120,7 @@ class MeanOfHeads(OneLoss):
         self.net, self.smoothing = net, smoothing
 
     def loss(self, images: nd.NDArray, labels: nd.NDArray) -> Losses:
-        targets = smoothed(labels, self.net.classes, self.smoothing)
+        targets = smooth_labels(labels, self.net.classes, self.smoothing)
         trace, _ = self.net.sample(images)
         return {"classify": mean_cross_entropy(trace.head_logits, targets)}
 

@@ -12,7 +12,7 @@ from ...tasks.losses import (
     is_top1,
     mean_cross_entropy,
     reinforce_terms,
-    smoothed,
+    smooth_labels,
     top1_scores,
 )
 from ...tasks.task import Group, OneLoss
@@ -40,7 +40,7 @@ class StepClassification(OneLoss):
 
     def loss(self, images: nd.NDArray, labels: nd.NDArray) -> Losses:
         trace, (noise,) = self.net.sample(images)
-        targets = smoothed(labels, self.net.classes, self.smoothing)
+        targets = smooth_labels(labels, self.net.classes, self.smoothing)
         losses = {"classify": mean_cross_entropy(trace.step_logits, targets)}
         if self.net.controller.sampled:
             rewards = self.rewards(trace, labels)

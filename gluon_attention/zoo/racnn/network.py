@@ -10,21 +10,21 @@ belongs: a ranking loss moves it until the finer scale is more confident of the 
 Where this differs from the paper, and why:
 
 - A box is bounded by construction: sigmoids keep it in the image and its side between two bounds.
-  Implementations that clamp outside of the gradient are pushed on past the clamp and end at the
-  whole image. The paper's lower bound, a third, is kept.
+  With a clamp instead, which the gradient ignores, boxes grow past the clamp and end as the whole
+  image. The lower bound is the paper's, a third.
 - Every crop is taken from the image, not from the previous crop, so that no scale loses resolution.
   Boxes are in coordinates of the image; the loss of a finer scale moves the coarser boxes too.
-- `boxes="pixels"` is what public PyTorch implementations do instead, for weights trained in them:
-  clamps, whole pixels, a mask that halves the first row and column, crops of crops. It passes no
-  gradient on. `apn="plain"` is the paper's without the pooling before it.
+- `boxes="pixels"` is for weights of public PyTorch implementations: clamps, whole pixels, a mask
+  that halves the first row and column, crops of crops. No gradient passes through it.
+  `apn="plain"` is the paper's APN without the pooling before it.
 - `apn="light"` has no fully connected layer over the whole feature map: of the 266 M parameters of
   the paper's network, 206 M are two of those. It regresses the box from expected positions of a
   few softmax maps instead.
 - `locate="activation"` has no APN and no fused classifier: boxes enclose what the feature map
   responds to (`ops.activation_box`), rectangular and as large as the object, and crops are
-  stretched to squares. One backbone and one classifier see all scales, whose logits are
-  averaged. That is the variant that public code reaches its published figures with.
-- `shrink` downscales the image for the first scale, so that finer scales have more detail to add.
+  stretched to squares. All scales share one backbone and one classifier, and their logits are
+  averaged. Public code reaches its published figures with this variant.
+- `shrink` downscales the image for the first scale, so that finer scales add more detail.
 - The paper multiplies pooled features by 0.1 before a classifier (`descriptor="scaled"`), which
   fits VGG's. `normalised` gives them a root mean square of one, whatever the backbone, so that all
   scales weigh the same in the fused classifier.
@@ -129,11 +129,11 @@ def _dense(units: int, **options: Any) -> nn.Dense:
 
 
 class View:
-    """Input of a scale; its features are computed once, in the autograd mode of the first reader.
+    """Input of a scale; its features are computed once, on first use, in the autograd mode of then.
 
     Attributes:
         pixels: (N, 3, h, w), the image or a crop of it.
-        box: (N, 3), the part of the image it shows; None for all of it.
+        box: (N, 3), the part of the image that it shows; None for the whole image.
     """
 
     def __init__(self, pixels: Any, box: Optional[Any], encode: Callable[[Any], Any]) -> None:
@@ -151,8 +151,7 @@ class View:
 class Scales(gluon.HybridBlock):
     """The body of RA-CNN: images to the fields of a `Trace`.
 
-    Training uses its parts through `views`, too: this is the only place where one scale leads to
-    the next.
+    Training uses `views`, too, so that only one method leads from a scale to the next.
     """
 
     def __init__(self, classes: int, options: RACNNOptions, **kwargs: Any) -> None:
@@ -178,7 +177,7 @@ class Scales(gluon.HybridBlock):
                 )
 
     def head(self, scale: int) -> Head:
-        """Of the features of a scale."""
+        """The head that reads the features of a scale."""
         return self.heads[scale % len(self.heads)]
 
     def features(self, pixels: Any, scale: int) -> Any:
@@ -204,8 +203,8 @@ class Scales(gluon.HybridBlock):
         """The view of every scale, from the image to the finest crop.
 
         Args:
-            features: backbones in place of the body's own, (pixels, scale) to features.
-            crop: what crops boxes out of images, (images, boxes, scale) to pixels.
+            features: a function (pixels, scale) to features, in place of the body's backbones.
+            crop: a function (images, boxes, scale) to pixels, in place of `crop_box`.
             fixed_boxes: whether boxes and crops are computed outside of the autograd graph.
         """
         features = features or self.features
@@ -241,7 +240,7 @@ class Scales(gluon.HybridBlock):
         )
 
     def together(self, F: Any, descriptors: List[Any]) -> Any:
-        """Logits of all scales: of the fused classifier, or else the mean of theirs."""
+        """Logits of the fused classifier; without one, the mean of the logits of all scales."""
         if self.fused is None:
             return self.heads[0].classifier(F.mean(F.stack(*descriptors, axis=1), axis=1))
         return self.fused(concat(F, *descriptors, chunk=self.heads[0].channels))
@@ -281,7 +280,7 @@ class RACNN(AttentionNet):
         return self.body.fused or self.body.heads[0].classifier
 
     def layers(self) -> List[gluon.HybridBlock]:
-        """Of the first scale."""
+        """The layers of the first scale."""
         shrink = self.body.shrink
         first = [nn.AvgPool2D(shrink)] if shrink > 1 else []
         return [*first, *self.body.backbones[0].layers]

@@ -19,23 +19,19 @@ RESPONSES = ("mean", "energy")  # over channels: of features, or of their square
 
 @dataclass(frozen=True)
 class RACNNOptions:
-    """Options of RA-CNN; the defaults are the paper's, but for the APN."""
+    """Options of RA-CNN; the defaults are the paper's, except for the APN."""
 
     backbone: str = field("vgg19", "backbone of every scale, by its name in Gluon's model zoo")
     crops: Tuple[int, ...] = field(
         (224, 224), "side of the crop of each finer scale in pixels", low=2, high=4096
     )
-    shrink: int = field(
-        1, "factor by which the first scale sees the image downscaled", low=1, high=64
-    )
+    shrink: int = field(1, "downscaling factor of the image for the first scale", low=1, high=64)
     locate: str = field(
         "apn",
-        "what chooses boxes: the attention proposal network, or the feature map alone",
+        "source of boxes: the attention proposal network, or the feature map alone",
         choices=LOCATE,
     )
-    shared: bool = field(
-        False, "one backbone shared by all scales, as always where the feature map locates"
-    )
+    shared: bool = field(False, "one backbone for all scales, as always with locate=activation")
     apn: str = field("light", "attention proposal network", choices=APNS)
     descriptor: str = field(
         "scaled", "scale of pooled features before a classifier", choices=DESCRIPTORS
@@ -49,8 +45,8 @@ class RACNNOptions:
     largest: float = field(
         0.9, "largest side of a box, as a share of the view it is proposed in", low=0.01, high=2
     )
-    frozen_bn: bool = field(False, "BatchNorm with the statistics and scales that were loaded")
-    boxes: str = field("bounded", "way in which boxes are kept in the image", choices=BOXES)
+    frozen_bn: bool = field(False, "BatchNorm with its loaded statistics and scales")
+    boxes: str = field("bounded", "way to keep boxes inside the image", choices=BOXES)
 
     def __post_init__(self) -> None:
         if self.locate == "activation":  # no box has bounds
@@ -82,25 +78,25 @@ class RankingOptions:
     """Options of the task."""
 
     margin: float = field(
-        0.05, "margin by which a finer scale shall be more confident", low=-1, high=1
+        0.05, "margin of the ranking loss, in probability of the true class", low=-1, high=1
     )
     gradient: str = field("sampler", "gradient that moves the boxes", choices=GRADIENTS)
-    response: str = field("mean", "response map that boxes are first located by", choices=RESPONSES)
+    response: str = field("mean", "response map that locates the first boxes", choices=RESPONSES)
     stages: Tuple[int, ...] = field(
         (6, 2, 1),
-        "epochs in which a scale grows, a box is located, boxes or classifiers are trained in turn",
+        "epochs of a new scale, of a new box, and of each turn of boxes or classifiers",
         low=0,
     )
     attend_lr: float = field(
-        0.1, "learning rate of boxes that are ranked, as a share of --lr", low=0
+        0.1, "learning rate of boxes in the ranking loss, as a share of --lr", low=0
     )
     locate_lr: float = field(
-        1.0, "learning rate of boxes that are located, as a share of --lr", low=0
+        1.0, "learning rate of boxes while they are located, as a share of --lr", low=0
     )
 
 
-# Section 4.1 of the paper: VGG-19 at 448, 224 and 224 pixels. The second is of public ports, the
-# last for the generated scenes of `datasets.detail`.
+# Section 4.1 of the paper: VGG-19 at 448, 224 and 224 pixels. MobileNetV2 is the backbone of public
+# ports; the last network is for the generated scenes of `datasets.detail`.
 _MOBILE = RACNNOptions("mobilenetv2_1.0", descriptor="normalised")
 _DETAIL = replace(_MOBILE, backbone="tiny", crops=(72, 72), shrink=3, smallest=(0.65, 0.85))
 _NETWORK = later(f"{__package__}.network", "RACNN")

@@ -1,10 +1,10 @@
 """The losses of RA-CNN, and the schedule in which classifiers and boxes are trained.
 
-First the scales grow, one by one: a scale is trained to classify, the boxes so far are ranked, and
-the next APN learns to regress the box of the strongest response. Then classifiers are trained with
-fixed boxes, and boxes with fixed classifiers, in turn. The paper initialises the boxes of all
-scales at once, from features of ImageNet. Where such features mean nothing for the data yet, a box
-starts in a wrong place, and nothing in its crop can move it to the right one.
+First the scales grow, one by one: a scale learns to classify, the ranking loss trains the boxes so
+far, and the next APN learns to regress a box around the strongest response. Then classifiers are
+trained with fixed boxes, and boxes with fixed classifiers, in turn. The paper initialises the boxes
+of all scales at once, from features of ImageNet. If such features do not fit the data yet, a box
+starts in a wrong place, and no gradient of its crop leads it to the right one.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from mxnet import autograd, nd
 
 from ...errors import UserError
 from ...ops.attention_crop import AttentionCrop
-from ...tasks.losses import Losses, cross_entropy, is_top1, smoothed, top1_scores
+from ...tasks.losses import Losses, cross_entropy, is_top1, smooth_labels, top1_scores
 from ...tasks.task import Group, Task, Update
 from ..freezing import frozen_stats_twin
 from .options import RankingOptions
@@ -31,7 +31,7 @@ class Stages(NamedTuple):
 
     grow: int  # a new scale learns to classify
     locate: int  # the next APN learns to regress the strongest response
-    turn: int  # boxes are ranked; after growth in turn with classifiers, or if 0 both every batch
+    turn: int  # boxes are ranked; after growth, each turn of boxes or classifiers, 0: both a batch
 
 
 class RankedScales(Task):
@@ -45,7 +45,7 @@ class RankedScales(Task):
         self.net, self.body, self.options, self.smoothing = net, net.body, options, smoothing
         self.stages = Stages(*options.stages)
         self.frozen_backbones = [frozen_stats_twin(backbone) for backbone in net.body.backbones]
-        for backbone in self.frozen_backbones:  # static buffers would stay while others train
+        for backbone in self.frozen_backbones:  # static buffers would keep their memory
             backbone.hybridize(static_alloc=False, static_shape=False)
         self.crops = [AttentionCrop(size, options.gradient) for size in net.body.crops]
         for crop in self.crops:
@@ -93,7 +93,7 @@ class RankedScales(Task):
                 yield self.stages.locate, update
 
     def _trains_all(self, scale: int) -> bool:
-        """Whether all scales are trained while this one grows: then the fused head is, too."""
+        """Whether all scales, and with them the fused head, are trained while this one grows."""
         return scale == self.body.scales - 1 and (self.body.shared or not scale)
 
     def _ranking(self, last: int) -> Update:
@@ -114,13 +114,13 @@ class RankedScales(Task):
         return {f"classify{scale + 1}": cross_entropy(logits, self._targets(labels))}
 
     def _targets(self, labels: nd.NDArray) -> nd.NDArray:
-        return smoothed(labels, self.net.classes, self.smoothing)
+        return smooth_labels(labels, self.net.classes, self.smoothing)
 
     def _crop(self, images: nd.NDArray, boxes: nd.NDArray, scale: int) -> nd.NDArray:
         return self.crops[scale](images, boxes)
 
     def _view(self, images: nd.NDArray, scale: int) -> View:
-        """The view of a scale outside of the autograd graph; its features are not computed yet."""
+        """The view of a scale outside of the autograd graph, before its features are computed."""
         with autograd.pause():
             views = self.body.views(nd, images, crop=self._crop)
             return next(islice(views, scale, None))
@@ -141,7 +141,7 @@ class RankedScales(Task):
         return losses
 
     def locate(self, images: nd.NDArray, labels: nd.NDArray, scale: int) -> Losses:
-        """Distance of the next box from one of half the side around the strongest response."""
+        """Distance of the next box from the box of half the side around the strongest response."""
         view = self._view(images, scale)
         with autograd.pause():
             features = view.features
@@ -154,8 +154,8 @@ class RankedScales(Task):
 
         It is relu(p - p' + margin), with p and p' the true class's probability at a scale and at
         the next. The coarser scale is the reference and gets no gradient. Backbones and heads are
-        neither updated nor differentiated by their weights: the gradient is taken with respect to
-        the box, from which the graph of the APN goes on.
+        not trained: the gradient of the loss with respect to the box is computed first, and the
+        graph of the APN continues from the box.
         """
         losses: Losses = {}
         cropped: List[nd.NDArray] = []  # boxes as leaves of the graph
@@ -181,7 +181,7 @@ class RankedScales(Task):
         return losses
 
     def _frozen_features(self, pixels: nd.NDArray, scale: int) -> nd.NDArray:
-        """Features of a backbone whose BatchNorm statistics stay as they are."""
+        """Features of a backbone that keeps its BatchNorm statistics."""
         return self.frozen_backbones[0 if self.body.shared else scale](pixels)
 
     def _confidence(self, view: View, labels: nd.NDArray, scale: int) -> nd.NDArray:
@@ -216,7 +216,7 @@ class SummedScales(RankedScales):
 def strongest(features: nd.NDArray, response: str = "mean") -> nd.NDArray:
     """Boxes (N, 3), half as wide as the image, around the strongest response.
 
-    That is the largest mean of channels, or of their squares for the "energy".
+    The response is the mean of all channels, or of their squares for "energy".
     """
     height, width = features.shape[2:]
     strength = features.square() if response == "energy" else features

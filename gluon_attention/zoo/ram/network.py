@@ -41,7 +41,7 @@ PATCH_WEIGHT = "body.glimpse.what.weight"  # a column for each pixel of a glimps
 
 
 class Trace(NamedTuple):
-    """All that an episode of T glimpses of K patches shows."""
+    """An episode of T glimpses of K patches."""
 
     logits: nd.NDArray  # (N, classes), after the last glimpse
     locations: nd.NDArray  # (N, T, 2), of the glimpses: x before y, in [-1, 1]
@@ -68,7 +68,7 @@ class Episode(gluon.HybridBlock):
             self.step_head = head(flatten=False, prefix="step_head_")
             self.head = head(prefix="head_")
         for parameter in self.locator.collect_params().values():
-            parameter.lr_mult = 0.3  # at 1 locations run to the border before the rest can follow
+            parameter.lr_mult = 0.3  # at 1, locations run to the border before the rest has learned
             if options.glimpses == 1:  # the only location is not chosen by the locator
                 parameter.grad_req = "null"
 
@@ -107,14 +107,14 @@ class Episode(gluon.HybridBlock):
         )
 
     def _next_mean(self, hidden: Any, location: Any) -> Any:
-        """The mean of the next location (N, 2), of the hidden state and the last location."""
+        """The mean of the next location (N, 2), from the hidden state and the last location."""
         mean = self.locator(hidden)
         mean = mean + location if self.options.move == "relative" else mean
         return mean * 0 if self.options.policy == "random" else mean
 
 
 class RecurrentAttention(AttentionNet):
-    """RAM; `net(images)` glimpses at the means of its distributions, so it is deterministic."""
+    """RAM; `net(images)` glimpses at the means of locations, so it is deterministic."""
 
     Trace = Trace
     initializer = init.Xavier(magnitude=2.34)
@@ -136,7 +136,7 @@ class RecurrentAttention(AttentionNet):
         return (F.zeros((1, self.options.glimpses, 2)),)
 
     def draw_noise(self, images: nd.NDArray) -> Tuple[nd.NDArray]:
-        """What is added to the means of locations, (N, T, 2)."""
+        """Noise that is added to the means of locations, (N, T, 2)."""
         options, ctx = self.options, images.context
         shape = (images.shape[0], options.glimpses, 2)
         if options.policy == "random":
@@ -149,13 +149,13 @@ class RecurrentAttention(AttentionNet):
         return (noise,)
 
     def _mean_probabilities(self, images: nd.NDArray, samples: int) -> nd.NDArray:
-        """Of all episodes as one batch: the network is so small that batches cost little."""
+        """The mean over all episodes, computed as one batch: the network is small."""
         repeated = nd.tile(images, (samples, 1, 1, 1))
         probabilities = nd.softmax(self.sample(repeated)[0].logits)
         return probabilities.reshape((samples, -1, self.classes)).mean(axis=0)
 
     def adapt_weights(self, arrays: Dict[str, nd.NDArray]) -> Dict[str, nd.NDArray]:
-        """From fewer scales: the weights of new ones are zero."""
+        """Extend weights of fewer scales: the weights of new scales are zero."""
         weight, pixels = arrays.get(PATCH_WEIGHT), self.body.glimpse.what.weight.shape[1]
         if weight is None or weight.shape[1] >= pixels:
             return arrays

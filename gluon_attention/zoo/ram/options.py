@@ -29,14 +29,16 @@ class RamOptions:
     std: float = field(0.07, "standard deviation of drawn locations", low=1e-6, high=100)
     core: str = field("rnn", "kind of the recurrent core", choices=("rnn", "lstm"))
     start: str = field(
-        "uniform", "first location in training: drawn, or the center", choices=("uniform", "center")
+        "uniform",
+        "first location in training, random or at the center",
+        choices=("uniform", "center"),
     )
     policy: str = field(
-        "learned", "what chooses locations: the locator, or chance", choices=("learned", "random")
+        "learned", "choice of locations: by the locator, or random", choices=("learned", "random")
     )
     move: str = field(
         "absolute",
-        "what the locator gives: locations, or steps from the last one",
+        "output of the locator: a location, or a step from the last one",
         choices=("relative", "absolute"),
     )
     retina: str = field(
@@ -58,8 +60,8 @@ class ReinforceOptions:
 
     reward: str = field(
         "gain",
-        "reward of a glimpse: the log-probability of the label it adds, or, as in the paper, 1 if "
-        "the classification is right",
+        "reward of a glimpse: what it adds to the log-probability of the label, or, as in the "
+        "paper, 1 if the classification is right",
         choices=("gain", "right"),
     )
     samples: int = field(
@@ -67,9 +69,9 @@ class ReinforceOptions:
     )
 
 
-# Section 4.1 of the paper: side of the image; side of the patch, scales, glimpses. Where the widest
-# patch covers most of the image from its center, a first glimpse elsewhere is lost. The standard
-# deviation of locations is that of the last stage of training.
+# Section 4.1 of the paper: side of the image; side of the patch, scales, glimpses. The first
+# glimpse is at the center if the widest patch covers most of the image from there. The standard
+# deviation is that of the last stage of training.
 CANVAS = RamOptions(patch=12, scales=3, start="center", move="relative", std=0.06)
 SPECS = {
     "ram_28": (28, RamOptions()),

@@ -1,4 +1,4 @@
-"""The small networks that an episode of glimpses is made of."""
+"""The small networks inside an episode of glimpses."""
 
 from __future__ import annotations
 

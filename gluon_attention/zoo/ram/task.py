@@ -1,4 +1,4 @@
-"""The task of RAM: one update of a classification, a baseline and a REINFORCE loss."""
+"""The task of RAM: one update on the losses of classification, baseline and REINFORCE."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from mxnet import gluon, nd
 
 from ...ops.safe import detach
-from ...tasks.losses import Losses, is_top1, reinforce_terms, smoothed, top1_scores
+from ...tasks.losses import Losses, is_top1, reinforce_terms, smooth_labels, top1_scores
 from ...tasks.task import OneLoss
 from .options import ReinforceOptions
 
@@ -23,7 +23,7 @@ DISCOUNT = 0.7  # of the gain of the next glimpse, in the reward of a glimpse
 class EpisodeLoss(gluon.HybridBlock):
     """The `PARTS` of the loss of an episode, each (N,).
 
-    One graph, because its sixty small operators would take more time one by one.
+    It is hybridized, because its sixty small operators are slow one by one.
     """
 
     def __init__(self, steps: int, first: int, std: float, reward: str) -> None:
@@ -45,7 +45,7 @@ class EpisodeLoss(gluon.HybridBlock):
         steps = F.broadcast_mul(steps, F.expand_dims(targets, axis=1))
         rewards = self.rewards(F, logits, step_logits, labels)  # (N, T)
         baseline, terms = reinforce_terms(F, rewards, baselines, means, noise, self.std)
-        # Nothing is learned from locations that no policy chose.
+        # Locations that no policy chose have no REINFORCE term.
         chosen = F.contrib.arange_like(terms, axis=1) >= self.first  # (T,)
         terms = F.broadcast_mul(terms, F.expand_dims(chosen, axis=0))
         return (
@@ -78,10 +78,10 @@ class Reinforce(OneLoss):
     """Cross entropy for the prediction, REINFORCE with a learned baseline for the locations.
 
     Rewards:
-        "right": 1 for every location of an episode whose prediction is right; the paper's.
-        "gain": what a glimpse and, discounted, those after it add to the log-probability of the
-            label. It says which glimpse helped, long before predictions are right. The head that
-            predicts between glimpses is trained on the side: its loss trains nothing but itself.
+        "right": 1 for every location of an episode whose prediction is right, as in the paper.
+        "gain": what a glimpse and, discounted, later glimpses add to the log-probability of the
+            label. It credits the glimpse that helped, even while predictions are wrong. The head
+            between glimpses has a loss of its own, whose gradient reaches that head alone.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class Reinforce(OneLoss):
     def loss(self, images: nd.NDArray, labels: nd.NDArray) -> Losses:
         trace, (noise,) = self.net.sample(images)
         parts = (trace.logits, trace.step_logits, trace.means, trace.baselines)
-        targets = smoothed(labels, self.net.classes, self.smoothing)
+        targets = smooth_labels(labels, self.net.classes, self.smoothing)
         return dict(zip(PARTS, self.episode_loss(*parts, noise, targets, labels)))
 
     def rewards(self, trace: Trace, labels: nd.NDArray) -> nd.NDArray:
@@ -125,7 +125,7 @@ class Reinforce(OneLoss):
 def entropy(locations: nd.NDArray) -> nd.NDArray:
     """Differential entropy of locations (N, T, 2) over a batch, averaged over steps: (1,).
 
-    In nats, of the normal distribution with their covariance. It falls when a policy looks at the
+    In nats, of the normal distribution with their covariance. It is low if a policy chooses the
     same location in every image.
     """
     centered = nd.broadcast_sub(locations, locations.mean(axis=0, keepdims=True))

@@ -11,7 +11,7 @@ from .module import AttentionModule, MaskLevel, NextUnit
 
 
 def lower(program: Program, body: Any) -> Lowered:
-    """A `ResidualAttentionBody`."""
+    """Add a `ResidualAttentionBody` to a program."""
     x, masks = program.layers(program.images(), body.stem), []
     for step in body.steps:
         if isinstance(step, AttentionModule):
@@ -40,7 +40,7 @@ def _module(program: Program, x: int, module: AttentionModule) -> Tuple[int, int
 
 
 def _mask(program: Program, x: int, block: gluon.Block) -> int:
-    """A mask of some depth, or the units that it is where it is never halved."""
+    """A mask of some depth; one of depth 0 is a stack of units."""
     if not isinstance(block, MaskLevel):
         return _units(program, x, block)
     y = _units(program, x if block._local else program.pool(x), block.down)

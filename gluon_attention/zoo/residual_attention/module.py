@@ -66,8 +66,7 @@ def activate(after: str = "preact") -> List[gluon.HybridBlock]:
 class MaskLevel(gluon.HybridBlock):
     """Pool the input to half its size, run units (and smaller levels) on it, resize it back.
 
-    With `mask="local"` it is neither pooled nor resized: the ablation that shows what a wider
-    context is worth.
+    With `mask="local"` it neither pools nor resizes: an ablation of the wider context.
     """
 
     def __init__(

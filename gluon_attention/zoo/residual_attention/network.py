@@ -6,7 +6,7 @@ Attention modules multiply the features of a trunk by a mask, the output of an h
 `T + M * T`. A network is a stem, stages of units and modules, and global average pooling,
 so it takes images of any size.
 
-Where this differs from the paper, and which source is followed where they disagree:
+Where this differs from the paper, and the source it follows where sources disagree:
 
 - Masks add the skip units, as the authors' network definition does, and nothing else. GluonCV also
   adds the down-path and the trunk: `mask_fusion="gluoncv"`.
@@ -79,7 +79,7 @@ class ResidualAttentionBody(gluon.HybridBlock):
 
 
 def _stem(channels: int, small: bool) -> nn.HybridSequential:
-    """First convolution; of stride 4 with pooling for large images."""
+    """The first convolution; for large images with pooling, of stride 4 together."""
     stem = nn.HybridSequential()
     with stem.name_scope():
         if small:
@@ -134,5 +134,5 @@ class ResidualAttention(AttentionNet):
         return block
 
     def lower(self, program: Program) -> Lowered:
-        """Write the network down for the native library."""
+        """Add the network to a program of the native library."""
         return lower(program, self.body)

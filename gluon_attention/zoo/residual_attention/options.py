@@ -40,7 +40,7 @@ class Architecture(NamedTuple):
 
 @dataclass(frozen=True)
 class ResidualAttentionOptions:
-    """The variants that the paper compares, and the one that loads GluonCV's weights."""
+    """The variants that the paper compares, and the one of GluonCV's weights."""
 
     mask_fusion: str = field(
         "none",
