@@ -1,1 +1,1 @@
-"""The verbs of the command line: a module each, with `add_parser(verbs)` and `run(flags)`."""
+"""The verbs of the command line, one module each, with `add_parser(verbs)` and `run(flags)`."""

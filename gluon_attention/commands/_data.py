@@ -1,4 +1,4 @@
-"""The data set that a verb reads: the one of its flags, or else of the network's training run."""
+"""The data set of a verb: that of its flags, or else that of the network's training."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ..fields import Declared, number
 if TYPE_CHECKING:
     from .open_model import Model
 
-MOST = 10**6  # of any number among the options of a data set
+MOST = 10**6  # largest number in the options of a data set
 Normalisation = Tuple[Sequence[float], Sequence[float]]  # mean and std of pixel / 255, per channel
 
 
@@ -48,18 +48,19 @@ def add_data(parser: argparse.ArgumentParser) -> None:
 def load(model: Model, flags: argparse.Namespace, split: str, advice: str = "") -> Split:
     """A split, `test` or `validation`, normalised for the network.
 
-    `advice` is what the user can do other than --dataset if the data set is unknown.
+    Args:
+        advice: alternative to --dataset, for the message about an unknown data set.
     """
     name, options = _choose(model, flags)
     if name not in DATASETS:
-        raise UserError(f"no data set is known for it: {advice}add --dataset")
+        raise UserError(f"the data set of this network is unknown: {advice}add --dataset")
     parameters = inspect.signature(DATASETS[name]).parameters
     options = _checked(name, options)
     if "size" in parameters:
         _set_size(model, options, flags.size, from_files="root" in parameters)
     if "root" in parameters:
         options["root"] = _folder(model, flags)
-        if "download" in parameters and not flags.data_dir:  # a file names no folder to fill
+        if "download" in parameters and not flags.data_dir:  # downloads need an explicit folder
             options["download"] = False
     splits = _load_splits(name, options, split)
     _check_fits(model, name, splits, flags.size)
@@ -73,7 +74,7 @@ def load(model: Model, flags: argparse.Namespace, split: str, advice: str = "") 
 
 
 def renormalise(samples: Samples, old: Normalisation, new: Normalisation) -> Samples:
-    """Samples with another normalisation; the same object if both are equal."""
+    """Samples with another normalisation; the same object if the two are equal."""
     (old_mean, old_std), (new_mean, new_std) = np.asarray(old), np.asarray(new)
     if np.array_equal(old, new):
         return samples
@@ -83,7 +84,7 @@ def renormalise(samples: Samples, old: Normalisation, new: Normalisation) -> Sam
 
 
 def _choose(model: Model, flags: argparse.Namespace) -> Tuple[Optional[str], Dict[str, Any]]:
-    """Name and options of the data set; options of the training apply to its own data set only."""
+    """Name and options of the data set; those of the training apply to its own data set only."""
     source = model.source or {}
     name, options = source.get("name"), dict(source.get("options") or {})
     if flags.dataset:
@@ -98,7 +99,7 @@ def _choose(model: Model, flags: argparse.Namespace) -> Tuple[Optional[str], Dic
 
 
 def _checked(name: str, options: Dict[str, Any]) -> Dict[str, Any]:
-    """Options that a description gives a data set; unknown ones and wrong values are refused."""
+    """The options of a data set in a description; unknown names and wrong values are refused."""
     types = get_type_hints(DATASETS[name])
     checked: Dict[str, Any] = {}
     for option, value in options.items():
@@ -120,15 +121,15 @@ def _folder(model: Model, flags: argparse.Namespace) -> str:
         raise UserError("add --data-dir, the folder of the data set")
     if not os.path.isdir(folder):
         if not flags.data_dir:
-            raise UserError(f"the run was trained on {folder}, no folder here: add --data-dir")
+            raise UserError(f"the training used {folder}, which is no folder here: add --data-dir")
         raise UserError(f"--data-dir {folder} is no folder")
     return folder
 
 
 def _set_size(model: Model, options: Dict[str, Any], size: Optional[int], from_files: bool) -> None:
-    """Set the side of the inputs: `size`, or that of the training, or the network's default.
+    """Set the side of the inputs to `size`, to that of the training, or to the network's default.
 
-    The default is for pictures from files only: generated images have a size of their own.
+    The default applies to pictures from files only, as generated images have their own size.
     """
     if size:
         options["size"] = size
@@ -164,12 +165,12 @@ def _check_fits(model: Model, name: str, splits: Splits, size: Optional[int]) ->
     if channels != len(model.view.mean):
         kinds = {1: "grey", 3: "coloured"}
         raise UserError(
-            f"the network takes {kinds[len(model.view.mean)]} images and those of {name} are "
+            f"the network needs {kinds[len(model.view.mean)]} images and those of {name} are "
             f"{kinds[channels]}; {other}"
         )
     if size not in (None, side):
         raise UserError(f"images of {name} have {side} pixels a side: leave out --size")
     if not accepts(model.net, (channels, side, side)):
         raise UserError(
-            f"the network takes no images of {side} pixels a side, as those of {name} are; {other}"
+            f"the network does not accept the images of {name}, {side} pixels a side; {other}"
         )

@@ -1,6 +1,6 @@
-"""Flags that verbs share: the network that a verb works on, and the layout of `--help`.
+"""Flags that verbs share: the network of a verb, and the layout of `--help`.
 
-Modules of verbs import MXNet inside of functions, so that flags are read without it.
+Modules of verbs import MXNet inside functions, so that reading flags does not need it.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ def add_verb(
     *examples: str,
     description: str = "",
 ) -> argparse.ArgumentParser:
-    """Add a verb whose `--help` describes it and shows examples that can be copied whole.
+    """Add a verb, with a description and complete examples in its `--help`.
 
     Args:
         help: one line for the list of all verbs, without a full stop.
-        examples: the words after the verb.
-        description: sentences, where `help` does not say enough.
+        examples: arguments of the verb.
+        description: sentences in place of `help`, if it is too short.
     """
     heading = "examples:" if len(examples) > 1 else "example:"
     parser = verbs.add_parser(
@@ -65,7 +65,7 @@ def add_network(parser: argparse.ArgumentParser) -> None:
         metavar="NAME|FILE|RUN",
         help="name of a network with weights, .params file, or folder of a training run",
     )
-    group = parser.add_argument_group("network of a FILE, where no .json beside it says so")
+    group = parser.add_argument_group("network of a FILE without a .json beside it")
     group.add_argument(
         "--model", dest="network", metavar="NAME", help="registered name (gluon-attention list)"
     )
@@ -99,7 +99,7 @@ def add_network(parser: argparse.ArgumentParser) -> None:
 
 
 def add_batch_size(parser: Any, default: Optional[int], noun: str, meaning: str = "") -> None:
-    """Add --batch-size; `meaning` says what a default of None stands for."""
+    """Add --batch-size; `meaning` describes a default of None."""
     parser.add_argument(
         "-b",
         "--batch-size",
@@ -111,7 +111,7 @@ def add_batch_size(parser: Any, default: Optional[int], noun: str, meaning: str 
 
 
 def add_samples(parser: Any, meaning: str) -> None:
-    """Add --samples; `meaning` says what its default of None stands for."""
+    """Add --samples; `meaning` describes its default, None."""
     parser.add_argument(
         "-m",
         "--samples",
@@ -139,7 +139,7 @@ def model_of(flags: argparse.Namespace, untrained: bool = False) -> Model:
 
 
 def require_sampling(net: AttentionNet) -> None:
-    """Refuse `--samples` for a network that samples nothing."""
+    """Refuse `--samples` for a network without sampling."""
     if net.samples is None:
         raise UserError("--samples is for networks that sample glimpses; leave it out")
 
@@ -147,7 +147,7 @@ def require_sampling(net: AttentionNet) -> None:
 def _lines(path: str) -> List[str]:
     try:
         text = read_bytes(path, MOST_NAMES + 1).decode()
-    except ValueError as error:  # what cannot be read as well
+    except ValueError as error:  # a UserError, too
         raise UserError(f"--class-names {path} is no text file of names: {error}") from None
     if len(text) > MOST_NAMES:
         raise UserError(f"--class-names {path} is larger than {MOST_NAMES:,} bytes")

@@ -1,4 +1,4 @@
-"""The pictures that a verb is given: files, folders or standard input."""
+"""The pictures that a verb reads: files, folders or standard input."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def add_pictures(parser: Any) -> None:
 
 
 def picture_paths(words: Sequence[str]) -> Iterator[str]:
-    """Paths of the pictures that words stand for; `-` is a picture on standard input."""
+    """Paths of the pictures of some arguments; `-` is a picture on standard input."""
     for word in words:
         if word == "-":
             yield from _paths_on_stdin()
@@ -52,7 +52,7 @@ def in_batches(items: Iterator[Item], size: int) -> Iterator[List[Item]]:
 
 
 def read_picture(path: str) -> np.ndarray:
-    """The pixels (H, W, 3) uint8 of a picture, or of the one on standard input."""
+    """The pixels (H, W, 3) uint8 of a picture; `-` is standard input."""
     if path == "-":
         return pictures.read_picture("standard input", sys.stdin.buffer)
     return pictures.read_picture(path)
@@ -76,11 +76,11 @@ def _paths_on_stdin() -> Iterator[str]:
             empty = False
             yield path
     if empty:
-        raise UserError("standard input is empty; pipe a picture into it, or paths, one a line")
+        raise UserError("standard input is empty; pipe a picture into it, or paths, one per line")
 
 
 def _is_picture(head: bytes) -> bool:
-    """Whether bytes begin a picture; a path may begin like one: BMW.png like a BMP."""
+    """Whether bytes begin a picture; a path can begin like one, as BMW.png begins like a BMP."""
     return (
         head.startswith((b"\xff\xd8", b"\x89PNG"))
         or (head.startswith(b"BM") and head[6:10] == bytes(4))

@@ -21,14 +21,14 @@ def add_parser(verbs: Any) -> None:
     parser = add_verb(
         verbs,
         "convert",
-        "weights of PyTorch or GluonCV, .params and .safetensors files as each other",
+        "conversion of weights: from PyTorch or GluonCV, between .params and .safetensors",
         run,
         "model_92.pkl cifar_residual_attention92 -o model.params",
         "ckpt.pth.tar ram_28 -o ram.params --options glimpses=7",
         "ram_28 -o ram.safetensors",
         description=(
-            "Write weights as a .params file, and beside it a .json that says of which network "
-            "they are, or as a .safetensors file that holds both. No code in a file is run."
+            "Write weights as a .params file, with a .json beside it that names the network, or "
+            "as a .safetensors file that contains both. No code in a file is run."
         ),
     )
     parser.add_argument(
@@ -40,20 +40,20 @@ def add_parser(verbs: Any) -> None:
         "name",
         metavar="NAME",
         nargs="?",
-        help="registered name (gluon-attention list), where SOURCE does not say it",
+        help="registered name (gluon-attention list), if SOURCE does not contain it",
     )
     parser.add_argument(
         "-o",
         "--output",
         required=True,
         metavar="FILE",
-        help="file to write, in the format of safetensors if it ends so, else .params",
+        help="file to write, in the format of .safetensors if it ends so, else of .params",
     )
     parser.add_argument(
         "--classes",
         type=number(int, 1),
         metavar="N",
-        help="number of classes, if the file does not tell",
+        help="number of classes, if SOURCE does not contain it",
     )
     parser.add_argument(
         "--options",
@@ -64,14 +64,14 @@ def add_parser(verbs: Any) -> None:
     parser.add_argument(
         "--compare",
         metavar="MODULE:CALLABLE",
-        help="PyTorch module of yours to run with the same weights, to print the largest "
-        f"difference; {INTERPRETER} names the Python that has PyTorch",
+        help="PyTorch module of yours that runs with the same weights, to print the largest "
+        f"difference; {INTERPRETER} names the Python with PyTorch",
     )
     add_json(parser)
 
 
 def _source(flags: argparse.Namespace) -> Dict[str, Any]:
-    """Arguments of `convert` for a file, a run or a name with weights, as its description says."""
+    """Arguments of `convert` for a file, a run or a name, from its description."""
     from ..zoo.pretrained import all_weights
     from .open_model import shipped_description
 
@@ -81,15 +81,13 @@ def _source(flags: argparse.Namespace) -> Dict[str, Any]:
         data = shipped_description(name).data
         return dict(source=all_weights()[name]["file"], name=name, data=data)
     file = os.path.join(word, BEST) if os.path.isdir(word) else word
-    if flags.name:  # what lies beside may be of another file
+    if flags.name:  # a description beside it may be of another file
         return dict(source=file, name=flags.name)
     description = read_description(file)
     network = description.network
     name = network.get("name")
     if not name:
-        raise UserError(
-            f"nothing says which network {word} is of: give its registered name after it"
-        )
+        raise UserError(f"the network of {word} is unknown: give its registered name after it")
     return dict(
         source=file,
         name=name,
@@ -119,13 +117,13 @@ def run(flags: argparse.Namespace) -> None:
     print(printable(f"{flags.source}: {report.origin}, {report.tensors} tensors"))
     print(f"  all {report.parameters} parameters ({numbers:,} numbers) come from {used} of them")
     if report.unused:
-        print(printable(f"  {len(report.unused)} are of no use there, such as {report.unused[0]}"))
+        print(printable(f"  {len(report.unused)} are unused, such as {report.unused[0]}"))
     name, *others = converted.arguments.items()
     arguments = [repr(name[1]), *(f"{key}={value!r}" for key, value in others)]
     print(printable(f"{flags.output}: get_model({', '.join(arguments)})"))
     if converted.assumed:
         options = ", ".join(f"{key}={value!r}" for key, value in converted.assumed.items())
-        print(f"  assumed, as the file does not tell: {options}; --options says otherwise")
+        print(f"  assumed, as the file does not contain them: {options}; --options changes them")
     if converted.note:
         print(f"  assumed: {converted.note}")
     if apart:

@@ -1,6 +1,6 @@
-"""What a JSON document says of the parameters beside it, each value checked.
+"""The JSON document beside a file of parameters, read with every value checked.
 
-The dataclasses declare the documents: their keys, and the types and bounds of the values.
+Dataclasses declare the keys of a document, and the types and bounds of its values.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def per_channel(quantity: str, low: float) -> Any:
 
 @dataclass(frozen=True)
 class ViewDocument:
-    """How pictures become inputs; of a random view the fixed one is used."""
+    """How pictures become inputs; a random view is read as its fixed counterpart."""
 
     size: int = field(fields.REQUIRED, "side of the inputs", low=1, high=LARGEST_SIDE)
     short: Optional[int] = field(None, "short side before the crop", low=1, high=4 * LARGEST_SIDE)
@@ -43,7 +43,7 @@ class ViewDocument:
 
 @dataclass(frozen=True)
 class SourceDocument:
-    """A data set function and its options, which `commands._data` checks."""
+    """A function of `datasets` and its options, which `commands._data` checks."""
 
     name: Optional[str] = field(None, "name of the data set")
     options: Optional[Dict[str, Any]] = field(None, "options of the data set")
@@ -51,7 +51,7 @@ class SourceDocument:
 
 @dataclass(frozen=True)
 class DataDocument:
-    """What a network was trained on."""
+    """The data that a network was trained on."""
 
     classes: Optional[Tuple[str, ...]] = field(None, "names of the classes", any_text=True)
     mean: Optional[Tuple[float, ...]] = per_channel("mean", -LARGEST_MEAN)
@@ -71,7 +71,7 @@ class NetworkDocument:
 
 @dataclass(frozen=True)
 class SettingsDocument:
-    """The flags of a run that verbs read; `evaluate` checks those of its measurement."""
+    """The flags of a run that verbs read; `evaluate` checks those that it uses."""
 
     data_dir: Optional[str] = field(None, "folder of the data set")
 
@@ -92,11 +92,11 @@ class Description(NamedTuple):
     network: Dict[str, Any] = {}  # name, classes and options of `get_model`
     data: Dict[str, Any] = {}  # classes, view, source, or mean and std alone
     settings: Dict[str, Any] = {}  # flags of the training run
-    unregistered: bool = False  # the network was not made by `get_model`
+    unregistered: bool = False  # whether the network is none of `get_model`
 
 
 def read_description(file: str) -> Description:
-    """The description in or beside a file of parameters; an empty one if there is none."""
+    """The description inside or beside a file of parameters; empty if there is none."""
     if os.path.isfile(file) and is_safetensors(read_bytes(file, 9)):
         metadata = read_metadata(file)
         parts = {
@@ -127,7 +127,7 @@ def describe(origin: str, document: Dict[str, Any]) -> Description:
 
 
 def check_sides(view: Dict[str, Any]) -> Dict[str, Any]:
-    """The part of a checked `view` that fixed crops use."""
+    """The keys of a checked `view` that a fixed crop uses."""
     used = {key: view[key] for key in ("size", "short", "mean", "std") if key in view}
     used.setdefault("short", used["size"])
     if used["short"] < used["size"]:

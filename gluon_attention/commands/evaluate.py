@@ -1,4 +1,4 @@
-"""`evaluate`: the error on a data set, as the training scripts measure it."""
+"""`evaluate`: the error on a data set, measured as in training."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
 
     from .open_model import Model
 
-MOST_COLUMNS = 20  # of a confusion matrix that is printed; lines about more classes
-NAME = 24  # letters of a class's number and name
+MOST_COLUMNS = 20  # of a printed confusion matrix; with more classes, lines of the worst
+NAME = 24  # width of a class's number and name
 ADVICE = "run the script that trained it with --evaluate, or "
 
 
 @dataclass(frozen=True)
 class ScoreConfig(Config):
-    """Settings of a measurement; of those of `Config` only seed, batch size and type matter."""
+    """Settings of an evaluation; of `Config` it uses seed, batch size and type only."""
 
     batch_size: int = Config.redefine("batch_size", 64, high=LARGEST_BATCH)
     samples: int = setting(10, "episodes averaged", low=1, high=MOST_SAMPLES)
@@ -60,16 +60,16 @@ def add_parser(verbs: Any) -> None:
         "--split",
         choices=("test", "validation"),
         default="test",
-        help="split that is measured (default: test)",
+        help="split of the data set (default: test)",
     )
     parser.add_argument(
         "--tta",
         action="store_true",
-        help="a second error, of each image averaged with its mirror image",
+        help="second error, with each image averaged with its mirror image",
     )
     add_samples(parser, f"as in the run, or {ScoreConfig.samples}")
     default = f"as in the run, or {ScoreConfig.batch_size}"
-    add_batch_size(parser, None, "images a device and step", default)
+    add_batch_size(parser, None, "images per device and step", default)
 
 
 def run(flags: argparse.Namespace) -> None:
@@ -90,7 +90,7 @@ def run(flags: argparse.Namespace) -> None:
     prepare(model.net, split.samples.first(1), devices, sync_bn=False)
     task = model.net.objective(config)
     if flags.samples is not None and task.samples is None:
-        raise UserError("this network is scored without sampling: leave out --samples")
+        raise UserError("the scores of this network use no sampling: leave out --samples")
     predicted: List[nd.NDArray] = []
     scores = evaluation.measure(model.net, task, batches, devices, config.seed, predicted=predicted)
     report = {"model": flags.model, "split": flags.split, **scores, "data": split.source}
@@ -111,7 +111,7 @@ def run(flags: argparse.Namespace) -> None:
 
 
 def score_config(model: Model, flags: argparse.Namespace) -> ScoreConfig:
-    """The settings of the run that the flags do not override; defaults where there is no run."""
+    """Settings from the flags, else from the run, else the defaults."""
     values = {}
     for name in ("batch_size", "samples", "seed", "dtype"):
         value = getattr(flags, name, None)
@@ -134,7 +134,7 @@ def show(report: Dict[str, Any]) -> None:
 
 
 def show_classes(counts: np.ndarray, names: Sequence[str]) -> None:
-    """Print accuracy and confusion matrix of the classes; of many classes the worst ones."""
+    """Print accuracies and confusion matrix; for many classes, the worst classes and mistakes."""
     from ..training.evaluation import class_accuracies
 
     accuracies, labels = class_accuracies(counts), range(len(names))

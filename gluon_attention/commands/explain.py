@@ -18,7 +18,7 @@ from ._pictures import add_pictures, picture_paths, read_picture
 if TYPE_CHECKING:
     from .open_model import Model
 
-BATCH = 16  # pictures that a network is traced over at once
+BATCH = 16  # pictures per trace
 
 
 def add_parser(verbs: Any) -> None:
@@ -39,7 +39,7 @@ def add_parser(verbs: Any) -> None:
         "--output",
         required=True,
         metavar="OUT",
-        help=".png, .gif or .html page of all images, or folder that gets a file for each",
+        help=".png, .gif or .html page of all images, or folder for a file per image",
     )
     parser.add_argument(
         "--gif", action="store_true", help="animations instead of pictures in the folder"
@@ -48,7 +48,7 @@ def add_parser(verbs: Any) -> None:
         "--channel",
         type=number(int, 0),
         metavar="N",
-        help="channel of every mask that is drawn (default: the mean of all; in a page: several)",
+        help="channel of the masks to draw (default: mean of all channels; in a page: several)",
     )
 
 
@@ -58,14 +58,14 @@ def run(flags: argparse.Namespace) -> None:
     suffix = output_suffix(flags.output, flags.gif)
     model = model_of(flags)
     if model.net.look is None:
-        raise UserError(f"{model.name} has no attention that can be drawn")
+        raise UserError(f"{model.name} has no attention to draw")
     if flags.channel is not None and model.net.shows != "masks":
         raise UserError(f"--channel is for networks with masks, and {model.name} has none")
     animated, paths = flags.gif or suffix == ".gif", list(picture_paths(flags.images))
     if suffix == ".html" and len(paths) > MOST_PICTURES:
         raise UserError(
             f"{len(paths):,} pictures are too many for a page; give up to {MOST_PICTURES}, or a "
-            "folder as -o, which gets a file for each"
+            "folder as -o for a file per picture"
         )
     if suffix:
         jobs = [(flags.output, paths)]
@@ -89,12 +89,12 @@ def output_suffix(output: str, gif: bool) -> str:
     if os.path.isfile(output) and not suffix:
         raise UserError(f"-o {output} is a file; give a folder, or a name in .png, .gif or .html")
     if gif and suffix in (".png", ".html"):
-        raise UserError(f"--gif makes no {suffix}: leave it out, or let -o {output} end in .gif")
+        raise UserError(f"--gif excludes {suffix}: leave it out, or let -o {output} end in .gif")
     return suffix
 
 
 def unique_stems(paths: Sequence[str]) -> List[str]:
-    """Names of files without suffix, numbered where two are equal."""
+    """Names of files without suffix; equal ones get numbers."""
     stems: Dict[str, None] = {}
     for path in paths:
         first = os.path.splitext(os.path.basename(path))[0] if path != "-" else "stdin"
@@ -107,11 +107,11 @@ def unique_stems(paths: Sequence[str]) -> List[str]:
 
 
 def refuse_overwriting(targets: Sequence[str], paths: Sequence[str]) -> None:
-    """Refuse to write over a picture that is to be read."""
+    """Refuse to overwrite an input picture."""
     inputs = {os.path.realpath(path) for path in paths}
     for target in targets:
         if os.path.realpath(target) in inputs:
-            raise UserError(f"{target} is a picture to be read; choose another -o")
+            raise UserError(f"{target} is an input picture; choose another -o")
 
 
 def draw(

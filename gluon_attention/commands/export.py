@@ -1,4 +1,4 @@
-"""`export`: a network as files that need no line of this package."""
+"""`export`: a network as files that do not need this package."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ def add_parser(verbs: Any) -> None:
         "-o", "--output", required=True, metavar="PREFIX", help="prefix of all files written"
     )
     for flag, help in (
-        ("--onnx", "PREFIX.onnx too, for batches of any size"),
-        ("--torch", "PREFIX-torch.safetensors too, and the PyTorch module that loads it"),
-        ("--fused", "PREFIX-fused too, with fused layers, faster on CPUs"),
-        ("--int8", "PREFIX-int8 too, computed in 8 bits, for CPUs"),
-        ("--trace", "outputs that show the attention, not logits alone"),
-        ("--untrained", "random weights, to try the speed of a network"),
+        ("--onnx", "also PREFIX.onnx, for batches of any size"),
+        ("--torch", "also PREFIX-torch.safetensors, and the PyTorch module that loads it"),
+        ("--fused", "also PREFIX-fused, with fused layers, faster on CPUs"),
+        ("--int8", "also PREFIX-int8, computed in 8 bits, for CPUs"),
+        ("--trace", "the whole trace as outputs, not logits alone"),
+        ("--untrained", "random weights, to measure the speed of a network"),
     ):
         parser.add_argument(flag, action="store_true", help=help)
     group = parser.add_argument_group("calibration of --int8")
@@ -80,7 +80,7 @@ def run(flags: argparse.Namespace) -> None:
     check(flags)
     model = model_of(flags, untrained=flags.untrained)
     if flags.torch:
-        torch_module(model.net)  # refuses a family that has none
+        torch_module(model.net)  # refuses a family without a module
     images = calibration(model, flags) if flags.int8 else None
     model.net.trace(mx.nd.zeros((1, *model.shape), ctx=model.device))  # infers all shapes
     graphs = {"": as_graph(model.net, flags.trace)}
@@ -92,7 +92,7 @@ def run(flags: argparse.Namespace) -> None:
         graphs["-int8"] = quantize(graphs[""], images)
     report: Dict[str, Any] = {}
     about = {key: json.dumps(value) for key, value in describe(model).items()}
-    if flags.onnx:  # written before all else, as it may differ too much to be written
+    if flags.onnx:  # first, as it is not written if it differs too much
         parity = export_onnx(model.net, f"{flags.output}.onnx", model.shape, flags.trace, about)
         report["onnx"] = parity and parity._asdict()
     torch_files: List[str] = []
@@ -111,7 +111,7 @@ def run(flags: argparse.Namespace) -> None:
 
 
 def copy_names(output: str) -> str:
-    """Copy the module that MXNet by itself needs beside a newer numpy; its path."""
+    """Copy the module that MXNet needs with a newer numpy; return its path."""
     path = os.path.join(os.path.dirname(output), os.path.basename(numpy_names.__file__))
     with open(numpy_names.__file__, encoding="utf-8") as file:
         write_text(path, file.read())
@@ -144,22 +144,22 @@ def _check_calibration(flags: argparse.Namespace) -> None:
         if getattr(flags, name) is None:
             continue
         if not flags.int8:
-            raise UserError(f"{flag} has no use here, as it is for --int8; leave it out")
+            raise UserError(f"{flag} is for --int8 only; leave it out")
         if flags.calibrate and name in DATA_FLAGS:
             raise UserError(
-                f"{flag} has no use here, as --calibrate has its own pictures; leave it out"
+                f"{flag} does not go with --calibrate, which has its own pictures; leave it out"
             )
 
 
 def describe(model: Model) -> Dict[str, Any]:
-    """What users of the files need to know, in the form of a run's `config.json`."""
+    """Facts for users of the files, in the form of a run's `config.json`."""
     view = dataclasses.asdict(model.view)
     data = dict(classes=model.classes, mean=model.view.mean, std=model.view.std, view=view)
     return dict(network=model.net.arguments, data=dict(data, source=model.source))
 
 
 def calibration(model: Model, flags: argparse.Namespace) -> np.ndarray:
-    """Images (N, C, H, W) that show the ranges of the features."""
+    """Images (N, C, H, W) that the ranges of features are measured on."""
     count = flags.images or IMAGES
     if flags.calibrate:
         paths = itertools.islice(picture_paths(flags.calibrate), count)
@@ -185,6 +185,6 @@ def show(report: Dict[str, Any], as_json: bool) -> None:
     if "int8" in report:
         change = report["int8"]
         print(
-            f"8 bits give the same class on {100 * change['same']:.1f} % of {change['images']} "
-            f"images and move the logits by {100 * change['distance']:.1f} %"
+            f"8 bits predict the same class for {100 * change['same']:.1f} % of {change['images']} "
+            f"images and change the logits by {100 * change['distance']:.1f} %"
         )

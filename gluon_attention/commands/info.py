@@ -50,7 +50,7 @@ def describe(name: str) -> Dict[str, Any]:
 
 
 def columns(network: Dict[str, Any]) -> Dict[str, str]:
-    """What `describe` gives, but for name and options, as text."""
+    """The facts of `describe` as text, without name and options."""
     return {
         "parameters": f"{network['parameters']:,}",
         "multiply-adds": f"{network['multiply_adds']:,}",

@@ -11,7 +11,7 @@ from ..fields import number
 from ..training.launch import launch, read_hosts
 from ._flags import add_verb
 
-MOST = 1024  # processes of a kind
+MOST = 1024  # processes of one kind
 
 
 def add_parser(verbs: Any) -> None:
@@ -41,7 +41,7 @@ def add_parser(verbs: Any) -> None:
     parser.add_argument(
         "--hostfile",
         metavar="TXT",
-        help="text file with one host a line, reached by ssh (default: all processes run here)",
+        help="text file with one host per line, for ssh (default: all processes run here)",
     )
     parser.add_argument(
         "command", nargs=argparse.REMAINDER, help="command that each worker runs, after --"

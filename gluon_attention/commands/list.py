@@ -25,10 +25,10 @@ def add_parser(verbs: Any) -> None:
         help="shell pattern of the names, such as 'cifar_*' (default: all)",
     )
     parser.add_argument(
-        "-l", "--long", action="store_true", help="size, input, classes and weights of each"
+        "-l", "--long", action="store_true", help="size, input, classes and weights, too"
     )
     parser.add_argument(
-        "--aliases", action="store_true", help="names of other zoos that stand for networks here"
+        "--aliases", action="store_true", help="also names that other zoos use for these networks"
     )
     add_json(parser)
 
@@ -36,7 +36,7 @@ def add_parser(verbs: Any) -> None:
 def run(flags: argparse.Namespace) -> None:
     names = list_models(flags.pattern, aliases=flags.aliases)
     if not names:
-        raise UserError(f"no name fits '{flags.pattern}'; without it, all are listed")
+        raise UserError(f"no name matches '{flags.pattern}'; leave it out to list all")
     if flags.json:
         print(json.dumps([describe(name) for name in names] if flags.long else names))
     elif flags.long:

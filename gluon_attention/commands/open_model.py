@@ -1,8 +1,8 @@
 """Trained networks by one word: a name with weights, a file of parameters, or the folder of a run.
 
-A run describes itself in `config.json`: which network it trained, the names of the classes, how
-pictures become inputs. `x.json` beside `x.params` does the same for any file of parameters. The
-caller overrides what they say, or says what they lack.
+A run describes itself in `config.json`: its network, the names of the classes, how pictures become
+inputs. `x.json` beside `x.params` does the same for any file of parameters. The caller can override
+and complete these facts.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ EXPORTED = re.compile(r"(-symbol\.json|-\d{4}\.params|\.onnx)$")  # files that `
 
 
 class Model(NamedTuple):
-    """A network with its weights, and what is needed to use it."""
+    """A network with its weights, and the facts that its use needs."""
 
     net: AttentionNet
     name: str  # registered
@@ -54,7 +54,7 @@ class Model(NamedTuple):
 
 
 class Overrides(NamedTuple):
-    """What the caller says of a network; None leaves a fact to the description beside the file."""
+    """Facts from the caller; None leaves a fact to the description beside the file."""
 
     name: Optional[str] = None
     classes: Optional[int] = None
@@ -77,7 +77,7 @@ def open_model(
         word: folder of a run, file of parameters, or name of a network that has weights.
         overrides: facts that take precedence over the description beside the file.
         ctx: device of the weights.
-        untrained: random weights for a name, even if it has trained ones.
+        untrained: use random weights for a name, even if it has trained ones.
     """
     overrides, ctx = overrides or Overrides(), ctx or mx.cpu()
     is_run = os.path.isdir(word)
@@ -109,7 +109,7 @@ def _open_name(word: str, overrides: Overrides, ctx: mx.Context, untrained: bool
 
 
 def shipped_description(name: str) -> Description:
-    """What is said of the weights that ship for a name; nothing of a name without them."""
+    """The description of the weights that ship for a name; empty without such weights."""
     weights = all_weights().get(name, {})
     data = {key: weights[key] for key in ("source", "view") if key in weights}
     return describe("index.json", {"data": dict(data, classes=weights.get("names"))})
@@ -152,7 +152,7 @@ def _open_file(file: str, overrides: Overrides, ctx: mx.Context) -> Model:
 def _network_name(file: str, overrides: Overrides, description: Description) -> str:
     """The registered name of the network that a file holds weights of."""
     name = overrides.name or description.network.get("name")
-    # `net-0000.params` may be weights as well, if something says of which network.
+    # A file `net-0000.params` is accepted if its network is known.
     if EXPORTED.search(file) and not (name and file.endswith(".params")):
         raise UserError(
             f"{file} is a part of an exported graph, which MXNet or onnxruntime run by "
@@ -162,12 +162,12 @@ def _network_name(file: str, overrides: Overrides, description: Description) -> 
         return name
     if description.unregistered:
         raise UserError(
-            f"the network of {file} is not a registered one, so that only the script that trained "
-            "it can load it; give the run of another network"
+            f"the network of {file} is not registered, so that only the script that trained it can "
+            "load it; give the run of another network"
         )
     raise UserError(
-        f"nothing beside {file} says which network it is for: add --model, and --classes and "
-        "--options where they are not the defaults"
+        f"the network of {file} is unknown, as no .json is beside it: add --model, and --classes "
+        "and --options if they differ from the defaults"
     )
 
 
@@ -187,8 +187,8 @@ def _assemble(
     model = Model(net, name, [str(each) for each in names], view, source, description.settings)
     if not accepts(net, model.shape):
         raise UserError(
-            f"{name} with these options takes no images of shape {model.shape}: "
-            "say --size, --mean and --std of those that it was trained on"
+            f"{name} with these options does not accept images of shape {model.shape}: "
+            "add --size, --mean and --std of its training images"
         )
     return model
 
@@ -203,7 +203,7 @@ def accepts(net: AttentionNet, shape: Tuple[int, int, int]) -> bool:
 
 
 def view_of(name: str, description: Description) -> View:
-    """The view that a description says, or else the usual one of a registered network."""
+    """The view of a description, or else the default one of a registered network."""
     return _view(name, Overrides(), description.data)
 
 

@@ -37,12 +37,12 @@ def add_parser(verbs: Any) -> None:
     add_network(parser)
     add_pictures(parser)
     parser.add_argument(
-        "--top", type=number(int, 1), default=5, metavar="N", help="classes a picture (default: 5)"
+        "--top", type=number(int, 1), default=5, metavar="N", help="number of classes (default: 5)"
     )
     add_samples(parser, "one episode without noise")
-    add_batch_size(parser, 16, "pictures a step")
+    add_batch_size(parser, 16, "pictures per step")
     parser.add_argument(
-        "--csv", action="store_true", help="table with a row for each class, for spreadsheets"
+        "--csv", action="store_true", help="output as a table, a row per class, for spreadsheets"
     )
 
 
@@ -58,7 +58,7 @@ def run(flags: argparse.Namespace) -> None:
     table = csv.writer(sys.stdout, lineterminator="\n") if flags.csv else None
     if table:
         table.writerow(("image", "rank", "class", "label", "probability"))
-    # Each picture is resized before the next is read: memory holds one decoded picture.
+    # A generator, so that memory holds one decoded picture at a time.
     inputs = ((path, model.view(read_picture(path))) for path in picture_paths(flags.images))
     for batch in in_batches(inputs, flags.batch_size):
         images = nd.array(np.stack([image for _, image in batch]), ctx=model.device)
@@ -74,7 +74,7 @@ def run(flags: argparse.Namespace) -> None:
 
 
 def probabilities(net: AttentionNet, images: nd.NDArray, samples: Optional[int]) -> nd.NDArray:
-    """The probability of each class (N, classes), averaged over episodes if there are samples."""
+    """Probabilities (N, classes), averaged over episodes if `samples` is set."""
     return net.predict(images, samples) if samples else net(images).softmax()
 
 

@@ -13,10 +13,10 @@ from .devices import bfloat16_pays, set_precision
 
 
 def accelerate(net: Any, config: Any, devices: Sequence[mx.Context]) -> Optional[str]:
-    """Let the native library train a network that it knows, on a CPU; else MXNet does.
+    """Let the native library train a network that it supports on a CPU; else MXNet trains it.
 
     Returns:
-        A line on the choice, where there was one.
+        A line about the choice, if there was one.
     """
     automatic = config.dtype == "auto"
     dtype = _fastest(net, config, devices) if automatic else config.dtype
@@ -35,7 +35,7 @@ def accelerate(net: Any, config: Any, devices: Sequence[mx.Context]) -> Optional
 
 
 def _fastest(net: Any, config: Any, devices: Sequence[mx.Context]) -> str:
-    """bfloat16 on CPUs on which it is faster by the library that trains, else float32."""
+    """bfloat16 if the library that trains is faster in it on this CPU, else float32."""
     if devices[0].device_type != "cpu" or config.sync_bn:
         return "float32"
     twins, _ = _twins(net, config, devices, "float32")
@@ -47,7 +47,7 @@ def _fastest(net: Any, config: Any, devices: Sequence[mx.Context]) -> str:
 def _twins(
     net: Any, config: Any, devices: Sequence[mx.Context], dtype: str
 ) -> Tuple[List[native.Twin], str]:
-    """Native twins of all parts of a network that have one, or else why there are none."""
+    """Native twins of all parts of a network, or an empty list and the reason."""
     if config.native == "0":
         return [], "it is switched off"
     if devices[0].device_type != "cpu":
@@ -58,7 +58,7 @@ def _twins(
         return [], "the native library has no --sync-bn"
     if native.library() is None:
         return [], f"the native library is not built from these sources ({build_native()})"
-    # Images of a part can be computed from what is trained.
+    # The input of a part may depend on trained parameters.
     options = [dict(image_gradient=part is not net) for part in net.native_parts]
     twins = [native.twin(part, dtype, **o) for part, o in zip(net.native_parts, options)]
-    return [] if None in twins else twins, "the native library does not know this network"
+    return [] if None in twins else twins, "the native library does not support this network"

@@ -1,4 +1,4 @@
-"""Averages of weights that are evaluated in place of the last ones, and BatchNorm statistics."""
+"""Averages of weights for evaluation, and their BatchNorm statistics."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .optimizers import named_parameters
 from .schedule import averaged_epochs
 
 STATISTICS = ("running_mean", "running_var")  # last words of parameter names
-FADING, COUNTED = 50, 50  # batches whose statistics are forgotten, and those that are averaged
+FADING, COUNTED = 50, 50  # batches before the average of the statistics, and in it
 
 
 def average_statistics(net: gluon.Block) -> None:
@@ -31,7 +31,7 @@ def average_statistics(net: gluon.Block) -> None:
 
 
 def _is_per_device(parameter: gluon.Parameter) -> bool:
-    """Whether devices have different values: gradients are summed, statistics are not."""
+    """Whether devices have different values, as BatchNorm statistics are not summed."""
     return parameter.name.endswith(STATISTICS) and len(parameter.list_ctx()) > 1
 
 
@@ -45,8 +45,8 @@ def _mean_over_devices(parameter: gluon.Parameter) -> nd.NDArray:
 class WeightAverage:
     """An average of every parameter, BatchNorm statistics included.
 
-    Either exponential, over the steps, or the mean after each of the last epochs (SWA, Izmailov et
-    al. 2018). With neither `decay` nor `first` nothing is averaged.
+    It is either exponential, over the steps, or the mean over the ends of the last epochs (SWA,
+    Izmailov et al. 2018). Without `decay` and `first` nothing is averaged.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class WeightAverage:
         self.values = self._current() if decay else {}
 
     def update(self, step: int) -> None:
-        """Take in the weights after a step of the run; the decay is smaller in early steps."""
+        """Add the weights after a step of the run; the decay is smaller in early steps."""
         if not self.decay:
             return
         decay = min(self.decay, (1 + step) / (10 + step))
@@ -70,7 +70,7 @@ class WeightAverage:
             value += (1 - decay) * _mean_over_devices(self.parameters[name])
 
     def end_epoch(self, epoch: int) -> None:
-        """Take in the weights after an epoch."""
+        """Add the weights after an epoch."""
         before = -1 if self.first is None else epoch - self.first  # epochs in the mean so far
         if before == 0:
             self.values = self._current()
@@ -79,7 +79,7 @@ class WeightAverage:
                 value += (_mean_over_devices(self.parameters[name]) - value) / (before + 1)
 
     def restore(self, values: Dict[str, Any], epochs: int) -> None:
-        """Continue with the `values` of a run after so many epochs."""
+        """Continue with the saved `values` of a run after so many epochs."""
         if self.first is not None and epochs > self.first:
             self.values = self._current()
         for name, value in self.values.items():
@@ -88,7 +88,7 @@ class WeightAverage:
     def recompute_statistics(
         self, batches: Batches, epoch: int, devices: Sequence[mx.Context], check: Callable[[], None]
     ) -> None:
-        """Inside `applied`: give a mean of epochs BatchNorm statistics of its own."""
+        """Inside `applied`, compute the BatchNorm statistics of a mean over epochs."""
         if self.first is None or not self.values:
             return
         recompute_statistics(self.net, batches, epoch, devices, check)
@@ -98,7 +98,7 @@ class WeightAverage:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """The network has the averaged weights inside the block."""
+        """Give the network the averaged weights inside the block."""
         current = {name: self.parameters[name].list_data()[0].copy() for name in self.values}
         self._set(self.values)
         try:
@@ -115,7 +115,7 @@ class WeightAverage:
 
 
 def make_average(net: gluon.Block, config: Config) -> WeightAverage:
-    """The average of weights that the settings ask for."""
+    """The average of weights of the settings."""
     if not config.swa:
         return WeightAverage(net, config.ema)
     if config.ema:
@@ -130,11 +130,11 @@ def recompute_statistics(
     devices: Sequence[mx.Context],
     check: Callable[[], None] = lambda: None,
 ) -> None:
-    """BatchNorm statistics of the weights that a network has now, on batches of an epoch.
+    """Compute the BatchNorm statistics of a network's current weights on batches of an epoch.
 
-    MXNet updates them in backward passes. In the first batches the old statistics fade; the
-    new ones are the mean of what they are after each of the others. Nothing else changes but
-    gradients.
+    MXNet updates running statistics in backward passes. The old ones fade over the first batches;
+    the new ones are the mean of the running statistics after each later batch. Weights do not
+    change, gradients do.
     """
     parameters = [p for p in net.collect_params().values() if p.name.endswith(STATISTICS)]
     if not parameters:

@@ -1,7 +1,7 @@
-"""Checkpoints: a run can be killed at any moment and resumes after its last whole epoch.
+"""Checkpoints: a run can be killed at any moment and resumes after its last complete epoch.
 
 A checkpoint is one `.npz` file: a zip archive, whose checksums detect damage, of plain arrays,
-which run no code when they are read.
+which cannot contain code.
 """
 
 from __future__ import annotations
@@ -22,36 +22,35 @@ from mxnet.base import MXNetError
 from ..datasets.sampling import Splits
 from ..errors import UserError
 from ..storage.atomic import written_aside
-from ..storage.params import read_parameters, write_parameters
+from ..storage.params import read_parameters
 from .averages import WeightAverage
 from .optimizers import GroupOptimizer, named_parameters
 
 LAST, PREVIOUS = "last.npz", "previous.npz"
 DAMAGED = "damaged-last.npz"
-_MIXUP = ("alpha", "mix_up_off")  # without effect unless mix_up is set
+_MIXUP = ("alpha", "mix_up_off")  # no effect without mix_up
 
 
 class Progress(NamedTuple):
     """How far a run has come."""
 
-    epoch: int = 0  # epochs that are done
-    counts: Dict[str, int] = {}  # steps made by the optimizer of each group
+    epoch: int = 0  # number of complete epochs
+    counts: Dict[str, int] = {}  # steps of the optimizer of each group
     best: float = -1.0  # score of the best epoch
     best_epoch: int = -1
     history: List[Dict[str, float]] = []  # one record per epoch
-    settings: Dict[str, Any] = {}  # those that the weights depend on
-    devices: int = 0  # whose images a step has; 0 if unknown
+    settings: Dict[str, Any] = {}  # that the weights depend on
+    devices: int = 0  # number of all workers' devices; 0 if unknown
     data: Dict[str, Any] = {}  # `record_data` of the last epoch
-    versions: Dict[str, str] = {}  # of the code that trained it
-    loss_scale: List[float] = []  # the state of a `LossScale`, in float16
+    versions: Dict[str, str] = {}  # of the packages that trained it
+    loss_scale: List[float] = []  # state of the `LossScale` of float16
 
     def resume_notes(self, epochs: int, devices: int) -> List[str]:
-        """Sentences on a run that resumes, on so many devices."""
-        notes = [f"going on after epoch {self.epoch} of {epochs}"] if self.epoch else []
+        """Notes on a run that resumes, on so many devices."""
+        notes = [f"resuming after epoch {self.epoch} of {epochs}"] if self.epoch else []
         if self.devices not in (0, devices):
             notes.append(
-                f"note: a step had the images of {self.devices} devices so far, and has those of "
-                f"{devices} from here on"
+                f"note: a step had the images of {self.devices} devices so far, from now on of {devices}"
             )
         return notes
 
@@ -64,7 +63,7 @@ class Checkpoint(NamedTuple):
 
 
 def describe_run(net: gluon.Block, splits: Splits) -> Dict[str, Any]:
-    """What makes the network and its data again: for the `config.json` of a run folder."""
+    """The part of `config.json` that rebuilds the network and its data."""
     data = dict(
         source=splits.source,
         classes=[str(name) for name in splits.classes],
@@ -82,7 +81,7 @@ def save(
     average: WeightAverage,
     progress: Progress,
 ) -> None:
-    """Write `last.npz`; the one before becomes `previous.npz`."""
+    """Write `last.npz`; the existing one becomes `previous.npz`."""
     arrays = {f"net/{name}": p.list_data()[0] for name, p in _trained(net).items()}
     arrays.update({f"average/{name}": value for name, value in average.values.items()})
     for group, optimizer in optimizers.items():
@@ -109,7 +108,7 @@ def load(folder: str, settings: Dict[str, Any]) -> Optional[Checkpoint]:
             continue
         try:
             with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-                # `save` compresses nothing.
+                # Not written by `save`, which does not compress.
                 if sum(m.file_size for m in archive.zip.infolist()) > os.path.getsize(path):
                     raise ValueError("compressed")
                 arrays = {key: archive[key] for key in archive.files}
@@ -119,9 +118,9 @@ def load(folder: str, settings: Dict[str, Any]) -> Optional[Checkpoint]:
             continue
         _check_settings(folder, progress.settings, settings)
         if damaged:
-            with suppress(OSError):  # or the next checkpoint would replace this one by it
+            with suppress(OSError):  # else the next `save` would move it to PREVIOUS
                 os.replace(os.path.join(folder, LAST), os.path.join(folder, DAMAGED))
-            print(f"{damaged[0]} is damaged, and is now {DAMAGED}; going on from {path}")
+            print(f"{damaged[0]} is damaged and renamed to {DAMAGED}; resuming from {path}")
         return Checkpoint(arrays, progress)
     if damaged:
         raise UserError(
@@ -131,7 +130,7 @@ def load(folder: str, settings: Dict[str, Any]) -> Optional[Checkpoint]:
 
 
 def _read_progress(content: np.ndarray) -> Progress:
-    """What `save` wrote; an error if a part has another type."""
+    """The progress that `save` wrote; an error if a field has another type."""
     progress = Progress(**json.loads(content.tobytes().decode()))
     for name, default in Progress._field_defaults.items():
         types = (int, float) if name == "best" else type(default)
@@ -163,10 +162,10 @@ def _check_settings(folder: str, saved: Dict[str, Any], current: Dict[str, Any])
                 "this version lacks: choose another --name to start anew, or evaluate it with "
                 f"gluon-attention evaluate {folder}"
             )
-        now = "which is not given now" if value is None else f"not {value}"
+        now = "which this command leaves out" if value is None else f"not {value}"
         raise UserError(
             f"{folder} holds a run with {flag} {saved[name]}, {now}: "
-            "give the same flags to go on, another --name to start anew, or none to "
+            "give the same flags to resume, another --name to start anew, or evaluate it with "
             f"gluon-attention evaluate {folder}"
         )
 
@@ -200,18 +199,13 @@ def restore(
 
 
 def _trained(net: gluon.Block) -> Dict[str, gluon.Parameter]:
-    """Parameters that training changes; others are marked as constant."""
+    """Parameters that training changes: all that `freeze` does not mark as constant."""
     named = named_parameters([net])
     return {n: p for n, p in named.items() if not getattr(p, "constant", False)}
 
 
-def save_weights(path: str, net: gluon.Block) -> None:
-    """Write a plain `.params` file, as `net.load_parameters` reads it."""
-    write_parameters(path, net.save_parameters)
-
-
 def load_weights(path: str, net: gluon.Block, devices: Sequence[mx.Context]) -> None:
-    """Read a `.params` file of exactly this network."""
+    """Load a `.params` file of exactly this network."""
     read_parameters(path)  # refuses a damaged file, on which MXNet would crash
     try:
         net.load_parameters(path, ctx=list(devices))

@@ -11,9 +11,9 @@ from typing import Any, Dict, Mapping, Optional, Sequence, Tuple, TypeVar
 from .. import fields
 from ..command_line import Parser
 
-BEST = "best.params"  # the weights that a run keeps, in its folder
+BEST = "best.params"  # weights of the best epoch, in the run folder
 DISTRIBUTED = ("dist_sync", "dist_device_sync", "dist_async")  # stores that span machines
-THREADS = 512  # largest number that one process may start
+THREADS = 512  # largest number of threads that decode
 GROUPS = (  # sections of `--help`, in this order
     "data",
     "network",
@@ -34,7 +34,7 @@ def setting(
 
     Args:
         group: its section of `--help`, one of `GROUPS`.
-        decides: whether trained weights depend on it: a run cannot resume with another value.
+        decides: whether trained weights depend on it, so that a run cannot resume with another.
         bounds: `choices`, `low` and `high`.
     """
     return fields.field(default, help, *flags, group=group, decides=decides, **bounds)
@@ -55,8 +55,8 @@ class Config:
     data_dir: str = data_setting("data", "folder of the data set", decides=False)
     validation: int = data_setting(
         5000,
-        "training images held out to choose the best epoch, at most a tenth of them; 0: all are "
-        "trained on, and the last epoch is kept",
+        "training images held out to choose the best epoch, at most a tenth; 0: training on all, "
+        "and the last epoch is kept",
         low=0,
     )
     workers: int = data_setting(
@@ -64,7 +64,7 @@ class Config:
     )
     accept_data: bool = data_setting(
         False,
-        "resumption on other data than those that the run was trained on so far",
+        "resumption on other data than those of the epochs so far",
         decides=False,
     )
 
@@ -87,20 +87,20 @@ class Config:
     )
     ema: Optional[float] = optimisation_setting(
         None,
-        "decay of the moving average of weights that is evaluated (default: no average)",
+        "decay of the moving average of the weights, for evaluation (default: no average)",
         low=0,
         high=1,
     )
     swa: float = optimisation_setting(
         0.0,
-        "share of the epochs, at the end, after each of which weights enter the mean that is "
-        "evaluated (SWA), with BatchNorm statistics of its own",
+        "share of the epochs, at the end, whose weights are averaged for evaluation (SWA), with "
+        "BatchNorm statistics computed for the average",
         low=0,
         high=1,
     )
     skip_nonfinite: bool = optimisation_setting(
         False,
-        "steps whose loss or images are NaN or Inf are skipped; checking it slows every step",
+        "no step where loss or images are NaN or Inf; the check slows every step",
         decides=False,
     )
     seed: int = optimisation_setting(
@@ -122,7 +122,7 @@ class Config:
     )
     swa_lr: Optional[float] = schedule_setting(
         None,
-        "constant learning rate of the epochs of --swa, where the fall ends (default: as without)",
+        "constant learning rate of the epochs of --swa (default: no constant end)",
         low=0,
     )
     warmup_epochs: float = schedule_setting(
@@ -147,11 +147,11 @@ class Config:
     )
     native: str = devices_setting(
         "auto",
-        "training by the native library on a CPU; auto: where it is built and knows the network",
+        "training by the native library on a CPU; auto: if it is built and supports the network",
         choices=("auto", "0", "1"),
         decides=False,
     )
-    sync_bn: bool = devices_setting(False, "BatchNorm statistics of the batch of all GPUs together")
+    sync_bn: bool = devices_setting(False, "BatchNorm statistics over the batch of all GPUs")
     kvstore: str = devices_setting(
         "device",
         "summation of gradients over devices or machines",
@@ -162,7 +162,7 @@ class Config:
     )
     compression_threshold: float = devices_setting(
         0.5,
-        "t of 2bit compression: of each summed gradient -t, 0 or t is sent, the rest later",
+        "threshold t of 2bit compression: -t, 0 or t is sent, and the rest added to the next one",
         low=1e-9,
     )
 
@@ -173,12 +173,12 @@ class Config:
     evaluate: bool = output_setting(False, "test of the run's best checkpoint without training")
     keep: str = output_setting(
         "best",
-        "epoch whose weights are kept and tested: the best on held-out images, or the last",
+        "epoch whose weights are saved and tested: the best in validation, or the last",
         choices=("best", "last"),
         decides=True,
     )
     save_period: Optional[int] = output_setting(
-        None, "epochs between further weights that are kept (default: only the best are)", low=1
+        None, "epochs between further saved weights (default: the best weights alone)", low=1
     )
     log_interval: int = output_setting(50, "steps between two points of the training curves", low=1)
     histograms: Optional[int] = output_setting(
@@ -235,7 +235,7 @@ class Config:
 
 @dataclass(frozen=True)
 class MixupConfig(Config):
-    """Settings of scripts whose networks learn from mixed images."""
+    """Settings of scripts that offer mixup."""
 
     mix_up: bool = setting(False, "mixup of pairs of images and of their labels")
     alpha: float = setting(

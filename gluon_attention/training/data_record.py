@@ -1,4 +1,4 @@
-"""The record of what a run is trained on: a checkpoint of other data is not resumed unasked."""
+"""The record of the data of a run, so that it does not resume on other data unnoticed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from ..datasets.sampling import Splits
 from ..errors import UserError
 
-STEPS = "steps an epoch"  # differ with the number of devices as well
+STEPS = "steps an epoch"  # also depend on the number of devices
 
 
 def versions() -> Dict[str, str]:
@@ -28,7 +28,7 @@ def versions() -> Dict[str, str]:
 
 
 def record_data(splits: Splits, steps: int) -> Dict[str, Any]:
-    """Classes, sizes, labels and steps an epoch of a data set, as JSON keeps them."""
+    """Classes, sizes, labels and steps per epoch of a data set, as JSON values."""
     record: Dict[str, Any] = {"classes": [str(name) for name in splits.classes]}
     for split in ("training", "validation", "test"):
         samples = getattr(splits, "train" if split == "training" else split)
@@ -39,7 +39,7 @@ def record_data(splits: Splits, steps: int) -> Dict[str, Any]:
 
 
 def differences(saved: Dict[str, Any], current: Dict[str, Any], same_devices: bool) -> List[str]:
-    """What differs between two records; parts that one of them lacks are not compared."""
+    """The differences between two records, without keys that one of them lacks."""
     lines = []
     for name in sorted(set(saved) & set(current), key=list(current).index):
         before, now = saved[name], current[name]
@@ -49,7 +49,7 @@ def differences(saved: Dict[str, Any], current: Dict[str, Any], same_devices: bo
             lines.append(_different_classes(before, now))
         elif not name.startswith("labels"):
             lines.append(f"{before} {name}, not {now}")
-        elif saved.get(name[10:]) == current[name[10:]]:  # of as many images
+        elif saved.get(name[10:]) == current[name[10:]]:  # of the same number of images
             lines.append(f"other {name}")
     return lines
 
@@ -62,13 +62,13 @@ def _different_classes(before: List[str], now: List[str]) -> str:
 
 
 def check_data(folder: str, lines: List[str], accept: bool) -> List[str]:
-    """Refuse to resume on data that differ in these ways, or, where accepted, a note on them."""
+    """Refuse to resume on other data; if they are accepted, return a note on them."""
     if not lines:
         return []
     if not accept:
         raise UserError(
             f"{folder} holds a run on other data, with {'; '.join(lines)}: give the same data to "
-            "go on, another --name to start anew, or --accept-data to go on with these"
+            "resume, another --name to start anew, or --accept-data to resume with these"
         )
     return [f"note: the epochs so far were trained on other data, with {'; '.join(lines)}"]
 

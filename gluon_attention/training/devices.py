@@ -42,7 +42,7 @@ def choose_devices(num_gpus: Optional[int] = None) -> List[mx.Context]:
 def prepare(
     net: gluon.HybridBlock, image: np.ndarray, devices: Sequence[mx.Context], sync_bn: bool
 ) -> None:
-    """Initialise parameters without weights on all devices; `image` (1, C, H, W) sets shapes."""
+    """Initialise parameters without weights on all devices; `image` (1, C, H, W) defines shapes."""
     synchronised = sync_bn and len(devices) > 1
     if synchronised:
         share_statistics(net, devices)
@@ -55,20 +55,20 @@ def prepare(
         net.trace(nd.array(image, ctx=devices[0]))
     except MXNetError:
         raise UserError(
-            f"this network cannot take images of {image.shape[1:]}, channels first, as the data are"
+            f"this network does not accept the images of the data, {image.shape[1:]}, channels first"
         ) from None
-    # The operators of synchronised BatchNorm wait for each other, which a static shape forbids.
+    # Operators of synchronised BatchNorm wait for each other and deadlock with a static shape.
     net.hybridize(static_alloc=True, static_shape=not synchronised)
 
 
 def has_bfloat16(cpuinfo: str = "/proc/cpuinfo") -> bool:
-    """Whether oneDNN has convolutions in bfloat16 here; assumed where flags are unknown."""
+    """Whether oneDNN has convolutions in bfloat16 here; true where flags are unknown."""
     flags = re.search(r"^flags\s*:(.*)", _text(cpuinfo), re.MULTILINE)
     return flags is None or {"avx512bw", "avx512vl", "avx512dq"} <= set(flags.group(1).split())
 
 
 def bfloat16_pays(cpuinfo: str = "/proc/cpuinfo") -> bool:
-    """Whether MXNet trains faster in bfloat16 than in float32: on AMD's cores that multiply it."""
+    """Whether MXNet trains faster in bfloat16: on AMD's cores with bfloat16 products."""
     text = _text(cpuinfo)
     return "AuthenticAMD" in text and bool(re.search(r"^flags\s*:.*\bavx512_bf16\b", text, re.M))
 
@@ -87,14 +87,14 @@ def check_precision(dtype: str, devices: Sequence[mx.Context]) -> None:
         raise UserError("--dtype float16 needs a GPU; the CPU has bfloat16 and float32")
     if dtype == "bfloat16" and not has_bfloat16():
         raise UserError(
-            "--dtype bfloat16 needs a processor with AVX-512, and this has none: leave it out"
+            "--dtype bfloat16 needs a processor with AVX-512, which this one lacks: leave it out"
         )
 
 
 def set_precision(dtype: str, devices: Sequence[mx.Context]) -> None:
     """Let MXNet insert casts: products in the shorter type, sums and weights in float32.
 
-    "auto" is float32 here: it is a choice for training, see `accelerate`.
+    "auto" means float32 here; `accelerate` chooses a type for training.
     """
     from mxnet.contrib import amp
 
@@ -123,9 +123,9 @@ def share_statistics(net: gluon.Block, devices: Sequence[mx.Context]) -> None:
         )
 
     def share(block: gluon.Block) -> None:
-        if isinstance(block, gluon.nn.BatchNorm):  # parameters, name and place stay
+        if isinstance(block, gluon.nn.BatchNorm):  # keeps parameters, name and position
             if block._kwargs["axis"] != 1:
-                raise UserError(f"--sync-bn needs channels on axis 1, which {block.name} has not")
+                raise UserError(f"--sync-bn needs channels on axis 1, unlike those of {block.name}")
             block.__class__ = SyncBatchNorm
             block._kwargs = {name: v for name, v in block._kwargs.items() if name != "axis"}
             block._kwargs.update(ndev=len(devices), key=block.prefix)

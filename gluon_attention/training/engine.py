@@ -1,4 +1,4 @@
-"""The only training loop: it applies the updates of a task on any devices, and can resume."""
+"""The training loop: it applies the updates of a task on any devices, and can resume."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from mxnet import autograd, gluon
 from ..datasets.sampling import Batches, Samples, Splits, smaller_validation
 from ..errors import UserError
 from ..storage.atomic import locked_folder
+from ..storage.params import write_parameters
 from ..tasks.task import Losses, Task, Update
 from . import checkpoint
 from .accelerate import accelerate
@@ -33,19 +34,19 @@ from .schedule import Schedule, schedule_warnings
 from .signals import Stopped, StopRequest
 from .workers import AllWorkers, Workers, connect
 
-TRAINING_SAMPLE = 500  # training images, at most, whose accuracy is measured after an epoch
+TRAINING_SAMPLE = 500  # largest number of training images whose accuracy an epoch measures
 MakeNetwork = Callable[[int], gluon.HybridBlock]  # from the number of classes
 
 
 def train(
     config: Config, name: str, network: MakeNetwork, data: Callable[[], Splits]
 ) -> Dict[str, Any]:
-    """Train, validate after every epoch, test once; return what `result.json` holds.
+    """Train, validate after every epoch, test once; return the content of `result.json`.
 
     Args:
         config: the settings.
         name: name of the run folder, unless the settings have one.
-        network: makes the network for a number of classes.
+        network: builds the network for a number of classes.
         data: loads the data set.
     """
     devices = choose_devices(config.num_gpus)
@@ -77,7 +78,7 @@ class Run:
         workers: Workers,
         folder: RunFolder,
     ) -> None:
-        """Continue the checkpoint of the folder, or begin anew; see `train`."""
+        """Resume from the checkpoint of the folder, or begin a new run; see `train`."""
         self.config, self.workers, self.folder = config, workers, folder
         self.progress = Progress(settings=dict(config.deciding(), run=name))
         saved = checkpoint.load(folder.path, self.progress.settings)
@@ -106,7 +107,7 @@ class Run:
         self.monitor = Monitor(folder, config, self.steps)
         self.stop = StopRequest()
         self.devices = len(workers.devices) * workers.count
-        self.notes = [choice] if choice else []  # and what differs from earlier epochs
+        self.notes = [choice] if choice else []  # printed at the start
         if saved:
             if not config.evaluate:
                 self._check_data(saved.progress)
@@ -127,14 +128,14 @@ class Run:
         self.sample_batches = Batches(training_sample(splits), batch_size)
 
     def _check_data(self, saved: Progress) -> None:
-        """Refuse a checkpoint of other data, unless they are accepted."""
+        """Refuse a checkpoint of other data, unless --accept-data is set."""
         record = record_data(self.splits, self.steps)
         lines = differences(saved.data, record, same_devices=saved.devices == self.devices)
         self.notes += check_data(self.folder.path, lines, self.config.accept_data)
         self.notes += version_notes(saved.versions, versions())
 
     def complete(self) -> Dict[str, Any]:
-        """Train the remaining epochs, then test; if an earlier process did, return its result."""
+        """Train the remaining epochs, then test; a run that is complete returns its result."""
         epochs, history = self.config.epochs, self.progress.history
         if self.folder.writes:
             result = self.folder.read_result(history) if self.progress.epoch >= epochs else None
@@ -142,14 +143,14 @@ class Run:
                 print(f"{self.folder.path} is done; --evaluate tests its best epoch again")
                 return result
             self._begin()
-        if self.progress.epoch:  # the process before may have been killed before it kept them
+        if self.progress.epoch:  # a killed process may not have saved them
             self._keep_weights()
         for epoch in range(self.progress.epoch, epochs):
             self.epoch(epoch)
         return self.test()
 
     def _begin(self) -> None:
-        """Record what this process trains, and print notes on it."""
+        """Write the configuration of this process, and print notes on it."""
         description = checkpoint.describe_run(self.net, self.splits)
         self.folder.write_config(self.config, description)
         self.monitor.open()
@@ -183,7 +184,7 @@ class Run:
         self.monitor.end_epoch(self.progress.history, scores)
 
     def _seed(self, epoch: int) -> None:
-        """Seed an epoch, so that a resumed run draws what an undisturbed one draws."""
+        """Seed an epoch, so that a resumed run draws the same numbers as an uninterrupted one."""
         rank = self.workers.rank
         stream = [self.config.seed, epoch] + [rank] * (rank > 0)
         seed = int(np.random.RandomState(stream).randint(2**31))
@@ -191,7 +192,7 @@ class Run:
         np.random.seed(seed)
 
     def train_epoch(self, epoch: int) -> Tuple[Means, float]:
-        """Train on every batch once; mean losses and seconds."""
+        """Train on every batch once; return mean losses and seconds."""
         updates, recent, total = self.task.updates(epoch), Sums(), Sums()
         names = [name for update in updates for name in update.groups]
         first, last = epoch * self.steps, (epoch + 1) * self.steps - 1
@@ -216,12 +217,12 @@ class Run:
         return means, time.time() - start
 
     def training_accuracy(self) -> float:
-        """The accuracy on some of the training images, to compare with that of validation."""
+        """The accuracy on a sample of the training images, to compare with validation."""
         scores = evaluate(self.task, self.sample_batches, self.workers.devices, self._check_stop)
         return next(iter(scores.values()))
 
     def apply(self, update: Update, shards: Shards, step: int) -> List[Losses]:
-        """Make one update of a task from a batch; its losses, none if the step was skipped."""
+        """Apply an update of a task to a batch; return its losses, or [] if the step is skipped."""
         optimizers, losses = [self.optimizers[name] for name in update.groups], []
         for optimizer in optimizers:
             optimizer.zero_gradients()
@@ -277,7 +278,7 @@ class Run:
         )
 
     def _keep_weights(self) -> None:
-        """Save the weights of the last epoch if it is the best one, or one of --save-period."""
+        """Save the weights of the last epoch if it is the best one, or due by --save-period."""
         period, epoch = self.config.save_period, self.progress.epoch
         names = [BEST] if self.progress.best_epoch == epoch else []
         if period and epoch % period == 0:
@@ -285,7 +286,7 @@ class Run:
         if names and self.folder.writes:
             with self.average.applied():
                 for name in names:
-                    checkpoint.save_weights(self.folder.file(name), self.net)
+                    write_parameters(self.folder.file(name), self.net.save_parameters)
 
     def test(self) -> Dict[str, Any]:
         """Test once, with the weights of the best epoch; empty on workers other than the first."""
@@ -312,7 +313,7 @@ class Run:
 
     @contextmanager
     def stoppable(self) -> Iterator[None]:
-        """Inside the block a signal ends the run between two steps, with advice how to resume."""
+        """Inside the block, a signal ends the run between two steps and prints how to resume."""
         try:
             with self.stop:
                 yield
@@ -327,13 +328,13 @@ class Run:
         self.stop.check(self.resume_advice())
 
     def resume_advice(self) -> str:
-        """What the same command would do if the run ended here."""
+        """What the same command does if the run ends here."""
         epoch = self.progress.epoch
-        effect = f"goes on after epoch {epoch}" if epoch else "starts again, as no epoch was done"
+        effect = f"resumes after epoch {epoch}" if epoch else "starts anew, as no epoch is complete"
         return f"the same command {effect}"
 
     def _sum_of_weights(self) -> Means:
-        """NaN if any weight is, which a loss need not be: relu(NaN) is 0."""
+        """NaN if any weight is NaN; the loss may hide it, as relu(NaN) is 0."""
         weights = [p.list_data()[0] for p in self.net.collect_params().values()]
         total = sum(w.astype("float32").sum() for w in weights).asscalar()
         return {"the sum of all weights": total}
@@ -346,13 +347,13 @@ class Run:
                 rate = max(rates.values())
                 raise UserError(
                     f"{name} is {value} by step {step + 1} at learning rate {rate:.3g}; "
-                    f"{saved if self.progress.epoch else 'no epoch was done'}; "
+                    f"{saved if self.progress.epoch else 'no epoch is complete'}; "
                     "try a lower --lr, more --warmup-epochs or --clip 5"
                 )
 
 
 def training_sample(splits: Splits) -> Samples:
-    """Training images, evenly chosen, for their accuracy: as many as for validation, if any are."""
+    """Evenly spaced training images, at most as many as validation images, for their accuracy."""
     train, count = splits.train, min(len(splits.train), len(splits.examples), TRAINING_SAMPLE)
     chosen = np.linspace(0, len(train) - 1, count).round().astype(int)
     return Samples(

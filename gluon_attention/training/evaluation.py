@@ -17,7 +17,7 @@ Means = Dict[str, float]
 
 
 class Sums:
-    """Running means of named per-sample vectors, left on their devices until `means()`."""
+    """Running means of named per-sample vectors, which stay on their devices until `means()`."""
 
     def __init__(self) -> None:
         self.vectors: Dict[str, List[nd.NDArray]] = {}
@@ -25,7 +25,7 @@ class Sums:
         self.counts: Dict[str, int] = {}
 
     def add(self, parts: Iterable[Losses], queue: int = 4) -> None:
-        """Add vectors; wait for those of `queue` calls ago, so that the host cannot run ahead."""
+        """Add vectors; wait for those of `queue` calls ago, to bound how far the host is ahead."""
         for part in parts:
             for name, vector in part.items():
                 self.vectors.setdefault(name, []).append(vector)
@@ -33,7 +33,7 @@ class Sums:
                     self.vectors[name][-queue - 1].wait_to_read()
 
     def merge(self, other: Sums) -> None:
-        """Add the sums of another one."""
+        """Add the sums of another object."""
         other._read()
         for name, total in other.totals.items():
             self.totals[name] = self.totals.get(name, 0.0) + total
@@ -85,7 +85,7 @@ def class_counts(labels: np.ndarray, predicted: Sequence[nd.NDArray], classes: i
 
 
 def class_accuracies(counts: np.ndarray) -> np.ndarray:
-    """The share of each class's images that are right; NaN of a class without images."""
+    """The share of correct predictions per class; NaN for a class without images."""
     totals = counts.sum(axis=1)
     return np.divide(counts.diagonal(), totals, out=np.full(len(counts), np.nan), where=totals > 0)
 
@@ -99,7 +99,7 @@ def measure(
     check: Callable[[], None] = lambda: None,
     predicted: Optional[List[nd.NDArray]] = None,
 ) -> Dict[str, Any]:
-    """Test error and scores; drawn locations are the same in every call."""
+    """Test error and scores; sampled locations are the same in every call."""
     mx.random.seed(seed)
     scores = evaluate(task, batches, devices, check, predicted)
     scores.update(box_scores(net, batches, devices[0]))
@@ -108,7 +108,7 @@ def measure(
 
 
 def mirrored_error(net: Any, batches: Batches, devices: Sequence[mx.Context]) -> float:
-    """Error in per cent of the mean probabilities of each image and of its mirror image."""
+    """Error in per cent with probabilities averaged over each image and its mirror image."""
     sums = Sums()
     for images, labels in batches.epoch(0):
         for part, part_labels in split(images, labels, devices):
@@ -118,7 +118,7 @@ def mirrored_error(net: Any, batches: Batches, devices: Sequence[mx.Context]) ->
 
 
 def box_scores(net: Any, batches: Batches, device: mx.Context) -> Means:
-    """Scores of a network's boxes; empty without boxes, or of a data set without regions."""
+    """Scores of a network's boxes; empty without boxes or without regions in the data set."""
     if batches.samples.regions is None:
         return {}
     regions, parts = batches.samples.regions(), []  # (N, 4)
@@ -131,10 +131,10 @@ def box_scores(net: Any, batches: Batches, device: mx.Context) -> Means:
 
 
 def region_scores(boxes: np.ndarray, regions: np.ndarray) -> Means:
-    """Shares of images whose box contains the labelled region, has its centre in it, overlaps it.
+    """Shares of images whose box contains the region, has its centre in it, or overlaps it.
 
-    It overlaps where their intersection is half of their union or more. For the box of every scale
-    from the second, and without a number for the last.
+    A box overlaps if the intersection is at least half of the union. There is a share for the box
+    of each scale from the second on; names without a number are for the last.
 
     Args:
         boxes: (N, K - 1, 3 or 4), as `ops.attention_crop` defines them.
@@ -161,7 +161,7 @@ def region_scores(boxes: np.ndarray, regions: np.ndarray) -> Means:
 
 
 def accumulated(shards: Shards, parts: int) -> Iterator[Shards]:
-    """Split the shards of a batch into so many parts, for gradient accumulation."""
+    """Split the shards of a batch into several parts, for gradient accumulation."""
     parts = min(parts, max(len(images) for images, _ in shards))
     for part in range(parts):
         smaller = []

@@ -1,7 +1,7 @@
-"""TensorBoard event files by mxboard, with any protobuf.
+"""TensorBoard event files by mxboard, with any version of protobuf.
 
-TensorBoard draws curves of one tag in one card, if they are in two folders: here those of training
-and of validation.
+TensorBoard draws the curves of one tag from several folders in one card: here the folders of
+training and of validation.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Events:
     def scalars(self, section: str, values: Mapping[str, float], step: int) -> None:
         """Write points of curves, by tag, of `train` or `validation`."""
         for tag, value in values.items():
-            # mxboard makes an array (1,) of a number, which newer numpy does not take for one.
+            # mxboard converts a number to an array (1,), which newer numpy does not convert back.
             self.writers[section].add_scalar(tag, np.array(value), step)
 
     def picture(self, tag: str, picture: np.ndarray, step: int) -> None:
@@ -57,7 +57,7 @@ class Events:
         self.writers["train"].add_histogram(tag, values, step, bins=64)
 
     def flush(self) -> None:
-        """Write what waits; a `UserError` says why it cannot be written."""
+        """Write buffered events; a `UserError` says why that is impossible."""
         for writer in self.writers.values():
             writer.flush()
             if writer.file.failure:
@@ -80,9 +80,9 @@ def event_writer(folder: str) -> SummaryWriter:
 
 
 class EventFile:
-    """A file that remembers why it could not be written.
+    """A file that stores the error of a failed write.
 
-    mxboard writes it in a thread: an error would end the thread, and the run would wait forever.
+    mxboard writes it in a thread, which an exception would end, and the run would wait forever.
     """
 
     def __init__(self, buffered: BufferedWriter) -> None:
@@ -143,7 +143,7 @@ def _descriptor(path: Path) -> FileDescriptorProto:
 
 
 def _dependencies_first(descriptors: Dict[str, FileDescriptorProto]) -> Iterator[str]:
-    """Names in an order in which each comes after those that it imports."""
+    """Names in an order in which each follows the names that it imports."""
     pending = dict(descriptors)
     while pending:
         for name in list(pending):

@@ -1,8 +1,8 @@
-"""Starts the scheduler, servers and workers of a distributed job, and ends all if one fails.
+"""Start the scheduler, servers and workers of a distributed job, and end all if one fails.
 
-MXNet's parameter server waits for ever for a process that died; dmlc_tracker, which is in its
-wheel, does as well. A process on another machine has a guard beside it, which the launcher reaches
-through ssh: if the launcher, the machine or the link between them fails, both ends notice.
+MXNet's parameter server waits for ever for a process that died, and so does dmlc_tracker, the
+launcher in its wheel. On another machine a guard runs beside each process and is connected to this
+launcher by ssh, so that both ends notice if the launcher, the machine or the connection fails.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from ..errors import UserError
 from .signals import StopRequest
 
 LOCAL = "127.0.0.1"
-GRACE = 15.0  # seconds for workers to stop by themselves, and for servers to see the end
-# Becomes the command, and is killed when its parent dies: prctl(PR_SET_PDEATHSIG, SIGKILL). If the
-# parent died before prctl ran, getppid() is no longer argv[1]: do not start.
+GRACE = 15.0  # seconds for workers to stop after a signal, and for servers to end
+# Runs the command in its place and is killed when its parent dies: prctl(PR_SET_PDEATHSIG,
+# SIGKILL). If the parent died before prctl ran, getppid() is not argv[1]: nothing is started.
 TETHERED = """import ctypes, os, sys
 ctypes.CDLL(None).prctl(1, 9)
 if os.getppid() == int(sys.argv[1]):
@@ -33,8 +33,8 @@ if os.getppid() == int(sys.argv[1]):
         print(f"error: cannot start {sys.argv[2]}: {error.strerror}", file=sys.stderr)
         sys.exit(2)
 """
-# Reads process groups until its input ends, as it does when the launcher is gone, and kills them:
-# grandchildren too, which prctl does not reach. "end" dismisses it.
+# Reads process groups until its input ends because the launcher died, and then kills them, with
+# grandchildren, which prctl does not reach. The line "end" dismisses it.
 SENTINEL = """import os, sys
 groups = []
 for line in sys.stdin:
@@ -67,10 +67,10 @@ while word and select.select([0], [], [], float(sys.argv[2]))[0]:
         os.kill(job.pid, 15)
 os.killpg(job.pid, 9)
 """
-BEAT, SILENCE = 5, 20  # seconds between signs of life, and until their lack ends a job
+BEAT, SILENCE = 5, 20  # seconds between heartbeats, and without one until a job ends
 NO_CONNECTION = 255  # exit status of ssh itself
-HOSTFILE = 1 << 20  # characters read of a hostfile; a device has no end
-RESUME = "the same command goes on from the last epoch"
+HOSTFILE = 1 << 20  # largest number of characters read, as a device is endless
+RESUME = "the same command resumes after the last epoch"
 REFUSED = 2  # exit status of a worker that refuses its flags, its data or its disk
 SERVE = ("-c", "import gluon_attention, mxnet")  # importing MXNet starts the server
 
@@ -89,7 +89,7 @@ class Member(NamedTuple):
                 self.process.stdin.write(word)
 
     def terminate(self) -> None:
-        """Let the process stop by itself."""
+        """Ask the process to stop."""
         if self.process.stdin:
             self.send(b"t")
         else:
@@ -97,7 +97,7 @@ class Member(NamedTuple):
 
 
 class Sentinel:
-    """A process that outlives a launcher that is killed, and then kills the rest of its job."""
+    """A process that survives a killed launcher and then kills the rest of its job."""
 
     def __init__(self) -> None:
         self.process = subprocess.Popen(
@@ -110,7 +110,7 @@ class Sentinel:
 
     def add(self, member: Member) -> None:
         """Kill the process group of this member, too."""
-        with suppress(OSError):  # without a sentinel the job runs all the same
+        with suppress(OSError):  # the job also runs without a sentinel
             self.process.stdin.write(f"{member.process.pid}\n")
 
     def dismiss(self) -> None:
@@ -148,7 +148,7 @@ def launch(command: Sequence[str], workers: int, servers: int, hosts: Sequence[s
 
 
 def watch(job: Sequence[Member], grace: float = GRACE) -> int:
-    """Wait until all workers are done, a member fails or a signal arrives; the exit status."""
+    """Wait until all workers end, a member fails or a signal arrives; the exit status."""
     workers = [member for member in job if member.name.startswith("worker")]
     beat = time.monotonic()
     with StopRequest("stopping the workers; again stops at once") as stop:
@@ -177,14 +177,14 @@ def watch(job: Sequence[Member], grace: float = GRACE) -> int:
 def end(job: Sequence[Member]) -> None:
     """Kill the remaining members of a job, with their children."""
     for member in job:
-        with suppress(ProcessLookupError):  # the whole group: children may outlive a wrapper
+        with suppress(ProcessLookupError):  # the group, as children may survive a wrapper
             os.killpg(member.process.pid, signal.SIGKILL)
     for member in job:
         member.process.communicate()
 
 
 def read_hosts(path: str) -> List[str]:
-    """The hosts of a file, one per line, as ssh takes them; # starts a comment line."""
+    """The hosts of a file, one per line, in ssh's form; # starts a comment line."""
     try:
         with open(path, encoding="utf-8") as file:
             lines = [line.strip() for line in file.read(HOSTFILE).splitlines()]
@@ -193,7 +193,7 @@ def read_hosts(path: str) -> List[str]:
     hosts = [line for line in lines if line and not line.startswith("#")]
     words = [host for host in hosts if host.isprintable() and len(host.split()) == 1]
     if not hosts or words != hosts or any(host.startswith("-") for host in hosts):
-        raise UserError(f"--hostfile {path} must have one host a line, such as user@node1")
+        raise UserError(f"--hostfile {path} must have one host per line, such as user@node1")
     return hosts
 
 
@@ -225,7 +225,7 @@ def _report_failure(member: Member) -> int:
     else:
         fate = f"ended with status {status}"
     advice = "correct what it reports above" if status == REFUSED else RESUME
-    _report(f"{name} {fate}, so all others are ended", advice)
+    _report(f"{name} {fate}, so all others were ended", advice)
     return status
 
 
@@ -240,7 +240,7 @@ def _report(event: str, advice: str = RESUME) -> None:
 
 
 def _address(host: str) -> str:
-    """The address under which that host reaches this machine."""
+    """The address of this machine as that host sees it."""
     try:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             probe.connect((host.rpartition("@")[2], 22))  # sends nothing

@@ -1,4 +1,4 @@
-"""The factor of losses in float16, in which small gradients would be 0."""
+"""The loss scale of float16, in which small gradients would become 0."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from ..errors import UserError
 
 START, LOWEST, HIGHEST = 2.0**16, 2.0**-10, 2.0**24
 GROWTH = 2000  # good steps after which the factor doubles
-_ARRAYS = 200  # that MXNet checks at a time
+_ARRAYS = 200  # largest number that MXNet checks at once
 
 
 class LossScale:
-    """A power of two, which changes no digit of a gradient: half as large after an overflow.
+    """The loss scale: a power of two, exact in every gradient, that halves after an overflow.
 
-    MXNet's own LossScaler halves one step late, so that an overflow costs two steps.
+    MXNet's own LossScaler halves a step too late, so that an overflow costs two steps.
     """
 
     def __init__(self, value: float = START, good_steps: float = 0) -> None:
         self.value, self.good_steps = value, good_steps
 
     def state(self) -> List[float]:
-        """The arguments that make it again."""
+        """The arguments that recreate this object."""
         return [self.value, self.good_steps]
 
     def factors(self, losses: Sequence[nd.NDArray]) -> List[nd.NDArray]:
-        """What the gradients of losses begin with."""
+        """The head gradients of losses, for `backward`."""
         kinds = [dict(ctx=loss.context, dtype=loss.dtype) for loss in losses]
         return [nd.full(loss.shape, self.value, **kind) for loss, kind in zip(losses, kinds)]
 
     def fits(self, gradients: Sequence[nd.NDArray]) -> bool:
-        """Whether all gradients of a step are finite; if not, the step must be skipped.
+        """Whether all gradients of a step are finite; if not, the step has to be skipped.
 
-        Summed over devices and workers they are the same everywhere, and so is the answer.
+        Gradients are already summed over devices and workers, so that all workers agree.
         """
         parts = [gradients[i : i + _ARRAYS] for i in range(0, len(gradients), _ARRAYS)]
         finite = [nd.multi_all_finite(*part, num_arrays=len(part)) for part in parts]

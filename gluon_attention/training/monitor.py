@@ -1,4 +1,4 @@
-"""What a person sees of a run: progress bar, curves, pictures and TensorBoard events."""
+"""The display of a run: progress bar, curves, pictures and TensorBoard events."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from .optimizers import named_parameters
 from .report import curves, write_report
 from .run_folder import Record, RunFolder, peak_mb
 
-ANIMATED = "boxes"  # pictures kept after every epoch, for an animation of the training
-PICTURES = 4  # example images that are painted
+ANIMATED = "boxes"  # pictures saved after every epoch, for an animation of the training
+PICTURES = 4  # number of example images
 COLUMNS = 2  # of tiles in TensorBoard, whose cards are narrow
 
 
 class Monitor:
-    """Shows a run and writes its pictures; nothing where the folder is not to be written."""
+    """Shows a run and writes its pictures; only in the process that writes the folder."""
 
     def __init__(self, folder: RunFolder, config: Config, steps: int) -> None:
         """`steps` are those of an epoch."""
@@ -67,7 +67,7 @@ class Monitor:
         self.events.scalars("train", rates, step + 1)
 
     def end_epoch(self, history: Sequence[Record], scores: Record) -> None:
-        """Show the last record of the history, and write the whole."""
+        """Show the last record of the history, and write the whole history."""
         if not self.folder.writes:
             return
         self.bar.close()
@@ -89,10 +89,10 @@ class Monitor:
     def pictures(
         self, net: gluon.Block, splits: Splits, epoch: int, final: bool = False
     ) -> List[str]:
-        """Paint what the network attends to in the first example images; paths of the files.
+        """Draw what the network attends to in the first example images; return the files.
 
-        After every epoch the `ANIMATED` ones are kept as frames, and pictures are left out where
-        cached features stand for the images, which are then slow to compute.
+        After an epoch the `ANIMATED` ones are also saved as frames. With cached features in place
+        of images, pictures are drawn once, at the end, as images are then slow to encode.
         """
         examples, mean, std = splits.examples, splits.mean, splits.std
         if not self.folder.writes or net.look is None or (examples.images and not final):
@@ -109,7 +109,7 @@ class Monitor:
         return [path]
 
     def histograms(self, net: gluon.Block, epoch: int) -> None:
-        """Write histograms of the kernels to TensorBoard, if the epoch is one of --histograms."""
+        """Write histograms of the kernels to TensorBoard if --histograms asks for this epoch."""
         period = self.config.histograms
         if not (self.folder.writes and period and epoch % period == 0):
             return
@@ -126,9 +126,10 @@ class Monitor:
         history: Sequence[Record],
         predicted: Sequence[nd.NDArray],
     ) -> None:
-        """Write result, curves, pictures of the best weights and report; print where they are.
+        """Write result, curves, pictures of the best weights and report; print their paths.
 
-        `predicted` has the classes of the test images.
+        Args:
+            predicted: predicted classes of the test images.
         """
         print(f"test error {result['test_error']:.2f} % on {result['test_images']} images")
         if not self.folder.writes:
@@ -168,7 +169,7 @@ class Monitor:
 
 
 def tag_of(score: str) -> str:
-    """The TensorBoard tag of a validation score: its first part is its group of cards."""
+    """The TensorBoard tag of a validation score; its first part groups cards."""
     group = "accuracy" if score.startswith(("accuracy", "top")) else "other"
     return f"{'loss' if score == 'cross_entropy' else group}/{score}"
 
@@ -186,7 +187,7 @@ def _draw_curves(path: str, history: Sequence[Record]) -> None:
     for axis, chart in zip(np.ravel(axes), charts):
         for series in chart["series"]:
             epochs, values = zip(*series["points"])
-            marker = "o" if len(epochs) == 1 else ""  # no line leads to a single point
+            marker = "o" if len(epochs) == 1 else ""  # a single point has no line
             axis.plot(epochs, values, label=series["name"], marker=marker)
         axis.set(title=chart["title"], xlabel="epoch")
         axis.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)

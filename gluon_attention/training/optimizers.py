@@ -17,7 +17,7 @@ _NO_WEIGHT_DECAY = ("gamma", "beta", "bias")  # last words of parameter names
 
 
 def trainable_numbers(net: gluon.Block) -> int:
-    """The number of weights that training changes."""
+    """The number of trained weights."""
     return sum(int(np.prod(p.shape)) for p in net.collect_params().values() if p.grad_req != "null")
 
 
@@ -41,10 +41,10 @@ class GroupOptimizer:
         workers: Workers,
         first_key: int = 0,
     ) -> None:
-        """`first_key` is the number of parameters in the groups before, in the same store."""
+        """`first_key` is the number of parameters of earlier groups in the same store."""
         self.group, self.schedule, self.workers = group, schedule, workers
         self.clip, self.accumulates = config.clip, config.accumulate > 1
-        self.count = 0  # steps made
+        self.count = 0  # steps so far
         self.parameters = [
             p for p in named_parameters(group.blocks).values() if p.grad_req != "null"
         ]
@@ -58,8 +58,8 @@ class GroupOptimizer:
             options["momentum"] = config.momentum
         if workers.server_updates:
             if self.clip:
-                raise UserError("--clip needs gradients that --kvstore dist_async sends away")
-            # The server decays the weights once for the gradient of each worker.
+                raise UserError("--clip needs summed gradients, which --kvstore dist_async lacks")
+            # The server applies weight decay with the gradient of each worker.
             options["wd"] /= workers.count
             options["lr_scheduler"] = schedule.for_server(workers.count, group.lr_scale)
         self.trainer = gluon.Trainer(
@@ -74,7 +74,7 @@ class GroupOptimizer:
             self.trainer.optimizer.wd_mult = dict.fromkeys(undecayed, 0.0)
 
     def zero_gradients(self) -> None:
-        """Clear gradients that the parts of the last batch added up."""
+        """Clear the accumulated gradients of the last batch."""
         if self.accumulates:
             for parameter in self.parameters:
                 parameter.zero_grad()
@@ -83,7 +83,7 @@ class GroupOptimizer:
         return self.schedule(step) * self.group.lr_scale
 
     def reduce(self) -> None:
-        """Sum the gradients over devices and workers; a server that updates does it in `step`."""
+        """Sum the gradients over devices and workers; with dist_async, `step` does it."""
         if not self.workers.server_updates:
             self.trainer.allreduce_grads()
 
@@ -92,10 +92,11 @@ class GroupOptimizer:
         return [parameter.list_grad()[0] for parameter in self.parameters]
 
     def step(self, step: int, samples: float) -> None:
-        """Update the parameters by reduced gradients, as that step of the run.
+        """Update the parameters with the reduced gradients.
 
         Args:
-            samples: what the gradients are divided by.
+            step: number of the step in the run, for the learning rate.
+            samples: divisor of the gradients.
         """
         if self.workers.server_updates:
             self.trainer.step(samples)
@@ -107,7 +108,7 @@ class GroupOptimizer:
         self.count += 1
 
     def _clip_gradients(self, largest: float) -> None:
-        """Scale the gradients of each device to that norm at most, without waiting for the norm."""
+        """Scale down gradients above a norm, on each device, without waiting for the norm."""
         for device in range(len(self.parameters[0].list_grad())):
             grads = [p.list_grad()[device] for p in self.parameters]
             norm = nd.multi_sum_sq(*grads, num_arrays=len(grads)).sum().sqrt()
@@ -116,7 +117,7 @@ class GroupOptimizer:
                 grad *= scale.reshape((1,) * grad.ndim).astype(grad.dtype)
 
     def detach_trainer(self) -> None:
-        """Let `set_data` change the weights without asking a parameter server for them."""
+        """Let `set_data` change weights without asking the parameter server."""
         for parameter in self.parameters:
             parameter._set_trainer(None)
 
@@ -126,16 +127,16 @@ class GroupOptimizer:
         return self.workers.bytes_per_step(numbers, compressed)
 
     def state(self) -> Dict[str, nd.NDArray]:
-        """Momenta and the like of the first device, by `"{parameter index}.{slot}"`."""
+        """Optimizer states of the first device, such as momenta, by "{parameter index}.{slot}"."""
         arrays = {}
         for index, state in self.trainer._updaters[0].states.items():
             arrays.update({f"{index}.{slot}": a for slot, a in enumerate(_flat(state))})
         return arrays
 
     def restore(self, state: Dict[str, Any], steps: int) -> None:
-        """Continue after `steps` steps with what `state()` returned."""
+        """Continue after `steps` steps with a state that `state()` returned."""
         optimizer = self.trainer.optimizer
-        if self.workers.server_updates:  # momenta are lost with the server
+        if self.workers.server_updates:  # its states, such as momenta, are lost
             self.count, optimizer.begin_num_update = steps, steps * self.workers.count
             optimizer.num_update = optimizer.begin_num_update
             return
@@ -164,12 +165,12 @@ def _flat(state: Any) -> List[nd.NDArray]:
 def make_optimizers(
     groups: Sequence[Group], config: Config, schedule: Schedule, workers: Workers
 ) -> Dict[str, GroupOptimizer]:
-    """An optimizer for each group; in a shared store their keys follow each other."""
+    """An optimizer for each group, with consecutive keys in a shared store."""
     optimizers: Dict[str, GroupOptimizer] = {}
     if len(groups) > 1 and workers.server_updates:
         raise UserError(
-            "--kvstore dist_async has one optimizer and this network takes "
-            f"{len(groups)}; --kvstore dist_sync can hold them"
+            "--kvstore dist_async has one optimizer and this network needs "
+            f"{len(groups)}; use --kvstore dist_sync"
         )
     for group in groups:
         first_key = sum(len(optimizer.parameters) for optimizer in optimizers.values())

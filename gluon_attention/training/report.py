@@ -17,11 +17,11 @@ from .evaluation import class_accuracies, class_counts
 if TYPE_CHECKING:
     from .run_folder import Record
 
-MISTAKES = 12  # that are shown
-JUDGED = 128  # mistakes, at most, among which the worst are found
+MISTAKES = 12  # number of mistakes that are shown
+JUDGED = 128  # largest number of mistakes that the worst are chosen from
 BATCH = 16
-MOST_CLASSES = 30  # of a confusion matrix that is shown whole
-MOST_ROWS = 20  # of tables about more classes
+MOST_CLASSES = 30  # of a whole confusion matrix
+MOST_ROWS = 20  # of the tables in place of a larger one
 
 
 def write_report(
@@ -36,7 +36,7 @@ def write_report(
     """Write the report of a run.
 
     Args:
-        predicted: classes of the test images, in their order; empty if the task does not say.
+        predicted: predicted classes of the test images in order; empty if the task has none.
     """
     name = getattr(net, "arguments", {}).get("name", type(net).__name__)
     page = Page(f"{name}: test error {result['test_error']:.2f} %", splits.classes)
@@ -59,7 +59,7 @@ def write_report(
 
 
 def figures(result: Dict[str, Any]) -> List[List[str]]:
-    """What a run achieved and took, for people."""
+    """Results and costs of a run, as labels and text."""
     seconds = datetime.timedelta(seconds=round(result["seconds"]))
     rows = [
         ["test error", f"{result['test_error']:.2f} %"],
@@ -94,12 +94,12 @@ def curves(history: Sequence[Record]) -> List[Dict[str, Any]]:
 
 
 def finite(record: Record, name: str) -> bool:
-    """Whether an epoch has a figure that can be drawn."""
+    """Whether an epoch has a finite figure of this name."""
     return math.isfinite(record.get(name, math.nan))
 
 
 def confusion(counts: np.ndarray) -> Dict[str, Any]:
-    """The confusion matrix of few classes; of many, the worst classes and their mistakes."""
+    """The confusion matrix, or for many classes the worst classes and their mistakes."""
     accuracies, images = class_accuracies(counts), counts.sum(axis=1)
     order = [k for k in np.argsort(accuracies, kind="stable").tolist() if images[k]]
     if len(counts) > MOST_CLASSES:
@@ -115,7 +115,7 @@ def confusion(counts: np.ndarray) -> Dict[str, Any]:
 
 
 def worst(net: Any, splits: Splits, wrong: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
-    """Rows and pixels of those of some test images whose label the network thinks least likely."""
+    """Rows and pixels of the wrongly classified images with the least probable labels."""
     rows = wrong[np.linspace(0, len(wrong) - 1, min(len(wrong), JUDGED)).round().astype(int)]
     samples, rng = splits.test.images or splits.test, np.random.default_rng(0)
     shares = []

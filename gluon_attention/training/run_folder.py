@@ -25,7 +25,7 @@ class RunFolder:
 
     Attributes:
         path: the folder.
-        writes: whether this process writes it: the first worker of a run that trains.
+        writes: whether this process writes to it: true for the first worker in training.
     """
 
     def __init__(self, path: str, writes: bool) -> None:
@@ -35,7 +35,7 @@ class RunFolder:
         return os.path.join(self.path, *names)
 
     def write_config(self, config: Config, description: Dict[str, Any]) -> None:
-        """Write all settings, versions and `description`, which names the network and its data."""
+        """Write settings, versions, and the description of the network and its data."""
         data, run = os.path.realpath(config.data_dir), os.path.realpath(self.path)
         content = dict(
             settings=vars(config),
@@ -57,12 +57,12 @@ class RunFolder:
         write_text(self.file(HISTORY), text.getvalue())
 
     def write_result(self, result: Dict[str, Any]) -> None:
-        """Write the result of a run that is done; the last file that is written."""
+        """Write the result of a complete run; the last file that a run writes."""
         result = dict(result, peak_mb=peak_mb(), command=" ".join(sys.argv))
         write_text(self.file(RESULT), json.dumps(result, indent=1))
 
     def read_result(self, history: Sequence[Record]) -> Optional[Dict[str, Any]]:
-        """The result of an earlier process that finished the run of this history, if one did."""
+        """The result, if an earlier process completed the run of this history."""
         try:
             with open(self.file(RESULT), encoding="utf-8") as file:
                 result = json.load(file)
@@ -74,7 +74,7 @@ class RunFolder:
 
 
 def peak_mb() -> int:
-    """The largest memory that this process has had, in MB."""
+    """The peak memory of this process in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
@@ -84,8 +84,8 @@ def total_seconds(history: Sequence[Record]) -> float:
 
 
 def commit(root: str = ROOT) -> str:
-    """The commit of this project's checkout, with a + if files differ; empty outside of one."""
-    if not os.path.exists(os.path.join(root, ".git")):  # a repository further up is not ours
+    """The commit of this checkout, with a + if files differ; empty outside of a checkout."""
+    if not os.path.exists(os.path.join(root, ".git")):  # a repository above is another project's
         return ""
     if not _git(root, "ls-files", os.path.join("gluon_attention", "training", "run_folder.py")):
         return ""

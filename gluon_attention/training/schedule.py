@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def schedule_warnings(config: Config) -> List[str]:
-    """Sentences on learning rates that the settings name and never reach."""
+    """Notes on learning rates of the settings that the schedule never reaches."""
     notes, end = [], f"--epochs {config.epochs}"
     if config.warmup_epochs >= config.epochs:
         warmup = f"--warmup-epochs {config.warmup_epochs:g}"
@@ -26,20 +26,20 @@ def schedule_warnings(config: Config) -> List[str]:
 
 
 def averaged_epochs(config: Config) -> int:
-    """The number of epochs, at the end, whose weights --swa averages; at least one if it is set."""
+    """The number of last epochs whose weights --swa averages; at least one if it is set."""
     return max(1, round(config.epochs * config.swa)) if config.swa else 0
 
 
 class Schedule(LRScheduler):
     """A linear warm-up from zero, then a fall to zero or to a constant end, or drops at milestones.
 
-    It derives from MXNet's scheduler so that a parameter server can call it too.
+    It derives from MXNet's scheduler because a parameter server calls it, too.
     """
 
     def __init__(self, config: Config, steps: int) -> None:
-        """The schedule that the settings of a run say, for epochs of so many steps."""
+        """`steps` are those of an epoch."""
         super().__init__(config.lr)
-        self.workers, self.first = 1, 0  # workers whose steps are counted, number of the first
+        self.workers, self.first = 1, 0  # workers in a count of steps, its start
         self.peak, self.warmup = config.lr, config.warmup_epochs * steps
         self.milestones = [epoch * steps for epoch in config.lr_steps]
         self.factor, self.decay = config.lr_factor, config.decay
@@ -50,7 +50,7 @@ class Schedule(LRScheduler):
             self.total -= averaged_epochs(config) * steps
 
     def for_server(self, workers: int, lr_scale: float) -> Schedule:
-        """This schedule for a server, which counts the steps of all workers, from 1."""
+        """A copy for a parameter server, which counts the steps of all workers from 1."""
         schedule = copy.copy(self)
         schedule.peak, schedule.end = self.peak * lr_scale, self.end * lr_scale
         schedule.workers, schedule.first = workers, 1

@@ -1,4 +1,4 @@
-"""Ctrl-C, and the SIGTERM that schedulers send before they kill, end a run between two steps."""
+"""Ctrl-C, and the SIGTERM that job schedulers send, end a run between two steps."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Dict, Optional
 
 
 class Stopped(KeyboardInterrupt):
-    """A run stopped on request, with nothing half done; `status` is the exit status."""
+    """A run stopped between two steps on request; `status` is the exit status."""
 
     def __init__(self, number: int, message: str) -> None:
         super().__init__(message)
@@ -18,7 +18,7 @@ class Stopped(KeyboardInterrupt):
 
 
 class StopRequest:
-    """Inside its block the first signal only requests a stop; the second one acts at once."""
+    """Inside its block the first signal requests a stop, and the second one acts at once."""
 
     signals = (signal.SIGINT, signal.SIGTERM)
 
@@ -31,7 +31,7 @@ class StopRequest:
         self.previous: Dict[int, Any] = {}  # handlers by signal
 
     def __enter__(self) -> StopRequest:
-        if threading.current_thread() is threading.main_thread():  # others get no signals
+        if threading.current_thread() is threading.main_thread():  # other threads get no signals
             self.previous = {n: signal.signal(n, self._receive) for n in self.signals}
         return self
 

@@ -18,11 +18,10 @@ _CONNECTED: List[str] = []  # the distributed store of this process
 
 
 class Workers:
-    """All workers of a job as one of them sees them; without --kvstore dist_* there is one.
+    """The workers of a job, from the side of one of them; one worker unless --kvstore is dist_*.
 
     Attributes:
-        store: what sums gradients: the name of a store within this process, or a store that spans
-            processes.
+        store: sums gradients: the name of a store in this process, or a store over processes.
         rank: number of this worker.
         count: number of workers.
         devices: contexts that this worker computes on.
@@ -40,7 +39,7 @@ class Workers:
 
     @property
     def server_updates(self) -> bool:
-        """Whether the parameter server applies the optimizer, to each worker's gradient alone."""
+        """Whether the parameter server applies the optimizer to each worker's gradient."""
         return getattr(self.store, "type", "") == "dist_async"
 
     def trainer_store(self, first_key: int) -> Union[str, OffsetStore]:
@@ -48,7 +47,7 @@ class Workers:
         return self.store if isinstance(self.store, str) else OffsetStore(self.store, first_key)
 
     def check_same_epoch(self, epoch: int) -> None:
-        """Refuse to train where another worker resumes from another epoch."""
+        """Refuse to train if another worker resumes from another epoch."""
         first = nd.array([epoch])
         if not isinstance(self.store, str):
             self.store.broadcast(_EPOCH_KEY, first.copy(), first)
@@ -59,7 +58,7 @@ class Workers:
             )
 
     def release(self) -> None:
-        """Let a failed worker exit: by itself MXNet waits at exit for the other workers."""
+        """Let a failed worker exit: by default MXNet waits for the other workers at exit."""
         if not isinstance(self.store, (str, HorovodStore)):
             check_call(_LIB.MXKVStoreSetBarrierBeforeExit(self.store.handle, 0))
 
@@ -77,7 +76,7 @@ def connect(config: Config, devices: Sequence[mx.Context]) -> Workers:
     if config.compression and not kind.startswith("dist"):
         raise UserError("--compression needs several machines: --kvstore dist_sync or the like")
     if config.compression and config.skip_nonfinite:
-        raise UserError("--skip-nonfinite asks all workers what --compression cannot send exactly")
+        raise UserError("--skip-nonfinite needs exact sums over workers: leave out --compression")
     if config.dtype == "float16" and (config.compression or kind == "dist_async"):
         raise UserError(
             "--dtype float16 looks for overflows in sums of gradients, which --compression and "
@@ -94,8 +93,8 @@ def connect(config: Config, devices: Sequence[mx.Context]) -> Workers:
             f"--kvstore {kind} needs a scheduler and servers: start the same command with "
             "`gluon-attention launch -n 2 -- ...`; one machine takes --kvstore device"
         )
-    if _CONNECTED:  # a second store in one process waits for ever
-        raise UserError(f"--kvstore {kind} trains one network a start: start again for the next")
+    if _CONNECTED:  # a second store in one process would wait for ever
+        raise UserError(f"--kvstore {kind} trains one network per process: start another one")
     _CONNECTED.append(kind)
     store = mx.kv.create(kind)
     if config.compression:
@@ -111,7 +110,7 @@ def _horovod() -> HorovodStore:
     except ImportError:
         raise UserError(
             "--kvstore horovod needs Horovod built for MXNet: docs/scaling.md says how; "
-            "--kvstore dist_sync needs nothing more"
+            "--kvstore dist_sync needs no other package"
         ) from None
     hvd.init()
     return HorovodStore(hvd)
@@ -168,8 +167,8 @@ class OffsetStore(KVStoreBase):
     def broadcast(self, key: int, value: nd.NDArray, out: Any, priority: int = 0) -> None:
         """Give all workers the weights of the first.
 
-        Wait for the broadcast: a gradient pushed earlier could overwrite it. Copy through numpy:
-        arrays that oneDNN has laid out in blocks cannot be sent.
+        It waits for the broadcast, which a gradient pushed earlier could overwrite, and copies
+        through numpy, because ps-lite cannot send arrays in oneDNN's blocked layout.
         """
         plain = nd.array(value.asnumpy(), ctx=value.context, dtype=value.dtype)
         self.store.broadcast(self.offset + key, plain, out, priority)
@@ -185,10 +184,10 @@ class OffsetStore(KVStoreBase):
 
 
 class AllWorkers:
-    """Whether something holds on every worker; all must ask equally often."""
+    """Whether a condition holds on every worker; all workers have to ask equally often."""
 
     def __init__(self, workers: Workers) -> None:
-        alone = isinstance(workers.store, str) or workers.server_updates  # those do not wait
+        alone = isinstance(workers.store, str) or workers.server_updates  # no waiting
         self.store = None if alone else OffsetStore(workers.store, _VOTE_KEY)
         if self.store:
             self.store.broadcast(0, nd.zeros((1,)), nd.zeros((1,)))

@@ -1,4 +1,4 @@
-"""`train`: training on a data set; a module each holds its settings and `main`."""
+"""`train`: training on a data set; each has a module with its settings and `main`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def add_parser(verbs: Any) -> None:
         "cub200 --help",
         description=(
             "Train a network on a data set, into the folder runs/NAME of the current folder. The "
-            "same command goes on where it stopped. --help after the data set lists its flags."
+            "same command resumes an interrupted run. --help after the data set lists its flags."
         ),
     )
     parser.add_argument(

@@ -21,7 +21,7 @@ DATASETS = {"cifar10": cifar10, "cifar100": cifar100}
 @dataclass(frozen=True)
 class Cifar10(MixupConfig, ZooConfig):
     data_dir: str = ZooConfig.redefine(
-        "data_dir", "data/cifar10", help="folder of the data set, downloaded if it is not there"
+        "data_dir", "data/cifar10", help="folder of the data set, downloaded if missing"
     )
     dataset: str = data_setting(
         "cifar10",
@@ -41,16 +41,14 @@ class Cifar10(MixupConfig, ZooConfig):
         choices=("wide", "deep", "slim"),
     )
     cutout: int = setting(
-        0, "side of the square that cutout blanks in a training image", low=0, high=32
+        0, "side of the blank square of cutout in training images", low=0, high=32
     )
     flip: str = setting(
         "random",
-        "which training images are mirrored: random ones, or each in every other epoch",
+        "mirrored training images: random ones, or each in every other epoch",
         choices=FLIPS,
     )
-    padding: str = setting(
-        "black", "what random crops see beyond an image's border", choices=tuple(PADDINGS)
-    )
+    padding: str = setting("black", "padding of images for random crops", choices=tuple(PADDINGS))
     crop: int = setting(
         32, "side of random crops of the training images; smaller ones are faster", low=8, high=32
     )

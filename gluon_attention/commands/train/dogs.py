@@ -38,7 +38,7 @@ DETAIL = dict(
     epochs=20,
     validation=320,
 )
-SCENES = {"1": 4800, "2": 2400}  # to train on in each stage
+SCENES = {"1": 4800, "2": 2400}  # training images of each stage
 OPTIONS = network_flags(
     GlimpseOptions,
     *("backbone", "patch", "size", "stem_stride", "patches", "start_size", "glimpses", "regions"),
@@ -59,7 +59,7 @@ class Dogs(OPTIONS, task_flags(StepOptions), BackboneConfig):
     validation: int = BackboneConfig.redefine("validation", 1200)
     workers: int = BackboneConfig.redefine("workers", 2, low=1)
     cache_features: bool = data_setting(
-        True, "cached features in place of augmented images in stage 2, if its encoder is frozen"
+        True, "cached features in place of augmented images in stage 2, if the encoder is frozen"
     )
     test_features: bool = data_setting(False, "cached features in place of images in the test, too")
     model: str = network_setting(
@@ -83,7 +83,7 @@ class Dogs(OPTIONS, task_flags(StepOptions), BackboneConfig):
 
 
 def data(config: Dogs, augment: bool = True) -> Splits:
-    """Images that patches are cropped from."""
+    """The images that patches are cropped from."""
     options = entry(f"glimpse_{config.model}").options
     size = fields.replace(options, config.network_options()).image_size
     common = dict(size=size, seed=config.seed, validation=config.validation)
@@ -97,7 +97,7 @@ def data(config: Dogs, augment: bool = True) -> Splits:
 
 
 def stage2_data(config: Dogs, name: str) -> Splits:
-    """Features of a pretrained and frozen encoder, otherwise images."""
+    """Features if the encoder is pretrained and frozen, otherwise images."""
     from ...training.devices import choose_devices
     from ...zoo.glimpse.feature_cache import with_cached_features
 
@@ -114,9 +114,9 @@ def stage2_data(config: Dogs, name: str) -> Splits:
 
 def stage1_network(config: Dogs, name: str, classes: int) -> AttentionNet:
     """The encoder and its heads; its BatchNorm is frozen where it has pretrained statistics."""
-    given = config.network_options()
-    whole = fields.replace(entry(f"glimpse_{config.model}").options, given)
-    options = {option: value for option, value in given.items() if option in options_of(name)}
+    stage2_options = config.network_options()
+    whole = fields.replace(entry(f"glimpse_{config.model}").options, stage2_options)
+    options = {k: value for k, value in stage2_options.items() if k in options_of(name)}
     options.setdefault("reach", whole.reach or 1 - 1 / whole.regions)
     options.setdefault("frozen_bn", bool(config.backbone_weights))
     return config.network(name, classes, options)

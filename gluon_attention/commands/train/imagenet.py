@@ -1,4 +1,4 @@
-"""Train a residual attention network on ImageNet, or on any folder of pictures laid out like it.
+"""Train a residual attention network on ImageNet, or on any folder of pictures with its layout.
 
 gluon-attention train imagenet --num-layers 56 --data-dir data/imagenet --batch-size 64
 """

@@ -27,10 +27,10 @@ MODELS = {
 @dataclass(frozen=True)
 class Mnist(network_flags(RamOptions, "glimpses"), task_flags(ReinforceOptions), ZooConfig):
     data_dir: str = ZooConfig.redefine(
-        "data_dir", "data/mnist", help="folder of the data set, downloaded if it is not there"
+        "data_dir", "data/mnist", help="folder of the data set, downloaded if missing"
     )
     task: str = data_setting(
-        "28", "canvas of the digits, and with it the network", choices=tuple(TASKS)
+        "28", "canvas of the digits, which determines the network", choices=tuple(TASKS)
     )
     recipe: Optional[str] = recipe_setting(MNIST_RECIPES)
     optimizer: str = ZooConfig.redefine("optimizer", "adam")

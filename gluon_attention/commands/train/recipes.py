@@ -1,10 +1,10 @@
-"""Recipes: frozen sets of settings, each named by the network that it trains.
+"""Recipes: fixed settings by the name of the network that they train.
 
 gluon-attention train cifar10 --recipe cifar_residual_attention56_slim
 gluon-attention train mnist --recipe ram_cluttered_100
 
-Flags override a recipe, in all of its stages. The settings of CIFAR-10 are argued from published
-figures: docs/residual_attention.md has them, with their sources.
+Flags override a recipe, in all of its stages. docs/residual_attention.md gives the sources of the
+settings for CIFAR-10.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ C = TypeVar("C", bound=ZooConfig)
 
 
 class Recipe(NamedTuple):
-    """Settings of a training; of several stages, each starts from the weights of the one before."""
+    """Settings of a training in stages, each of which starts from the weights of the last."""
 
-    about: str  # what it trains; its time and error, from benchmarks/results.csv, or "not run"
+    about: str  # with time and error from benchmarks/results.csv, or "not run"
     stages: Sequence[Mapping[str, Any]]
 
 
@@ -32,7 +32,7 @@ class Recipe(NamedTuple):
 CIFAR = dict(
     validation=0,
     keep="last",
-    optimizer="sgd",  # resumes bit for bit on one thread, and is what the source of SLIM takes
+    optimizer="sgd",  # that of SLIM's source; resumes bit for bit on one thread
     lr=0.1,
     decay="linear",
     warmup_epochs=5.0,
@@ -41,7 +41,7 @@ CIFAR = dict(
     padding="reflect",
     dtype="auto",
 )
-# As swa's PreResNet110 of 1.15 M parameters, with cutout against learning images by heart.
+# The settings of SWA's PreResNet110 (1.15 M parameters), with cutout against overfitting.
 SLIM = dict(
     CIFAR,
     shape="slim",
@@ -60,7 +60,7 @@ CIFAR10_RECIPES = {
         "150 epochs on all 50,000 images, the mean of the last 38; time and error: not run.",
         (dict(SLIM, num_layers=92, epochs=150),),
     ),
-    # Too short for a constant rate at the end: a line to 0, and a moving average.
+    # Too short for a constant rate at the end: linear to 0, and a moving average.
     "cifar_residual_attention56": Recipe(
         "60 epochs on all 50,000 images, to a learning rate of 0; time and error: not run.",
         (
@@ -97,8 +97,8 @@ MNIST_RECIPES = {
         ),
     ),
     "ram_cluttered_100": Recipe(
-        "62 epochs of easier tasks, then 52 of its own, with four glimpses before eight; time and "
-        "error: not run.",
+        "62 epochs of easier tasks, then 52 of its own, with four glimpses, then with eight; time "
+        "and error: not run.",
         (
             dict(RAM, task="translated60", epochs=16, lr=1.5e-3, glimpses=4, options="std=0.15"),
             dict(
@@ -120,7 +120,7 @@ MNIST_RECIPES = {
 def recipe_setting(recipes: Mapping[str, Recipe]) -> Any:
     return schedule_setting(
         None,
-        "recipe whose settings replace the defaults, and name the run; listed above",
+        "recipe that replaces the defaults and names the run; listed above",
         choices=tuple(recipes),
         decides=False,
     )
@@ -134,11 +134,11 @@ def parse_stages(
     description: str,
     defaults: Optional[Mapping[str, Any]] = None,
 ) -> Iterator[C]:
-    """The settings of each training that a command line asks for: one, or the stages of a recipe.
+    """The settings of each training of a command line: one, or the stages of a recipe.
 
     Args:
         kind: the settings of the script, with a `recipe_setting`.
-        argv, prog, description, defaults: of `Config.parse`; a recipe goes before `defaults`.
+        argv, prog, description, defaults: of `Config.parse`; a recipe precedes `defaults`.
     """
     name = preset(argv, "--recipe", {name: {"name": name} for name in recipes}).get("name")
     stages = [dict(stage, name=name) for stage in recipes[name].stages] if name else [{}]
