@@ -1,12 +1,12 @@
 """Data sets: one function each, which returns training, validation and test samples.
 
-Several of them take:
+Several of them have these arguments:
 
-- `root`, the folder of their files, and `download`, whether missing ones are downloaded;
+- `root`, the folder of their files, and `download`, whether missing files are downloaded;
 - `size`, the side of the inputs, and `augment`, whether training pictures are cropped and flipped
   at random;
-- `validation` and `seed`, the number of images held out of the training set, and their seed. They
-  are at most a tenth of it, but for the published files of MNIST and CIFAR;
+- `validation` and `seed`, the number of images held out of the training set, and their seed. It is
+  limited to a tenth of the training set, except for the published files of MNIST and CIFAR;
 - `workers`, the number of threads that decode pictures.
 """
 

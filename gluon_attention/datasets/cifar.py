@@ -80,12 +80,12 @@ def cifar10(
     """CIFAR-10; training images are padded by 4, cropped and flipped at random.
 
     Args:
-        root: folder of the .bin files, or the folder around it; filled by download.
-        cutout: side of the square that is blanked in each training image.
-        crop: side of the training images; less than 32 trains faster.
-        flip: 'random', or 'alternating': at random in the first epoch, and in every other epoch
-            the other way round than in the one before (Jordan 2024).
-        padding: 'black', or 'reflect': the border of an image mirrored.
+        root: folder of the .bin files, or its parent; a download fills it.
+        cutout: side of the blank square in each training image.
+        crop: side of the training images; smaller ones train faster.
+        flip: 'random', or 'alternating': random in the first epoch, then each image the other way
+            round than in the epoch before (Jordan 2024).
+        padding: 'black', or 'reflect' for the mirrored border of an image.
     """
     augment = CropFlip(Normalise(MEAN, STD), crop, cutout, padding)
     return _load(CIFAR10, root, seed, validation, augment, flip, download)
@@ -128,7 +128,7 @@ class CropFlip:
     def __call__(
         self, images: np.ndarray, rng: np.random.Generator, flipped: Optional[np.ndarray] = None
     ) -> np.ndarray:
-        """Augmented images; `flipped` (N,) says which are mirrored, None for a random half."""
+        """Augmented images, those of `flipped` (N,) mirrored; a random half if None."""
         count, side = len(images), self.crop
         pad = max(0, 4 - (images.shape[2] - side) // 2)
         # Black before normalisation, as in the papers' code, not the mean colour.
@@ -163,7 +163,7 @@ def fetch(archive: Archive, root: Path) -> None:
 
 
 def unpack(archive: Archive, content: bytes, root: Path) -> None:
-    """Unpack the data set's files from a .tar.gz; each is written completely or not at all."""
+    """Unpack the data set's files from a .tar.gz; each is written atomically."""
     folder = root / archive.folder
     try:
         with tarfile.open(fileobj=io.BytesIO(content), mode="r:*") as tar:
@@ -228,7 +228,7 @@ def find_files(archive: Archive, root: Path, download: bool) -> Tuple[Path, bool
 def _train_samples(
     images: np.ndarray, labels: np.ndarray, classes: int, augment: CropFlip, flip: str, seed: int
 ) -> Samples:
-    """Augmented samples; which are flipped is a pure function of seed, epoch and row, or random."""
+    """Augmented samples; alternating flips are a pure function of seed, epoch and row."""
     check_choice("flip", flip, FLIPS)
     samples = array_samples(images, labels, classes, transform=augment)
     if flip == "random":

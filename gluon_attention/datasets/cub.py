@@ -1,7 +1,7 @@
 """CUB-200-2011, birds of 200 species, or any folder with its layout.
 
-Training: a random crop of 448 from the picture whose short side is 512, flipped at random.
-Evaluation: its centre crop. The boxes around the birds are used for evaluation only.
+Training: the picture resized to a short side of 512, a random crop of 448, flipped at random.
+Evaluation: the centre crop. The boxes around the birds are for evaluation only.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ def regions(birds: Birds, rows: np.ndarray, view: View) -> np.ndarray:
 
 
 def _read_list(path: Path) -> Dict[str, str]:
-    """The rest of each line by its first word."""
+    """A dictionary from the first word of each line to the rest of the line."""
     if not path.is_file():
         raise missing_files(path.parent, f"{path.name} of CUB-200-2011")
     lines = read_lines(path)

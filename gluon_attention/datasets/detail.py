@@ -22,10 +22,10 @@ STRIPES = ("flat", "rising", "upright", "falling")
 CLASSES = tuple(f"{stripes}_on_{shape}" for shape in SHAPES for stripes in STRIPES)
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 MARK, PERIOD = 0.125, 1.5  # radius as a share of half the image; coarse pixels a stripe
-CONTRAST, NOISE = 75.0, 8.0  # of 255; clipping of more contrast would change the coarse means
+CONTRAST, NOISE = 75.0, 8.0  # of 255; more contrast would be clipped, and change coarse means
 RADIUS = (0.5, 0.7)  # range of the shape's radius, as shares of half the image
 CHUNK = 32  # scenes rendered at once, to bound memory
-LARGEST = 1 << 31  # bytes of the images of a split
+LARGEST = 1 << 31  # bytes of all images in a split
 
 
 class Scenes(NamedTuple):
@@ -62,14 +62,14 @@ def detail(
         normalise, labels = Normalise(MEAN, STD), _labels(count, [seed, stream])
 
         @lru_cache(maxsize=None)
-        def drawn() -> Scenes:  # when the first of them is read
+        def rendered() -> Scenes:  # on first use
             return scenes(count, size, coarse, [seed, stream], radius)
 
         return Samples(
             labels,
             len(CLASSES),
-            lambda rows, rng: normalise(drawn().images[rows], rng),
-            regions=lambda: drawn().marks,
+            lambda rows, rng: normalise(rendered().images[rows], rng),
+            regions=lambda: rendered().marks,
         )
 
     return Splits(
@@ -103,10 +103,10 @@ def scenes(
 
 
 def _check(count: int, size: int, coarse: int, radius: Tuple[float, float]) -> None:
-    """Refuse scenes that cannot be drawn, or not in memory."""
+    """Refuse scenes that cannot be rendered, or do not fit into memory."""
     if coarse < 16 or size % coarse or size < 2 * coarse:
         raise UserError(
-            f"size must be a multiple of coarse, twice as much or more, and coarse 16 or more, "
+            f"size must be a multiple of coarse, at least twice as large, and coarse at least 16, "
             f"not {size} and {coarse}"
         )
     if not 0.35 <= radius[0] <= radius[1] <= 0.9:  # a smaller cross has no room for the mark
@@ -118,7 +118,7 @@ def _check(count: int, size: int, coarse: int, radius: Tuple[float, float]) -> N
 
 
 def _labels(count: int, seed: Union[int, Sequence[int], np.random.Generator]) -> np.ndarray:
-    """Classes in equal shares and random order: the first that a generator draws."""
+    """Classes in equal shares and random order, the first numbers of a generator."""
     return np.random.default_rng(seed).permutation(np.arange(count) % len(CLASSES))
 
 

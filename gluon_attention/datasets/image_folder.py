@@ -19,7 +19,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
 
 class PictureFiles(NamedTuple):
-    """Pictures in files of their own; `records.Records` has the same two methods."""
+    """Pictures in separate files; `records.Records` has the same two methods."""
 
     paths: Sequence[Path]
 
@@ -32,7 +32,7 @@ class PictureFiles(NamedTuple):
         except (OSError, ValueError) as error:  # ValueError: a NUL in the name
             reason = getattr(error, "strerror", error)
             raise UserError(
-                f"cannot read {self.name(row)}: {reason}; replace it or take it out"
+                f"cannot read {self.name(row)}: {reason}; replace or remove it"
             ) from None
 
 
@@ -40,7 +40,7 @@ PictureSource = Union[PictureFiles, Records]
 
 
 class Decoder:
-    """Loads some pictures of a source in threads.
+    """Loads pictures of a source in threads.
 
     Each picture has its own random stream, so results do not depend on the number of threads.
     """

@@ -35,11 +35,12 @@ def imagenet(
     jitter: float = 0.4,
     lighting: float = 0.1,
 ) -> Splits:
-    """ImageNet; `test` is the 50,000 pictures that ILSVRC calls validation.
+    """ImageNet; `test` has the 50,000 pictures that ILSVRC calls validation.
 
     Args:
         root: folder of `train/<wnid>/` and `val/<wnid>/`, or of train.rec and val.rec with .idx.
-            The label is the line of the wnid in synsets.txt, or else its rank among the folders.
+            The label is the line number of the wnid in synsets.txt, or else its rank among the
+            sorted folders.
         jitter: largest relative change of brightness, contrast and saturation.
         lighting: standard deviation of the noise along ImageNet's colour axes.
     """
@@ -60,7 +61,7 @@ def imagenet(
 
 
 def imagenet_val(root: str, *, size: int = 224, workers: int = 4) -> Tuple[Samples, List[str]]:
-    """Samples and class names of val/ alone, to evaluate without training pictures."""
+    """Samples and class names of val/ alone, for evaluation without training pictures."""
     with name_unreadable():
         pictures, names = _pictures(Path(root), "val", workers)
     return pictures.samples(np.arange(len(pictures.labels)), centre_view(size)), names
@@ -83,7 +84,7 @@ def _pictures(
     """The pictures and class names of a subfolder, or of a .rec file when there is one.
 
     Args:
-        wnids: the classes in the order of their labels, used without synsets.txt.
+        wnids: the classes in the order of their labels, if there is no synsets.txt.
     """
     synsets = read_synsets(folder) or {wnid: wnid for wnid in wnids}
     packed = folder / f"{name}.rec"

@@ -1,8 +1,8 @@
 """MNIST, and the translated and cluttered scenes of 'Recurrent Models of Visual Attention'.
 
 A scene is a black canvas with one digit and, as clutter, 8x8 pieces of other digits of the same
-split. All positions are uniformly random; where digits and pieces overlap, the brighter pixel is
-kept. Training scenes are new each epoch, validation scenes depend on the seed alone, and test
+split. All positions are uniformly random; where digits and pieces overlap, the brighter pixel
+wins. Training scenes are new each epoch, validation scenes depend on the seed alone, and test
 scenes are the same for every seed.
 
 The paper has four pieces of clutter on 60x60, and its public generator eight on 100x100.
@@ -70,7 +70,7 @@ def mnist(
     """Grey digits, normalised to pixel / 255.
 
     Args:
-        root: folder of the four IDX files, plain or .gz; filled by download.
+        root: folder of the four IDX files, plain or .gz; a download fills it.
         task: a key of `TASKS`.
         seed: seed of the validation images and their scenes.
         augment: strength of the augmentation of training digits; 1 shifts them by up to 2 pixels,
@@ -102,7 +102,7 @@ def mnist(
 
 
 def fetch(folder: Path) -> None:
-    """Download the files that are missing in a folder."""
+    """Download missing files to a folder."""
     files = ", ".join(f"{name}.gz" for name in FILES)
     for name, (_, md5) in FILES.items():
         if published.find_file(folder, name) is None:
@@ -130,7 +130,7 @@ class SceneRenderer:
         self.fixed: Optional[Positions] = None
 
     def freeze(self, rng: np.random.Generator) -> None:
-        """Give every row one scene that does not depend on batches and epochs."""
+        """Fix the scene of every row, independent of batches and epochs."""
         self.fixed = self.draw(np.arange(len(self.digits)), rng)
 
     def draw(self, rows: np.ndarray, rng: np.random.Generator) -> Positions:

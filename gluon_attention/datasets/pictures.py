@@ -30,19 +30,19 @@ FORMATS: Dict[bytes, Type[ImageFile]] = {
 }
 PictureSize = Tuple[int, int]  # width, height
 
-# Errors say what OpenCV would print of a broken file. OpenCV 4.12 moved the function.
+# No messages about broken files, which raise errors. OpenCV 4.12 moved the function.
 (getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel)(0)
 
 
 def read_picture(path: str, stream: Optional[BinaryIO] = None) -> np.ndarray:
-    """The pixels (H, W, 3) uint8 of a picture, rotated as its EXIF says.
+    """The pixels (H, W, 3) uint8 of a picture, rotated by its EXIF orientation.
 
     Args:
-        path: of the file; the name of the stream for messages, if there is one.
+        path: of the file; with a stream, its name in messages.
         stream: read instead of the file.
     """
     content = stream.read(LARGEST + 1) if stream else read_bytes(path, LARGEST + 1)
-    if len(content) > LARGEST:  # a device has no end
+    if len(content) > LARGEST:  # a device is endless
         raise UserError(f"{path} is larger than {LARGEST >> 20} MB; give a smaller picture")
     return decode(content, path, upright=True)
 
@@ -50,8 +50,8 @@ def read_picture(path: str, stream: Optional[BinaryIO] = None) -> np.ndarray:
 def decode(content: bytes, name: str, upright: bool = False) -> np.ndarray:
     """RGB pixels uint8 (H, W, 3) of a JPEG, PNG, BMP or WebP; grey is repeated in three channels.
 
-    16 bits are reduced to 8, CMYK is converted, alpha is dropped, an animation gives its first
-    frame. EXIF orientation is ignored, as is usual for data sets, unless `upright`.
+    16 bits are reduced to 8, CMYK is converted, alpha is dropped, an animation is read up to its
+    first frame. EXIF orientation is ignored, as usual for data sets, unless `upright`.
     """
     try:
         size = _read_size(content)
@@ -72,13 +72,13 @@ def decode(content: bytes, name: str, upright: bool = False) -> np.ndarray:
         hint = " (a GIF; save it as PNG)" if content[:4] == b"GIF8" else ""
         raise UserError(
             f"{name} is broken or not a picture in JPEG, PNG, BMP or WebP{hint}; "
-            "replace it or take it out"
+            "replace or remove it"
         )
     return _rotate(picture, _read_orientation(content)) if upright else picture
 
 
 def _open(content: bytes) -> ImageFile:
-    """A picture whose header alone has been read; raises anything for a broken one."""
+    """A picture of which only the header is read; raises any type for a broken one."""
     form = next(form for start, form in FORMATS.items() if content.startswith(start))
     return form(io.BytesIO(content))
 
@@ -89,13 +89,13 @@ def _read_size(content: bytes) -> PictureSize:
     image = _open(content)
     size = image.size
     if isinstance(image, PngImageFile):
-        image.verify()  # of all checksums but the last: libpng prints a wrong one to the terminal
+        image.verify()  # all checksums but the last, as libpng prints about wrong ones
         return size if PNG_END in content else (0, 0)
     return size
 
 
 def _read_webp_size(content: bytes) -> PictureSize:
-    """Not by Pillow, whose WebP reader allocates all pixels as it opens a file."""
+    """Read without Pillow, whose WebP reader allocates all pixels when it opens a file."""
     kind = content[12:16] if content[8:12] == b"WEBP" else b""
     if kind == b"VP8 ":
         width, height = struct.unpack_from("<HH", content, 26)
@@ -112,7 +112,7 @@ def _read_webp_size(content: bytes) -> PictureSize:
 
 def _decode_pixels(content: bytes) -> Optional[np.ndarray]:
     if content.startswith(b"\x89PNG"):
-        content = _without_remarks(content)
+        content = _critical_chunks(content)
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         picture = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
@@ -121,8 +121,8 @@ def _decode_pixels(content: bytes) -> Optional[np.ndarray]:
     return None if picture is None else cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
 
 
-def _without_remarks(png: bytes) -> bytes:
-    """The chunks that pixels are made of: libpng prints what it doubts of others, such as iCCP."""
+def _critical_chunks(png: bytes) -> bytes:
+    """The critical chunks: libpng prints warnings about others, such as iCCP."""
     chunks, start = [png[:8]], 8
     while start < len(png):
         end = start + 12 + int.from_bytes(png[start : start + 4], "big")
@@ -142,7 +142,7 @@ def _read_orientation(content: bytes) -> int:
 
 
 def _rotate(picture: np.ndarray, orientation: int) -> np.ndarray:
-    """The picture as it was held, by its EXIF orientation."""
+    """The picture upright, by its EXIF orientation."""
     if orientation > 4:
         picture = picture.transpose(1, 0, 2)
     if orientation in (3, 4, 7, 8):

@@ -1,4 +1,4 @@
-"""Files of published data sets: download, verification and decompression; never half written."""
+"""Files of published data sets: download, verification and decompression."""
 
 from __future__ import annotations
 
@@ -35,11 +35,13 @@ def read_manifest(folder: Path) -> Optional[Dict[str, str]]:
         files = json.loads(content.decode())["files"]
         return {name: entry["sha256"] for name, entry in files.items()}
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise UserError(f"{path} is not a list of files with their sha256; make it again") from None
+        raise UserError(
+            f"{path} is not a list of files with their sha256; create it again"
+        ) from None
 
 
 def read_verified(folder: Path, name: str, sha1: str) -> bytes:
-    """Decompressed content of a file whose checksum is right.
+    """Decompressed content of a file, after its checksum is verified.
 
     Args:
         sha1: checksum of the published content; that of a sample is in its manifest.
@@ -73,7 +75,7 @@ def read_lines(path: Path) -> List[str]:
 
 @contextmanager
 def name_unreadable() -> Iterator[None]:
-    """Turn an operating system error about a file or folder into a message that names it."""
+    """Convert an operating system error about a file to a `UserError` that names it."""
     try:
         yield
     except OSError as error:
@@ -91,10 +93,10 @@ def missing_files(folder: Path, files: str, reason: str = "") -> UserError:
 
 
 def download(urls: Sequence[str], md5: str, folder: Path, files: str) -> bytes:
-    """Content from the first URL that serves the right bytes.
+    """Content from the first URL whose bytes match the checksum.
 
     Args:
-        folder, files: where the content belongs and what it is, for the message.
+        folder, files: destination of the content and its name, for the message.
     """
     reason = ""
     for url in urls:

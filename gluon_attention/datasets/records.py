@@ -1,9 +1,9 @@
 """Pictures packed in RecordIO (.rec with .idx), as MXNet's `im2rec` and `mx.recordio` write them.
 
-`mx.io.ImageRecordIter` is not used because its augmentation depends on its threads and it shuffles
-within a buffer only; `mx.recordio.MXIndexedRecordIO` is not because it has one seek position for
-all threads. This reader makes a packed data set give the same batches as its folder: a full
-shuffle, validation images held out of the training file, the same epoch for any number of threads.
+`mx.io.ImageRecordIter` is not used because its augmentation depends on the number of threads and
+it shuffles within a buffer only; `mx.recordio.MXIndexedRecordIO` is not because all threads would
+share its seek position. With this reader a packed data set has the same batches as its folder: a
+full shuffle, held-out validation images, the same epoch for any number of threads.
 """
 
 from __future__ import annotations
@@ -30,13 +30,15 @@ class Records:
         index = path.with_suffix(".idx")
         if not index.is_file():
             raise UserError(
-                f"{path} needs {index.name} beside it; data/prepare_imagenet.py makes both"
+                f"{path} needs {index.name} beside it; data/prepare_imagenet.py writes both"
             )
         table = _read_index(index)
         order = np.argsort(table[:, 1])
         self.keys, offsets = table[order, 0], table[order, 1]
         if offsets[0] < 0 or len(set(offsets)) + len(set(self.keys)) < 2 * len(table):
-            raise UserError(f"{index} has a key or an offset twice, or one below 0; make it again")
+            raise UserError(
+                f"{index} has a key or an offset twice, or one below 0; create it again"
+            )
         self.bounds = np.append(offsets, path.stat().st_size)
         self.file = os.open(path, os.O_RDONLY)
         self.labels = self._read_labels()
@@ -77,7 +79,7 @@ class Records:
         return data
 
     def _read_payload(self, row: int) -> bytes:
-        """A record without its frames: payloads are split where they contain the magic number."""
+        """A record without its frames; a payload is split where it contains the magic number."""
         start, end = int(self.bounds[row]), int(self.bounds[row + 1])
         data = self._read(start, end - start, row)
         parts: List[bytes] = []
@@ -95,10 +97,7 @@ class Records:
 
 
 def _read_index(path: Path) -> np.ndarray:
-    """Keys and offsets, int64 (N, 2).
-
-    Without numpy.loadtxt, which crashes on some bytes that are not numbers.
-    """
+    """Keys and offsets, int64 (N, 2), read without numpy.loadtxt, which some bytes crash."""
     try:
         with open(path, encoding="utf-8") as file:
             pairs = [[int(word) for word in line.split()] for line in file if line.strip()]
@@ -106,5 +105,5 @@ def _read_index(path: Path) -> np.ndarray:
     except (OSError, TypeError, ValueError, OverflowError):
         table = np.empty(0)
     if table.ndim != 2 or table.shape[1] != 2:
-        raise UserError(f"{path} must have lines of key and offset; make it again")
+        raise UserError(f"{path} must have lines of key and offset; create it again")
     return table

@@ -1,6 +1,6 @@
-"""Samples of a data set, its three splits, and the batches that an epoch reads.
+"""Samples of a data set, its three splits, and the batches of an epoch.
 
-Data sets make `Samples`; whoever trains or evaluates makes `Batches` of them.
+Data sets return `Samples`; training and evaluation divide them into `Batches`.
 """
 
 from __future__ import annotations
@@ -33,24 +33,24 @@ Batch = Tuple[np.ndarray, np.ndarray]
 Load = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 Transform = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 Item = TypeVar("Item")
-# Options of data sets that do not change their images, and so are not recorded with a run.
+# Options of data sets that do not change images, and so are not recorded in a run.
 NOT_RECORDED = ("root", "workers", "download")
 
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """Labelled images that are loaded by their row numbers.
+    """Labelled images, loaded by row numbers.
 
     Attributes:
         labels: (N,), from 0 to `classes` - 1.
-        load: `load(rows, rng)` makes the images of some rows, float32 (n, C, H, W), normalised;
+        load: `load(rows, rng)` returns the images of some rows, float32 (n, C, H, W), normalised;
             all randomness, such as augmentation, comes from `rng`.
         content: bytes that determine the image of a row, if they are cheaper than its pixels.
-        regions: boxes of what matters in each image, (N, 4): left, top, right and bottom, where an
-            image spans -1 to 1. Used for evaluation only.
-        images: the samples that these hold cached features of, if they are features.
-        load_epoch: `load_epoch(epoch, rows, rng)` in place of `load` in training, where the images
-            of an epoch depend on its number, too.
+        regions: boxes of the objects, (N, 4): left, top, right and bottom, where an image spans -1
+            to 1. For evaluation only.
+        images: samples of the images, if these samples are cached features.
+        load_epoch: `load_epoch(epoch, rows, rng)` in place of `load` in training, if the images of
+            an epoch also depend on its number.
     """
 
     labels: np.ndarray
@@ -72,7 +72,7 @@ class Samples:
         return self.load(np.arange(min(count, len(self))), np.random.default_rng(0))
 
     def identity(self, row: int) -> bytes:
-        """Bytes that are equal for equal images only: a key for caches."""
+        """Bytes that are equal for equal images only, as a key for caches."""
         if self.content is not None:
             return self.content(row)
         return self.load(np.array([row]), np.random.default_rng(0)).tobytes()
@@ -81,19 +81,19 @@ class Samples:
 def array_samples(
     images: np.ndarray, labels: Sequence[int], classes: int, *, transform: Transform
 ) -> Samples:
-    """Samples of images in memory, uint8 (N, C, H, W), made float32 by `transform(images, rng)`."""
+    """Samples of images in memory, uint8 (N, C, H, W); `transform(images, rng)` returns float32."""
     if len(images) != len(labels):
-        raise UserError(f"{len(images)} images do not go with {len(labels)} labels")
+        raise UserError(f"{len(images)} images and {len(labels)} labels differ in number")
     return Samples(labels, classes, lambda rows, rng: transform(images[rows], rng))
 
 
 class Batches:
     """Samples in batches, in the order of an epoch.
 
-    With `shuffle`, for training: a new order each epoch, no short last batch, and equal shards,
-    of which `part=(rank, workers)` selects one. Without, for evaluation: all rows in order, every
-    epoch alike, and the last batch may be short. Order and random numbers are pure functions of
-    seed, epoch, batch number and rank.
+    With `shuffle`, for training, the order is new each epoch, no batch is short, and
+    `part=(rank, workers)` selects one of several equal shards. Without it, for evaluation, all rows
+    are in order, each epoch is the same, and the last batch may be short. Order and random numbers
+    are pure functions of seed, epoch, batch number and rank.
     """
 
     def __init__(
@@ -149,7 +149,7 @@ class Batches:
 
 
 class Splits(NamedTuple):
-    """A data set: samples to train, validate and test on, and what is needed to show them."""
+    """A data set: samples for training, validation and test, and facts to display them."""
 
     train: Samples
     validation: Samples
@@ -157,12 +157,12 @@ class Splits(NamedTuple):
     classes: Sequence[str]
     mean: Sequence[float]  # of pixel / 255, per channel
     std: Sequence[float]
-    view: Optional[View] = None  # turns any other picture into an input
+    view: Optional[View] = None  # from any other picture to an input
     source: Optional[Dict[str, Any]] = None  # name and options of the data set function
 
     @property
     def examples(self) -> Samples:
-        """Samples to show: for validation, or for training where none are held out."""
+        """Samples to display: the validation samples, or else the training samples."""
         return self.validation if len(self.validation) else self.train
 
 
@@ -170,9 +170,9 @@ DATASETS: Dict[str, Callable[..., Splits]] = {}
 
 
 def register(load: Callable[..., Splits]) -> Callable[..., Splits]:
-    """List a data set in `DATASETS`, and record its name and options as `Splits.source`.
+    """Add a data set to `DATASETS`, and record its name and options as `Splits.source`.
 
-    If a data set holds out fewer validation images than requested, their number is recorded.
+    The recorded number of validation images is the actual one.
     """
     signature = inspect.signature(load)
 
@@ -191,7 +191,7 @@ def register(load: Callable[..., Splits]) -> Callable[..., Splits]:
 
 
 def smaller_validation(splits: Splits, count: int) -> List[str]:
-    """A note for the user if a data set holds out fewer than `count` validation images."""
+    """A note if a data set holds out fewer than `count` validation images."""
     options = (splits.source or {}).get("options", {})
     if options.get("validation", count) >= count:
         return []
@@ -216,9 +216,9 @@ class Normalise:
 def hold_out(
     labels: np.ndarray, count: int, seed: int, tenth: bool = False
 ) -> Tuple[np.ndarray, np.ndarray]:
-    """Split rows, stratified by class: sorted rows to train on, and `count` sorted rows held out.
+    """Split rows, stratified by class, into sorted training rows and `count` sorted other rows.
 
-    With `tenth`, at most a tenth of all rows is held out.
+    With `tenth`, `count` is at most a tenth of all rows.
     """
     count = min(count, max(len(labels) // 10, 1)) if tenth else count
     if not 0 <= count < len(labels):
@@ -236,7 +236,7 @@ def hold_out(
 
 
 def mislabel(samples: Samples, share: float, seed: int) -> Samples:
-    """The same images, each with a probability of `share` labelled as another class."""
+    """The same images; with probability `share` each has the label of another class."""
     rng, labels = np.random.default_rng([seed, 0, 0, 1]), samples.labels
     wrong = rng.random(len(labels)) < share
     others = (labels + rng.integers(1, samples.classes, len(labels))) % samples.classes
@@ -244,7 +244,7 @@ def mislabel(samples: Samples, share: float, seed: int) -> Samples:
 
 
 def prefetch(items: Iterator[Item], depth: int = 2) -> Iterator[Item]:
-    """The same items, made up to `depth` ahead in a thread that ends when the consumer does."""
+    """The same items, computed up to `depth` ahead in a thread that ends with the consumer."""
     ready: queue.SimpleQueue[Tuple[Any, Optional[BaseException]]] = queue.SimpleQueue()
     free_slots = threading.Semaphore(depth)
     abandoned = threading.Event()
@@ -261,7 +261,7 @@ def prefetch(items: Iterator[Item], depth: int = 2) -> Iterator[Item]:
         except BaseException as error:  # noqa: BLE001 - raised again in the consumer's thread
             ready.put((None, error))
 
-    # Not joined: at interpreter exit a daemon thread may be stopped before it can answer.
+    # Not joined: at interpreter exit a daemon thread may already be stopped.
     threading.Thread(target=produce, name="prefetch", daemon=True).start()
     try:
         while True:
@@ -278,7 +278,7 @@ def prefetch(items: Iterator[Item], depth: int = 2) -> Iterator[Item]:
 
 
 def _check_labels(labels: Sequence[int], classes: int) -> np.ndarray:
-    """Labels as int32, all in range: MXNet's losses clip others silently."""
+    """Labels as int32, after a check of their range, as MXNet's losses clip others silently."""
     labels = np.asarray(labels)
     wrong = np.flatnonzero((labels < 0) | (labels >= classes))
     if len(wrong):

@@ -1,7 +1,7 @@
 """Stanford Dogs, 120 breeds, or any folder with its layout.
 
-Pictures are resized so that their short side is `size`. Training: a square at a random position
-along the long side, flipped at random. Evaluation: the square in the centre.
+Pictures are resized to a short side of `size`. Training: a square at a random position along the
+long side, flipped at random. Evaluation: the centre square.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def stanford_dogs(
 
 def _read_list(folder: Path, name: str) -> Dict[str, int]:
     """Labels from 0 by file, `<folder>/<picture>`, in the order of the list."""
-    from scipy.io import loadmat  # here, as nothing else of the package needs scipy
+    from scipy.io import loadmat  # here, as no other module needs scipy
 
     if not (folder / name).is_file():
         raise missing_files(folder, f"{name} of Stanford Dogs")

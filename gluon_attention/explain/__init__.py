@@ -1,1 +1,1 @@
-"""Pictures of what a network attends to."""
+"""Pictures and pages of what a network attends to."""

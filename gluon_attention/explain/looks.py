@@ -1,7 +1,6 @@
-"""What a network attends to in one image as numbers: maps over it, and steps of a path on it.
+"""The attention to one image as numbers: maps over the image, and steps of a path over it.
 
-`painters` draw what these hold, a page shows it on demand. `AttentionNet.look` is the function that
-makes them for a network.
+`painters` and `page` display them. `AttentionNet.look` is the function that computes them.
 """
 
 from __future__ import annotations
@@ -30,12 +29,12 @@ class Step(NamedTuple):
 
     logits: np.ndarray  # (classes,), after the step
     boxes: np.ndarray  # (K, 4): left, top, right and bottom in pixels, the finest first; or whole
-    views: Sequence[np.ndarray]  # what the network saw, (H, W, 3) uint8 each
+    views: Sequence[np.ndarray]  # the inputs of the step, (H, W, 3) uint8 each
     heat: Optional[np.ndarray] = None  # (h, w), attention that chose the boxes
 
 
 class Look(NamedTuple):
-    """Layers to lay over an image, steps to go through, or both."""
+    """The layers and the steps of an image; one of the two may be empty."""
 
     layers: Sequence[Layer]
     steps: Sequence[Step]
@@ -60,7 +59,7 @@ def glimpse_look(scene: Scene, whole_pixels: bool = False) -> Look:
     """The glimpses of a recurrent attention network, each with the patches that it read.
 
     Args:
-        whole_pixels: patches were cut around the corner of pixels next to their location.
+        whole_pixels: whether patches are cut around the pixel corner next to their location.
     """
     glimpses, boxes = glimpses_of(scene, whole_pixels)
     logits = scene.values(scene.trace.step_logits)[1:]
@@ -124,7 +123,7 @@ def glimpses_of(scene: Scene, whole_pixels: bool) -> Any:
 
 
 def retina(base: np.ndarray, patches: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """The patches of a glimpse in their places on a blank picture of the size of another."""
+    """The patches of a glimpse at their positions on a blank picture as large as `base`."""
     view = np.full_like(base, BLANK)
     for patch, box in list(zip(patches, boxes))[::-1]:  # the finest lies on top
         paste(view, patch, box)
@@ -160,7 +159,7 @@ def resample_patch(image: np.ndarray, box: np.ndarray, side: int) -> np.ndarray:
     """The content of a box (left, top, right, bottom) as a small square; black outside."""
     left, top, right, bottom = box
     pitch = ((right - left) / side, (bottom - top) / side)
-    finer = max(1, round(max(pitch)))  # sampled that much finer, then averaged
+    finer = max(1, round(max(pitch)))  # oversampling factor
     matrix = np.array([[pitch[0] / finer, 0, left], [0, pitch[1] / finer, top]])
     matrix[:, 2] += matrix[:, :2].diagonal() / 2 - 0.5  # from edges to centres of pixels
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP

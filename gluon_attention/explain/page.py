@@ -1,6 +1,6 @@
-"""One self-contained HTML file in which one explores what a network attends to.
+"""A self-contained HTML page to explore what a network attends to.
 
-The template `page.html` has style and program, and this fills in data: nothing is loaded.
+The template `page.html` has the style and the script; this module inserts the data.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ..zoo.attention_net import AttentionNet
 
 MOST_PICTURES = 64  # of a page
-CHANNELS = 7  # of a layer, beside the mean of all
+CHANNELS = 7  # of a layer, besides the mean of all
 LARGEST_IMAGE, LARGEST_VIEW, LARGEST_LAYER = 448, 224, 32  # pixels a side, so that pages stay small
 SHARP = 112  # smaller images are stored without loss
 PREDICTIONS = 5
@@ -60,12 +60,12 @@ class Page:
     ) -> None:
         """Add a batch of raw images (N, H, W, 3 or 1) uint8; see `pictures.scenes_of`."""
         if net.look is None:
-            raise UserError("this network has no attention that a page can show")
+            raise UserError("this network has no attention to show on a page")
         scenes = scenes_of(net, images, mean, std, channel)
         looks = [net.look(scene) for scene in scenes]
         if not self.channels:
             layers = zip(*(look.layers for look in looks))
-            self.channels = [telling_channels(parts, channel) for parts in layers]
+            self.channels = [most_varying_channels(parts, channel) for parts in layers]
         for entry, scene, look in zip(entries, scenes, looks):
             layers = zip(look.layers, self.channels)
             steps = [self._step(step, scene) for step in look.steps]
@@ -81,7 +81,7 @@ class Page:
             )
 
     def save(self, path: str, report: Optional[Dict[str, Any]] = None) -> None:
-        """Write the file; `report` is what the template shows below the pictures."""
+        """Write the file; the template shows `report` below the pictures."""
         colours = [int(red) << 16 | int(green) << 8 | int(blue) for red, green, blue in COLOURS]
         data = dict(title=self.title, pictures=self.pictures, colours=colours, report=report)
         # In a script element nothing but `<` can end the data: `</script>`, `<!--`.
@@ -108,8 +108,8 @@ class Page:
         return [[str(self.classes[label]), round(float(shares[label]), 4)] for label in best]
 
 
-def telling_channels(layers: Sequence[Layer], channel: Optional[int]) -> List[int]:
-    """The channels of a layer that vary most over the image, and the requested one."""
+def most_varying_channels(layers: Sequence[Layer], channel: Optional[int]) -> List[int]:
+    """The channels of a layer with the largest deviation over images, and the requested one."""
     count = len(layers[0].values)
     check_channel(channel, count)
     spread = np.mean([layer.values.std(axis=(1, 2)) for layer in layers], axis=0)

@@ -1,6 +1,6 @@
-"""Painters: what a network attends to in one image, as tiles of one size.
+"""Painters: the attention to one image as tiles of one size.
 
-The first tile is the image, then there is one for every layer or step of the network's look.
+The first tile is the image; one tile follows for every layer or step of the network's look.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ def draw(scene: Scene, look: Look) -> Tiles:
 def layer_tiles(scene: Scene, layers: Sequence[Layer]) -> Tiles:
     """Layers as heat over the image.
 
-    The label of a tile has the name and size of the layer, and the values of the darkest and the
-    brightest colour: layers differ so much in range that each has its own.
+    The label of a tile has the name and size of the layer, and the values of its darkest and its
+    brightest colour; each layer has its own range.
     """
     base = resize(scene.image)
     tiles, gray = [tile(base, _size_label(scene))], _grayscale(base)
@@ -42,10 +42,10 @@ def layer_tiles(scene: Scene, layers: Sequence[Layer]) -> Tiles:
 
 
 def step_tiles(scene: Scene, steps: Sequence[Step]) -> Tiles:
-    """Where a network looked, step by step, above what it saw there and the attention that led it.
+    """The boxes of each step on the image, above their content and the attention that chose them.
 
-    Boxes are the patches of a glimpse, a line is the path of their centres up to it. The label of a
-    tile has the number of the step, the class predicted after it, and how surely.
+    A line is the path of the centres of the boxes. The label of a tile has the number of the step,
+    the class predicted after it, and its probability.
     """
     base = resize(scene.image)
     gray, scale = _grayscale(base), base.shape[1] / scene.image.shape[1]
@@ -65,9 +65,9 @@ def step_tiles(scene: Scene, steps: Sequence[Step]) -> Tiles:
 
 
 def zoom_tiles(scene: Scene, steps: Sequence[Step]) -> Tiles:
-    """All boxes on the image, which the first step saw whole, then the content of each, enlarged.
+    """The image with all boxes, then the enlarged content of each box.
 
-    The label of a tile has the number of the step, the class it predicts, and how surely.
+    The label of a tile has the number of the step, the predicted class, and its probability.
     """
     base = resize(scene.image)
     marked, scale = Image.fromarray(base), base.shape[1] / scene.image.shape[1]

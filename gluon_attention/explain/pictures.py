@@ -31,7 +31,7 @@ def picture(rows: Sequence[Tiles]) -> np.ndarray:
 
 
 def animation(rows: Sequence[Tiles]) -> Tiles:
-    """The same as frames, one for every step of the attention, with the images beside it."""
+    """Frames, one for each step of the attention, with the images beside it."""
     return [
         below([sheet([row[0], *row[step : step + 1]]) for row in rows])
         for step in range(1, max(2, len(rows[0])))
@@ -59,10 +59,10 @@ def scenes_of(
     channel: Optional[int] = None,
     names: Sequence[str] = (),
 ) -> List[Scene]:
-    """How the network looks at each of some raw images (N, H, W, 3 or 1) uint8.
+    """The scenes of raw images (N, H, W, 3 or 1) uint8.
 
     Args:
-        mean, std: of pixel / 255, as in training; those of one channel make the images gray.
+        mean, std: of pixel / 255, as in training; if they have one channel, images become gray.
         channel: one channel of every mask instead of the mean of all.
         names: of the classes.
     """

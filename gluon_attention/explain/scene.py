@@ -1,4 +1,4 @@
-"""What a picture of attention is drawn from."""
+"""The data of a picture of attention."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any, NamedTuple, Optional, Sequence
 import numpy as np
 from mxnet import nd
 
-BLANK = 70  # gray of what was not looked at
+BLANK = 70  # gray level of unseen pixels
 
 
 class Scene(NamedTuple):
-    """One image, and all that is known of how a network looked at it."""
+    """One image, and the trace of a network on it."""
 
     image: np.ndarray  # (H, W, 3) uint8
     trace: Any  # of the batch that the image is in
@@ -23,7 +23,7 @@ class Scene(NamedTuple):
 
     def values(self, array: nd.NDArray) -> np.ndarray:
         """The image's part of an array of the trace."""
-        # numpy has no bfloat16, and would take its bits for a whole number.
+        # numpy has no bfloat16 and would read its bits as integers.
         return array.astype("float32")[self.index].asnumpy()
 
     def label(self, step: int, logits: np.ndarray) -> str:

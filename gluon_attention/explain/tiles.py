@@ -39,7 +39,7 @@ def save_gif(path: str, frames: Tiles, seconds: float = 0.8) -> None:
 
 
 def resize(image: np.ndarray) -> np.ndarray:
-    """An image at the size of tiles; small ones by a whole factor, so that pixels stay sharp."""
+    """An image resized for a tile; small ones by an integer factor, so that pixels stay sharp."""
     side = max(image.shape[:2])
     if side > LARGEST:
         size = [max(1, round(n * LARGEST / side)) for n in image.shape[1::-1]]
@@ -49,14 +49,14 @@ def resize(image: np.ndarray) -> np.ndarray:
 
 
 def heat(gray: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Values in [0, 1] of any size as colours, darkened where a gray image is dark."""
+    """Values in [0, 1] as colours, at the size of a gray image and darkened by it."""
     values = cv2.resize(values, gray.shape[1::-1], interpolation=cv2.INTER_LINEAR)
     colours = COLOURS[np.rint(values * 255).astype(np.uint8)]
     return np.rint(colours * (0.5 + 0.5 * gray / 255)).astype(np.uint8)
 
 
 def tile(picture: np.ndarray, label: str, span: Optional[Tuple[float, float]] = None) -> np.ndarray:
-    """The picture under a band with its label and, where colours have a span, their scale."""
+    """The picture below a band with its label and, if colours have a range, a colour scale."""
     font = ImageFont.load_default(12)
     width = max(picture.shape[1], SMALLEST)
     framed = Image.new("RGB", (width, picture.shape[0] + BAND), "white")

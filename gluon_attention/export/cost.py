@@ -21,7 +21,7 @@ from .graph import INPUT, flatten_outputs
 class Cost(NamedTuple):
     """The cost of one image."""
 
-    parameters: int  # trained ones, among them those of baselines and other parts of training
+    parameters: int  # trained ones, with those of baselines and other parts for training
     multiply_adds: int  # of convolutions and dense layers, as papers count them
 
 

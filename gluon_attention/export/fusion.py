@@ -18,7 +18,7 @@ from .graph import INPUT, Exported, save
 def fuse(graph: Exported) -> Exported:
     """The same graph with BatchNorm, sum and ReLU computed within the convolution before them.
 
-    It is for inference alone: no gradient passes through a fused layer.
+    For inference only: a fused layer has no gradient.
     """
     require_onednn("--fused")
     with silence_stderr():
@@ -26,7 +26,7 @@ def fuse(graph: Exported) -> Exported:
 
 
 def load_block(files: Tuple[str, str]) -> gluon.SymbolBlock:
-    """A saved graph, with its memory planned once."""
+    """A saved graph as a block with static memory."""
     with silence_stderr(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Cannot decide type")  # of the input, in every graph
         block = gluon.SymbolBlock.imports(files[0], [INPUT], files[1])
@@ -35,7 +35,7 @@ def load_block(files: Tuple[str, str]) -> gluon.SymbolBlock:
 
 
 def as_block(graph: Exported) -> gluon.SymbolBlock:
-    """A graph as it runs when loaded from its files."""
+    """A graph as a block, saved to files and loaded again."""
     with tempfile.TemporaryDirectory() as folder:
         return load_block(tuple(save(graph, os.path.join(folder, "net"))))
 
@@ -48,7 +48,7 @@ def require_onednn(flag: str) -> None:
 
 @contextmanager
 def silence_stderr() -> Iterator[None]:
-    """Discard what MXNet logs of every operator: it writes to file descriptor 2, past Python."""
+    """Discard MXNet's log of every operator, which goes to file descriptor 2, not to sys.stderr."""
     original = os.dup(2)
     with tempfile.TemporaryFile() as log:
         os.dup2(log.fileno(), 2)

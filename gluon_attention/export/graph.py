@@ -1,4 +1,4 @@
-"""Networks as files that need no line of this package: MXNet's symbol and parameters, and ONNX."""
+"""Networks as files that do not need this package: MXNet's symbol and parameters, and ONNX."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ INPUT = "data"
 
 
 class Parity(NamedTuple):
-    """How far another runtime is from the net, as a share of the largest output."""
+    """The difference of another runtime from the net, as a share of the largest output."""
 
     largest: float  # over the images
     typical: float  # median over the images
-    holds: bool  # at most TOLERANCE, or explained by the rounding that the net itself amplifies
+    holds: bool  # whether it is below TOLERANCE, or as large as the net's own rounding
 
 
 class Exported(NamedTuple):
@@ -57,7 +57,7 @@ def as_graph(net: AttentionNet, trace: bool = False) -> Exported:
 
 
 def flatten_outputs(outputs: Iterable[Any]) -> List[Any]:
-    """The outputs of a network as one list; some of them are lists themselves."""
+    """The outputs of a network, some of which are lists, as one list."""
     return [v for out in outputs for v in (out if isinstance(out, (list, tuple)) else [out])]
 
 
@@ -91,17 +91,17 @@ def export_onnx(
 ) -> Optional[Parity]:
     """Write an ONNX model for images (N, *shape) and any N, checked in onnxruntime.
 
-    Networks that choose where to look amplify rounding: on a few images their own logits move by
-    percents when the seventh digit of the pixels changes. An error above 1e-4 is allowed only up
-    to ten times what a change of the sixth digit does to the same output.
+    Networks that choose locations amplify rounding: on a few images their logits change by
+    percents if the seventh digit of the pixels changes. An error above 1e-4 is accepted only up to
+    ten times the effect of a change of the sixth digit on the same output.
 
     Args:
-        trace: give the whole trace, not the logits alone.
-        about: facts kept in the file, such as the names of the classes.
+        trace: export the whole trace, not the logits alone.
+        about: metadata of the file, such as the names of the classes.
 
     Returns:
-        How far onnxruntime is from the net, or None where it is not installed. Nothing is written
-        if it is too far.
+        The difference of onnxruntime from the net, or None where it is not installed. Nothing is
+        written if the difference is too large.
     """
     onnx = require_onnx()
     from . import onnx_layers, onnx_ops  # noqa: F401 - importing them registers translations
@@ -125,7 +125,7 @@ def export_onnx(
 def compare_onnx(
     net: AttentionNet, content: bytes, shape: Tuple[int, int, int], trace: bool = False
 ) -> Optional[Parity]:
-    """How far onnxruntime is from the net on images of noise; None where it is not installed."""
+    """The difference of onnxruntime from the net on noise; None where it is not installed."""
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # newer ones report their use otherwise
     try:
         import onnxruntime
@@ -140,7 +140,7 @@ def compare_onnx(
 
 
 def noise_images(shape: Tuple[int, int, int]) -> np.ndarray:
-    """Images (N, *shape) to compare runtimes on, always the same."""
+    """Fixed random images (N, *shape) to compare runtimes on."""
     count = 2 if shape[1] > 128 else 8
     return np.random.RandomState(0).uniform(size=(count, *shape)).astype("float32")
 
@@ -148,7 +148,7 @@ def noise_images(shape: Tuple[int, int, int]) -> np.ndarray:
 def parity(
     net: AttentionNet, images: np.ndarray, outputs: List[np.ndarray], trace: bool = False
 ) -> Parity:
-    """How far the outputs of another runtime are from those of the net."""
+    """The difference of the outputs of another runtime from those of the net."""
 
     def in_mxnet(images: np.ndarray) -> List[np.ndarray]:
         inputs = nd.array(images, ctx=net.device)

@@ -1,6 +1,6 @@
-"""Graphs that compute in whole numbers of 8 bits, for MXNet's oneDNN builds on a CPU.
+"""Graphs that compute in integers of 8 bits, for MXNet's oneDNN builds on a CPU.
 
-Their files hold weights of 32 bits, which MXNet quantizes when it loads them.
+Their files contain float32 weights, which MXNet quantizes when it loads them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ BATCH = 16
 
 
 class Change(NamedTuple):
-    """What 8 bits do to the logits of the calibration images."""
+    """The effect of 8 bits on the logits of the calibration images."""
 
     distance: float  # of all logits, as a share of their norm
     same: float  # share of images with the same class
@@ -35,7 +35,7 @@ def quantize(graph: Exported, images: np.ndarray) -> Exported:
     """The graph in 8 bits, with ranges of features calibrated on images, float32 (N, C, H, W)."""
     require_onednn("--int8")
     if not len(images):
-        raise UserError("8 bits need images that show the ranges of the features; there are none")
+        raise UserError("8 bits need images for calibration; there are none")
     auxiliary = set(graph.symbol.list_auxiliary_states())
     arrays = {name: value.as_in_context(mx.cpu()) for name, value in graph.parameters.items()}
     batches = mx.io.NDArrayIter(nd.array(images), batch_size=min(BATCH, len(images)))
@@ -58,7 +58,7 @@ def quantize(graph: Exported, images: np.ndarray) -> Exported:
 
 
 def narrow_layers(graph: Exported) -> List[str]:
-    """Dense layers with few inputs, such as a location: no average evens out what 8 bits lose."""
+    """Dense layers with few inputs, such as a location, whose errors do not average out."""
     nodes = json.loads(graph.symbol.tojson())["nodes"]
     names = set()
     for node in nodes:
@@ -70,7 +70,7 @@ def narrow_layers(graph: Exported) -> List[str]:
 
 
 def compare(net: AttentionNet, files: Tuple[str, str], images: np.ndarray) -> Change:
-    """How the logits of a quantized graph's files differ from those of the net."""
+    """The difference of the logits of a saved quantized graph from those of the net."""
     block, starts = load_block(files), range(0, len(images), BATCH)
     with silence_stderr():
         parts = [block(nd.array(images[k : k + BATCH])) for k in starts]

@@ -1,8 +1,8 @@
-"""Symbols of MXNet as ONNX graphs: the walk over operators, and what translations build with.
+"""Symbols of MXNet as ONNX graphs: the walk over operators, and the builder of graphs.
 
-MXNet's own exporter is not used: it knows no shapes, so that it lacks GridGenerator,
+MXNet's own exporter is not used: it has no shapes, so that it lacks GridGenerator,
 BilinearSampler, Pad and most forms of Reshape. Here shapes are inferred for two batch sizes: a
-side that differs is the batch, written as -1, and everything else is a constant of the graph.
+side that differs is the batch, written as -1, and every other side is a constant of the graph.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from ..errors import UserError
 
 OPSET = 16  # the first with GridSample, which is the crop
-IR = 8  # the format of its time
+IR = 8  # the version of the format that belongs to it
 Shape = Tuple[int, ...]  # -1 is the batch
 
 
@@ -33,7 +33,7 @@ class Node(NamedTuple):
     output_shapes: List[Shape]
 
     def get(self, name: str, default: Any = None) -> Any:
-        """An attribute as a number, a tuple, a truth value or None; as text if it is none."""
+        """An attribute as a number, tuple, bool or None, if its text is one; else as text."""
         text = self.attrs.get(name)
         if text is None:
             return default
@@ -56,7 +56,7 @@ TRANSLATIONS: Dict[str, Translation] = {}
 
 
 def translates(*ops: str) -> Callable[[Translation], Translation]:
-    """Register a function that adds an operator to a graph and returns its outputs' names."""
+    """Register a function that adds an operator to a graph and returns the names of its outputs."""
 
     def register(function: Translation) -> Translation:
         TRANSLATIONS.update(dict.fromkeys(ops, function))

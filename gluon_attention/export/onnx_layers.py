@@ -141,8 +141,7 @@ def grid(graph: Graph, node: Node) -> str:
 def sampler(graph: Graph, node: Node) -> str:
     """The crop: in ONNX as in MXNet corners are aligned and pixels outside are zero.
 
-    Two products with matrices of bilinear weights give the same values to 6e-5, the rounding of
-    the weights, and take four times as long.
+    Two products with matrices of bilinear weights would take four times as long.
     """
     coordinates = graph.add("Transpose", node.inputs[1], perm=[0, 2, 3, 1])  # (N, H, W, 2)
     attrs = dict(mode="bilinear", padding_mode="zeros", align_corners=1)

@@ -1,6 +1,6 @@
 """Arithmetic, reductions and changes of shape in ONNX; layers are in `onnx_layers`.
 
-There is a translation for every operator of registered networks and of Gluon's backbones.
+There are translations of all operators in registered networks and Gluon's backbones.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Networks for PyTorch: a state dict, and the module that loads it, without MXNet."""
+"""Networks for PyTorch: a state dict, and a module that loads it without MXNet."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ class TorchModule(NamedTuple):
 
 
 def torch_module(net: AttentionNet) -> TorchModule:
-    """The module that computes what a net does; a family without one is refused."""
+    """The module of a net; a family without one is refused."""
     for family, file, arguments in _FAMILIES:
         if isinstance(net, family):
             return TorchModule(file, dict(arguments(net), classes=net.classes))
     raise UserError(
         f"--torch is for the networks of the four papers, and this is {type(net).__name__}; "
-        "--onnx is for all"
+        "use --onnx"
     )
 
 
@@ -67,7 +67,7 @@ def _ram(net: RecurrentAttention) -> Dict[str, Any]:
 def _racnn(net: RACNN) -> Dict[str, Any]:
     options, backbone = net.options, net.body.backbones[0]
     if options.boxes == "pixels":
-        raise UserError("--torch lacks boxes='pixels', which came from PyTorch; --onnx has it")
+        raise UserError("--torch does not support boxes='pixels'; use --onnx")
     fully_connected = options.locate == "apn" and options.apn != "light"
     dense = [apn.layers[-2] for apn in net.body.apns if fully_connected]
     alike = ("crops", "shrink", "locate", "shared", "apn", "descriptor")

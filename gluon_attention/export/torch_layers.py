@@ -1,4 +1,4 @@
-"""Layers of backbones as lists that the modules for PyTorch read: a kind and its arguments."""
+"""Layers of backbones as lists, a kind and its arguments, for the modules for PyTorch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..errors import UserError
 
 
 def describe_layer(block: gluon.Block) -> List[Any]:
-    """A layer, as `torch_modules/torch_backbone.py` reads it; a kind it lacks is refused."""
+    """The list of a layer for `torch_modules/torch_backbone.py`; unknown kinds are refused."""
     if type(block) is nn.HybridSequential:  # HybridConcurrent is one, too
         return ["sequence", *map(describe_layer, block)]
     for kinds, describe in _LAYERS:
@@ -23,8 +23,8 @@ def describe_layer(block: gluon.Block) -> List[Any]:
     if isinstance(block, nn.Activation) and block._act_type == "relu":
         return ["relu"]
     raise UserError(
-        f"--torch lacks the layer {type(block).__name__} of this backbone: it has those of VGG, "
-        "MobileNet and ResNet in Gluon's model zoo; --onnx has all"
+        f"--torch does not support the layer {type(block).__name__} of this backbone, only layers "
+        "of VGG, MobileNet and ResNet in Gluon's model zoo; use --onnx"
     )
 
 
@@ -38,7 +38,9 @@ def _convolution(conv: nn.Conv2D) -> List[Any]:
 
 def _pooling(pool: nn.MaxPool2D) -> List[Any]:
     if pool._kwargs["pooling_convention"] != "valid":
-        raise UserError("--torch lacks max pooling with ceil_mode, of this backbone; use --onnx")
+        raise UserError(
+            "--torch does not support max pooling with ceil_mode, as in this backbone; use --onnx"
+        )
     return ["max", *(pool._kwargs[name] for name in ("kernel", "stride", "pad"))]
 
 

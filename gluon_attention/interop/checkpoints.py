@@ -1,4 +1,4 @@
-"""The checkpoints of public repositories that are read, and how each becomes a net of the zoo."""
+"""The supported checkpoints of public repositories, and their conversion to nets of the zoo."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ class CheckpointFormat(NamedTuple):
 
     Attributes:
         origin: the network at its source.
-        marks: patterns of names that all its files have, and those of no other format.
-        network: class of the net that computes the same.
-        options: gives its options, as far as the tensors tell them, and the number of classes.
-        convert: gives the arrays of the net by their names, from a table of the tensors.
-        data: how the source prepares images, as the `.json` of a file says it.
-        unused: pattern of the names that the source keeps and does not use.
-        assumed: options that the tensors do not tell, with the values of the source today.
-        unspecified: options that the tensors do not tell and that keep the value of the name.
-        note: what else the tensors do not tell, as a sentence, or nothing.
+        marks: patterns of names that identify the format.
+        network: class of the equivalent net.
+        options: returns the options of the net that the tensors imply, and the number of classes.
+        convert: returns the arrays of the net by their names, from a table of the tensors.
+        data: how the source prepares images, as in the `.json` of a file.
+        unused: pattern of names that the source saves and does not use.
+        assumed: options that the tensors do not imply, with the values of the source today.
+        unspecified: options that the tensors do not imply and that keep the default of the name.
+        note: a further assumption as a sentence, or "".
         bgr: whether the source reads blue first; the net reads red first.
     """
 
@@ -55,7 +55,7 @@ class CheckpointFormat(NamedTuple):
 
 
 def format_of(tensors: Arrays) -> Optional[CheckpointFormat]:
-    """The format whose names a file has, or None."""
+    """The format of a file by the names of its tensors, or None."""
 
     def has(mark: str) -> bool:
         return any(re.fullmatch(mark, name) for name in tensors)
@@ -70,9 +70,9 @@ def convert_tensors(
 
     Args:
         form: format of the checkpoint.
-        net: gets the arrays; its options must be those of the format.
+        net: destination of the arrays; its options must be those of the format.
         tensors: of the file.
-        overrides: options that the user chose, where the tensors do not tell them.
+        overrides: options that the user chose and the tensors do not imply.
     """
     if not isinstance(net, form.network):
         raise UserError(
@@ -86,7 +86,7 @@ def convert_tensors(
     arrays = form.convert(net, table)
     extra = [name for name in table.remaining if not re.fullmatch(form.unused, name)]
     if extra:
-        raise UserError(f"it has '{extra[0]}' ({form.origin}), which the net has no place for")
+        raise UserError(f"it has '{extra[0]}' ({form.origin}), which the net lacks")
     return arrays, list(table.remaining)
 
 
@@ -98,7 +98,7 @@ def gluoncv_data(net: AttentionNet) -> Dict[str, Any]:
 
 
 def _ram_data(net: RecurrentAttention) -> Dict[str, Any]:
-    """The statistics of MNIST; a network of coloured images was trained on others."""
+    """The statistics of MNIST, unless the images have colours."""
     return MNIST if net.options.channels == 1 else {}
 
 

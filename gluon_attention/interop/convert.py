@@ -1,4 +1,4 @@
-"""A checkpoint of another origin, written as a file of this package with all that its use needs."""
+"""Conversion of a checkpoint to a file of this package with a description of its network."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class Converted(NamedTuple):
     """What `convert` wrote."""
 
     net: AttentionNet
-    arguments: Dict[str, Any]  # of the call of get_model that makes the net
+    arguments: Dict[str, Any]  # of the call of get_model that builds the net
     report: LoadReport
-    assumed: Dict[str, Any]  # options that the file does not tell, and their values
-    note: str  # what else the file does not tell
+    assumed: Dict[str, Any]  # options that the file does not contain, and their values
+    note: str  # a further assumption
 
 
 def convert(
@@ -43,19 +43,19 @@ def convert(
     options: Optional[Dict[str, Any]] = None,
     data: Optional[Dict[str, Any]] = None,
 ) -> Converted:
-    """Write the weights in `source` to `target`, and what network they are of.
+    """Write the weights in `source` to `target`, with a description of their network.
 
     Args:
-        source: a file that `load_weights` takes.
-        name: of a network; options that the kind of file asks for are added.
-        target: file to write; `x.json` is written beside `x.params`, and `x.safetensors` holds it.
-        classes: length of the logits, if the file does not tell.
-        options: of the network; they override those that the file implies.
-        data: how pictures become inputs and the names of classes, if the kind of file does not say.
+        source: a file that `load_weights` accepts.
+        name: registered name of the network; the kind of file adds options that it needs.
+        target: file to write; the description is `x.json` beside `x.params`, or in `x.safetensors`.
+        classes: length of the logits, if the file does not contain it.
+        options: of the network; they override those of the file.
+        data: normalisation and names of classes, if the kind of file does not define them.
     """
     description = os.path.splitext(target)[0] + ".json"
     if os.path.realpath(source) in (os.path.realpath(target), os.path.realpath(description)):
-        raise UserError(f"{target} is the file that is read; choose another to write")
+        raise UserError(f"{target} is the source, too; choose another to write")
     if target.lower().endswith(".json"):
         raise UserError(f"{target} must not end in .json, which describes its network: use .params")
     overrides, network, tensors = options or {}, entry(name), read(source)
@@ -86,7 +86,7 @@ def convert(
 
 
 def write(net: AttentionNet, target: str, document: Dict[str, Any]) -> None:
-    """Write the weights of a net, and what a document says of it: in the file, or beside it."""
+    """Write the weights of a net, and its description in the file or beside it."""
     if target.lower().endswith(".safetensors"):
         named = net._collect_params_with_prefix().items()
         arrays = {name: p.data(p.list_ctx()[0]).asnumpy() for name, p in named}
@@ -98,14 +98,14 @@ def write(net: AttentionNet, target: str, document: Dict[str, Any]) -> None:
 
 
 def difference(converted: Converted, source: str, module: str) -> Dict[str, float]:
-    """How far the outputs of the net are from those of the PyTorch module that the file is of.
+    """The difference of the outputs of the net from those of the PyTorch module of the file.
 
     Args:
-        converted: what `convert` made of the file.
+        converted: result of `convert`.
         source: the file.
-        module: `MODULE:CALLABLE`, looked for from the working directory and called without
-            arguments by the Python that GLUON_ATTENTION_TORCH names. The module gets the tensors
-            of the file, not the file.
+        module: `MODULE:CALLABLE`, imported from the working directory and called without arguments
+            by the Python that GLUON_ATTENTION_TORCH names. The module gets the tensors of the
+            file.
     """
     tensors = read(source)
     shape = entry(converted.arguments["name"]).shape

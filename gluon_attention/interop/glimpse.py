@@ -1,6 +1,6 @@
 """Converter of rohithreddy024's glimpse network in PyTorch.
 
-Its network is `glimpse.resnet` (once more as `context.resnet`), `core` (an LSTM cell), `location`
+Its network is `glimpse.resnet` (the same as `context.resnet`), `core` (an LSTM cell), `location`
 (attention over regions of the context), `action` and `baseline`.
 """
 
@@ -21,7 +21,7 @@ HEADS = {"action": "head", "baseline": "baseline"}
 
 
 def options(tensors: Arrays) -> Dict[str, Any]:
-    """Options of a network of ours that computes the same."""
+    """Options of the equivalent network here."""
     inputs = tensors["core.weight_ih"].shape
     patches = inputs[-1] // CHANNELS
     hidden = out_features(tensors, "core.weight_hh") // 4
@@ -66,5 +66,5 @@ def _lstm(table: TensorTable, width: int, ours: str) -> Arrays:
     bias = table.array("core.bias_ih", rows) + table.array("core.bias_hh", rows)
     in_gate, forget_gate, cell, out_gate = np.arange(rows).reshape(4, width)  # PyTorch's order
     order = np.concatenate([in_gate, forget_gate, out_gate, cell])
-    bias[forget_gate] -= 1  # which the core adds
+    bias[forget_gate] -= 1  # the core adds it
     return {f"{ours}.weight": np.concatenate(weights, axis=1)[order], f"{ours}.bias": bias[order]}

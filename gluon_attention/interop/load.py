@@ -24,11 +24,11 @@ from .torchvision import backbone_arrays, freeze_identity, identity, is_torchvis
 
 
 class LoadReport(NamedTuple):
-    """What became of a file."""
+    """The result of loading a file."""
 
     origin: str
     tensors: int  # in the file
-    unused: List[str]  # names of those that their own network does not use
+    unused: List[str]  # names of tensors that the network does not use
     parameters: int  # of the net
 
 
@@ -39,16 +39,15 @@ def load_weights(
     new_head: bool = False,
     overrides: Sequence[str] = (),
 ) -> LoadReport:
-    """Load a file of this package, or of another that docs/weights.md lists, into a net.
+    """Load a file of this package, or of a source that docs/weights.md lists, into a net.
 
     Args:
-        net: its parameters must fit the file exactly, and keep their types.
-        file: its content shows its kind, not its name.
+        net: its parameters must fit the file exactly; they keep their types.
+        file: its kind is detected by its content, not by its name.
         ctx: device or devices of parameters that have none yet.
-        new_head: accept a file of another number of classes, whose head is then initialised anew,
-            to fine-tune what was trained on another data set; and one of a smaller network that
-            this one can go on from, such as RAM of fewer scales.
-        overrides: options of the net that are not to be held against the file.
+        new_head: for fine-tuning: accept a file of another number of classes, and initialise the
+            head; accept weights of a smaller network, such as RAM of fewer scales.
+        overrides: options of the net that may differ from those of the file.
     """
     tensors = read(file)
     form = format_of(tensors)
@@ -74,7 +73,7 @@ COUNTER = ".num_batches_tracked"
 
 
 def from_module(tensors: Arrays) -> Arrays:
-    """The state dict of a module that `export --torch` wrote, by the names of parameters here."""
+    """The state dict of a module of `export --torch`, by the names of parameters here."""
     arrays: Arrays = {}
     for name, tensor in tensors.items():
         stem, _, last = name.rpartition(".")
@@ -86,15 +85,15 @@ def from_module(tensors: Arrays) -> Arrays:
 
 
 def _refuse_backbone(net: gluon.Block, file: str, tensors: Arrays) -> None:
-    """Say where a file of a backbone alone belongs, if the net has one and more."""
+    """Refuse a file of a backbone alone for a net that contains a backbone."""
     backbones = [block for block in walk_blocks(net) if isinstance(block, Backbone)]
     if not backbones:
         return
     numbered = any(re.match(r"(features\.)?\d+\.", name) for name in tensors)
     if numbered or is_torchvision(tensors) or set(tensors) >= set(backbones[0].legacy.values()):
         raise UserError(
-            f"{file} holds a backbone alone, and {type(net).__name__} is more than that; give it "
-            "to a training script as --backbone-weights, or to load_backbone"
+            f"{file} holds only a backbone of {type(net).__name__}; give it to a training script "
+            "as --backbone-weights, or to load_backbone"
         )
 
 
@@ -102,8 +101,8 @@ def _refuse_unknown(file: str, tensors: Arrays) -> None:
     name, tensor = next(iter(tensors.items()))
     if isinstance(tensor, Tensor):
         raise UserError(
-            f"{file} does not fit: it is a checkpoint of no network known here and begins with "
-            f"{ascii(name)[:60]}; docs/weights.md lists those that are"
+            f"{file} does not fit: it is a checkpoint of an unknown network and begins with "
+            f"{ascii(name)[:60]}; docs/weights.md lists the known ones"
         )
 
 
@@ -113,11 +112,11 @@ PREFIXES = ("features.", "body.encoder.backbone.layers.")
 
 
 def load_backbone(backbone: Backbone, file: str) -> None:
-    """Load the features of a network of Gluon's zoo, GluonCV's or torchvision's, without its head.
+    """Load a network of Gluon's zoo, GluonCV's or torchvision's without its head.
 
     The first bottleneck of Gluon's MobileNetV2 has an expansion that GluonCV's and torchvision's
-    lack: it becomes an identity that is not trained, which is exact, as its input has been through
-    a ReLU6 and so is its output.
+    lack. It becomes a frozen identity, which is exact: its ReLU6 does not change its input, the
+    output of a ReLU6.
     """
     parameters = backbone.layers._collect_params_with_prefix()
     arrays = read(file)
@@ -140,8 +139,8 @@ def load_backbone(backbone: Backbone, file: str) -> None:
 def _from_torchvision(backbone: Backbone, file: str, tensors: Arrays) -> Arrays:
     if not is_torchvision(tensors):
         raise UserError(
-            f"{file} is a PyTorch checkpoint, but of none of torchvision's ResNet-50, MobileNetV2 "
-            "and VGG"
+            f"{file} is a PyTorch checkpoint, but none of torchvision's ResNet-50, MobileNetV2 "
+            "or VGG"
         )
     with fitting(file):
         arrays = backbone_arrays(backbone, TensorTable(tensors))
@@ -149,7 +148,7 @@ def _from_torchvision(backbone: Backbone, file: str, tensors: Arrays) -> Arrays:
 
 
 def _with_identity(arrays: Arrays, backbone: Backbone) -> Arrays:
-    """The first bottleneck behind a 1x1 convolution and a BatchNorm that change nothing."""
+    """The arrays with an identity in front of the first bottleneck: 1x1 convolution, BatchNorm."""
     moved = {}
     for name, array in arrays.items():
         match = re.match(r"3\.out\.(\d+)\.(.*)", name)
@@ -163,7 +162,7 @@ OWN = {"format": "gluon_attention"}  # in the metadata of a .safetensors file of
 
 
 def _read_safetensors(file: str) -> Arrays:
-    """NDArrays of a file of this package, `Tensor`s of another."""
+    """NDArrays from a file of this package, `Tensor`s from another file."""
     raw, metadata = read_safetensors(file)
     with fitting(file):
         tensors = {name: from_safetensors(name, each) for name, each in raw.items()}
@@ -173,7 +172,7 @@ def _read_safetensors(file: str) -> Arrays:
 
 
 def read(file: str) -> Arrays:
-    """The arrays of a file by name: NDArrays of this package's, `Tensor`s of another."""
+    """The arrays of a file by name: NDArrays from this package's, `Tensor`s from another."""
     if not os.path.isfile(file):
         raise UserError(f"{file} is not a file; name a file of weights")
     head = read_bytes(file, 512)

@@ -22,7 +22,7 @@ class PickledArray(Instance):
         super().__init__("numpy.ndarray")
 
     def tensor(self) -> Tensor:
-        """The array, if its shape agrees with its bytes."""
+        """The array as a tensor, after a check of its shape against its bytes."""
         _, shape, dtype, columns_first, raw = self.state
         kind, order = dtype.arguments[0], dtype.state[1]
         if kind not in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "b1"):
@@ -56,7 +56,7 @@ CALLS = {
 
 
 def read_paddle(file: str) -> Dict[str, Tensor]:
-    """The weights in a file of paddle.save, with matrices of linear layers as PyTorch has them."""
+    """The weights in a file of paddle.save, with linear layers transposed to PyTorch's layout."""
     with reading(file), open(file, "rb") as stream:
         weights = weights_in(_with_tensors(read_pickle(stream, CALLS)))
         return {name: _transposed(name, tensor) for name, tensor in weights.items()}
@@ -76,7 +76,7 @@ def _with_tensors(value: Any, depth: int = 0) -> Any:
 
 
 def _transposed(name: str, tensor: Tensor) -> Tensor:
-    """Paddle's linear layers have matrices of (inputs, outputs)."""
+    """Transpose a matrix of Paddle's linear layers, (inputs, outputs)."""
     if len(tensor.shape) != 2 or not name.endswith(".weight"):
         return tensor
     return tensor._replace(shape=tensor.shape[::-1], strides=tensor.strides[::-1])

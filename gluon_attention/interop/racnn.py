@@ -15,7 +15,7 @@ from ..zoo.racnn.network import RACNN
 from .tensor_table import Arrays, TensorTable, as_numpy, out_features
 from .torchvision import backbone_arrays
 
-MOBILENET = "b1.features.18.0.weight"  # a name that klrc's files have and jeong-tae's have not
+MOBILENET = "b1.features.18.0.weight"  # a name in klrc's files and not in jeong-tae's
 STEM = "0.weight"
 ROWS_BEFORE_COLUMNS = [1, 0, 2]  # order of their box: row, column, half the side
 
@@ -62,7 +62,7 @@ def jeong_tae(net: RACNN, table: TensorTable) -> Arrays:
         biases.append(table.array(f"classifier{scale + 1}.bias", net.classes))
         arrays[f"body.heads.{scale}.classifier.weight"] = weights[-1]
         arrays[f"body.heads.{scale}.classifier.bias"] = biases[-1]
-    # Theirs has no logits of all scales together: the mean of those of each scale.
+    # Their network has no fused classifier: this one averages the logits of all scales.
     arrays["body.fused.weight"] = np.concatenate(weights, axis=1) / 3
     arrays["body.fused.bias"] = sum(biases) / 3
     for number, apn in enumerate(body.apns):

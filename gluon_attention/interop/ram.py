@@ -12,7 +12,7 @@ import numpy as np
 from ..zoo.ram.network import RecurrentAttention
 from .tensor_table import Arrays, TensorTable, out_features
 
-# Pairs of linear layers whose outputs are added: one layer here, of both inputs.
+# Pairs of linear layers whose outputs are added; here they are one layer over both inputs.
 SUMS = {
     ("sensor.fc3", "sensor.fc4"): "body.glimpse.both",
     ("rnn.i2h", "rnn.h2h"): "body.core.step",
@@ -25,13 +25,13 @@ LINEAR = {
     "baseliner.fc": "body.baseline",
     "classifier.fc": "body.head",
 }
-# A locator of one layer, as before 2019, is two here: x = relu(x) - relu(-x).
+# A locator of one layer, as before 2019, becomes two layers: x = relu(x) - relu(-x).
 LOCATOR_WIDTH = 4
 DIFFERENCE = np.array([[1, 0, -1, 0], [0, 1, 0, -1]], "float32")
 
 
 def options(tensors: Arrays) -> Dict[str, Any]:
-    """Options of a network of ours that computes the same."""
+    """Options of the equivalent network here."""
     widths = [out_features(tensors, f"sensor.fc{layer}.weight") for layer in (1, 2, 3)]
     widths.append(out_features(tensors, "rnn.i2h.weight"))
     two_layers = "locator.fc_lt.weight" in tensors

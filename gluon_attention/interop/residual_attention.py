@@ -1,7 +1,7 @@
 """Converters of residual attention networks, from PyTorch and from Gluon.
 
-The sources call the blocks of a module by the same names, as all stem from one another, except for
-haoxintong's. The depth of a mask is how often it is pooled.
+All sources but haoxintong's have the same names for the blocks of a module, as they derive from
+each other. The depth of a mask is the number of its poolings.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ NAMED_MASKS: Dict[int, Blocks] = {
 HAOXINTONG_TRUNK = {"pre": "before", "trunk_branch": "trunk", "post": "after"}
 STACKS = ("before", "trunk", "after", "mask", "down", "up")  # blocks of ours that hold units
 CLASSIFIER = "body.head.3.weight"
-# Options that no source knows: with other values of ours a network computes something else.
+# Options that no source has: a network with other values is not equivalent.
 FIXED = dict(mask_activation="mixed", attention="residual", mask="encoder_decoder", unit="preact")
 
 
 def fused_options(tensors: Arrays) -> Dict[str, Any]:
-    """Of sources whose masks add the trunk and the way down once more."""
+    """Options for sources whose masks also add the trunk and the down path."""
     return dict(classes=_classes(tensors, "fc.weight"), mask_fusion="gluoncv", **FIXED)
 
 
 def plain_options(tensors: Arrays) -> Dict[str, Any]:
-    """Of sources whose masks are the paper's."""
+    """Options for sources with the paper's masks."""
     return dict(classes=_classes(tensors, "output.weight"), mask_fusion="none", **FIXED)
 
 
@@ -54,12 +54,12 @@ def _classes(tensors: Arrays, name: str) -> int:
 
 
 def _levels(depth: int) -> List[str]:
-    """The levels of a mask of ours, from the outermost."""
+    """The levels of a mask here, from the outermost."""
     return ["mask" + ".inner" * level for level in range(depth)]
 
 
 def numbered_mask(depth: int) -> Blocks:
-    """GluonCV, PistonY, and tengshaofeng's networks for large images number blocks as called."""
+    """GluonCV, PistonY and tengshaofeng (large images) number blocks in the order of calls."""
     levels = _levels(depth)
     places = [f"{level}.down" for level in levels] or ["mask"]
     places += [f"{level}.up" for level in levels[-2::-1]]
@@ -74,7 +74,7 @@ def named_mask(depth: int) -> Blocks:
 
 
 def haoxintong_mask(depth: int) -> Blocks:
-    """haoxintong numbers the levels of a mask from that of the deepest network, which has three."""
+    """haoxintong numbers levels of a mask from that of the deepest network, of three levels."""
     levels, blocks = _levels(depth), {"mask_branch.output": "gate"}
     for number, level in enumerate(levels, 4 - depth):
         blocks[f"mask_branch.down_res_unit_{number}"] = f"{level}.down"
@@ -98,7 +98,7 @@ def tengshaofeng(net: ResidualAttention, table: TensorTable) -> Arrays:
 
 
 def pistony(net: ResidualAttention, table: TensorTable) -> Arrays:
-    """Arrays of PistonY's `ResidualAttentionModel*`, from which GluonCV's stem."""
+    """Arrays of PistonY's `ResidualAttentionModel*`, the origin of GluonCV's."""
     if "residual_block0.conv1.weight" in table.remaining:
         raise UserError(
             "its first module uses a block twice, as in PistonY's ResidualAttentionModel_448input; "
@@ -159,9 +159,9 @@ def _blocks(
     """Names of all blocks.
 
     Args:
-        first: number of the first unit that is no part of a module.
-        module_name: gives the name of a module from the number of the unit in front of it and its
-            own, from 1.
+        first: number of the first unit outside of modules.
+        module_name: returns the name of a module from the number of the unit before it, and its
+            own number, from 1.
         masks: blocks of a mask by its depth.
     """
     blocks = {"conv1": "body.stem", "mpool2": "body.head", "fc": "body.head.3"}
@@ -179,7 +179,7 @@ def _blocks(
 
 
 def _depth(module: AttentionModule) -> int:
-    """How often the mask of a module is pooled."""
+    """The number of poolings in the mask of a module."""
     depth, level = 0, module.mask
     while isinstance(level, MaskLevel):
         depth, level = depth + 1, level.inner
@@ -187,7 +187,7 @@ def _depth(module: AttentionModule) -> int:
 
 
 def _rename(net: ResidualAttention, table: TensorTable, blocks: Blocks) -> Arrays:
-    """Arrays by the names of the net; those of other names remain in the table."""
+    """Arrays by the names of the net; other arrays remain in the table."""
     parameters = net._collect_params_with_prefix()
     arrays: Arrays = {}
     for name in list(table.remaining):
@@ -198,7 +198,7 @@ def _rename(net: ResidualAttention, table: TensorTable, blocks: Blocks) -> Array
 
 
 def _parameter_name(name: str, blocks: Blocks, parameters: Dict[str, Any]) -> Optional[str]:
-    """`residual_block1.conv4.weight` as `body.steps.0.downsample.weight`."""
+    """From `residual_block1.conv4.weight` to `body.steps.0.downsample.weight`."""
     block = next((block for block in blocks if name.startswith(f"{block}.")), None)
     if block is None:
         return None

@@ -1,4 +1,4 @@
-"""What converters share: errors that name the file, tensors taken once, options that must agree."""
+"""Shared by converters: errors that name the file, a table of tensors, a check of options."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from ..zoo.attention_net import AttentionNet
 from ..zoo.registry import options_of
 from .tensors import Tensor
 
-Arrays = Dict[str, Any]  # by name: NDArrays, numpy arrays, or `Tensor`s, read when they are used
+Arrays = Dict[str, Any]  # by name: NDArrays, numpy arrays, or `Tensor`s, which load lazily
 
-# What Python's own modules raise when a file is not what they expect.
+# Exceptions of Python's modules for invalid files.
 _DAMAGE = (
     *(ValueError, LookupError, TypeError, AttributeError, OverflowError, EOFError, OSError),
     *(RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error),
@@ -25,7 +25,7 @@ _DAMAGE = (
 
 @contextmanager
 def reading(file: str) -> Iterator[None]:
-    """Turn every error inside into one sentence that says that the file cannot be read."""
+    """Convert every error inside to one sentence: the file cannot be read."""
     try:
         yield
     except UserError as error:
@@ -40,28 +40,28 @@ def reading(file: str) -> Iterator[None]:
 
 @contextmanager
 def fitting(file: str) -> Iterator[None]:
-    """Begin the refusals of what a file holds with the name of the file."""
+    """Prefix errors about the content of a file with its name."""
     try:
         yield
     except UserError as error:
-        message = str(error)  # that of a tensor which is read only now names the file already
+        message = str(error)  # a tensor that loads lazily already names the file
         raise UserError(message if file in message else f"{file} does not fit: {message}") from None
 
 
 class TensorTable:
-    """The tensors of a file, each to be taken once; those that remain have had no use."""
+    """The tensors of a file, each used once; `remaining` are the unused ones."""
 
     def __init__(self, tensors: Arrays) -> None:
         self.remaining = dict(tensors)
 
     def pop(self, name: str) -> Any:
-        """A tensor as it is in the file."""
+        """Remove and return a tensor, as it is in the file."""
         if name not in self.remaining:
             raise UserError(f"it has no '{name}', which the net needs")
         return self.remaining.pop(name)
 
     def array(self, name: str, *shape: Optional[int]) -> np.ndarray:
-        """The numbers of a tensor of this shape, where None stands for any length."""
+        """Remove and return the numbers of a tensor of this shape; None is any length."""
         tensor = self.pop(name)
         fits = len(tensor.shape) == len(shape)
         if not fits or any(want not in (None, have) for have, want in zip(tensor.shape, shape)):
@@ -77,13 +77,13 @@ def as_numpy(tensor: Any) -> np.ndarray:
 
 
 def check_options(origin: str, net: AttentionNet, required: Dict[str, Any]) -> None:
-    """Refuse a net that would compute something else with the weights of a checkpoint."""
+    """Refuse a net whose options differ from those of a checkpoint."""
     arguments = net.arguments
     options = {**options_of(arguments["name"]), **arguments["options"]}
     wrong = {name: value for name, value in required.items() if options[name] != value}
     if wrong:
         text = ", ".join(f"{name}={value!r}" for name, value in wrong.items())
-        raise UserError(f"weights of {origin} give the same numbers only in a net with {text}")
+        raise UserError(f"weights of {origin} need a net with {text}")
 
 
 def out_features(tensors: Arrays, name: str) -> int:

@@ -1,4 +1,4 @@
-"""Tensors as PyTorch's files describe them: views of storages, checked before they are made."""
+"""Tensors as in PyTorch's files: views of storages, checked before use."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ SAFETENSORS_TYPES = {
 
 
 class Storage:
-    """The numbers of one or more tensors; `read` gives their bytes."""
+    """The numbers of one or more tensors; `read` returns their bytes."""
 
     def __init__(self, code: str, count: int, read: Callable[[], bytes], order: str) -> None:
         self.code, self.count, self.read, self.order = code, count, read, order
@@ -78,14 +78,14 @@ class Tensor(NamedTuple):
 def from_safetensors(name: str, raw: RawTensor) -> Tensor:
     code = SAFETENSORS_TYPES.get(raw.dtype)
     if code is None:
-        raise UserError(f"'{name}' has numbers of type {raw.dtype}, which no network here has")
+        raise UserError(f"'{name}' has the unsupported type {raw.dtype}")
     count = int(np.prod(raw.shape, dtype=np.int64))
     strides = tuple(int(np.prod(raw.shape[axis + 1 :])) for axis in range(len(raw.shape)))
     return Tensor(Storage(code, count, lambda: raw.content, "<"), 0, raw.shape, strides)
 
 
 def _rebuild_tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Tensor:
-    """A tensor whose elements all lie in its storage, and which has no more than that."""
+    """A tensor, after a check that its elements are inside its storage."""
     tensor = Tensor(storage, offset, tuple(shape), tuple(strides))
     numbers = (offset, *tensor.shape, *tensor.strides)
     if not isinstance(storage, Storage) or any(type(n) is not int or n < 0 for n in numbers):
@@ -105,7 +105,7 @@ def _parameter(data: Any, *_: Any) -> Any:
 
 
 def refuse_kind(*_: Any) -> Any:
-    raise UserError("it holds tensors of a kind (sparse, quantized, float8) that are no weights")
+    raise UserError("it holds sparse, quantized or float8 tensors, which are not supported")
 
 
 _UTILS = "torch._utils._rebuild_"

@@ -1,7 +1,8 @@
-"""PyTorch checkpoints without PyTorch: names and tensors, read when they are asked for.
+"""PyTorch checkpoints without PyTorch: names, and tensors that load lazily.
 
-`torch.save` has written zip archives since 1.6 and a stream of pickles followed by numbers before;
-the first bytes of a file tell which it is. Every length in a file is checked against its size.
+Since 1.6 `torch.save` writes zip archives; before, it wrote a stream of pickles followed by
+numbers. The first bytes of a file distinguish the two. Every length is checked against the size of
+the file.
 """
 
 from __future__ import annotations
@@ -20,18 +21,18 @@ from .unpickler import MAX_BYTES, Global, Instance, read_pickle
 ZIP = b"PK\x03\x04"
 STREAM = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # a pickle of torch's number for its files
 
-# Keys under which checkpoints keep the weights they were saved for, the likeliest first.
+# Keys of the weights in checkpoints, the most common first.
 HOLDERS = ("state_dict", "model_state_dict", "model_state", "model_dict", "model", "net", "weights")
 WRAPPERS = ("module.", "_orig_mod.", "model.", "net.")  # in front of all names of a wrapped module
 
 
 def is_torch(head: bytes) -> bool:
-    """Whether a file that begins so may be PyTorch's."""
+    """Whether a file with these first bytes may be PyTorch's."""
     return head.startswith((ZIP, STREAM)) or head[257:262] == b"ustar"
 
 
 def read_torch(file: str) -> Dict[str, Tensor]:
-    """The weights in a checkpoint; their numbers are read when they are asked for."""
+    """The weights in a checkpoint; their numbers load lazily."""
     with reading(file):
         with open(file, "rb") as stream:
             head = stream.read(512)
@@ -44,21 +45,21 @@ def read_torch(file: str) -> Dict[str, Tensor]:
 
 
 class _File(ABC):
-    """What both formats share: storages by key, and a limit to what is read in all."""
+    """Shared by both formats: storages by key, and a limit on the total of bytes read."""
 
     def __init__(self, file: str) -> None:
         self.file, self.size = file, os.path.getsize(file)
-        # Entries of an archive can overlap, and so be longer together than the archive.
+        # Entries of an archive can overlap, so that their sum exceeds the archive.
         self.bytes_left = 4 * self.size + (1 << 20)
         self.order = "<"
         self.storages: Dict[str, Storage] = {}
-        self.last_read: Tuple[Optional[str], bytes] = (None, b"")  # for more views of one storage
+        self.last_read: Tuple[Optional[str], bytes] = (None, b"")  # for views of one storage
 
     def unpickle(self, stream: BinaryIO) -> Any:
         return read_pickle(stream, CALLS, self.persistent)
 
     def persistent(self, reference: Any) -> Any:
-        """A storage, or the class of a module, which old files keep with its source."""
+        """A storage, or the class of a module, which old files save with its source."""
         if isinstance(reference, tuple) and reference[:1] == ("module",):
             return reference[1]
         if not isinstance(reference, tuple) or reference[:1] != ("storage",):
@@ -86,7 +87,7 @@ class _File(ABC):
             self.bytes_left -= len(raw)
             storage = self.storages[key]
             if len(raw) < storage.count * item_size(storage.code) or self.bytes_left < 0:
-                raise ValueError("a storage has less numbers than it says")
+                raise ValueError("a storage has fewer numbers than declared")
         self.last_read = key, raw
         return raw
 
@@ -122,7 +123,7 @@ class _Archive(_File):
 
 
 class _Stream(_File):
-    """Pickles of the number, a version, the machine, the object and its keys; then the numbers."""
+    """Pickles of a magic number, a version, the machine, the object and its keys; then numbers."""
 
     def read(self) -> Any:
         with open(self.file, "rb") as stream:
@@ -137,7 +138,7 @@ class _Stream(_File):
         return saved
 
     def storage_offsets(self, stream: BinaryIO, offset: int, keys: Any) -> Dict[str, int]:
-        """Where the numbers of each storage begin: behind eight bytes that count them."""
+        """Offsets of the numbers of each storage, behind eight bytes with their count."""
         offsets = {}
         for key in map(str, keys):
             stream.seek(offset)
@@ -158,7 +159,7 @@ class _Stream(_File):
 
 
 def weights_in(saved: Any) -> Dict[str, Tensor]:
-    """The weights of a state_dict or a whole module, alone or among other things."""
+    """The weights of a state_dict or a module, alone or inside a dictionary."""
     weights = _weights(saved)
     if not weights and isinstance(saved, dict):
         inner = {key: _weights(value) for key, value in saved.items() if isinstance(key, str)}
@@ -182,7 +183,7 @@ def _weights(value: Any) -> Dict[str, Tensor]:
     """The tensors of a module or state_dict; none of anything else."""
     if isinstance(value, Instance):
         if value.path.endswith(".getattr") and value.arguments[1:] == ("state_dict",):
-            value = value.arguments[0]  # saved without the brackets that would have called it
+            value = value.arguments[0]  # the bound method, saved by mistake in place of its result
         weights: Dict[str, Tensor] = {}
         _collect(value, "", weights, [0])
         return weights
@@ -198,7 +199,7 @@ def _collect(
     """Add parameters and buffers of a module and its children by their names in a state_dict."""
     visits[0] += 1
     if depth > 100 or visits[0] > 100_000:
-        raise ValueError("its modules are in each other without end")
+        raise ValueError("its modules are nested without end")
     state = getattr(module, "state", None)
     if not isinstance(state, dict):
         return

@@ -103,8 +103,8 @@ def _mobilenet(layer: str) -> Optional[str]:
 def identity(kind: str, backbone: Backbone) -> np.ndarray:
     """A parameter of the expansion in the first bottleneck of Gluon's MobileNetV2.
 
-    PyTorch's has none. With these values it changes nothing: what it is given has been through a
-    ReLU6, and so is what it gives.
+    PyTorch's has none. With these values it is the identity, as its input and its output are both
+    outputs of a ReLU6.
     """
     norm = backbone.layers[3].out[1]
     channels = backbone.layers[0]._channels
@@ -115,7 +115,7 @@ def identity(kind: str, backbone: Backbone) -> np.ndarray:
 
 
 def freeze_identity(backbone: Backbone) -> None:
-    """Do not train the expansion that `identity` fills."""
+    """Freeze the expansion that `identity` fills."""
     convolution, norm = backbone.layers[3].out[:2]
     convolution.weight.grad_req = "null"
     freeze_bn(norm)
@@ -130,5 +130,5 @@ def _check_strides(backbone: Backbone) -> None:
     if tuple(first._kwargs["stride"]) != (1, 1):
         raise UserError(
             "PyTorch's ResNet has stride 2 in its 3x3 convolutions, and this backbone in the 1x1 "
-            "convolutions before them: take backbone 'resnet50_v1.5'"
+            "convolutions before them: use backbone 'resnet50_v1.5'"
         )

@@ -1,8 +1,8 @@
-"""Pickles read as data: nothing that a file names is imported, and nothing it asks for is called.
+"""Pickles read as data: no name in a file is imported, and no function in it is called.
 
-`RestrictedUnpickler` is Python's own unpickler with every opcode that could run code replaced. A
-class or function is only a name; a table says which calls rebuild tensors and containers; an object
-of any other class becomes its name and state; any other call is refused.
+`RestrictedUnpickler` is Python's own unpickler with every opcode replaced that could run code. A
+class or function becomes a name; calls from a table rebuild tensors and containers; an object of
+any other class becomes its name and state; any other call is refused.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from typing import Any, BinaryIO, Callable, Dict, List
 from ..errors import UserError
 
 MAX_BYTES = 8 << 20  # of a pickle; that of a network of a thousand layers has one or two million
-MAX_READS = 2_000_000  # of its stream, one or two an opcode, which may take a hundred bytes each
+MAX_READS = 2_000_000  # of the stream: one or two per opcode, each up to a hundred bytes
 
 Calls = Dict[str, Callable[..., Any]]
 
 
 class Global:
-    """A function or class by the name that a file gives; it is neither looked up nor called."""
+    """The name of a function or class in a file, which is neither imported nor called."""
 
     __slots__ = ("path",)
 
@@ -28,7 +28,7 @@ class Global:
 
 
 class Instance:
-    """An object of a class that is not known here: its arguments and state are data."""
+    """An object of an unknown class; its arguments and state are data."""
 
     __slots__ = ("path", "arguments", "state")
 
@@ -45,7 +45,7 @@ class Instance:
         """Items of an unknown list are dropped."""
 
 
-# Calls in checkpoints beside the weights; their results are ignored.
+# Calls for other content of checkpoints; their results are ignored.
 IGNORED_CALLS = frozenset(
     f"{module}.{name}"
     for modules, names in (
@@ -66,12 +66,12 @@ IGNORED_CALLS = frozenset(
 def read_pickle(
     stream: BinaryIO, calls: Calls, persistent: Callable[[Any], Any] = lambda reference: None
 ) -> Any:
-    """The object of the next pickle in a stream; what is wrong with it is a ValueError.
+    """The object of the next pickle in a stream; a ValueError if the pickle is invalid.
 
     Args:
-        stream: begins with a pickle; what follows the pickle is left in it.
-        calls: functions that take the place of those with these paths in the file.
-        persistent: gives the object of a persistent id, such as a storage.
+        stream: begins with a pickle; the bytes after it remain unread.
+        calls: replacements of functions by their paths in the file.
+        persistent: returns the object of a persistent id, such as a storage.
     """
     try:
         return RestrictedUnpickler(stream, {**_CALLS, **calls}, persistent).load()
@@ -80,7 +80,7 @@ def read_pickle(
 
 
 class _LimitedStream:
-    """A stream that refuses to end within a read, and to serve an endless pickle."""
+    """A stream that raises an error at its end, and after too many reads."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self.stream, self.reads = stream, 0
@@ -99,8 +99,8 @@ class _LimitedStream:
 
 
 class RestrictedUnpickler(pickle._Unpickler):
-    """The unpickler written in Python: the memo of the one in C is an array, which a file could
-    make as long as four thousand million places."""
+    """Python's unpickler in Python; a file could make the C version allocate a memo of four
+    thousand million entries."""
 
     def __init__(self, stream: BinaryIO, calls: Calls, persistent: Callable[[Any], Any]) -> None:
         # latin-1 reads the byte strings of Python 2 as they are.
@@ -111,7 +111,7 @@ class RestrictedUnpickler(pickle._Unpickler):
         return Global(f"{module}.{name}")
 
     def load_frame(self) -> None:
-        self.read(8)  # its length, which is not believed
+        self.read(8)  # its length, which is not used
 
     def load_reduce(self) -> None:
         arguments, function = self.stack.pop(), self.stack.pop()
@@ -122,7 +122,7 @@ class RestrictedUnpickler(pickle._Unpickler):
             self.append(Instance(path, *arguments))
         else:
             raise UserError(
-                f"it holds code: to read it as Python does would call {_shown(path, arguments)}; "
+                f"it holds code: Python's own reader would call {_shown(path, arguments)}; "
                 "nothing was run; ask its author for a file of the state_dict alone"
             )
 
@@ -150,7 +150,7 @@ class RestrictedUnpickler(pickle._Unpickler):
             for key, value in zip(items[::2], items[1::2]):
                 target[_checked_key(key)] = value
         elif not isinstance(target, Instance):
-            raise ValueError("items are given to what holds none")
+            raise ValueError("items are added to an object without items")
 
     # What torch.save and paddle.save write with any of pickle's protocols from 2.
     dispatch = {
@@ -180,16 +180,16 @@ class RestrictedUnpickler(pickle._Unpickler):
 
 
 def _checked_key(key: Any) -> Any:
-    """A key of a dictionary. A tuple could be nested so deep that to hash it ends the process."""
+    """A key of a dictionary, no container: the hash of a deeply nested tuple ends the process."""
     if isinstance(key, (tuple, list, dict)):
         raise ValueError("a key is a container")
     if isinstance(key, str):
-        key.encode()  # half a surrogate pair cannot be printed, and raises a ValueError here
+        key.encode()  # raises a ValueError for half a surrogate pair, which cannot be printed
     return key
 
 
 def _shown(path: str, arguments: Any) -> str:
-    """A call with the words among its arguments, as one line."""
+    """A call with its arguments of text, as one line."""
     words = [a for a in arguments if isinstance(a, str)] if isinstance(arguments, tuple) else []
     return f"{ascii(path[:80])[1:-1]}({', '.join(ascii(word[:40]) for word in words[:3])})"
 

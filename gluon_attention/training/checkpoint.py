@@ -50,7 +50,7 @@ class Progress(NamedTuple):
         notes = [f"resuming after epoch {self.epoch} of {epochs}"] if self.epoch else []
         if self.devices not in (0, devices):
             notes.append(
-                f"note: a step had the images of {self.devices} devices so far, from now on of {devices}"
+                f"note: a step had images of {self.devices} devices so far, and now of {devices}"
             )
         return notes
 

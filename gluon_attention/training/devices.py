@@ -55,9 +55,9 @@ def prepare(
         net.trace(nd.array(image, ctx=devices[0]))
     except MXNetError:
         raise UserError(
-            f"this network does not accept the images of the data, {image.shape[1:]}, channels first"
+            f"this network does not accept images {image.shape[1:]}, channels first, as in the data"
         ) from None
-    # Operators of synchronised BatchNorm wait for each other and deadlock with a static shape.
+    # With a static shape the operators of synchronised BatchNorm deadlock.
     net.hybridize(static_alloc=True, static_shape=not synchronised)
 
 

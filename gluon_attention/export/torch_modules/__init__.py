@@ -1,1 +1,1 @@
-"""Networks of this package in PyTorch: files that need neither this package nor MXNet."""
+"""Networks of this package in PyTorch, as files that need neither this package nor MXNet."""

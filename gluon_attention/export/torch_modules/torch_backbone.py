@@ -1,6 +1,6 @@
-"""Layers that lists describe: a kind and its arguments.
+"""Layers from lists of a kind and its arguments.
 
-`export --torch` writes what follows the imports into the modules that import it.
+`export --torch` inserts the code after the imports into the modules that import it.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class PreactResidual(nn.Module):
 
 
 class InvertedResidual(nn.Module):
-    """A unit of MobileNetV2: layers added to their input if that has their shape."""
+    """A unit of MobileNetV2: layers, added to their input if it has the same shape."""
 
     def __init__(self, out: Sequence[Any], add: bool) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ def sequence(*layers: Sequence[Any]) -> nn.Sequential:
 
 
 def shortcut(projection: Optional[Sequence[Any]]) -> nn.Module:
-    """What the shortcut of a unit does."""
+    """The layer on the shortcut of a unit."""
     return nn.Identity() if projection is None else layer(projection)
 
 

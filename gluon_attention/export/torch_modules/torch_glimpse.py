@@ -47,12 +47,12 @@ class Encoder(nn.Module):
         return self.backbone(patches)
 
     def downscaled(self, images: Tensor, side: float) -> Tensor:
-        """Images averaged to pixels as large as those of a patch of that side."""
+        """Images averaged down to the resolution of a patch of that side."""
         factor = max(1, round(side * self.size / self.patch))
         return F.avg_pool2d(images, factor) if factor > 1 else images
 
     def crop(self, images: Tensor, location: Tensor, side: float) -> Tensor:
-        """Squares around locations (N, 2), as wide as that share of the image."""
+        """Squares around locations (N, 2); the side is a share of that of the image."""
         steps = (torch.arange(self.patch).to(location) + 0.5) * 2 / self.patch - 1
         rows, columns = torch.meshgrid(steps, steps, indexing="ij")
         window = torch.stack((columns, rows), dim=-1)  # (patch, patch, 2)
@@ -117,7 +117,7 @@ class Controller(nn.Module):
     def forward(
         self, context: Tensor, encode: Callable[[Tensor], Tensor], noise: Optional[Tensor]
     ) -> Tuple[Tensor, ...]:
-        """What an `Episode` begins with; `encode` gives the features of glimpses at locations."""
+        """The first fields of an `Episode`; `encode` maps locations to features of glimpses."""
         context = F.adaptive_avg_pool2d(context, self.regions)
         state = context.new_zeros(len(context), 2 * self.core.width)
         hiddens, locations, means, attention = [state[:, : self.core.width]], [], [], []
@@ -139,7 +139,7 @@ class Controller(nn.Module):
 
 
 class GlimpseNet(nn.Module):
-    """Images (N, 3, H, W) to logits (N, classes), or to the last hidden state of 0 classes.
+    """Images (N, 3, H, W) to logits (N, classes), or with 0 classes to the last hidden state.
 
     Args:
         layers, patch, size: see `Encoder`.
@@ -160,7 +160,7 @@ class GlimpseNet(nn.Module):
         self.controller = Controller(patches=len(sides), **controller)
 
     def episode(self, images: Tensor, noise: Optional[Tensor] = None) -> Episode:
-        """All glimpses, at the means of locations plus noise (N, T, 2), if there is any."""
+        """All glimpses, at the means of locations, plus noise (N, T, 2) if given."""
         encoder, glimpses = self.encoder, []
         levels = [(encoder.downscaled(images, side), side) for side in self.sides]
 

@@ -29,7 +29,7 @@ class Trace(NamedTuple):
 
 
 class Head(nn.Module):
-    """Features of a scale (N, C, h, w) to its descriptor (N, C); `classifier` gives its logits."""
+    """Features of a scale (N, C, h, w) to its descriptor (N, C), the input of `classifier`."""
 
     def __init__(self, classes: int, channels: int, descriptor: str) -> None:
         super().__init__()
@@ -75,7 +75,7 @@ class LightAPN(nn.Module):
 
 
 class RACNN(nn.Module):
-    """Images (N, 3, H, W) to logits (N, classes), or to all descriptors if there are no classes.
+    """Images (N, 3, H, W) to logits (N, classes), or with 0 classes to all descriptors.
 
     Args:
         layers: of a backbone.
@@ -117,7 +117,7 @@ class RACNN(nn.Module):
             self.fused = nn.Linear(scales * channels, classes) if classes else nn.Identity()
 
     def box(self, features: Tensor, outer: Optional[Tensor], scale: int) -> Tensor:
-        """The box that a scale proposes; it lies in the outer box, and in the image if None."""
+        """The box that a scale proposes inside the outer box, or in the image if None."""
         if self.averaged:
             box = activation_box(features.detach())
         else:
@@ -153,7 +153,7 @@ class RACNN(nn.Module):
 
 
 def activation_box(features: Tensor, level: float = 0.6, steps: int = 32) -> Tensor:
-    """The box (N, 4) of the largest group of positions that features (N, C, h, w) respond to."""
+    """The box (N, 4) of the largest group of strong positions in features (N, C, h, w)."""
     strength = features.sum(1, keepdim=True)
     mask = (strength > level * strength.mean((2, 3), keepdim=True)).to(strength)
     numbers = mask * torch.arange(1, mask[0].numel() + 1).to(mask).view(mask.shape[1:])

@@ -70,7 +70,7 @@ class Locator(nn.Module):
 
 
 class RecurrentAttention(nn.Module):
-    """Images (N, C, H, W) to logits (N, classes), or to the last hidden state of 0 classes.
+    """Images (N, C, H, W) to logits (N, classes), or with 0 classes to the last hidden state.
 
     Args:
         patch: side of a patch in pixels.
@@ -104,7 +104,7 @@ class RecurrentAttention(nn.Module):
         self.head = nn.Linear(hidden, classes) if classes else nn.Identity()
 
     def pyramid(self, images: Tensor) -> List[Tensor]:
-        """Means over every 2**k x 2**k pixels, from windows that begin before the image."""
+        """Means over every 2**k x 2**k pixels; windows begin before the edge of the image."""
         margin = 2 ** (self.scales - 1) - 1
         padded = F.pad(images, (margin,) * 4) if margin else images
         height, width = (side + margin for side in images.shape[2:])
@@ -129,7 +129,7 @@ class RecurrentAttention(nn.Module):
         return patches[0] if len(patches) == 1 else torch.cat(patches, dim=1)
 
     def episode(self, images: Tensor, noise: Optional[Tensor] = None) -> Episode:
-        """All glimpses, at the means of locations plus noise (N, T, 2), if there is any."""
+        """All glimpses, at the means of locations, plus noise (N, T, 2) if given."""
         levels = self.pyramid(images)
         location = mean = images.new_zeros(len(images), 2)
         state = images.new_zeros(len(images), self.core.width * (1 + (self.core.kind == "lstm")))

@@ -149,12 +149,12 @@ class MeanOfPositions(nn.Module):
 
 
 class ResidualAttention(nn.Module):
-    """Images (N, 3, H, W) to logits (N, classes), or to pooled features if there are no classes.
+    """Images (N, 3, H, W) to logits (N, classes), or with 0 classes to pooled features.
 
     Args:
         stem: channels of the first convolution.
-        small: whether that has 3x3 pixels and stride 1, for small images.
-        stages: of each channels, stride, units, depth of masks and number of modules.
+        small: whether that is 3x3 with stride 1, for small images.
+        stages: channels, stride, units, depth of masks and number of modules of each.
         sizes: units of a module: before, trunk, mask, after.
         options: see `Options`.
     """
