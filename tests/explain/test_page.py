@@ -122,7 +122,7 @@ def test_sixteen_pictures_take_less_than_five_megabytes(kind: str, tmp_path: Pat
 
 
 def test_a_network_without_attention_has_no_page() -> None:
-    with pytest.raises(UserError, match="no attention that a page can show"):
+    with pytest.raises(UserError, match="no attention to show on a page"):
         page_of(Toy(3), photos(1, 8, 1))
 
 

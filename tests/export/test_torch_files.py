@@ -120,9 +120,9 @@ def test_a_python_that_fails(script: str, tmp_path: Path, shell: Any, monkeypatc
 def test_refusals(tmp_path: Path, shell: Any) -> None:
     pytest.importorskip("safetensors")
     for options, reason in (
-        (dict(boxes="pixels"), "--torch lacks boxes='pixels', which came from PyTorch"),
-        (dict(backbone="densenet121"), "--torch lacks the layer HybridConcurrent of this backbone"),
-        (dict(backbone="squeezenet1.0"), "--torch lacks max pooling with ceil_mode"),
+        (dict(boxes="pixels"), "--torch does not support boxes='pixels'"),
+        (dict(backbone="densenet121"), "--torch does not support the layer HybridConcurrent"),
+        (dict(backbone="squeezenet1.0"), "--torch does not support max pooling with ceil_mode"),
     ):
         with pytest.raises(UserError, match=reason):
             torch_module(get_model("racnn_vgg19", **options))

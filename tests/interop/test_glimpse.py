@@ -75,7 +75,7 @@ def test_every_tensor_has_a_place_and_the_lstm_is_the_same() -> None:
     features, state = normal(3, 4096), normal(3, 2 * hidden)
     expected = lstm_step(tensors, features.asnumpy(), state.asnumpy())
     np.testing.assert_allclose(core(features, state).asnumpy(), expected, 1e-3, 1e-4)
-    with pytest.raises(UserError, match="only in a net with .*location='mirrored'"):
+    with pytest.raises(UserError, match="need a net with .*location='mirrored'"):
         convert_tensors(form, get_model("glimpse_mobilenet_v2", hidden=16), tensors)
     with pytest.raises(UserError, match="cannot be trained"):
         net.objective(Config()).groups()

@@ -200,7 +200,7 @@ def test_where_a_backbone_alone_belongs(torch_files: Any, tmp_path: Path, name: 
     state = {"features.0.weight": np.ones(1, "f4"), "classifier.1.weight": np.ones(1, "f4")}
     torch_files.save(tmp_path / "3", state)
     for number in range(4):
-        with pytest.raises(UserError, match="a backbone alone, .* as --backbone-weights, or to"):
+        with pytest.raises(UserError, match="only a backbone .* as --backbone-weights, or to"):
             load_weights(net, str(tmp_path / str(number)))
     with pytest.raises(UserError, match="build the net with the name"):  # others have none
         load_weights(get_model(SMALL), str(tmp_path / "0"))

@@ -152,7 +152,7 @@ def test_tengshaofeng_gives_the_same_logits(source: Any, torch_files: Any, tmp_p
     with pytest.raises(UserError, match="only in a net with mask='encoder_decoder'"):
         load_weights(local, file)
     state["module.attention_module1.extra.weight"] = np.zeros((1,), "f4")
-    with pytest.raises(UserError, match="attention_module1.extra.weight.*no place"):
+    with pytest.raises(UserError, match="attention_module1.extra.weight.*the net lacks"):
         load_weights(net, torch_files.save(tmp_path / "model.pkl", state))
     del state["module.attention_module1.extra.weight"], state["module.conv1.1.bias"]
     with pytest.raises(UserError, match="has no 'body.stem.1.beta', which the net has"):

@@ -91,7 +91,7 @@ def test_brain_floats_of_another_origin(tmp_path: Path) -> None:
     halves = (values.view("u4") >> 16).astype("u2")
     arrays = read(file_of(tmp_path, {"a": tensor(0, 8, 2, 2, dtype="BF16")}, halves.tobytes()))
     np.testing.assert_array_equal(arrays["a"].array(), values.reshape(2, 2))
-    with pytest.raises(UserError, match="checkpoint of no network known here"):
+    with pytest.raises(UserError, match="checkpoint of an unknown network"):
         load_weights(get_model("ram_28"), str(tmp_path / "x.safetensors"))
 
 

@@ -56,7 +56,7 @@ def test_every_tensor_of_resnet50_has_a_place(names: Any) -> None:
     assert remaining == ["fc.weight", "fc.bias"]
     biases = [array for array in arrays.values() if array is not None]
     assert len(biases) == 2 * 16 and not any(array.any() for array in biases)
-    with pytest.raises(UserError, match="take backbone 'resnet50_v1.5'"):
+    with pytest.raises(UserError, match="use backbone 'resnet50_v1.5'"):
         backbone_arrays(backbone("resnet50_v1"), TensorTable(tensors))
 
 

@@ -274,7 +274,7 @@ def test_a_killed_run_resumes_to_the_same_result(tmp_path):
     assert (run / "last.npz").exists() and not (run / "result.json").exists()
 
     again = start("mnist_train.py", tmp_path / "cut", *flags)
-    assert again.returncode == 0 and "going on after epoch" in again.stdout, again.stderr
+    assert again.returncode == 0 and "resuming after epoch" in again.stdout, again.stderr
     one, other = arrays(tmp_path / "whole" / "mnist-28" / "last.npz"), arrays(run / "last.npz")
     assert one.keys() == other.keys()
     for name in one:

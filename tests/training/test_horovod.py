@@ -127,7 +127,7 @@ def test_clipping_and_several_groups_are_refused_with_dist_async():
     groups = [Group(name, [gluon.nn.Dense(1)]) for name in "ab"]
     schedule = Schedule(Config(epochs=1), 3)
     workers = workers_of(store)
-    with pytest.raises(UserError, match="--clip needs gradients"):
+    with pytest.raises(UserError, match="--clip needs summed gradients"):
         make_optimizers(groups[:1], Config(clip=1.0), schedule, workers)
     with pytest.raises(UserError, match="one optimizer and this network takes 2; --kvstore dist_s"):
         make_optimizers(groups, Config(kvstore="dist_async"), schedule, workers)

@@ -72,7 +72,7 @@ def test_a_member_that_dies_ends_the_job(job, capfd, number):
     end(job)
     assert all(map(gone, job))
     errors = capfd.readouterr().err.splitlines()
-    assert len(errors) == 1 and "the same command goes on from the last epoch" in errors[0]
+    assert len(errors) == 1 and "the same command resumes after the last epoch" in errors[0]
     assert errors[0].startswith(f"launch: {job[number].name} was killed by SIGKILL")
 
 
@@ -88,7 +88,7 @@ def test_a_refused_command_gets_no_advice_to_resume(job, capfd, words):
     assert watch(job) == 2
     output, advice = capfd.readouterr().err.splitlines()
     assert output in ("wrong", "error: cannot start ./no such command: No such file or directory")
-    assert "correct what it reports above" in advice and "goes on" not in advice
+    assert "correct what it reports above" in advice and "resumes" not in advice
 
 
 def test_a_signal_is_forwarded_to_the_workers(job, capfd):
@@ -338,14 +338,14 @@ def test_a_killed_job_ends_at_once_and_resumes(tmp_path, role):
     os.kill(victims[-1], signal.SIGKILL)
     _, errors = job.communicate(timeout=60)
     assert (
-        job.returncode == 137 and f"launch: {role}" in errors and "goes on from the last" in errors
+        job.returncode == 137 and f"launch: {role}" in errors and "resumes after the last" in errors
     )
     assert not any(map(alive, family))
     with np.load(tmp_path / "run" / "last.npz") as archive:
         epoch = json.loads(archive["progress"].tobytes())["epoch"]
     job = subprocess.Popen(command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     try:
-        assert f"going on after epoch {epoch} of 1000" in job.stdout.readline()
+        assert f"resuming after epoch {epoch} of 1000" in job.stdout.readline()
     finally:
         job.terminate()
         job.communicate()

@@ -77,7 +77,7 @@ def check_resumed(network, folder, workers, expected):
     """The same command goes on, and ends as the undisturbed run."""
     job = Job(network, folder, workers)
     status, output, errors = job.end()
-    assert status == 0 and f" of {EPOCHS}\n" in output and "going on after epoch" in output, errors
+    assert status == 0 and f" of {EPOCHS}\n" in output and "resuming after epoch" in output, errors
     arrays = job.arrays()
     assert arrays.keys() == expected.keys()
     for name, array in expected.items():  # gradients of four are summed as they arrive

@@ -76,6 +76,6 @@ def test_an_interrupted_run_says_how_it_resumes(train_toy, monkeypatch):
         return keep(*words)
 
     monkeypatch.setattr(task, "cross_entropy", cut)
-    for then in ("starts again, as no epoch was done", "goes on after epoch 1"):
+    for then in ("starts anew, as no epoch is complete", "resumes after epoch 1"):
         with pytest.raises(KeyboardInterrupt, match=f"interrupted; the same command {then}"):
             train_toy()

@@ -45,7 +45,7 @@ def test_evaluation_takes_no_lock(tmp_path: Path, train_toy: Any) -> None:
 
 
 def test_a_refused_run_leaves_no_folder(tmp_path: Path, train_toy: Any) -> None:
-    with pytest.raises(UserError, match="cannot take images"):
+    with pytest.raises(UserError, match="does not accept images"):
         train_toy(lambda classes: get_model("ram_28", channels=3))
     assert not (tmp_path / "toy").exists()
 

@@ -50,7 +50,7 @@ def test_a_signal_ends_the_run_after_its_step(
 
 def test_a_run_stopped_in_its_first_epoch_says_that_it_starts_again(train_toy, monkeypatch):
     strike(monkeypatch, engine.Run, "apply", at=2, number=signal.SIGTERM)
-    with pytest.raises(KeyboardInterrupt, match="starts again, as no epoch was done"):
+    with pytest.raises(KeyboardInterrupt, match="starts anew, as no epoch is complete"):
         train_toy()
 
 
