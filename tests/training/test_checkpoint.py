@@ -147,4 +147,4 @@ def test_a_checkpoint_that_unpacks_to_more_is_refused(tmp_path: Path) -> None:
 def test_resuming_on_another_number_of_devices_prints_a_note() -> None:
     notes = [checkpoint.Progress(devices=count).resume_notes(4, 2) for count in (0, 1, 2)]
     assert [len(lines) for lines in notes] == [0, 1, 0]
-    assert checkpoint.Progress(epoch=1).resume_notes(4, 2) == ["going on after epoch 1 of 4"]
+    assert checkpoint.Progress(epoch=1).resume_notes(4, 2) == ["resuming after epoch 1 of 4"]

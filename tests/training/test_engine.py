@@ -224,7 +224,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, capsys, dam
     run(tmp_path, epochs=3)
     output = capsys.readouterr().out
     assert "last.npz" in output and "damaged" in output
-    assert "going on after epoch 2 of 3" in output
+    assert "resuming after epoch 2 of 3" in output
     assert (tmp_path / "toy" / "damaged-last.npz").read_bytes() == content
 
 

@@ -117,7 +117,7 @@ def test_the_time_left_counts_the_remaining_epochs(train_toy, monkeypatch, capsy
     output = capsys.readouterr().out
     times = re.findall(r"^epoch (\d)/4: .*?(?:, (\S+) left)?$", output, re.MULTILINE)
     assert times == [("1", "0:04:30"), ("2", "0:03:00"), ("3", "0:01:30"), ("4", "")]
-    assert "going on after epoch 2 of 4" in output
+    assert "resuming after epoch 2 of 4" in output
 
 
 @pytest.mark.parametrize("done", [0, 2])

@@ -18,7 +18,7 @@ PROGRAM = [sys.executable, str(ROOT / "tests" / "training" / "distributed_run.py
 FLAGS = ["-b", "32", "--kvstore", "dist_sync", "--optimizer", "sgd", "--lr", "0.05"]
 EPOCHS, PAUSE = 8, 0.1  # an epoch of two workers has 20 steps
 PATIENCE = 60  # seconds within which a disturbed job ends
-ADVICE = "so all others are ended; the same command goes on from the last epoch"
+ADVICE = "so all others were ended; the same command resumes after the last epoch"
 pytestmark = pytest.mark.slow
 
 
@@ -164,7 +164,7 @@ def test_signals_arrive_on_other_machines(network, tmp_path):
     job.process.send_signal(signal.SIGTERM)
     status, _, errors = job.end(PATIENCE)
     assert status == 143
-    assert "stopped by SIGTERM; the same command goes on after" in errors
+    assert "stopped by SIGTERM; the same command resumes after" in errors
     assert is_empty(network, 5)
 
 

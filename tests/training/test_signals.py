@@ -40,12 +40,12 @@ def test_a_signal_ends_the_run_after_its_step(
     assert exit_.value.code == status and len(moves) == 7
     errors = capsys.readouterr().err.splitlines()
     assert errors[0].startswith("stopping after this step")
-    assert errors[1:] == [f"stopped by {number.name}; the same command goes on after epoch 1"]
+    assert errors[1:] == [f"stopped by {number.name}; the same command resumes after epoch 1"]
     assert signal.getsignal(number) is handler
     names = {path.name for path in (tmp_path / "toy").iterdir() if path.name[0] != "e"}
     assert names == {"best.params", "config.json", "history.csv", "last.npz"}
     train_toy()
-    assert "going on after epoch 1 of 3" in capsys.readouterr().out
+    assert "resuming after epoch 1 of 3" in capsys.readouterr().out
 
 
 def test_a_run_stopped_in_its_first_epoch_says_that_it_starts_again(train_toy, monkeypatch):

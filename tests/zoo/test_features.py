@@ -121,7 +121,7 @@ def test_weights_without_their_classifier(family: str, tmp_path: Any) -> None:
     features = net.forward_features(images)
     pooled = features.mean(axis=(2, 3)) if features.ndim == 4 else features
     near(headless(images), pooled)
-    with pytest.raises(UserError, match="classes=0 gives features"):
+    with pytest.raises(UserError, match="classes=0 returns features"):
         headless.predict(images)
 
 
