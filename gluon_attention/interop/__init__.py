@@ -1,1 +1,1 @@
-"""Weights from elsewhere."""
+"""Weights of other sources: PyTorch, GluonCV, torchvision, Paddle."""

@@ -152,7 +152,7 @@ def test_a_full_disk(network, undisturbed):
     status, _, errors = job.end(PATIENCE)
     cause, line = errors.splitlines()[-2:]
     assert cause.startswith(f"error: cannot write {job.run}/") and "No space left" in cause
-    assert "status 2, so all others are ended; correct what it reports above" in line
+    assert "status 2, so all others were ended; correct what it reports above" in line
     assert status == 2 and is_empty(network, 5)
     filler.unlink()
     check_resumed(network, network.disk, 2, undisturbed(2))
