@@ -124,8 +124,8 @@ def test_a_network_that_was_never_trained_can_be_evaluated(shell: Any, tmp_path:
 
 
 MISTAKES = [
-    ("ram_28 --dataset cifar10 --data-dir {cifar10}", "takes grey images and those of cifar10 are"),
-    (SLIM + " --dataset mnist-28 --data-dir {mnist}", "takes coloured images and those of mnist"),
+    ("ram_28 --dataset cifar10 --data-dir {cifar10}", "needs grey images and those of cifar10 are"),
+    (SLIM + " --dataset mnist-28 --data-dir {mnist}", "needs coloured images and those of mnist"),
     (SLIM + " --data-dir {cifar10} --size 40", "have 32 pixels a side: leave out --size"),
     ("{looks} --dataset imagenet --data-dir {val} --samples 3", "use no sampling"),
     ("{birds} --dataset imagenet --data-dir {val} --size 64", "has 16 classes and imagenet has"),

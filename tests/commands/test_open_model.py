@@ -173,7 +173,7 @@ def test_an_onnx_file_is_refused_even_with_a_description(tmp_path: Path) -> None
 
 
 def test_overrides_describe_a_bare_file(weights: str) -> None:
-    with pytest.raises(UserError, match="nothing beside .* add --model"):
+    with pytest.raises(UserError, match="is unknown, as no .json .* add --model"):
         open_model(weights)
     overrides = Overrides("racnn_mobilenet_v2", 4, TINY, ["w", "x", "y", "z"], size=64)
     model = open_model(weights, overrides)
@@ -214,7 +214,7 @@ def test_words_that_stand_for_no_network_are_refused(word: str, message: str) ->
 
 
 def test_overrides_that_do_not_fit_a_name_are_refused() -> None:
-    with pytest.raises(UserError, match=r"takes no images of shape \(3, 28, 28\)"):
+    with pytest.raises(UserError, match=r"does not accept images of shape \(3, 28, 28\)"):
         open_model("ram_28", Overrides(mean=(0, 0, 0), std=(1, 1, 1)))
     with pytest.raises(UserError, match="one number or three"):
         open_model("ram_28", Overrides(mean=(0, 0)))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Dict, NamedTuple, Tuple
 
 from gluon_attention import UserError
+from gluon_attention.storage.params import write_parameters
 from gluon_attention.tasks.task import Group
 from gluon_attention.training import checkpoint
 from gluon_attention.training.averages import WeightAverage
@@ -94,14 +95,14 @@ def test_best_weights_of_another_network_are_refused(tmp_path: Path, other: gluo
     path, net = str(tmp_path / "best.params"), parts().net
     other.initialize(force_reinit=True)
     for one, two in ((net, other), (other, net)):
-        checkpoint.save_weights(path, one)
+        write_parameters(path, one.save_parameters)
         with pytest.raises(UserError, match="best.params holds the weights of another network"):
             checkpoint.load_weights(path, two, [mx.cpu()])
 
 
 def test_damaged_best_weights_are_reported_as_damaged(tmp_path: Path) -> None:
     path, net = tmp_path / "best.params", parts().net
-    checkpoint.save_weights(str(path), net)
+    write_parameters(str(path), net.save_parameters)
     path.write_bytes(path.read_bytes()[:-5])
     with pytest.raises(UserError, match="best.params .*damaged"):
         checkpoint.load_weights(str(path), net, [mx.cpu()])

@@ -94,16 +94,16 @@ def test_a_run_killed_before_writing_its_best_weights_writes_them_on_resume(
     train_toy: Any, tmp_path: Path, monkeypatch: Any, ema: float
 ) -> None:
     whole = train_toy(run="whole", ema=ema)
-    keep = engine.checkpoint.save_weights
+    keep = engine.write_parameters
 
     def killed(path: str, net: Any) -> None:
         raise KeyboardInterrupt("killed")
 
-    monkeypatch.setattr(engine.checkpoint, "save_weights", killed)
+    monkeypatch.setattr(engine, "write_parameters", killed)
     for _ in range(3):  # after the first epoch, and then each time it resumes
         with pytest.raises(KeyboardInterrupt, match="killed"):
             train_toy(ema=ema)
-    monkeypatch.setattr(engine.checkpoint, "save_weights", keep)
+    monkeypatch.setattr(engine, "write_parameters", keep)
     assert train_toy(ema=ema)["test_error"] == whole["test_error"]
     np.testing.assert_array_equal(*(saved(tmp_path / n / "best.params") for n in ("toy", "whole")))
 

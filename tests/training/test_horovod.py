@@ -129,7 +129,7 @@ def test_clipping_and_several_groups_are_refused_with_dist_async():
     workers = workers_of(store)
     with pytest.raises(UserError, match="--clip needs summed gradients"):
         make_optimizers(groups[:1], Config(clip=1.0), schedule, workers)
-    with pytest.raises(UserError, match="one optimizer and this network takes 2; --kvstore dist_s"):
+    with pytest.raises(UserError, match="one optimizer and this network needs 2; use --kvstore"):
         make_optimizers(groups, Config(kvstore="dist_async"), schedule, workers)
 
 

@@ -95,7 +95,7 @@ def test_clipping_is_of_the_gradient_of_all_devices():
 def test_a_server_that_updates_has_one_optimizer_and_clips_nothing():
     workers, config = SimpleNamespace(server_updates=True, count=2), Config(clip=5.0)
     schedule, groups = Schedule(config, steps=9), [Group(name, []) for name in "ab"]
-    with pytest.raises(UserError, match="--kvstore dist_async has one optimizer .* takes 2;"):
+    with pytest.raises(UserError, match="--kvstore dist_async has one optimizer .* needs 2;"):
         make_optimizers(groups, config, schedule, workers)
     with pytest.raises(UserError, match="--clip needs summed gradients"):
         make_optimizers(groups[:1], config, schedule, workers)

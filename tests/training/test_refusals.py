@@ -37,14 +37,14 @@ def test_mixup_is_refused_for_a_task_without_it(train_toy, tmp_path):
 
 
 def test_a_network_of_other_images_is_refused(train_toy):
-    with pytest.raises(UserError, match=r"cannot take images of \(1, 6, 6\), channels first"):
+    with pytest.raises(UserError, match=r"does not accept images \(1, 6, 6\), channels first"):
         train_toy(colours)
 
 
 def test_a_second_distributed_run_in_one_process_is_refused(monkeypatch):
     monkeypatch.setenv("DMLC_ROLE", "worker")
     monkeypatch.setattr(workers, "_CONNECTED", ["dist_sync"])
-    with pytest.raises(UserError, match="--kvstore dist_sync trains one network a start"):
+    with pytest.raises(UserError, match="--kvstore dist_sync trains one network per process"):
         workers.connect(Config(kvstore="dist_sync"), [])
 
 
@@ -53,7 +53,7 @@ def test_a_run_resumed_on_more_devices_prints_a_note(train_toy, tmp_path, capsys
     (tmp_path / "toy" / "last.npz").unlink()  # as if it had been killed in its second epoch
     monkeypatch.setattr(engine, "choose_devices", lambda gpus: [mx.cpu(0), mx.cpu(1)])
     train_toy(epochs=2)
-    note = "note: a step had the images of 1 devices so far, and has those of 2 from here on"
+    note = "note: a step had images of 1 devices so far, and now of 2"
     assert note in capsys.readouterr().out.splitlines()
 
 

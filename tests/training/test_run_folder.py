@@ -114,7 +114,9 @@ def test_a_setting_of_the_run_that_is_not_given_now_is_named(
     tmp_path: Path, train_toy: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stop_after_first_epoch(train_toy, monkeypatch, clip=5.0)
-    with pytest.raises(UserError, match="--clip 5.0, which is not given now: give the same flags"):
+    with pytest.raises(
+        UserError, match="--clip 5.0, which this command leaves out: give the same flags"
+    ):
         train_toy(epochs=2)
 
 
