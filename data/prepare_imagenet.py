@@ -22,7 +22,7 @@ from gluon_attention.datasets.image_folder import scan
 from gluon_attention.datasets.imagenet import read_synsets
 from gluon_attention.datasets.pictures import MAX_SIDE, decode
 from gluon_attention.fields import number
-from gluon_attention.storage.atomic import write_bytes, written_aside
+from gluon_attention.storage.atomic import atomic_file, write_bytes
 
 import cv2
 import mxnet as mx
@@ -49,8 +49,8 @@ def pack(source: Path, target: Path, index: Dict[str, int], args: argparse.Names
     paths, labels, _ = scan(source, index)
     order = np.random.default_rng(0).permutation(len(paths))
     with ExitStack() as stack:
-        aside = {end: stack.enter_context(written_aside(f"{target}{end}")) for end in ENDS}
-        writer = mx.recordio.MXIndexedRecordIO(aside[".idx"], aside[".rec"], "w")
+        temporary = {end: stack.enter_context(atomic_file(f"{target}{end}")) for end in ENDS}
+        writer = mx.recordio.MXIndexedRecordIO(temporary[".idx"], temporary[".rec"], "w")
         stack.callback(writer.close)
         pool = stack.enter_context(ThreadPoolExecutor(args.workers))
         for start in range(0, len(order), CHUNK):

@@ -155,18 +155,20 @@ def number(
     kind: type, low: float = -math.inf, high: float = math.inf
 ) -> Callable[[str], Union[int, float]]:
     """A `type=` of argparse: a number from `low` to `high`."""
-    one = dataclasses.field(default=None, metadata=dict(choices=None, low=low, high=high))
-    one.name = "number"
-    return Declared(one, kind).parse
+    return bounded("number", kind, low, high).parse
+
+
+def bounded(name: str, kind: Any, low: float, high: float) -> Declared:
+    """The declaration of a value of a type from `low` to `high`, outside of a dataclass."""
+    field = dataclasses.field(default=None, metadata=dict(choices=None, low=low, high=high))
+    field.name = name
+    return Declared(field, kind)
 
 
 def replace(options: Any, values: Mapping[str, Any]) -> Any:
     """A copy of a dataclass with new values of some fields, each checked."""
     fields = {field.name: field for field in declared(type(options))}
-    checked: Dict[str, Any] = {}
-    for name, value in values.items():
-        checked[name] = fields[name].check(value)
-    return dataclasses.replace(options, **checked)
+    return dataclasses.replace(options, **{k: fields[k].check(v) for k, v in values.items()})
 
 
 def check_document(kind: Type[Any], document: Any, path: str, open: bool = False) -> Dict[str, Any]:

@@ -7,7 +7,7 @@ from collections import defaultdict
 from statistics import mean
 from typing import Dict, List, Sequence
 
-from gluon_attention.storage.atomic import written_aside
+from gluon_attention.storage.atomic import atomic_file
 
 from figures.rows import Row
 from figures.tables import latest
@@ -48,6 +48,6 @@ def draw(rows: Sequence[Row], path: str) -> None:
     axis.set(ylim=(0, None))
     axis.spines[["top", "right"]].set_visible(False)
     axis.legend(frameon=False)
-    with written_aside(path) as aside:
-        figure.savefig(aside, format="png", dpi=100)
+    with atomic_file(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=100)
     pyplot.close(figure)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Sequence
 
-from gluon_attention.storage.atomic import written_aside
+from gluon_attention.storage.atomic import atomic_file
 
 from figures.rows import Row
 from figures.tables import PEERS, latest, speeds
@@ -42,6 +42,6 @@ def draw(rows: Sequence[Row], path: str) -> None:
     axis.spines[["top", "right"]].set_visible(False)
     handles = [pyplot.Rectangle((0, 0), 1, 1, color=colour) for colour in COLOURS]
     figure.legend(handles, PEERS.values(), loc="outside upper center", ncol=4, frameon=False)
-    with written_aside(path) as aside:
-        figure.savefig(aside, format="png", dpi=100)
+    with atomic_file(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=100)
     pyplot.close(figure)

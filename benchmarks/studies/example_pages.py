@@ -18,7 +18,7 @@ from gluon_attention.commands.open_model import open_model
 from gluon_attention.datasets.sampling import DATASETS, Splits
 from gluon_attention.explain.page import Entry, Page
 from gluon_attention.explain.pictures import denormalise
-from gluon_attention.storage.atomic import written_aside
+from gluon_attention.storage.atomic import atomic_file
 
 import numpy as np
 from PIL import Image
@@ -77,8 +77,8 @@ def write_picture(folder: Path, path: Path) -> None:
     shots = [screenshot(f"{pages[name]}#{part}", found[0]) for name, part in PAGES.items()]
     sheet = np.concatenate([np.concatenate(shots[n : n + 2], axis=1) for n in (0, 2)])
     half = Image.fromarray(sheet).resize((WINDOW[0], WINDOW[1]), Image.LANCZOS)
-    with written_aside(path) as aside:
-        half.quantize(256, dither=Image.Dither.NONE).save(aside, "PNG", optimize=True)
+    with atomic_file(path) as temporary:
+        half.quantize(256, dither=Image.Dither.NONE).save(temporary, "PNG", optimize=True)
 
 
 def main() -> None:

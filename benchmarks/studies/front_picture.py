@@ -15,7 +15,7 @@ from gluon_attention.datasets.detail import detail
 from gluon_attention.datasets.sampling import Splits
 from gluon_attention.explain.pictures import denormalise, paint, picture
 from gluon_attention.explain.tiles import below
-from gluon_attention.storage.atomic import written_aside
+from gluon_attention.storage.atomic import atomic_file
 from gluon_attention.zoo.pretrained import all_weights
 
 import numpy as np
@@ -68,8 +68,8 @@ def main() -> None:
     )
     flags = parser.parse_args()
     picture = Image.fromarray(front())
-    with written_aside(flags.output) as aside:  # 256 colours are a third of the size
-        picture.quantize(256, dither=Image.Dither.NONE).save(aside, "PNG", optimize=True)
+    with atomic_file(flags.output) as temporary:  # 256 colours are a third of the size
+        picture.quantize(256, dither=Image.Dither.NONE).save(temporary, "PNG", optimize=True)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from typing import Tuple
 
 from gluon_attention.command_line import Parser, command
 from gluon_attention.ops.attention_crop import GRADIENTS, AttentionCrop
-from gluon_attention.storage.atomic import written_aside
+from gluon_attention.storage.atomic import atomic_file
 
 import numpy as np
 from mxnet import autograd, nd
@@ -73,8 +73,8 @@ def draw(path: str) -> None:
         axis.set(title=gradient, xticks=[], yticks=[])
     bar = figure.colorbar(colours, ax=axes, shrink=0.8, ticks=[-1, 0, 1])
     bar.ax.set_yticklabels(["shrinks", "stays", "grows"])
-    with written_aside(path) as aside:
-        figure.savefig(aside, format="png", dpi=80)
+    with atomic_file(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=80)
 
 
 def main() -> None:

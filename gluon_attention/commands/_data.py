@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import inspect
 import os
 import sys
@@ -17,7 +16,7 @@ from ..datasets.mnist import TASKS
 from ..datasets.sampling import DATASETS, NOT_RECORDED, Samples, Splits, smaller_validation
 from ..datasets.view import centre_view
 from ..errors import UserError
-from ..fields import Declared, number
+from ..fields import bounded, number
 
 if TYPE_CHECKING:
     from .open_model import Model
@@ -101,17 +100,15 @@ def _choose(model: Model, flags: argparse.Namespace) -> Tuple[Optional[str], Dic
 def _checked(name: str, options: Dict[str, Any]) -> Dict[str, Any]:
     """The options of a data set in a description; unknown names and wrong values are refused."""
     types = get_type_hints(DATASETS[name])
-    checked: Dict[str, Any] = {}
+    values: Dict[str, Any] = {}
     for option, value in options.items():
         if option not in types or option in (*NOT_RECORDED, "return"):
             raise UserError(f"the data set {name} has no option {option[:60]!a}: add --dataset")
-        declared = dataclasses.field(metadata=dict(choices=None, low=0, high=MOST))
-        declared.name = option
         try:
-            checked[option] = Declared(declared, types[option]).check(value)
+            values[option] = bounded(option, types[option], 0, MOST).check(value)
         except UserError as error:
             raise UserError(f"in the options of the data set {name}, {error}") from None
-    return checked
+    return values
 
 
 def _folder(model: Model, flags: argparse.Namespace) -> str:

@@ -113,9 +113,9 @@ def run(flags: argparse.Namespace) -> None:
         document = dict(report._asdict(), numbers=numbers, network=converted.arguments)
         print(json.dumps({**document, "assumed": converted.assumed, **apart}))
         return
-    used = report.tensors - len(report.unused)
+    used_tensors = report.tensors - len(report.unused)
     print(printable(f"{flags.source}: {report.origin}, {report.tensors} tensors"))
-    print(f"  all {report.parameters} parameters ({numbers:,} numbers) come from {used} of them")
+    print(f"  all {report.parameters} parameters ({numbers:,} numbers) from {used_tensors} of them")
     if report.unused:
         print(printable(f"  {len(report.unused)} are unused, such as {report.unused[0]}"))
     name, *others = converted.arguments.items()

@@ -138,7 +138,7 @@ def show_classes(counts: np.ndarray, names: Sequence[str]) -> None:
     from ..training.evaluation import class_accuracies
 
     accuracies, labels = class_accuracies(counts), range(len(names))
-    labelled = [f"{label} {printable(str(names[label]))}"[: NAME - 1] for label in labels]
+    headings = [f"{label} {printable(str(names[label]))}"[: NAME - 1] for label in labels]
     if len(names) <= MOST_COLUMNS:
         width = max(len(str(counts.max())), len(str(len(names) - 1))) + 2
         heading = "".join(f"{label:{width}}" for label in labels)
@@ -146,16 +146,16 @@ def show_classes(counts: np.ndarray, names: Sequence[str]) -> None:
         print(f"{'label':{NAME}}{'right, %':>10}  {heading}")
         for label, row in enumerate(counts):
             cells = "".join(f"{count or '.':>{width}}" for count in row)
-            print(f"{labelled[label]:{NAME}}{100 * accuracies[label]:10.1f}  {cells}")
+            print(f"{headings[label]:{NAME}}{100 * accuracies[label]:10.1f}  {cells}")
         return
     print(f"\n{'labels most often wrong':{NAME}}{'right, %':>10}  {'images':>8}")
-    measured = [label for label in np.argsort(accuracies, kind="stable") if counts[label].any()]
-    for label in measured[:MOST_COLUMNS]:
+    nonempty = [label for label in np.argsort(accuracies, kind="stable") if counts[label].any()]
+    for label in nonempty[:MOST_COLUMNS]:
         total = counts[label].sum()
-        print(f"{labelled[label]:{NAME}}{100 * accuracies[label]:10.1f}  {total:8}")
+        print(f"{headings[label]:{NAME}}{100 * accuracies[label]:10.1f}  {total:8}")
     print(f"\n{'label':{NAME}}{'predicted as':{NAME}}{'images':>8}")
     wrong = counts - np.diag(counts.diagonal())
     for cell in np.argsort(-wrong, axis=None, kind="stable")[:MOST_COLUMNS]:
         label, predicted = divmod(int(cell), len(names))
         if wrong[label, predicted]:
-            print(f"{labelled[label]:{NAME}}{labelled[predicted]:{NAME}}{wrong.flat[cell]:8}")
+            print(f"{headings[label]:{NAME}}{headings[predicted]:{NAME}}{wrong.flat[cell]:8}")

@@ -99,12 +99,16 @@ def run(flags: argparse.Namespace) -> None:
     if flags.torch:
         torch_files, parity = export_torch(model.net, flags.output, model.shape, about)
         report["torch"] = parity and parity._asdict()
-    written = {suffix: save(graph, flags.output + suffix) for suffix, graph in graphs.items()}
+    graph_files = {suffix: save(graph, flags.output + suffix) for suffix, graph in graphs.items()}
     if flags.int8:
-        change = compare(model.net, tuple(written["-int8"]), images)
+        change = compare(model.net, tuple(graph_files["-int8"]), images)
         report["int8"] = dict(change._asdict(), images=len(images))
     write_text(f"{flags.output}.json", json.dumps(describe(model), indent=1))
-    files = [*itertools.chain(*written.values()), f"{flags.output}.json", copy_names(flags.output)]
+    files = [
+        *itertools.chain(*graph_files.values()),
+        f"{flags.output}.json",
+        copy_names(flags.output),
+    ]
     if flags.onnx:
         files.append(f"{flags.output}.onnx")
     show({"files": [*files, *torch_files], **report}, flags.json)

@@ -62,14 +62,14 @@ def detail(
         normalise, labels = Normalise(MEAN, STD), _labels(count, [seed, stream])
 
         @lru_cache(maxsize=None)
-        def rendered() -> Scenes:  # on first use
+        def all_scenes() -> Scenes:  # on first use
             return scenes(count, size, coarse, [seed, stream], radius)
 
         return Samples(
             labels,
             len(CLASSES),
-            lambda rows, rng: normalise(rendered().images[rows], rng),
-            regions=lambda: rendered().marks,
+            lambda rows, rng: normalise(all_scenes().images[rows], rng),
+            regions=lambda: all_scenes().marks,
         )
 
     return Splits(

@@ -113,8 +113,8 @@ def most_varying_channels(layers: Sequence[Layer], channel: Optional[int]) -> Li
     count = len(layers[0].values)
     check_channel(channel, count)
     spread = np.mean([layer.values.std(axis=(1, 2)) for layer in layers], axis=0)
-    chosen = {*np.argsort(-spread, kind="stable")[:CHANNELS].tolist(), channel}
-    return sorted(chosen - {None})
+    channels = {*np.argsort(-spread, kind="stable")[:CHANNELS].tolist(), channel}
+    return sorted(channels - {None})
 
 
 def encode_layer(layer: Layer, channels: Sequence[int]) -> Dict[str, Any]:

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from ..storage.atomic import written_aside
+from ..storage.atomic import atomic_file
 
 Tiles = List[np.ndarray]  # (H, W, 3) uint8, all of one size
 
@@ -19,8 +19,8 @@ COLOURS = cv2.applyColorMap(np.arange(256, dtype=np.uint8), cv2.COLORMAP_VIRIDIS
 
 def save_png(path: str, picture: np.ndarray) -> None:
     """Write a picture (H, W, 3) uint8."""
-    with written_aside(path) as aside:
-        Image.fromarray(picture).save(aside, format="PNG")
+    with atomic_file(path) as temporary:
+        Image.fromarray(picture).save(temporary, format="PNG")
 
 
 def load_png(path: str) -> np.ndarray:
@@ -31,10 +31,15 @@ def load_png(path: str) -> np.ndarray:
 
 def save_gif(path: str, frames: Tiles, seconds: float = 0.8) -> None:
     """Write frames of one size as an endless animation."""
-    with written_aside(path) as aside:
+    with atomic_file(path) as temporary:
         first, *rest = [Image.fromarray(frame) for frame in frames]
         first.save(
-            aside, "GIF", save_all=True, append_images=rest, duration=int(seconds * 1000), loop=0
+            temporary,
+            "GIF",
+            save_all=True,
+            append_images=rest,
+            duration=int(seconds * 1000),
+            loop=0,
         )
 
 

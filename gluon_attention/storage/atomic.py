@@ -16,7 +16,7 @@ _ASIDE = ".aside-"
 
 
 @contextmanager
-def written_aside(path: str) -> Iterator[str]:
+def atomic_file(path: str) -> Iterator[str]:
     """Yield the name of a temporary file, which replaces `path` if the block ends without error.
 
     A symbolic link is followed: its target is replaced.
@@ -57,7 +57,7 @@ def read_bytes(path: str, most: int = -1) -> bytes:
 
 def write_bytes(path: str, content: bytes) -> None:
     """Replace a file atomically."""
-    with written_aside(path) as temporary, open(temporary, "wb") as file:
+    with atomic_file(path) as temporary, open(temporary, "wb") as file:
         file.write(content)
 
 

@@ -15,7 +15,7 @@ from mxnet import nd
 from mxnet.base import MXNetError
 
 from ..errors import UserError
-from .atomic import read_bytes, written_aside
+from .atomic import atomic_file, read_bytes
 
 LIST, OLD, DENSE, NUMPY = 0x112, 0xF993FAC8, 0xF993FAC9, 0xF993FACA  # magic numbers
 MAX_AXES = 32
@@ -46,7 +46,7 @@ def read_parameters(path: str) -> Dict[str, nd.NDArray]:
 def write_parameters(path: str, save: Callable[[str], None]) -> None:
     """Write a file by `save` and read it back, as MXNet does not always notice a full disk."""
     nd.waitall()  # a forward pass may still be changing the memory layout of weights
-    with written_aside(path) as temporary:
+    with atomic_file(path) as temporary:
         try:
             save(temporary)
             _arrays(_Cursor(read_bytes(temporary)))

@@ -11,7 +11,7 @@ from typing import Any, Dict, NamedTuple, Tuple
 import numpy as np
 
 from ..errors import UserError
-from .atomic import written_aside
+from .atomic import atomic_file
 
 
 class RawTensor(NamedTuple):
@@ -66,8 +66,8 @@ def write_safetensors(path: str, arrays: Dict[str, np.ndarray], metadata: Dict[s
     package = require_safetensors()
     save = importlib.import_module("safetensors.numpy").save_file
     arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
-    with written_aside(path) as aside:
+    with atomic_file(path) as temporary:
         try:
-            save(arrays, aside, metadata)
+            save(arrays, temporary, metadata)
         except package.SafetensorError as error:
             raise OSError(str(error).splitlines()[0]) from None

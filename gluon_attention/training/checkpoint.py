@@ -21,7 +21,7 @@ from mxnet.base import MXNetError
 
 from ..datasets.sampling import Splits
 from ..errors import UserError
-from ..storage.atomic import written_aside
+from ..storage.atomic import atomic_file
 from ..storage.params import read_parameters
 from .averages import WeightAverage
 from .optimizers import GroupOptimizer, named_parameters
@@ -91,7 +91,7 @@ def save(
     archive = io.BytesIO()  # in memory: if the disk is full, ZipFile.__del__ raises a second time
     np.savez(archive, **arrays)
     last = os.path.join(folder, LAST)
-    with written_aside(last) as temporary:
+    with atomic_file(last) as temporary:
         with open(temporary, "wb") as file:
             file.write(archive.getbuffer())
         if os.path.exists(last):  # symbolic links are followed, even to another disk

@@ -25,7 +25,7 @@ from .checkpoint import Progress
 from .config import BEST, Config
 from .data_record import check_data, differences, record_data, version_notes, versions
 from .devices import check_precision, choose_devices, prepare
-from .evaluation import Means, Shards, Sums, accumulated, evaluate, measure, split
+from .evaluation import Means, Shards, Sums, evaluate, measure, split, split_parts
 from .loss_scale import LossScale
 from .monitor import Monitor
 from .optimizers import make_optimizers, trainable_numbers
@@ -226,7 +226,7 @@ class Run:
         optimizers, losses = [self.optimizers[name] for name in update.groups], []
         for optimizer in optimizers:
             optimizer.zero_gradients()
-        for part in accumulated(shards, self.config.accumulate):
+        for part in split_parts(shards, self.config.accumulate):
             with autograd.record():
                 part_losses = [update.loss(images, labels) for images, labels in part]
                 totals = [sum(vector.sum() for vector in named.values()) for named in part_losses]
@@ -355,7 +355,7 @@ class Run:
 def training_sample(splits: Splits) -> Samples:
     """Evenly spaced training images, at most as many as validation images, for their accuracy."""
     train, count = splits.train, min(len(splits.train), len(splits.examples), TRAINING_SAMPLE)
-    chosen = np.linspace(0, len(train) - 1, count).round().astype(int)
+    subset = np.linspace(0, len(train) - 1, count).round().astype(int)
     return Samples(
-        train.labels[chosen], train.classes, lambda rows, rng: train.load(chosen[rows], rng)
+        train.labels[subset], train.classes, lambda rows, rng: train.load(subset[rows], rng)
     )

@@ -160,7 +160,7 @@ def region_scores(boxes: np.ndarray, regions: np.ndarray) -> Means:
     return means
 
 
-def accumulated(shards: Shards, parts: int) -> Iterator[Shards]:
+def split_parts(shards: Shards, parts: int) -> Iterator[Shards]:
     """Split the shards of a batch into several parts, for gradient accumulation."""
     parts = min(parts, max(len(images) for images, _ in shards))
     for part in range(parts):

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from ..datasets.sampling import Splits
 from ..explain.pictures import denormalise, paint, picture
 from ..explain.tiles import load_png, save_gif, save_png, sheet
-from ..storage.atomic import written_aside
+from ..storage.atomic import atomic_file
 from .config import Config
 from .events import Events
 from .optimizers import named_parameters
@@ -193,6 +193,6 @@ def _draw_curves(path: str, history: Sequence[Record]) -> None:
         axis.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         axis.grid(alpha=0.3)
         axis.legend()
-    with written_aside(path) as temporary:
+    with atomic_file(path) as temporary:
         figure.savefig(temporary, format="png", dpi=100)
     pyplot.close(figure)

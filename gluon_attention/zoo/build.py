@@ -55,12 +55,12 @@ def get_model(
             "loads a file"
         )
     devices = _check_devices(ctx)
-    checked = _check_options(network, options)
+    values = _check_options(network, options)
     if out_indices is not None and not features_only:
         raise UserError("out_indices is for features_only=True; add that, or leave it out")
     with shared(params):
-        net = network.build(0 if features_only else classes, checked, prefix=prefix, params=params)
-    options = {option: getattr(checked, option) for option in options}
+        net = network.build(0 if features_only else classes, values, prefix=prefix, params=params)
+    options = {option: getattr(values, option) for option in options}
     net.arguments = dict(name=network.name, classes=net.classes, options=options)
     if pretrained:
         load_pretrained(net, network.name, ctx=devices, root=root)

@@ -89,16 +89,16 @@ def _map(outputs: Any) -> Any:
 
 def _indices(out_indices: Optional[Sequence[int]], strides: List[int]) -> Tuple[int, ...]:
     count = len(strides)
-    chosen = range(count) if out_indices is None else out_indices
-    is_list = isinstance(chosen, (list, tuple, range)) and len(chosen) > 0
-    if not (is_list and all(isinstance(i, numbers.Integral) for i in chosen)):
+    indices = range(count) if out_indices is None else out_indices
+    is_list = isinstance(indices, (list, tuple, range)) and len(indices) > 0
+    if not (is_list and all(isinstance(i, numbers.Integral) for i in indices)):
         raise UserError(
-            f"out_indices must be a list of whole numbers, such as [-2, -1], not {chosen!a:.60}"
+            f"out_indices must be a list of whole numbers, such as [-2, -1], not {indices!a:.60}"
         )
-    for index in chosen:
+    for index in indices:
         if not -count <= index < count:
             raise UserError(
                 f"there is no feature map {index}: there are {count}, of strides "
                 f"{', '.join(map(str, strides))}, and out_indices are from {-count} to {count - 1}"
             )
-    return tuple(int(index) % count for index in chosen)
+    return tuple(int(index) % count for index in indices)

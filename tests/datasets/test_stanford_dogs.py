@@ -14,7 +14,7 @@ from gluon_attention import UserError
 from gluon_attention.commands.train.dogs import main
 from gluon_attention.datasets.stanford_dogs import stanford_dogs
 from gluon_attention.datasets.view import View
-from gluon_attention.training.checkpoint import save_weights
+from gluon_attention.storage.params import write_parameters
 from gluon_attention.zoo.backbones import backbone
 
 import cv2
@@ -137,7 +137,7 @@ def test_stage_2_starts_from_weights_of_a_backbone(
     net, file = backbone("tiny"), tmp_path / "tiny.params"
     net.initialize()
     net(nd.zeros((1, 3, 32, 32)))
-    save_weights(str(file), net.layers)
+    write_parameters(str(file), net.layers.save_parameters)
     words = ["--stage", "2", "--backbone-weights", str(file), "--test-features", "1"]
     main([*flags(tmp_path, "--data-dir", str(dogs), *words)])
     assert (tmp_path / "dogs-glimpse_resnet50" / "patches.png").exists()

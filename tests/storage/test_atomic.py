@@ -45,15 +45,15 @@ def test_content_is_on_the_disk_before_the_name(tmp_path: Path, monkeypatch: Any
     monkeypatch.setattr(os, "fsync", record_fsync)
     monkeypatch.setattr(os, "replace", record_replace)
     atomic.write_text(str(tmp_path / "x"), "text")
-    aside = calls[0]
-    assert Path(aside).parent == tmp_path and Path(aside).name.startswith(".aside-")
-    assert calls == [aside, f"{aside} to {tmp_path / 'x'}", str(tmp_path)]
+    temporary = calls[0]
+    assert Path(temporary).parent == tmp_path and Path(temporary).name.startswith(".aside-")
+    assert calls == [temporary, f"{temporary} to {tmp_path / 'x'}", str(tmp_path)]
 
 
 def test_an_error_inside_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "x").write_text("old")
-    with pytest.raises(ZeroDivisionError), atomic.written_aside(str(tmp_path / "x")) as aside:
-        Path(aside).write_text("half")
+    with pytest.raises(ZeroDivisionError), atomic.atomic_file(str(tmp_path / "x")) as temporary:
+        Path(temporary).write_text("half")
         raise ZeroDivisionError
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
     assert (tmp_path / "x").read_text() == "old"
@@ -95,7 +95,7 @@ def test_the_lock_is_of_the_folder_that_is_there(tmp_path: Path, monkeypatch: An
 def test_leftovers_of_some_age_are_removed(tmp_path: Path) -> None:
     folder = tmp_path / "a[b]"  # a name that glob would take for a pattern
     folder.mkdir()
-    for name, age in ((".aside-old", 100), (".aside-new", 0), ("x", 100)):
+    for name, age in ((".aside-old", 100), (".temporary-new", 0), ("x", 100)):
         (folder / name).write_text("")
         os.utime(folder / name, (time.time() - age,) * 2)
     atomic.remove_leftovers(str(folder), age=50)

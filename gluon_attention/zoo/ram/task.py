@@ -46,8 +46,8 @@ class EpisodeLoss(gluon.HybridBlock):
         rewards = self.rewards(F, logits, step_logits, labels)  # (N, T)
         baseline, terms = reinforce_terms(F, rewards, baselines, means, noise, self.std)
         # Locations that no policy chose have no REINFORCE term.
-        chosen = F.contrib.arange_like(terms, axis=1) >= self.first  # (T,)
-        terms = F.broadcast_mul(terms, F.expand_dims(chosen, axis=0))
+        has_policy = F.contrib.arange_like(terms, axis=1) >= self.first  # (T,)
+        terms = F.broadcast_mul(terms, F.expand_dims(has_policy, axis=0))
         return (
             -F.sum(F.log_softmax(logits) * targets, axis=1),
             -F.mean(F.sum(steps, axis=2), axis=1),
