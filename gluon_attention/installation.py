@@ -1,4 +1,4 @@
-"""How this package is installed, so that advice can be followed: from a checkout or a wheel."""
+"""The way in which this package is installed, a checkout or a wheel, for commands in messages."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from importlib import metadata
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-INTERPRETER = "GLUON_ATTENTION_TORCH"  # names a Python that has PyTorch, if this one has none
+INTERPRETER = "GLUON_ATTENTION_TORCH"  # variable that names a Python with PyTorch
 NATIVE = "python -m gluon_attention.native.build"
 
 
@@ -24,9 +24,9 @@ def pip_install(extra: str) -> str:
 
 
 def pip_install_mxnet(build: str) -> str:
-    """The command that installs a build of MXNet, which on Python 3.13 refuses every numpy."""
-    refuses = sys.version_info >= (3, 13)
-    return f"pip install {'--no-deps ' if refuses else ''}{build}==1.9.1"
+    """The command that installs a build of MXNet; on Python 3.13 no numpy fits its metadata."""
+    options = "--no-deps " if sys.version_info >= (3, 13) else ""
+    return f"pip install {options}{build}==1.9.1"
 
 
 def build_native() -> str:

@@ -1,4 +1,4 @@
-"""What must run before MXNet is imported: threads, numpy names, CUDA libraries, error messages."""
+"""Preparation for the import of MXNet: threads, numpy names, CUDA libraries, error messages."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def prepare() -> None:
 
 
 def set_threads() -> None:
-    """Use every core, unless the environment says otherwise: MXNet's default is half of them.
+    """Use every core, unless the environment sets a number: MXNet's default is half of them.
 
     MXNet starts more threads than there are cores. By default libgomp then puts idle threads to
     sleep at once, which doubles the time of one image. Under the active policy they spin first;

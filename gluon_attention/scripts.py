@@ -81,7 +81,7 @@ class ZooConfig(Config):
         """The options of the network that the settings name."""
         options, flags = read_options(self.options), options_of_flags(self)
         for option in sorted(set(options) & set(flags)):
-            raise UserError(f"--{option} and --options both say {option}: leave out one")
+            raise UserError(f"--{option} and --options both set {option}: leave out one")
         return {**options, **flags}
 
     def network(

@@ -70,8 +70,8 @@ def transform_of(source: Union[str, AttentionNet, FeatureMaps]) -> Transform:
         arguments: Any = getattr(source, "arguments", None)
         if not arguments:
             raise UserError(
-                "transform_of takes a name, the folder of a run, a file of weights or a network of "
-                f"get_model, not {type(source).__name__}"
+                "transform_of accepts a name, the folder of a run, a file of weights or a network "
+                f"of get_model, not {type(source).__name__}"
             )
         word = arguments["name"]
     elif os.path.isdir(source) or os.path.isfile(source):
@@ -85,7 +85,7 @@ def _view_of_file(path: str) -> View:
     name = description.network.get("name")
     if not name:
         raise UserError(
-            f"nothing beside {path} says how pictures become inputs: it needs a {CONFIG} of a run, "
+            f"the preprocessing of {path} is unknown: it needs a {CONFIG} of a run, "
             "or x.json beside x.params"
         )
     return view_of(entry(name).name, description)

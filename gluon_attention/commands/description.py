@@ -28,7 +28,7 @@ def per_channel(quantity: str, low: float) -> Any:
 
 @dataclass(frozen=True)
 class ViewDocument:
-    """How pictures become inputs; a random view is read as its fixed counterpart."""
+    """The preprocessing of pictures; a random view is read as its fixed counterpart."""
 
     size: int = field(fields.REQUIRED, "side of the inputs", low=1, high=LARGEST_SIDE)
     short: Optional[int] = field(None, "short side before the crop", low=1, high=4 * LARGEST_SIDE)

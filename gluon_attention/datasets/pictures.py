@@ -1,4 +1,4 @@
-"""Decodes pictures, once their headers show that they fit in memory."""
+"""Decoding of pictures, after a check of the size in their headers."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ from .torch_process import torch_outputs, torch_python
 
 
 class Converted(NamedTuple):
-    """What `convert` wrote."""
+    """The result of `convert`."""
 
     net: AttentionNet
     arguments: Dict[str, Any]  # of the call of get_model that builds the net

@@ -89,7 +89,7 @@ def _rebuild_tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any
     tensor = Tensor(storage, offset, tuple(shape), tuple(strides))
     numbers = (offset, *tensor.shape, *tensor.strides)
     if not isinstance(storage, Storage) or any(type(n) is not int or n < 0 for n in numbers):
-        raise ValueError("a tensor is made of something else than a storage and numbers")
+        raise ValueError("the arguments of a tensor are no storage and numbers")
     if len(tensor.shape) != len(tensor.strides) or len(tensor.shape) > 8:
         raise ValueError("a tensor has other strides than sides")
     last, count = offset, 1

@@ -68,7 +68,7 @@ def _vgg(layer: str) -> str:
 
 
 def _resnet(layer: str) -> str:
-    """`4.0.body.3` as `layer1.0.conv2`."""
+    """From `4.0.body.3` to `layer1.0.conv2`."""
     if layer in ("0", "1"):
         return ("conv1", "bn1")[int(layer)]
     match = re.fullmatch(r"([4-7])\.(\d+)\.(body|downsample)\.(\d+)", layer)
@@ -81,14 +81,14 @@ def _resnet(layer: str) -> str:
 
 
 def _numbered_resnet(layer: str) -> str:
-    """`4.0.body.3` as `4.0.conv2`."""
+    """From `4.0.body.3` to `4.0.conv2`."""
     if layer in ("0", "1"):
         return layer
     return re.sub(r"^layer(\d)", lambda match: str(int(match[1]) + 3), _resnet(layer))
 
 
 def _mobilenet(layer: str) -> Optional[str]:
-    """`4.out.3` as `features.2.conv.1.0`."""
+    """From `4.out.3` to `features.2.conv.1.0`."""
     if layer in MOBILENET_ENDS:
         return MOBILENET_ENDS[layer]
     match = re.fullmatch(r"(\d+)\.out\.(\d)", layer)

@@ -115,7 +115,7 @@ class RestrictedUnpickler(pickle._Unpickler):
 
     def load_reduce(self) -> None:
         arguments, function = self.stack.pop(), self.stack.pop()
-        path = function.path if isinstance(function, Global) else "what it made itself"
+        path = function.path if isinstance(function, Global) else "an object of the file"
         if path in self.calls:
             self.append(self.calls[path](*arguments))
         elif path in IGNORED_CALLS:

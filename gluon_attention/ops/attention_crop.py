@@ -150,9 +150,9 @@ def mask_gradient_table(size: Tuple[int, int], sharpness: float) -> np.ndarray:
 
 
 class MaskGradient(mx.operator.CustomOp):
-    """The identity on crops, whose backward pass gives their boxes the gradient of the mask rule.
+    """The identity on crops; its backward pass computes the gradient of the mask rule for boxes.
 
-    That is not linear in the gradient of the crop, as every graph of MXNet's own operators is.
+    This gradient is not linear in that of the crop, so that no graph of MXNet's operators has it.
     """
 
     def __init__(self) -> None:

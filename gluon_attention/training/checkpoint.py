@@ -32,7 +32,7 @@ _MIXUP = ("alpha", "mix_up_off")  # no effect without mix_up
 
 
 class Progress(NamedTuple):
-    """How far a run has come."""
+    """The progress of a run."""
 
     epoch: int = 0  # number of complete epochs
     counts: Dict[str, int] = {}  # steps of the optimizer of each group

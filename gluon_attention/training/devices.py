@@ -1,4 +1,4 @@
-"""Devices, their precision, and a network made ready to train on them."""
+"""Devices, their precision, and the preparation of a network for training on them."""
 
 from __future__ import annotations
 

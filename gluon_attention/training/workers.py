@@ -91,7 +91,7 @@ def connect(config: Config, devices: Sequence[mx.Context]) -> Workers:
     if "DMLC_ROLE" not in os.environ:
         raise UserError(
             f"--kvstore {kind} needs a scheduler and servers: start the same command with "
-            "`gluon-attention launch -n 2 -- ...`; one machine takes --kvstore device"
+            "`gluon-attention launch -n 2 -- ...`; one machine needs only --kvstore device"
         )
     if _CONNECTED:  # a second store in one process would wait for ever
         raise UserError(f"--kvstore {kind} trains one network per process: start another one")

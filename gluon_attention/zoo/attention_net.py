@@ -64,7 +64,7 @@ class AttentionNet(Trainable, PortableBlock):
         """Logits and what the network attended to, as a named tuple, without sampling."""
         if not isinstance(images, nd.NDArray):
             raise UserError(
-                "images must be an NDArray (N, C, H, W), as mx.nd.array(images) makes one, "
+                "images must be an NDArray (N, C, H, W), such as mx.nd.array(images), "
                 f"not {type(images).__name__}"
             )
         with images.context:  # the device of the zeros
@@ -124,7 +124,7 @@ class AttentionNet(Trainable, PortableBlock):
         """The layers from images to the last feature map, as they are called."""
         raise UserError(
             f"{type(self).__name__} has no feature maps of whole images; forward_features and "
-            "classes=0 give its features as a vector"
+            "classes=0 return its features as a vector"
         )
 
     def backbones(self) -> List[List[gluon.HybridBlock]]:
@@ -151,7 +151,7 @@ class AttentionNet(Trainable, PortableBlock):
         if isinstance(classes, bool) or not isinstance(classes, (int, np.integer)) or classes < 1:
             raise UserError(
                 f"classes must be a whole number above 0, not {classes!a:.60}; get_model(..., "
-                "classes=0) makes a network without a classifier"
+                "classes=0) builds a network without a classifier"
             )
         for block in walk_blocks(self):
             if isinstance(block, Classifier):

@@ -43,7 +43,7 @@ def stages_of(layers: Sequence[gluon.HybridBlock]) -> List[Stage]:
 class FeatureMaps(PortableBlock):
     """Images (N, 3, H, W) to a list of feature maps (N, channels, H / stride, W / stride).
 
-    It holds the layers of a network up to the last of these maps, and no others.
+    It contains only the layers of a network up to the last of these maps.
 
     Attributes:
         channels: of each map.

@@ -119,5 +119,5 @@ def _mismatched_heads(net: AttentionNet, arrays: Arrays, parameters: Parameters)
 
 
 def _fits(shape: Tuple[int, ...], expected: Tuple[int, ...]) -> bool:
-    """Whether shapes are equal; a 0 in the expected one stands for any size."""
+    """Whether shapes are equal; a 0 in the expected shape is any size."""
     return len(shape) == len(expected) and all(w in (0, n) for n, w in zip(shape, expected))

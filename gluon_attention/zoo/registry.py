@@ -72,7 +72,7 @@ def entry(name: str) -> Entry:
     """The entry of a name, or an error that suggests the nearest ones."""
     if str(name).lower() in _ENTRIES:
         return _ENTRIES[str(name).lower()]
-    name = str(name)[:60]  # comparing takes long with a longer one
+    name = str(name)[:60]  # the comparison of longer names is slow
     near = difflib.get_close_matches(name.lower(), _ENTRIES, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
     raise UserError(

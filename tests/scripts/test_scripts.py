@@ -151,7 +151,7 @@ def test_an_option_given_by_its_flag_and_by_options_is_refused(tmp_path, monkeyp
     flags = [*QUICK_RAM, "--options", "glimpses=3"]
     status, errors = run_here(monkeypatch, capsys, "mnist_train.py", tmp_path, *flags)
     assert status == 2 and errors == [
-        "error: --glimpses and --options both say glimpses: leave out one"
+        "error: --glimpses and --options both set glimpses: leave out one"
     ]
 
 

@@ -1,7 +1,7 @@
 """The glimpse network (arXiv 1412.7054) in PyTorch, exported by gluon_attention.
 
     net = load("PREFIX-torch.safetensors")  # in eval mode
-    logits = net(images)  # (N, 3, H, W), normalised as the metadata of the file say
+    logits = net(images)  # (N, 3, H, W), normalised as in the metadata of the file
 
 Needs torch alone, and safetensors to load a file. Locations are (x, y); the edges of the image are
 at -1 and 1.

@@ -1,7 +1,7 @@
 """RA-CNN (CVPR 2017, Look Closer to See Better) in PyTorch, exported by gluon_attention.
 
     net = load("PREFIX-torch.safetensors")  # in eval mode
-    logits = net(images)  # (N, 3, H, W), normalised as the metadata of the file say
+    logits = net(images)  # (N, 3, H, W), normalised as in the metadata of the file
 
 Needs torch alone, and safetensors to load a file. A box is (x, y, half its side), or (x, y, half
 its width, half its height), in coordinates in which the centres of the corner pixels of the image

@@ -1,7 +1,7 @@
 """The recurrent attention model, RAM (arXiv 1406.6247), in PyTorch, exported by gluon_attention.
 
     net = load("PREFIX-torch.safetensors")  # in eval mode
-    logits = net(images)  # (N, C, H, W), normalised as the metadata of the file say
+    logits = net(images)  # (N, C, H, W), normalised as in the metadata of the file
 
 Needs torch alone, and safetensors to load a file. Locations are (x, y) in [-1, 1], the
 centres of the corner pixels of an image.

@@ -1,7 +1,7 @@
 """Residual attention networks (arXiv 1704.06904) in PyTorch, exported by gluon_attention.
 
     net = load("PREFIX-torch.safetensors")  # in eval mode
-    logits = net(images)  # (N, 3, H, W), normalised as the metadata of the file say
+    logits = net(images)  # (N, 3, H, W), normalised as in the metadata of the file
 
 Needs torch alone, and safetensors to load a file. Activations are in place, and residual attention
 is one fused multiply-add, for speed on a CPU.

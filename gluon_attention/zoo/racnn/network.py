@@ -4,8 +4,8 @@ Jianlong Fu, Heliang Zheng, Tao Mei. CVPR 2017.
 
 The first scale is a CNN on the image. An attention proposal network (APN) reads its feature map and
 proposes a box, whose crop, enlarged, is the input of the next scale, and so on. Every scale has a
-classifier, and one more classifies the concatenated features of all. No label says where a box
-belongs: a ranking loss moves it until the finer scale is more confident of the true class.
+classifier, and a fused one reads the concatenated features of all scales. No label has the position
+of a box: a ranking loss trains it until the finer scale is more confident of the true class.
 
 Where this differs from the paper, and why:
 

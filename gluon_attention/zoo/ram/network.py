@@ -3,8 +3,8 @@
 Volodymyr Mnih, Nicolas Heess, Alex Graves, Koray Kavukcuoglu. NIPS 2014,
 https://arxiv.org/abs/1406.6247
 
-A network that never sees an image whole: it takes a few small glimpses in turn, and learns where to
-look next from nothing but whether its final prediction was right.
+The network reads an image through a few small glimpses in sequence. It learns the location of the
+next glimpse from one signal: whether its final prediction is right.
 
 Where this differs from the paper, and why:
   * The mean of a location comes from a hidden layer behind the core, as in public implementations.

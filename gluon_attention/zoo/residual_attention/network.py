@@ -13,11 +13,11 @@ Where this differs from the paper, and the source it follows where sources disag
 - ImageNet nets have the modules per stage of the authors' Attention-56 and -92 (1, 2, 3); deeper
   ones have equal stages, depth = 36 m + 20. GluonCV's names have its uneven table and its single
   unit after each module, which makes its "452" 398 layers deep.
-- The paper gives no CIFAR network. `cifar_residual_attention*` is the wide one most
+- The paper defines no CIFAR network. `cifar_residual_attention*` is the wide one most
   implementations settled on: masks of depth 2, 1, 0 and an 8x8 tail. `_deep` has masks of depth
   3, 2, 1 and a 4x4 tail. Both have the modules per stage of the ImageNet nets, so that the wide
   452 has 40.1 M parameters (GluonCV's table and single unit make 41.6 M). `_slim` is the one whose
-  size agrees with the paper's 1.9 M (92) and 5.1 M (236); no reading gives its 8.6 M (452).
+  size agrees with the paper's 1.9 M (92) and 5.1 M (236); no network here has its 8.6 M (452).
 - `unit="next"` is AttentionNeXt: post-activation units, and no BN-ReLU where they end.
 - Max pooling pads by one pixel, as every port but the authors' Caffe layer does.
 """

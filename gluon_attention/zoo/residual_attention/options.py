@@ -30,7 +30,7 @@ class Depths(NamedTuple):
 
 
 class Architecture(NamedTuple):
-    """A network but for the number of its modules and of their units."""
+    """The stages of a network; `Depths` has the numbers of its modules and units."""
 
     shape: Tuple[int, int, int]
     classes: int
