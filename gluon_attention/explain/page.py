@@ -18,9 +18,8 @@ from PIL import Image
 
 from ..errors import UserError
 from ..storage.atomic import write_text
-from .looks import Layer, Step, check_channel
+from .looks import Layer, Scene, Step, check_channel
 from .pictures import scenes_of
-from .scene import Scene
 from .tiles import COLOURS
 
 if TYPE_CHECKING:

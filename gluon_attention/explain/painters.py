@@ -11,8 +11,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
-from .looks import Layer, Look, Step, check_channel
-from .scene import BLANK, Scene
+from .looks import BLANK, Layer, Look, Scene, Step, check_channel
 from .tiles import COLOURS, Tiles, heat, mark, resize, tile
 
 

@@ -11,8 +11,8 @@ import numpy as np
 from mxnet import nd
 
 from ..errors import UserError
+from .looks import Scene
 from .painters import draw
-from .scene import Scene
 from .tiles import Tiles, below, sheet
 
 if TYPE_CHECKING:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import numbers
-from typing import Any, Dict, Optional, Sequence, Union
+from contextlib import contextmanager
+from typing import Any, Dict, Iterator, Optional, Sequence, Union
 
 import mxnet as mx
 from mxnet import gluon
@@ -14,7 +15,6 @@ from .attention_net import AttentionNet
 from .feature_maps import FeatureMaps
 from .loading import load_pretrained
 from .registry import Entry, entry, values_of
-from .sharing import shared
 
 
 def get_model(
@@ -58,7 +58,7 @@ def get_model(
     values = _check_options(network, options)
     if out_indices is not None and not features_only:
         raise UserError("out_indices is for features_only=True; add that, or leave it out")
-    with shared(params):
+    with _shared(params):
         net = network.build(0 if features_only else classes, values, prefix=prefix, params=params)
     options = {option: getattr(values, option) for option in options}
     net.arguments = dict(name=network.name, classes=net.classes, options=options)
@@ -69,6 +69,26 @@ def get_model(
     maps = FeatureMaps(net.layers(), out_indices, prefix=net.prefix)
     maps.arguments = net.arguments
     return maps
+
+
+@contextmanager
+def _shared(params: Optional[gluon.ParameterDict]) -> Iterator[None]:
+    """Let a network built inside share these parameters; frozen ones stay frozen."""
+    if params is None:
+        yield
+        return
+    before = {parameter: parameter._grad_req for parameter in params.values()}
+    for parameter in before:
+        if parameter._differentiable:  # Gluon compares this with what a new layer would have
+            parameter._grad_req = "write"
+    try:
+        yield
+    except AssertionError as error:
+        raise UserError(f"params are of another network: {' '.join(str(error).split())}") from None
+    finally:
+        for parameter, request in before.items():
+            if parameter._grad_req != "null":  # not frozen by the new network
+                parameter._grad_req = request
 
 
 def _check_options(network: Entry, options: Dict[str, Any]) -> Any:

@@ -9,10 +9,9 @@ from typing import Any, Tuple
 
 from gluon_attention.datasets.detail import detail
 from gluon_attention.explain import painters
-from gluon_attention.explain.looks import box_look
+from gluon_attention.explain.looks import Scene, box_look
 from gluon_attention.explain.painters import draw
 from gluon_attention.explain.pictures import animation, paint, picture
-from gluon_attention.explain.scene import Scene
 from gluon_attention.explain.tiles import BAND, GAP
 from gluon_attention.ops.attention_crop import crop_box
 from gluon_attention.training.config import Config, setting

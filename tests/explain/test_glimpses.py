@@ -6,10 +6,16 @@ from types import SimpleNamespace
 from typing import Any
 
 from gluon_attention.explain import painters
-from gluon_attention.explain.looks import glimpse_look, glimpses_of, module_names, patch_boxes
+from gluon_attention.explain.looks import (
+    BLANK,
+    Scene,
+    glimpse_look,
+    glimpses_of,
+    module_names,
+    patch_boxes,
+)
 from gluon_attention.explain.painters import draw
 from gluon_attention.explain.pictures import animation, paint, picture
-from gluon_attention.explain.scene import BLANK, Scene
 from gluon_attention.explain.tiles import BAND, GAP, paste, save_gif
 
 import numpy as np

@@ -18,19 +18,19 @@ Where this differs from the paper, and why:
 from __future__ import annotations
 
 from functools import partial
+from math import gcd
 from typing import TYPE_CHECKING, Any, Dict, NamedTuple, Tuple
 
 from mxnet import gluon, init, nd
 
 from ...explain.looks import glimpse_look
 from ...ops.crop import glimpse, glimpse_matrices, pyramid_means, snap_to_pixels
-from ...ops.safe import detach
+from ...ops.safe import concat, detach
 from ...tasks.task import options_from
 from ..attention_net import AttentionNet
 from ..classifier import Classifier
 from ..recurrent_core import RecurrentCore, zeros_like_batch
 from .options import RamOptions, ReinforceOptions
-from .parts import GlimpseNetwork, Locator
 from .task import Reinforce
 
 if TYPE_CHECKING:
@@ -49,6 +49,38 @@ class Trace(NamedTuple):
     baselines: nd.NDArray  # (N, T), the reward expected before each location was drawn
     step_logits: nd.NDArray  # (N, T + 1, classes), before each glimpse, and after the last
     windows: nd.NDArray  # (N, T, K, C, patch, patch), patches of each glimpse, the finest first
+
+
+class GlimpseNetwork(gluon.HybridBlock):
+    """Patches of a glimpse and their location (what and where) as one vector."""
+
+    def __init__(self, what: int, where: int, width: int, in_units: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.chunk = gcd(what, where)
+        with self.name_scope():
+            self.what = gluon.nn.Dense(what, activation="relu", in_units=in_units, prefix="what_")
+            self.where = gluon.nn.Dense(where, activation="relu", in_units=2, prefix="where_")
+            self.both = gluon.nn.Dense(
+                width, activation="relu", in_units=what + where, prefix="both_"
+            )
+
+    def hybrid_forward(self, F: Any, patches: Any, location: Any) -> Any:
+        return self.both(concat(F, self.what(patches), self.where(location), chunk=self.chunk))
+
+
+class Locator(gluon.HybridBlock):
+    """The mean of the next location, in [-1, 1]: (N, width) to (N, 2)."""
+
+    def __init__(self, hidden: int, in_units: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        with self.name_scope():
+            self.hidden = gluon.nn.Dense(
+                hidden, activation="relu", in_units=in_units, prefix="hidden_"
+            )
+            self.mean = gluon.nn.Dense(2, in_units=hidden, prefix="mean_")
+
+    def hybrid_forward(self, F: Any, hidden: Any) -> Any:
+        return F.tanh(self.mean(self.hidden(hidden)))
 
 
 class Episode(gluon.HybridBlock):
