@@ -1,6 +1,6 @@
 """The attention to one image as numbers: maps over the image, and steps of a path over it.
 
-`painters` and `page` display them. `AttentionNet.look` is the function that computes them.
+`pictures` and `page` display them. `AttentionNet.look` is the function that computes them.
 """
 
 from __future__ import annotations

@@ -8,10 +8,9 @@ from types import SimpleNamespace
 from typing import Any, Tuple
 
 from gluon_attention.datasets.detail import detail
-from gluon_attention.explain import painters
+from gluon_attention.explain import pictures
 from gluon_attention.explain.looks import Scene, box_look
-from gluon_attention.explain.painters import draw
-from gluon_attention.explain.pictures import animation, paint, picture
+from gluon_attention.explain.pictures import animation, draw, paint, picture
 from gluon_attention.explain.tiles import BAND, GAP
 from gluon_attention.ops.attention_crop import crop_box
 from gluon_attention.training.config import Config, setting
@@ -95,7 +94,7 @@ def test_one_scale_is_animated_as_one_frame() -> None:
 
 def test_long_class_names_are_cut_in_labels(monkeypatch: Any) -> None:
     labels = []
-    monkeypatch.setattr(painters, "tile", lambda picture, label: labels.append(label) or picture)
+    monkeypatch.setattr(pictures, "tile", lambda picture, label: labels.append(label) or picture)
     trace = SimpleNamespace(
         boxes=nd.array([[[0, 0, 0.5]]]), scale_logits=nd.array([[[0, 9], [9, 0]]])
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from gluon_attention.explain import painters
+from gluon_attention.explain import pictures
 from gluon_attention.explain.looks import (
     BLANK,
     Scene,
@@ -14,8 +14,7 @@ from gluon_attention.explain.looks import (
     module_names,
     patch_boxes,
 )
-from gluon_attention.explain.painters import draw
-from gluon_attention.explain.pictures import animation, paint, picture
+from gluon_attention.explain.pictures import animation, draw, paint, picture
 from gluon_attention.explain.tiles import BAND, GAP, paste, save_gif
 
 import numpy as np
@@ -82,7 +81,7 @@ def test_patches_of_whole_pixels_are_drawn_where_they_were_cut() -> None:
 
 def test_the_label_of_a_tile_has_the_prediction_after_its_glimpse(monkeypatch: Any) -> None:
     labels = []
-    monkeypatch.setattr(painters, "tile", lambda picture, label: labels.append(label) or picture)
+    monkeypatch.setattr(pictures, "tile", lambda picture, label: labels.append(label) or picture)
     logits = nd.array([[[9, 0, 0], [0, 9, 0], [0, 0, 9]]])  # before the first glimpse, then after
     windows, places = nd.zeros((1, 2, 1, 1, 4, 4)), nd.zeros((1, 2, 2))
     trace = SimpleNamespace(windows=windows, locations=places, step_logits=logits)

@@ -7,8 +7,7 @@ from typing import Any, NamedTuple, Tuple
 
 from gluon_attention import UserError
 from gluon_attention.explain.looks import Scene, mask_look
-from gluon_attention.explain.painters import draw
-from gluon_attention.explain.pictures import animation, denormalise, paint, picture
+from gluon_attention.explain.pictures import animation, denormalise, draw, paint, picture
 from gluon_attention.explain.tiles import BAND, COLOURS, GAP, save_gif, save_png
 
 import mxnet as mx

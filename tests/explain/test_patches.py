@@ -7,8 +7,7 @@ from typing import Any
 
 from gluon_attention import get_model
 from gluon_attention.explain.looks import Scene, patch_corners, patch_look, resample_patch
-from gluon_attention.explain.painters import draw
-from gluon_attention.explain.pictures import animation, paint, picture
+from gluon_attention.explain.pictures import animation, draw, paint, picture
 from gluon_attention.explain.tiles import BAND, GAP
 
 import numpy as np
