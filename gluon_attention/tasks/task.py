@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Callable, List, NamedTuple, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Callable, List, NamedTuple, Optional, Sequence, Tuple
 
+import numpy as np
 from mxnet import gluon, nd
 
 from .. import fields
 from .losses import Losses, cross_entropy, smooth_labels, top_scores
-from .mixup import Mixup
 
 if TYPE_CHECKING:
     from ..training.config import Config
@@ -76,6 +76,39 @@ class OneLoss(Task):
     @abstractmethod
     def loss(self, images: nd.NDArray, labels: nd.NDArray) -> Losses:
         """`{name: (N,)}`, the terms of the loss."""
+
+
+class Mixup:
+    """Mixup (Zhang et al. 2018): a batch mixed with a permutation of itself, with one weight.
+
+    Args:
+        alpha: of the distribution Beta(alpha, alpha) of the weight.
+        until: first epoch without mixup; None for no end.
+    """
+
+    def __init__(self, alpha: float, until: Optional[int] = None) -> None:
+        self.alpha, self.until = alpha, until
+
+    @classmethod
+    def from_config(cls, config: Config) -> Optional[Mixup]:
+        """The mixup of a configuration; None without it."""
+        if not getattr(config, "mix_up", False):  # only some scripts have the flag
+            return None
+        return cls(config.alpha, round(config.epochs * (1 - config.mix_up_off)))
+
+    def active(self, epoch: int) -> bool:
+        return self.until is None or epoch < self.until
+
+    def __call__(self, images: nd.NDArray, targets: nd.NDArray) -> Tuple[nd.NDArray, nd.NDArray]:
+        """Mixed images (N, C, H, W) and targets (N, classes); draws from numpy's global state."""
+        order = nd.array(np.random.permutation(len(images)), ctx=images.context, dtype="int32")
+        weight = float(np.random.beta(self.alpha, self.alpha))
+
+        def mix(values: nd.NDArray) -> nd.NDArray:
+            partners = nd.take(values, order)
+            return partners + (values - partners) * weight
+
+        return mix(images), mix(targets)
 
 
 class Classification(OneLoss):

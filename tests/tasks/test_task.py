@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from gluon_attention.tasks.mixup import Mixup
-from gluon_attention.tasks.task import Classification, cross_entropy, smooth_labels, top_scores
+from gluon_attention.tasks.task import (
+    Classification,
+    Mixup,
+    cross_entropy,
+    smooth_labels,
+    top_scores,
+)
 from gluon_attention.training.config import MixupConfig
 
 import numpy as np
