@@ -75,7 +75,9 @@ def add_network(parser: argparse.ArgumentParser) -> None:
         metavar="TEXT",
         help="options of the network (gluon-attention info), such as core=lstm,std=0.2",
     )
-    group.add_argument("--class-names", metavar="TXT", help="text file with one class name a line")
+    group.add_argument(
+        "--class-names", metavar="TXT", help="text file with one class name per line"
+    )
     group.add_argument(
         "--size", type=number(int, 1, MAX_SIDE), metavar="N", help="side of the inputs"
     )

@@ -118,7 +118,7 @@ class Config:
         0.1, "factor of the learning rate at each of --lr-steps", low=0, high=1
     )
     decay: str = schedule_setting(
-        "cosine", "fall of the learning rate to 0 without --lr-steps", choices=("cosine", "linear")
+        "cosine", "decay of the learning rate to 0 without --lr-steps", choices=("cosine", "linear")
     )
     swa_lr: Optional[float] = schedule_setting(
         None,
