@@ -140,6 +140,7 @@ def test_evaluate_refuses_a_config_of_wrong_values(
 ) -> None:
     shutil.copytree(run, tmp_path / "run")
     config = json.loads((run / "config.json").read_text())
+    del config["data_folder"]
     config["data" if key == "source" else "settings"][key] = value
     (tmp_path / "run" / "config.json").write_text(json.dumps(config))
     status, out, err = shell("evaluate", tmp_path / "run", "--num-gpus", 0)

@@ -130,7 +130,7 @@ def test_a_network_without_attention_has_no_page() -> None:
     "words, message",
     [
         ([], f"65 pictures are too many for a page; give up to {MOST_PICTURES}"),
-        (["--gif"], "--gif makes no .html"),
+        (["--gif"], "--gif excludes .html"),
         (["--channel", "3"], "--channel is for networks with masks"),
     ],
 )

@@ -75,7 +75,7 @@ def test_klrc_gives_the_same_logits(torch_files: Any, tmp_path: Path) -> None:
     np.testing.assert_allclose(trace.logits.asnumpy(), expected.mean(axis=1), 1e-2, 1e-2)
     with pytest.raises(UserError, match="cannot be trained"):
         net.objective(Config()).groups()
-    with pytest.raises(UserError, match="only in a net with backbone='mobilenetv2_1.0_320'"):
+    with pytest.raises(UserError, match="need a net with backbone='mobilenetv2_1.0_320'"):
         load_weights(get_model("racnn_mobilenet_v2", classes=5), file)
     state["apn2.2.weight"] = state["apn2.2.weight"][:2]
     with pytest.raises(UserError, match=r"'apn2.2.weight' is \(2, 1024\)"):

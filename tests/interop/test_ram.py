@@ -112,7 +112,7 @@ def test_what_does_not_fit_is_refused(torch_files: Any, tmp_path: Path) -> None:
     state = ram_state(64)
     file = torch_files.save(tmp_path / "ckpt.pth.tar", state)
     net = get_model("ram_28", **format_of(state).options(state))
-    with pytest.raises(UserError, match="only in a net with retina='pixels'"):
+    with pytest.raises(UserError, match="need a net with retina='pixels'"):
         load_weights(get_model("ram_28"), file)
     with pytest.raises(UserError, match="PyTorch's RecurrentAttention.*is a ResidualAttention"):
         load_weights(get_model("cifar_residual_attention56_slim"), file)

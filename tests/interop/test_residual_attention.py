@@ -145,11 +145,11 @@ def test_tengshaofeng_gives_the_same_logits(source: Any, torch_files: Any, tmp_p
     load_weights(other, file, new_head=True)
     assert other(images()).shape == (2, 4)
     plain = get_model("cifar_residual_attention56", classes=3)
-    with pytest.raises(UserError, match="only in a net with mask_fusion='gluoncv'"):
+    with pytest.raises(UserError, match="need a net with mask_fusion='gluoncv'"):
         load_weights(plain, file)
     load_weights(plain, file, overrides=("mask_fusion",))  # trained without the additions
     local = get_model("cifar_residual_attention56", classes=3, mask_fusion="gluoncv", mask="local")
-    with pytest.raises(UserError, match="only in a net with mask='encoder_decoder'"):
+    with pytest.raises(UserError, match="need a net with mask='encoder_decoder'"):
         load_weights(local, file)
     state["module.attention_module1.extra.weight"] = np.zeros((1,), "f4")
     with pytest.raises(UserError, match="attention_module1.extra.weight.*the net lacks"):
@@ -219,7 +219,7 @@ def test_haoxintong_gives_the_same_logits(tmp_path: Path) -> None:
     net = get_model(name, classes=3)
     assert load_weights(net, file).origin == "haoxintong's AttentionNet"
     assert_same_logits(net, original)
-    with pytest.raises(UserError, match="only in a net with mask_fusion='none'"):
+    with pytest.raises(UserError, match="need a net with mask_fusion='none'"):
         load_weights(get_model(name, classes=3, mask_fusion="gluoncv"), file)
 
 
@@ -228,7 +228,7 @@ def test_gluoncv_gives_the_same_logits(source: Any, tmp_path: Path) -> None:
     net = get_model(SMALL, classes=3)
     assert load_weights(net, file).origin == "GluonCV"
     assert_same_logits(net, source)
-    with pytest.raises(UserError, match="only in a net with mask_fusion='gluoncv'"):
+    with pytest.raises(UserError, match="need a net with mask_fusion='gluoncv'"):
         load_weights(get_model("cifar_residual_attention56", classes=3), file)
     with pytest.raises(UserError, match=r"\(GluonCV\) and \(10, any\) in the net"):
         load_weights(get_model(SMALL), file)

@@ -95,7 +95,7 @@ def test_the_lock_is_of_the_folder_that_is_there(tmp_path: Path, monkeypatch: An
 def test_leftovers_of_some_age_are_removed(tmp_path: Path) -> None:
     folder = tmp_path / "a[b]"  # a name that glob would take for a pattern
     folder.mkdir()
-    for name, age in ((".aside-old", 100), (".temporary-new", 0), ("x", 100)):
+    for name, age in ((".aside-old", 100), (".aside-new", 0), ("x", 100)):
         (folder / name).write_text("")
         os.utime(folder / name, (time.time() - age,) * 2)
     atomic.remove_leftovers(str(folder), age=50)
