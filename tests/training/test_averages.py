@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Dict, List
+from types import SimpleNamespace
+from typing import Any, Dict, Iterator, List
 
 from gluon_attention import UserError
 from gluon_attention.datasets.sampling import Batches
@@ -38,15 +39,15 @@ def arrays(folder: Path) -> Dict[str, np.ndarray]:
 
 def test_the_moving_average_follows_its_formula_and_restores_the_weights() -> None:
     block = weight()
-    average, expected = WeightAverage(block, 0.5), 0.0
-    for step in range(30):
-        block.weight.set_data(nd.array([[step]]))
+    average, expected = WeightAverage(block, 0.3), 0.0
+    for step in range(7):  # of which three have a smaller decay
+        block.weight.set_data(nd.array([[step + 1]]))
         average.update(step)
-        keep = min(0.5, (1 + step) / (10 + step))
-        expected = keep * expected + (1 - keep) * step
+        keep = min(0.3, (1 + step) / (10 + step))
+        expected = keep * expected + (1 - keep) * (step + 1)
     with average.applied():
-        assert block.weight.data().asscalar() == pytest.approx(expected, rel=1e-5)
-    assert block.weight.data().asscalar() == 29
+        assert block.weight.data().asscalar() == pytest.approx(expected, rel=1e-6)
+    assert block.weight.data().asscalar() == 7
 
 
 def test_the_mean_of_epochs_begins_with_the_first_of_them() -> None:
@@ -79,6 +80,26 @@ def test_recomputed_statistics_are_those_of_the_data_and_nothing_else_changes() 
     for name, parameter in net.collect_params().items():
         if "running" not in name:
             np.testing.assert_array_equal(parameter.data().asnumpy(), before[name])
+
+
+def test_statistics_come_from_batches_of_their_epoch_until_a_signal() -> None:
+    class Stop(Exception):
+        pass
+
+    def epoch(number: int) -> Iterator[Any]:
+        epochs.append(number)
+        yield nd.ones((2, 1, 8, 8)), nd.zeros(2)
+
+    def check() -> None:
+        if len(epochs) == 3:
+            raise Stop
+
+    net, epochs = Toy(3), []
+    net.initialize()
+    with pytest.raises(Stop):
+        recompute_statistics(net, SimpleNamespace(epoch=epoch), 5, [mx.cpu()], check)
+    assert epochs == [5, 6, 7]
+    recompute_statistics(weight(), None, 0, [])  # has none
 
 
 def test_a_run_tests_the_mean_of_its_last_epochs(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gluon_attention.training.config import Config
-from gluon_attention.training.schedule import Schedule
+from gluon_attention.training.schedule import Schedule, averaged_epochs, schedule_warnings
 
 import pytest
 
@@ -47,6 +47,29 @@ def test_the_fall_ends_at_a_constant_rate(decay):
     assert server(2 * 90 + 1) == pytest.approx(0.05)
     scaled = [2 * server(count) for count in (1, 2, 3, 4)]
     assert scaled == pytest.approx([rate(0), rate(0), rate(1), rate(1)])
+
+
+def test_the_constant_rate_follows_milestones_too():
+    rate = schedule(0.5, epochs=10, steps=10, lr_steps=(4,), swa=0.2, swa_lr=0.3)
+    assert [rate(i) for i in (39, 40, 79, 80)] == pytest.approx([0.5, 0.05, 0.05, 0.3])
+    assert averaged_epochs(Config(epochs=10, swa=0.01)) == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "notes"),
+    [
+        (dict(warmup_epochs=5), ["the learning rate never reaches --lr"]),
+        (dict(warmup_epochs=4.9), []),
+        (dict(lr_steps=(5, 9)), ["the learning rate never falls"]),
+        (dict(lr_steps=(4, 9)), []),
+        (dict(swa_lr=0.1), ["--swa-lr has no effect"]),
+        (dict(swa_lr=0.1, swa=0.5), []),
+    ],
+)
+def test_rates_that_are_never_reached_are_noted(settings, notes):
+    lines = schedule_warnings(Config(epochs=5, **settings))
+    assert len(lines) == len(notes)
+    assert all(f"note: {note}" in line for line, note in zip(lines, notes))
 
 
 def test_the_settings_of_a_run_make_its_schedule():
