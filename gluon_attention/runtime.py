@@ -89,7 +89,7 @@ def set_threads() -> None:
 
 
 def installed_build() -> Optional[str]:
-    """The installed MXNet build, or None where `mxnet` is importable but no known distribution."""
+    """The installed MXNet build, or None if `mxnet` is of no known distribution."""
     builds = [name for name in BUILDS if _is_installed(name)]
     if len(builds) == 2:
         raise RuntimeProblem(

@@ -129,7 +129,7 @@ def _dense(units: int, **options: Any) -> nn.Dense:
 
 
 class View:
-    """Input of a scale; its features are computed once, on first use, in the autograd mode of then.
+    """Input of a scale; its features are computed on first use, in the autograd mode of that use.
 
     Attributes:
         pixels: (N, 3, h, w), the image or a crop of it.
