@@ -135,7 +135,7 @@ def show(report: Dict[str, Any]) -> None:
 
 def show_classes(counts: np.ndarray, names: Sequence[str]) -> None:
     """Print accuracies and confusion matrix; for many classes, the worst classes and mistakes."""
-    from ..training.evaluation import class_accuracies
+    from ..training.evaluation import class_accuracies, frequent_mistakes, worst_classes
 
     accuracies, labels = class_accuracies(counts), range(len(names))
     headings = [f"{label} {printable(str(names[label]))}"[: NAME - 1] for label in labels]
@@ -149,13 +149,9 @@ def show_classes(counts: np.ndarray, names: Sequence[str]) -> None:
             print(f"{headings[label]:{NAME}}{100 * accuracies[label]:10.1f}  {cells}")
         return
     print(f"\n{'labels most often wrong':{NAME}}{'right, %':>10}  {'images':>8}")
-    nonempty = [label for label in np.argsort(accuracies, kind="stable") if counts[label].any()]
-    for label in nonempty[:MOST_COLUMNS]:
+    for label in worst_classes(counts)[:MOST_COLUMNS]:
         total = counts[label].sum()
         print(f"{headings[label]:{NAME}}{100 * accuracies[label]:10.1f}  {total:8}")
     print(f"\n{'label':{NAME}}{'predicted as':{NAME}}{'images':>8}")
-    wrong = counts - np.diag(counts.diagonal())
-    for cell in np.argsort(-wrong, axis=None, kind="stable")[:MOST_COLUMNS]:
-        label, predicted = divmod(int(cell), len(names))
-        if wrong[label, predicted]:
-            print(f"{headings[label]:{NAME}}{headings[predicted]:{NAME}}{wrong.flat[cell]:8}")
+    for label, predicted, total in frequent_mistakes(counts, MOST_COLUMNS):
+        print(f"{headings[label]:{NAME}}{headings[predicted]:{NAME}}{total:8}")

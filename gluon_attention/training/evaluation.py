@@ -90,6 +90,21 @@ def class_accuracies(counts: np.ndarray) -> np.ndarray:
     return np.divide(counts.diagonal(), totals, out=np.full(len(counts), np.nan), where=totals > 0)
 
 
+def worst_classes(counts: np.ndarray) -> List[int]:
+    """Classes that have images, the least accurate first."""
+    order = np.argsort(class_accuracies(counts), kind="stable").tolist()
+    return [label for label in order if counts[label].any()]
+
+
+def frequent_mistakes(counts: np.ndarray, most: int) -> List[List[int]]:
+    """Label, predicted class and number of images of the most frequent mistakes."""
+    wrong = counts - np.diag(counts.diagonal())
+    cells = np.argsort(-wrong, axis=None, kind="stable")[:most].tolist()
+    return [
+        [*divmod(cell, len(counts)), int(wrong.flat[cell])] for cell in cells if wrong.flat[cell]
+    ]
+
+
 def measure(
     net: Any,
     task: Task,

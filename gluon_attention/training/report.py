@@ -12,7 +12,7 @@ from mxnet import nd
 from ..datasets.sampling import Splits
 from ..explain.page import Entry, Page
 from ..explain.pictures import denormalise
-from .evaluation import class_accuracies, class_counts
+from .evaluation import class_accuracies, class_counts, frequent_mistakes, worst_classes
 
 if TYPE_CHECKING:
     from .run_folder import Record
@@ -100,17 +100,13 @@ def finite(record: Record, name: str) -> bool:
 
 def confusion(counts: np.ndarray) -> Dict[str, Any]:
     """The confusion matrix, or for many classes the worst classes and their mistakes."""
-    accuracies, images = class_accuracies(counts), counts.sum(axis=1)
-    order = [k for k in np.argsort(accuracies, kind="stable").tolist() if images[k]]
+    accuracies, images, order = class_accuracies(counts), counts.sum(axis=1), worst_classes(counts)
     if len(counts) > MOST_CLASSES:
         order = order[:MOST_ROWS]
-    wrong = counts - np.diag(counts.diagonal())
-    cells = np.argsort(-wrong, axis=None, kind="stable")[:MOST_ROWS].tolist()
-    pairs = [[*divmod(cell, len(counts)), int(wrong.flat[cell])] for cell in cells]
     return {
         "counts": counts.tolist() if len(counts) <= MOST_CLASSES else None,
         "accuracies": [[k, round(float(accuracies[k]), 4), int(images[k])] for k in order],
-        "pairs": [pair for pair in pairs if pair[2]],
+        "pairs": frequent_mistakes(counts, MOST_ROWS),
     }
 
 
