@@ -12,7 +12,7 @@ from .. import fields
 from ..command_line import Parser
 
 BEST = "best.params"  # weights of the best epoch, in the run folder
-DISTRIBUTED = ("dist_sync", "dist_device_sync", "dist_async")  # stores that span machines
+DISTRIBUTED = ("dist_sync", "dist_device_sync", "dist_async", "horovod")  # over processes
 THREADS = 512  # largest number of threads that decode
 GROUPS = (  # sections of `--help`, in this order
     "data",
@@ -155,7 +155,7 @@ class Config:
     kvstore: str = devices_setting(
         "device",
         "summation of gradients over devices or machines",
-        choices=("local", "device", "nccl", *DISTRIBUTED, "horovod"),
+        choices=("local", "device", "nccl", *DISTRIBUTED),
     )
     compression: Optional[str] = devices_setting(
         None, "compression of gradients sent to other machines (default: none)", choices=("2bit",)
@@ -225,6 +225,11 @@ class Config:
                 if field.metadata["group"] == name:
                     fields.add_flag(group, field)
         return cls(**vars(parser.parse_args(argv)))
+
+    @property
+    def distributed(self) -> bool:
+        """Whether several processes train one network."""
+        return self.kvstore in DISTRIBUTED
 
     def deciding(self) -> Dict[str, Any]:
         """The settings that trained weights depend on."""

@@ -128,8 +128,7 @@ def main(argv: Optional[Sequence[str]] = None, prog: Optional[str] = None) -> No
     network = f"glimpse_{config.model}"
     name = config.name or f"{config.dataset}-{network}"
     encoder = os.path.join(config.log_dir, f"{name}-stage1", BEST)
-    several = config.kvstore.startswith("dist") or config.kvstore == "horovod"
-    if config.stage == "both" and several and not config.evaluate:
+    if config.stage == "both" and config.distributed and not config.evaluate:
         raise UserError(
             f"--kvstore {config.kvstore} trains one network at a time: give --stage 1, then "
             f"--stage 2 --backbone-weights {encoder}"

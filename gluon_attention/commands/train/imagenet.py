@@ -12,8 +12,6 @@ from ...datasets.imagenet import imagenet
 from ...scripts import ZooConfig, train
 from ...training.config import MixupConfig, data_setting, network_setting, setting
 
-DEPTHS = (56, 92, 128, 164, 200, 236, 452)
-
 
 @dataclass(frozen=True)
 class ImageNet(MixupConfig, ZooConfig):
@@ -22,7 +20,9 @@ class ImageNet(MixupConfig, ZooConfig):
     )
     validation: int = ZooConfig.redefine("validation", 10000)
     workers: int = ZooConfig.redefine("workers", 4, low=1)
-    num_layers: int = network_setting(56, "depth of the network", choices=DEPTHS)
+    num_layers: int = network_setting(
+        56, "depth of the network", choices=(56, 92, 128, 164, 200, 236, 452)
+    )
     model: Optional[str] = network_setting(
         None, "registered name of a network (default: that of --num-layers)"
     )

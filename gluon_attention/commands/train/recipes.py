@@ -153,7 +153,7 @@ def parse_stages(
         for stage in stages
     ]
     *earlier, last = configs
-    if earlier and (last.kvstore.startswith("dist") or last.kvstore == "horovod"):
+    if earlier and last.distributed:
         raise UserError(
             f"--kvstore {last.kvstore} trains one network at a time, and --recipe {name} trains "
             f"{len(configs)}: leave one of them out"

@@ -9,11 +9,6 @@ from ...errors import UserError
 from ...fields import field
 from ..registry import later, register
 
-TRAINABLE = ("differentiable", "sampled")
-LOCATIONS = (*TRAINABLE, "mirrored")
-POLICIES = ("learned", "center", "random")
-REWARDS = ("likely", "right")
-
 
 @dataclass(frozen=True)
 class EncoderOptions:
@@ -70,10 +65,12 @@ class GlimpseOptions(EncoderOptions):
     location: str = field(
         "differentiable",
         "training of locations",
-        choices=LOCATIONS,
-        trainable=TRAINABLE,
+        choices=("differentiable", "sampled", "mirrored"),
+        trainable=("differentiable", "sampled"),
     )
-    policy: str = field("learned", "policy that chooses locations", choices=POLICIES)
+    policy: str = field(
+        "learned", "policy that chooses locations", choices=("learned", "center", "random")
+    )
     std: Optional[float] = field(
         None,
         "standard deviation of locations in training, None for 0.2 if they are sampled, else 0",
@@ -116,7 +113,7 @@ class StepOptions:
         "likely",
         "reward of sampled locations: the probability of the label after the glimpse, or 1 if the "
         "last classification of the episode is right",
-        choices=REWARDS,
+        choices=("likely", "right"),
     )
 
 

@@ -9,13 +9,6 @@ from ...errors import UserError
 from ...fields import field
 from ..registry import later, register
 
-LOCATE = ("apn", "activation")
-APNS = ("light", "paper", "plain")
-BOXES = ("bounded", "pixels")
-DESCRIPTORS = ("scaled", "normalised")
-GRADIENTS = ("sampler", "mask", "both")  # as `ops.attention_crop` computes them
-RESPONSES = ("mean", "energy")  # over channels: of features, or of their squares
-
 
 @dataclass(frozen=True)
 class RACNNOptions:
@@ -29,12 +22,12 @@ class RACNNOptions:
     locate: str = field(
         "apn",
         "source of boxes: the attention proposal network, or the feature map alone",
-        choices=LOCATE,
+        choices=("apn", "activation"),
     )
     shared: bool = field(False, "one backbone for all scales, as always with locate=activation")
-    apn: str = field("light", "attention proposal network", choices=APNS)
+    apn: str = field("light", "attention proposal network", choices=("light", "paper", "plain"))
     descriptor: str = field(
-        "scaled", "scale of pooled features before a classifier", choices=DESCRIPTORS
+        "scaled", "scale of pooled features before a classifier", choices=("scaled", "normalised")
     )
     smallest: Tuple[float, ...] = field(
         (1 / 3,),
@@ -46,7 +39,9 @@ class RACNNOptions:
         0.9, "largest side of a box, as a share of the view it is proposed in", low=0.01, high=2
     )
     frozen_bn: bool = field(False, "BatchNorm with its loaded statistics and scales")
-    boxes: str = field("bounded", "way to keep boxes inside the image", choices=BOXES)
+    boxes: str = field(
+        "bounded", "way to keep boxes inside the image", choices=("bounded", "pixels")
+    )
 
     def __post_init__(self) -> None:
         if self.locate == "activation":  # no box has bounds
@@ -80,8 +75,14 @@ class RankingOptions:
     margin: float = field(
         0.05, "margin of the ranking loss, in probability of the true class", low=-1, high=1
     )
-    gradient: str = field("sampler", "gradient that moves the boxes", choices=GRADIENTS)
-    response: str = field("mean", "response map that locates the first boxes", choices=RESPONSES)
+    gradient: str = field(
+        "sampler", "gradient that moves the boxes", choices=("sampler", "mask", "both")
+    )
+    response: str = field(
+        "mean",
+        "response map that locates the first boxes: mean of channels, or of their squares",
+        choices=("mean", "energy"),
+    )
     stages: Tuple[int, ...] = field(
         (6, 2, 1),
         "epochs of a new scale, of a new box, and of each turn of boxes or classifiers",
