@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from operator import attrgetter
 from typing import Any, Callable, NamedTuple, Tuple
 
 TESTED = (2, 5)  # newest numpy that the tests ran with
@@ -25,34 +26,24 @@ def _financial(name: str) -> Callable[[Any], Any]:
     return lambda numpy: function
 
 
+# Names that numpy 2 removed, and what they are called there.
+_RENAMED = {
+    **dict(NaN="nan", NAN="nan", Inf="inf", PINF="inf", Infinity="inf", infty="inf"),
+    **dict(float_="float64", unicode_="str_", bool8="bool_", alltrue="all", sometrue="any"),
+    **dict(product="prod", cumproduct="cumprod", round_="round", row_stack="vstack"),
+}
 REMOVED: Tuple[Removed, ...] = (
-    Removed("bool", lambda numpy: bool, (1, 24)),
-    Removed("int", lambda numpy: int, (1, 24)),
-    Removed("float", lambda numpy: float, (1, 24)),
-    Removed("object", lambda numpy: object, (1, 24)),
-    Removed("complex", lambda numpy: complex, (1, 24)),
-    Removed("str", lambda numpy: str, (1, 24)),
+    *(
+        Removed(kind.__name__, lambda numpy, kind=kind: kind, (1, 24))
+        for kind in (bool, int, float, object, complex, str)
+    ),
+    *(Removed(old, attrgetter(new), (2, 0)) for old, new in _RENAMED.items()),
     Removed("PZERO", lambda numpy: 0.0, (2, 0)),
     Removed("NZERO", lambda numpy: -0.0, (2, 0)),
-    Removed("NaN", lambda numpy: numpy.nan, (2, 0)),
-    Removed("NAN", lambda numpy: numpy.nan, (2, 0)),
-    Removed("Inf", lambda numpy: numpy.inf, (2, 0)),
-    Removed("PINF", lambda numpy: numpy.inf, (2, 0)),
     Removed("NINF", lambda numpy: -numpy.inf, (2, 0)),
-    Removed("Infinity", lambda numpy: numpy.inf, (2, 0)),
-    Removed("infty", lambda numpy: numpy.inf, (2, 0)),
-    Removed("float_", lambda numpy: numpy.float64, (2, 0)),
-    Removed("unicode_", lambda numpy: numpy.str_, (2, 0)),
-    Removed("bool8", lambda numpy: numpy.bool_, (2, 0)),
-    Removed("alltrue", lambda numpy: numpy.all, (2, 0)),
-    Removed("sometrue", lambda numpy: numpy.any, (2, 0)),
-    Removed("product", lambda numpy: numpy.prod, (2, 0)),
-    Removed("cumproduct", lambda numpy: numpy.cumprod, (2, 0)),
-    Removed("round_", lambda numpy: numpy.round, (2, 0)),
-    Removed("row_stack", lambda numpy: numpy.vstack, (2, 0)),
-    Removed("in1d", lambda numpy: lambda a, b, **more: numpy.isin(a, b, **more).ravel(), (2, 4)),
-    Removed("trapz", lambda numpy: numpy.trapezoid, (2, 4)),
     Removed("msort", lambda numpy: lambda a: numpy.sort(a, axis=0), (2, 0)),
+    Removed("in1d", lambda numpy: lambda a, b, **more: numpy.isin(a, b, **more).ravel(), (2, 4)),
+    Removed("trapz", attrgetter("trapezoid"), (2, 4)),
     *(
         Removed(name, _financial(name), (2, 0))
         for name in "fv ipmt irr mirr nper npv pmt ppmt pv rate".split()
