@@ -95,4 +95,5 @@ def test_options_are_those_of_the_tensors(patches: int, start_size: int) -> None
     tensors = glimpse_tensors(hidden=8, classes=3, attention=4, patches=patches)
     options = format_of(tensors).options(tensors)
     assert (options["patches"], options["start_size"]) == (patches, start_size)
+    assert options["backbone"] == "resnet50_v1.5_5x5"  # its first convolution is 5x5
     assert (options["hidden"], options["classes"], options["attention"]) == (8, 3, None)

@@ -8,6 +8,7 @@ from typing import Any, Callable, Dict, Iterator, List, Tuple
 
 from gluon_attention import UserError, get_model, load_weights
 from gluon_attention.interop.checkpoints import convert_tensors, format_of
+from gluon_attention.interop.residual_attention import fused_options
 
 import numpy as np
 import pytest
@@ -176,6 +177,15 @@ def test_pistony_gives_the_same_logits(source: Any, tmp_path: Path) -> None:
     report = load_weights(net, saved(tmp_path, state))
     assert report.origin.startswith("PistonY") and report.unused == []
     assert_same_logits(net, source)
+    for name, match in (
+        ("residual_block0.conv1.weight", "uses a block twice"),
+        ("residual_block1.downsample.weight", "residual_block1.downsample.weight.*the net lacks"),
+    ):
+        twice = {**state, name: np.zeros((2, 2, 1, 1), "f4")}
+        with pytest.raises(UserError, match=match):
+            load_weights(net, saved(tmp_path, twice))
+    with pytest.raises(UserError, match="it has no matrix 'fc.weight'"):
+        fused_options({"fc.weight": np.zeros((3, 4, 3, 3))})
 
 
 def haoxintong_name(name: str, depths: Dict[str, int]) -> str:
