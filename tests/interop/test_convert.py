@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Dict
 
-from gluon_attention import get_model, load_weights
+from gluon_attention import UserError, get_model, load_weights
+from gluon_attention.interop import convert as conversion
+from gluon_attention.interop.convert import convert, difference
+from gluon_attention.interop.tensors import Storage, Tensor
 
 import numpy as np
 import pytest
@@ -151,3 +155,42 @@ def test_mistakes_are_one_line_and_status_2(
     status, out, err = shell("convert", source, name, "-o", target, *more)
     assert status == 2 and out == [] and len(err) == 1 and fact in err[0]
     assert kind in ("python", "itself") or not target.exists()
+
+
+def test_what_the_caller_says_is_not_replaced_by_the_file(torch_files: Any, tmp_path: Path) -> None:
+    source = torch_files.save(tmp_path / "ram.json", ram_state())
+    with pytest.raises(UserError, match="is the source, too"):
+        convert(source, "ram_28", str(tmp_path / "ram.params"))
+    with pytest.raises(UserError, match=r"is \(7, 256\) .* \(5, 256\) in the net"):
+        convert(source, "ram_28", str(tmp_path / "x.params"), classes=5)
+    converted = convert(source, "ram_28", str(tmp_path / "x.params"), options={"glimpses": 6})
+    assert set(converted.arguments) == {"name", "classes", "retina", "std"}  # no defaults
+
+
+@pytest.mark.parametrize("scales", [False, True])
+def test_outputs_are_compared_in_the_colours_and_shape_of_the_source(
+    monkeypatch: Any, scales: bool
+) -> None:
+    """The net sees blue last and the source sees it first; the net answers by the last colour."""
+
+    def outputs(module: str, images: np.ndarray, folder: str) -> np.ndarray:
+        assert np.load(f"{folder}/weights.npz").files == ["w"]
+        expected = images[:, 0].mean(axis=(1, 2)).reshape(2, 1) + [[0.5], [0.25]]
+        return expected[:, None] if scales else expected
+
+    class Net:
+        def trace(self, images: nd.NDArray) -> Any:
+            logits = images[:, -1].mean(axis=(1, 2)).reshape((2, 1))
+            return SimpleNamespace(logits=logits, scale_logits=logits.expand_dims(1))
+
+    def tensor(code: str) -> Tensor:
+        return Tensor(Storage(code, 1, lambda: bytes(8), "<"), 0, (1,), (1,))
+
+    monkeypatch.setattr(conversion, "read", lambda source: {"w": tensor("f4"), "n": tensor("i8")})
+    monkeypatch.setattr(conversion, "format_of", lambda tensors: SimpleNamespace(bgr=True))
+    monkeypatch.setattr(conversion, "torch_outputs", outputs)
+    converted = SimpleNamespace(arguments={"name": "racnn_detail"}, net=Net())
+    assert difference(converted, "x", "m:c")["difference"] == pytest.approx(0.5)
+    monkeypatch.setattr(conversion, "torch_outputs", lambda *_: np.zeros((2, 3)))
+    with pytest.raises(UserError, match=r"m:c returns \(2, 3\), and the net \(2, 1\)"):
+        difference(converted, "x", "m:c")

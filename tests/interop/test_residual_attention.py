@@ -140,6 +140,8 @@ def test_tengshaofeng_gives_the_same_logits(source: Any, torch_files: Any, tmp_p
     file = torch_files.save(tmp_path / "model.pkl", state, old=True)
     net = get_model("cifar_residual_attention56", classes=3, mask_fusion="gluoncv")
     report = load_weights(net, file)
+    pixels = dict(mean=(0, 0, 0), std=(1, 1, 1))  # the source normalises nothing
+    assert format_of(tengshaofeng_state(source)).data(net) == pixels
     assert report.parameters == report.tensors - len(report.unused)
     assert_same_logits(net, source)
     other = get_model("cifar_residual_attention56", classes=4, mask_fusion="gluoncv")

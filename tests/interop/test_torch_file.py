@@ -71,6 +71,52 @@ def test_a_large_storage_is_read_once_for_all_its_views(
         np.testing.assert_array_equal(tensors[name].array(), view)
 
 
+def test_an_archive_of_big_endian_numbers_and_one_of_two_checkpoints(
+    state: dict, torch_files: Any, tmp_path: Path
+) -> None:
+    swapped = {name: array.byteswap() for name, array in state.items()}
+    file = torch_files.save(tmp_path / "x", swapped)
+    with zipfile.ZipFile(file, "a") as archive:
+        archive.writestr("net/byteorder", "big")
+    np.testing.assert_array_equal(read_torch(file)["conv.weight"].array(), state["conv.weight"])
+    with zipfile.ZipFile(file, "a") as archive:
+        archive.writestr("other/data.pkl", b".")
+    with pytest.raises(UserError, match="no checkpoint of torch.save"):
+        read_torch(file)
+
+
+def test_the_bytes_that_are_read_are_limited(torch_files: Any, tmp_path: Path) -> None:
+    """Entries of an archive can overlap: their sum says nothing of its size."""
+    state = {name: np.ones(100_000, "f4") for name in "ab"}
+    tensors = read_torch(torch_files.save(tmp_path / "x", state))
+    for name in "abab":
+        tensors[name].array()
+    with pytest.raises(UserError, match="fewer numbers than declared"):
+        for name in 6 * "ab":
+            tensors[name].array()
+
+
+@BOTH_FORMATS
+def test_a_storage_that_is_a_part_of_another_is_refused(
+    state: dict, old: bool, torch_files: Any, tmp_path: Path, monkeypatch: Any
+) -> None:
+    plain = torch_files.storage
+
+    def save(view: Any) -> str:
+        storage = lambda base: plain(base)[:-2] + torch_files.write(view) + b"tQ"  # noqa: E731
+        monkeypatch.setattr(torch_files, "storage", storage)
+        return torch_files.save(tmp_path / "x", state, old)
+
+    assert list(read_torch(save(None))) == list(state)
+    with pytest.raises(UserError):
+        read_torch(save(("1", 0, 4)))
+
+
+def test_a_class_takes_no_state() -> None:
+    with pytest.raises(ValueError, match="a class is given a state"):
+        read_pickle(io.BytesIO(b"\x80\x02ca\nb\n}b."), {})
+
+
 @BOTH_FORMATS
 def test_a_whole_module_of_an_unknown_class(
     state: dict, old: bool, torch_files: Any, tmp_path: Path

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from gluon_attention import UserError
+from gluon_attention import UserError, get_model, load_weights
 from gluon_attention.interop.load import load_backbone
 from gluon_attention.interop.tensor_table import TensorTable
 from gluon_attention.interop.torchvision import backbone_arrays, is_torchvision
@@ -38,6 +38,14 @@ def test_mobilenet_gives_the_same_features(torch_files: Any, tmp_path: Path) -> 
     for name, match in (("resnet18_v1", "has no '"), ("mobilenetv2_1.0", "in the net; build")):
         with pytest.raises(UserError, match=match):
             load_backbone(backbone(name), file)
+
+
+def test_a_backbone_alone_is_no_network(torch_files: Any, tmp_path: Path) -> None:
+    state = {name: np.zeros(1, "f4") for name in resnet50_names()}
+    with pytest.raises(UserError, match="holds only a backbone of GlimpseNet"):
+        load_weights(get_model("glimpse_resnet50"), torch_files.save(tmp_path / "x", state))
+    with pytest.raises(UserError, match="is not a file"):
+        load_weights(get_model("glimpse_resnet50"), str(tmp_path))
 
 
 def test_a_checkpoint_of_no_backbone_is_refused(torch_files: Any, tmp_path: Path) -> None:
