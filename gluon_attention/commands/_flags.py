@@ -123,6 +123,16 @@ def add_samples(parser: Any, meaning: str) -> None:
     )
 
 
+def add_native(parser: Any) -> None:
+    parser.add_argument(
+        "--native",
+        choices=("auto", "0", "1"),
+        default="auto",
+        help="prediction by the native library on a CPU; auto: where it is built and knows the "
+        "network (default: auto)",
+    )
+
+
 def model_of(flags: argparse.Namespace, untrained: bool = False) -> Model:
     """The network of the flags of `add_network`, on the first device."""
     from ..training.devices import choose_devices

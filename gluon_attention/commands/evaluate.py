@@ -19,6 +19,7 @@ from ._flags import (
     LARGEST_BATCH,
     MOST_SAMPLES,
     add_batch_size,
+    add_native,
     add_network,
     add_samples,
     add_verb,
@@ -70,10 +71,12 @@ def add_parser(verbs: Any) -> None:
     add_samples(parser, f"as in the run, or {ScoreConfig.samples}")
     default = f"as in the run, or {ScoreConfig.batch_size}"
     add_batch_size(parser, None, "images per device and step", default)
+    add_native(parser)
 
 
 def run(flags: argparse.Namespace) -> None:
     from ..training import evaluation
+    from ..training.accelerate import prediction
     from ..training.devices import choose_devices, prepare, set_precision
 
     model, devices = model_of(flags), choose_devices(flags.num_gpus)
@@ -92,11 +95,14 @@ def run(flags: argparse.Namespace) -> None:
     if flags.samples is not None and task.samples is None:
         raise UserError("the scores of this network use no sampling: leave out --samples")
     predicted: List[nd.NDArray] = []
-    scores = evaluation.measure(model.net, task, batches, devices, config.seed, predicted=predicted)
-    report = {"model": flags.model, "split": flags.split, **scores, "data": split.source}
-    if flags.tta:
-        error = evaluation.mirrored_error(model.net, batches, devices)
-        report["tta"] = {"views": 2, "test_error": error}
+    with prediction(model.net, flags.native, devices, config.dtype):
+        scores = evaluation.measure(
+            model.net, task, batches, devices, config.seed, predicted=predicted
+        )
+        report = {"model": flags.model, "split": flags.split, **scores, "data": split.source}
+        if flags.tta:
+            error = evaluation.mirrored_error(model.net, batches, devices)
+            report["tta"] = {"views": 2, "test_error": error}
     counts = evaluation.class_counts(split.samples.labels, predicted, len(split.classes))
     if flags.json:
         accuracies = evaluation.class_accuracies(counts).tolist()

@@ -13,13 +13,19 @@ import numpy as np
 from ..command_line import printable
 from ..errors import UserError
 from ..fields import number
-from ._flags import add_batch_size, add_network, add_samples, add_verb, model_of, require_sampling
+from ._flags import (
+    add_batch_size,
+    add_native,
+    add_network,
+    add_samples,
+    add_verb,
+    model_of,
+    require_sampling,
+)
 from ._pictures import add_pictures, in_batches, picture_paths, read_picture
 
 if TYPE_CHECKING:
-    from mxnet import nd
-
-    from ..zoo.attention_net import AttentionNet
+    from .open_model import Model
 
 
 def add_parser(verbs: Any) -> None:
@@ -41,13 +47,14 @@ def add_parser(verbs: Any) -> None:
     )
     add_samples(parser, "one episode without noise")
     add_batch_size(parser, 16, "pictures per step")
+    add_native(parser)
     parser.add_argument(
         "--csv", action="store_true", help="output as a table, a row per class, for spreadsheets"
     )
 
 
 def run(flags: argparse.Namespace) -> None:
-    from mxnet import nd
+    from ..training.accelerate import prediction
 
     if flags.csv and flags.json:
         raise UserError("--csv and --json are two formats: leave one out")
@@ -60,22 +67,26 @@ def run(flags: argparse.Namespace) -> None:
         table.writerow(("image", "rank", "class", "label", "probability"))
     # A generator, so that memory holds one decoded picture at a time.
     inputs = ((path, model.view(read_picture(path))) for path in picture_paths(flags.images))
-    for batch in in_batches(inputs, flags.batch_size):
-        images = nd.array(np.stack([image for _, image in batch]), ctx=model.device)
-        rows = probabilities(model.net, images, flags.samples).asnumpy()  # (N, classes)
-        for (path, _), row in zip(batch, rows):
-            labels = np.argsort(-row, kind="stable")[: flags.top].tolist()
-            names, shares = [model.classes[label] for label in labels], row[labels].tolist()
-            if table:
-                rows = zip(names, labels, (f"{share:.6g}" for share in shares))
-                table.writerows((path, rank, *cells) for rank, cells in enumerate(rows, 1))
-            else:
-                show(path, names, labels, shares, flags.json)
+    with prediction(model.net, flags.native, [model.device]):
+        for batch in in_batches(inputs, flags.batch_size):
+            images = np.stack([image for _, image in batch])
+            for (path, _), row in zip(batch, probabilities(model, images, flags.samples)):
+                labels = np.argsort(-row, kind="stable")[: flags.top].tolist()
+                names, shares = [model.classes[label] for label in labels], row[labels].tolist()
+                if table:
+                    rows = zip(names, labels, (f"{share:.6g}" for share in shares))
+                    table.writerows((path, rank, *cells) for rank, cells in enumerate(rows, 1))
+                else:
+                    show(path, names, labels, shares, flags.json)
 
 
-def probabilities(net: AttentionNet, images: nd.NDArray, samples: Optional[int]) -> nd.NDArray:
+def probabilities(model: Model, images: np.ndarray, samples: Optional[int]) -> np.ndarray:
     """Probabilities (N, classes), averaged over episodes if `samples` is set."""
-    return net.predict(images, samples) if samples else net(images).softmax()
+    from mxnet import nd
+
+    pixels = nd.array(images, ctx=model.device)
+    shares = model.net.predict(pixels, samples) if samples else model.net(pixels).softmax()
+    return shares.asnumpy()
 
 
 def show(

@@ -8,6 +8,7 @@ import os
 import sys
 from typing import Dict, List, Optional, Sequence
 
+import numpy as np
 from mxnet import nd
 from mxnet._ctypes.ndarray import _imperative_invoke
 from mxnet.base import _LIB, MXNetError, OpHandle, c_str, check_call, mx_uint
@@ -45,6 +46,17 @@ class Library:
         if number < 0:
             raise ValueError(self._handle.gluon_attention_error().decode())
         return number
+
+    def constant(self, number: int, values: np.ndarray) -> None:
+        """Append the values of a parameter to a program of inference, which copies them."""
+        values = np.ascontiguousarray(values, np.float32)
+        pointer = values.ctypes.data_as(ctypes.c_void_p)
+        shape = values.ctypes.shape_as(ctypes.c_int64)
+        self._handle.gluon_attention_constant(number, pointer, shape, values.ndim)
+
+    def forget(self, number: int) -> None:
+        """Let go of a program of inference, once calls that are under way have ended."""
+        self._handle.gluon_attention_forget(number)
 
     @property
     def instruction_set(self) -> str:

@@ -6,7 +6,7 @@ written here. Features are numbers that stand for arrays (n, h, w, c) in the lib
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
 from mxnet import gluon
 from mxnet.gluon import nn
@@ -18,21 +18,32 @@ class Unsupported(Exception):
     """The library does not know a part of a network; MXNet does."""
 
 
+class Instruction(NamedTuple):
+    """A line of a program."""
+
+    operator: str
+    arguments: Dict[str, Any]
+
+    def __str__(self) -> str:
+        words = (f"{name}={value}" for name, value in self.arguments.items())
+        return " ".join([self.operator, *words])
+
+
 class Program:
     """Instructions, and the parameters of the network that they use, without repetition."""
 
     def __init__(self) -> None:
         self.parameters: List[gluon.Parameter] = []
         self.statistics: List[int] = []  # places of running means and variances among them
-        self.lines: List[str] = []
+        self.instructions: List[Instruction] = []
         self.outputs = 0
         self._features = 0
         self._places: Dict[int, int] = {}
 
     def text(self, **options: Any) -> str:
         """As the library reads it."""
-        head = _line("program", inputs=1 + len(self.parameters), outputs=self.outputs, **options)
-        return "\n".join([head, *self.lines])
+        inputs = 1 + len(self.parameters)
+        return text_of(self.instructions, inputs=inputs, outputs=self.outputs, **options)
 
     def images(self) -> int:
         """The features that an image is."""
@@ -137,11 +148,11 @@ class Program:
 
     def _instruction(self, operator: str, **arguments: Any) -> int:
         y = self._feature()
-        self.lines.append(_line(operator, y=y, **arguments))
+        self.instructions.append(Instruction(operator, dict(y=y, **arguments)))
         return y
 
     def _output(self, operator: str, x: int) -> None:
-        self.lines.append(_line(operator, x=x, output=self.outputs))
+        self.instructions.append(Instruction(operator, dict(x=x, output=self.outputs)))
         self.outputs += 1
 
     def _parameter(self, parameter: gluon.Parameter) -> int:
@@ -152,8 +163,9 @@ class Program:
         return self._places[id(parameter)]
 
 
-def _line(operator: str, **arguments: Any) -> str:
-    return " ".join([operator, *(f"{name}={value}" for name, value in arguments.items())])
+def text_of(instructions: Sequence[Instruction], **options: int) -> str:
+    """Instructions as the library reads them."""
+    return "\n".join(str(line) for line in (Instruction("program", options), *instructions))
 
 
 def _flat(block: gluon.Block) -> Sequence[gluon.Block]:

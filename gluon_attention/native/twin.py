@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import mxnet as mx
 from mxnet import autograd, gluon, nd
 
 from ..errors import UserError
 from ..installation import build_native
-from .loader import library
+from .loader import Library, library
 from .program import Program, Unsupported
 
 DTYPES = ("float32", "bfloat16")
@@ -20,18 +20,6 @@ class Lowered(NamedTuple):
 
     head: gluon.Block  # from the first output to what the network gives, computed by MXNet
     masks: Sequence[int] = ()  # features that a trace shows
-
-
-class Trainable:
-    """Mixed into a block whose training pass a twin may compute."""
-
-    native: Any = None  # its `Twin`
-
-    def forward(self, *args: Any) -> Any:
-        if self.native is not None and isinstance(args[0], nd.NDArray):
-            if autograd.is_training() and autograd.is_recording():
-                return self.native(*args)
-        return super().forward(*args)
 
 
 class Twin:
@@ -45,16 +33,8 @@ class Twin:
 
     def __init__(self, net: gluon.Block, dtype: str = "float32", image_gradient: bool = False):
         """`image_gradient`: images are computed from parameters, and their gradient is wanted."""
-        native_library = library()
-        if native_library is None:
-            raise UserError(f"the native library is not built: run {build_native()}")
-        if dtype not in DTYPES:
-            raise UserError(f"dtype must be {' or '.join(DTYPES)}, not {dtype!r}")
-        if dtype == "bfloat16" and not native_library.has_bfloat16:
-            instructions = native_library.instruction_set
-            raise UserError(f"bfloat16 needs AVX-512, and oneDNN has {instructions} here")
+        self._library = usable_library(dtype)
         self.net, self.dtype, self.image_gradient = net, dtype, image_gradient
-        self._library = native_library
         self._programs: Dict[bool, Tuple[int, Program, gluon.Block]] = {}
         self._program(False)  # what cannot be lowered is refused here
 
@@ -79,8 +59,7 @@ class Twin:
         return [head(pooled), *others]
 
     def _check(self, images: nd.NDArray) -> None:
-        if images.context.device_type not in ("cpu", "cpu_pinned", "cpu_shared"):
-            raise UserError(f"the native library computes on a CPU, not on {images.context}")
+        check_device(images)
         if not (autograd.is_recording() and autograd.is_training()):
             raise UserError("a native twin only trains: call it inside autograd.record()")
         if images.grad is not None and not self.image_gradient:
@@ -96,6 +75,24 @@ class Twin:
             text = program.text(input_gradient=int(self.image_gradient), **options)
             self._programs[masks] = self._library.program(text), program, lowered.head
         return self._programs[masks]
+
+
+def usable_library(dtype: str) -> Library:
+    """The library, if it is there and computes in that type here."""
+    native_library = library()
+    if native_library is None:
+        raise UserError(f"the native library is not built: run {build_native()}")
+    if dtype not in DTYPES:
+        raise UserError(f"dtype must be {' or '.join(DTYPES)}, not {dtype!r}")
+    if dtype == "bfloat16" and not native_library.has_bfloat16:
+        instructions = native_library.instruction_set
+        raise UserError(f"bfloat16 needs AVX-512, and oneDNN has {instructions} here")
+    return native_library
+
+
+def check_device(images: nd.NDArray) -> None:
+    if images.context.device_type not in ("cpu", "cpu_pinned", "cpu_shared"):
+        raise UserError(f"the native library computes on a CPU, not on {images.context}")
 
 
 def _variable(parameter: gluon.Parameter, device: mx.Context) -> nd.NDArray:

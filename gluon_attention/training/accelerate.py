@@ -1,8 +1,8 @@
-"""Choice of the library that trains a network, and of the data type."""
+"""Choice of the library that trains a network or predicts, and of the data type."""
 
 from __future__ import annotations
 
-from typing import Any, List, Optional, Sequence, Tuple
+from typing import Any, ContextManager, List, Optional, Sequence, Tuple
 
 import mxnet as mx
 
@@ -10,6 +10,8 @@ from .. import native
 from ..errors import UserError
 from ..installation import build_native
 from .devices import bfloat16_pays, set_precision
+
+UNKNOWN = "the native library does not support this network"
 
 
 def accelerate(net: Any, config: Any, devices: Sequence[mx.Context]) -> Optional[str]:
@@ -34,6 +36,27 @@ def accelerate(net: Any, config: Any, devices: Sequence[mx.Context]) -> Optional
     return f"training by the native library ({native.library().instruction_set}) in {dtype}"
 
 
+def prediction(
+    net: Any, choice: str, devices: Sequence[mx.Context], dtype: str = "float32"
+) -> ContextManager[None]:
+    """A context in which the native library predicts if it supports the network, else MXNet.
+
+    Args:
+        choice: of --native.
+        dtype: of the library; float32 where it has no such type.
+    """
+    predictors, reason = [], _obstacle(choice, devices)
+    if not reason:
+        dtype = dtype if dtype in native.DTYPES else "float32"
+        predictors = [native.predictor(part, dtype) for part in net.native_parts]
+        reason = UNKNOWN
+    if not predictors or None in predictors:
+        if choice == "1":
+            raise UserError(f"--native 1 is impossible: {reason}; leave it out to use MXNet")
+        predictors = []
+    return native.predicting(net, net.native_parts, predictors)
+
+
 def _fastest(net: Any, config: Any, devices: Sequence[mx.Context]) -> str:
     """bfloat16 if the library that trains is faster in it on this CPU, else float32."""
     if devices[0].device_type != "cpu" or config.sync_bn:
@@ -48,17 +71,25 @@ def _twins(
     net: Any, config: Any, devices: Sequence[mx.Context], dtype: str
 ) -> Tuple[List[native.Twin], str]:
     """Native twins of all parts of a network, or an empty list and the reason."""
-    if config.native == "0":
-        return [], "it is switched off"
-    if devices[0].device_type != "cpu":
-        return [], "the native library computes on CPUs"
+    reason = _obstacle(config.native, devices)
+    if reason:
+        return [], reason
     if dtype not in native.DTYPES:
         return [], f"the native library computes in {' or '.join(native.DTYPES)}"
     if config.sync_bn and len(devices) > 1:
         return [], "the native library has no --sync-bn"
-    if native.library() is None:
-        return [], f"the native library is not built from these sources ({build_native()})"
     # The input of a part may depend on trained parameters.
     options = [dict(image_gradient=part is not net) for part in net.native_parts]
     twins = [native.twin(part, dtype, **o) for part, o in zip(net.native_parts, options)]
-    return [] if None in twins else twins, "the native library does not support this network"
+    return [] if None in twins else twins, UNKNOWN
+
+
+def _obstacle(choice: str, devices: Sequence[mx.Context]) -> str:
+    """Why the native library cannot compute there; empty if it can."""
+    if choice == "0":
+        return "it is switched off"
+    if devices[0].device_type != "cpu":
+        return "the native library computes on CPUs"
+    if native.library() is None:
+        return f"the native library is not built from these sources ({build_native()})"
+    return ""

@@ -7,7 +7,7 @@ import os
 import signal
 import time
 from contextlib import contextmanager, nullcontext
-from typing import Any, Callable, Dict, Iterator, List, Tuple
+from typing import Any, Callable, ContextManager, Dict, Iterator, List, Tuple
 
 import mxnet as mx
 import numpy as np
@@ -19,7 +19,7 @@ from ..storage.atomic import locked_folder
 from ..storage.params import write_parameters
 from ..tasks.task import Losses, Task, Update
 from . import checkpoint
-from .accelerate import accelerate
+from .accelerate import accelerate, prediction
 from .averages import average_statistics, make_average
 from .checkpoint import Progress
 from .config import BEST, Config
@@ -171,9 +171,10 @@ class Run:
         self.average.end_epoch(epoch)
         with self.average.applied():
             self.average.recompute_statistics(self.train_batches, epoch, devices, self._check_stop)
-            scores = evaluate(self.task, self.validation_batches, devices, self._check_stop)
-            if self.folder.writes:
-                losses["accuracy"] = self.training_accuracy()
+            with self._prediction():
+                scores = evaluate(self.task, self.validation_batches, devices, self._check_stop)
+                if self.folder.writes:
+                    losses["accuracy"] = self.training_accuracy()
             self.progress = self._after(epoch, seconds, losses, scores)
             self.monitor.pictures(self.net, self.splits, epoch + 1)
             self.monitor.histograms(self.net, epoch + 1)
@@ -182,6 +183,11 @@ class Run:
             checkpoint.save(path, self.net, self.optimizers, self.average, self.progress)
         self._keep_weights()
         self.monitor.end_epoch(self.progress.history, scores)
+
+    def _prediction(self) -> ContextManager[None]:
+        """Inside, the library that trains also predicts, with the weights of now."""
+        is_native = any(part.native for part in self.net.native_parts)
+        return prediction(self.net, "auto" if is_native else "0", self.workers.devices)
 
     def _seed(self, epoch: int) -> None:
         """Seed an epoch, so that a resumed run draws the same numbers as an uninterrupted one."""
@@ -297,9 +303,10 @@ class Run:
             optimizer.detach_trainer()
         checkpoint.load_weights(self.folder.file(BEST), self.net, devices)
         seed, predicted = self.config.seed, []
-        scores = measure(
-            self.net, self.task, self.test_batches, devices, seed, self._check_stop, predicted
-        )
+        with self._prediction():
+            scores = measure(
+                self.net, self.task, self.test_batches, devices, seed, self._check_stop, predicted
+            )
         speed = np.median([record["images_per_second"] for record in history])
         result = dict(
             scores,

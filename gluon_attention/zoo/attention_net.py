@@ -10,7 +10,7 @@ from mxnet import autograd, gluon, init, nd
 
 from ..errors import UserError
 from ..explain.looks import LookOf
-from ..native import Trainable
+from ..native import NativeBlock
 from ..tasks.task import Classification, Task
 from .classifier import Classifier, without_classifiers
 from .feature_maps import FeatureMaps, stages_of
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..training.config import Config
 
 
-class AttentionNet(Trainable, PortableBlock):
+class AttentionNet(NativeBlock, PortableBlock):
     """A network around a `body` that returns logits first, then the rest of the trace.
 
     `net(images)` and `net.body(images)` are two graphs over the same parameters: hybridized, the

@@ -31,7 +31,7 @@ _HEAD = (nn.Dense, nn.Flatten, nn.GlobalAvgPool2D)
 _POOLING = (nn.MaxPool2D, nn.AvgPool2D, nn.Dropout)
 
 
-class Backbone(native.Trainable, gluon.HybridBlock):
+class Backbone(native.NativeBlock, gluon.HybridBlock):
     """Images (N, 3, H, W) to feature maps (N, channels, h, w).
 
     Attributes:

@@ -57,6 +57,19 @@ def test_ends_where_mxnet_ends(
         np.testing.assert_allclose(got[name], array, rtol=1e-3, atol=1e-4, err_msg=name)
 
 
+def test_validates_by_the_weights_of_each_epoch(train_toy: Callable, monkeypatch: Any) -> None:
+    """A predictor for each epoch, and one for the test; scores are those of MXNet."""
+    made, init = [], native.Predictor.__init__
+    monkeypatch.setattr(
+        native.Predictor, "__init__", lambda self, *args: made.append(self) or init(self, *args)
+    )
+    plain = train_toy(Toy, "plain", native="0", epochs=2, lr=0.1)
+    assert not made
+    by_library = train_toy(Toy, "native", epochs=2, lr=0.1)
+    assert len(made) == 3
+    assert by_library["test"] == pytest.approx(plain["test"], rel=1e-3)
+
+
 def test_resumes_bit_for_bit(train_toy: Callable, tmp_path: Path, monkeypatch: Any) -> None:
     train_toy(Toy, "whole", epochs=3, keep="last")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Callable, Dict, List, Tuple
 
-from gluon_attention.native import Lowered, Program, Twin, library
+from gluon_attention.native import Lowered, Predictor, Program, Twin, library
 
 import mxnet as mx
 import numpy as np
@@ -227,6 +227,20 @@ def test_equals_mxnet(probe: Probe) -> None:
     expected = gradients(probe, probe, images, weight)
     put_back(probe, before)
     compare(gradients(probe, Twin(probe, image_gradient=True), images, weight), expected)
+
+
+def test_predicts_as_mxnet(probe: Probe) -> None:
+    """With BatchNorm folded into convolutions; in bfloat16, too."""
+    images = nd.random.normal(shape=(3, 4, 5, 5))
+    ready(probe, images)
+    expected = probe(images).asnumpy()
+    scale = np.abs(expected).max()
+    np.testing.assert_allclose(
+        Predictor(probe)(images).asnumpy() / scale, expected / scale, atol=1e-5
+    )
+    if library().has_bfloat16:
+        error = np.linalg.norm(Predictor(probe, "bfloat16")(images).asnumpy() - expected)
+        assert error < 0.05 * np.linalg.norm(expected)
 
 
 def test_gradient_is_that_of_values(probe: Probe) -> None:

@@ -19,7 +19,7 @@ class Convolution : public Layer {
   Convolution(Plan& plan, const Instruction& by)
       : x_(by.number("x")), y_(by.number("y")), weight_(by.number("weight")),
         bias_(by.number("bias", -1)), sum_(by.number("add", -1)),
-        relu_(by.word("act", "none") == "relu") {
+        act_(by.word("act", "none")) {
     kernel_ = by.number("kernel"), stride_ = by.number("stride", 1);
     pad_ = by.number("pad", 0), groups_ = by.number("groups", 1);
     from_ = plan.shape(x_), channels_ = by.number("channels");
@@ -48,7 +48,7 @@ class Convolution : public Layer {
 
   void backward(Plan& plan) override {
     if (!plan.has_gradient(y_)) return;
-    Place dy = relu_ ? before_relu(plan, y_) : plan.gradient(y_);
+    Place dy = act_ == "relu" ? before_relu(plan, y_) : plan.gradient(y_);
     back_to_weights(plan, dy);
     if (plan.wants(x_)) {
       Place dx = plan.temporary(plan.feature_bytes(from_));
@@ -87,12 +87,15 @@ class Convolution : public Layer {
     with_more.set_scratchpad_mode(dnnl::scratchpad_mode::user);
     dnnl::post_ops more;
     if (sum_ >= 0) more.append_binary(dnnl::algorithm::binary_add, features_y_);
-    if (relu_) more.append_eltwise(dnnl::algorithm::eltwise_relu, 0.f, 0.f);
+    if (act_ == "relu") more.append_eltwise(dnnl::algorithm::eltwise_relu, 0.f, 0.f);
+    if (act_ == "relu6") more.append_eltwise(dnnl::algorithm::eltwise_clip, 0.f, 6.f);
     with_more.set_post_ops(more);
     auto direct = dnnl::algorithm::convolution_direct;
     auto training = dnnl::prop_kind::forward_training;
-    forward_ = forward_pd(cpu(), training, direct, features_x_, any, bias_desc_, features_y_,
-                          strides, none, before, behind, with_more);
+    auto kind = plan.inference() ? dnnl::prop_kind::forward_inference : training;
+    forward_ = forward_pd(cpu(), kind, direct, features_x_, any, bias_desc_, features_y_, strides,
+                          none, before, behind, with_more);
+    if (plan.inference()) return;
     forward_pd hint(cpu(), training, direct, features_x_, any, bias_desc_, features_y_, strides,
                     none, before, behind, attributes);
     data_ = data_pd(cpu(), direct, features_x_, any, features_y_, strides, none, before, behind,
@@ -101,13 +104,13 @@ class Convolution : public Layer {
                           none, before, behind, hint, attributes);
   }
 
-  // Weights as a primitive wants them: they change each step, so this is done each step.
+  // Weights as a primitive wants them.
   Place packed(Plan& plan, const std::string& name, const memory::desc& layout) const {
     Place master{Place::kInput, weight_};
     if (layout == plain_) return master;
-    Place place = plan.temporary(layout.get_size());
-    plan.reorder(name, plain_, master, layout, place);
-    return place;
+    return plan.packed(weight_, layout, [&](Place place) {
+      plan.reorder(name, plain_, master, layout, place);
+    });
   }
 
   // Of 1x1 in float32 it is one product of what is there, without packing.
@@ -152,7 +155,7 @@ class Convolution : public Layer {
   }
 
   int x_, y_, weight_, bias_, sum_;
-  bool relu_;
+  std::string act_;
   std::int64_t kernel_, stride_, pad_, groups_, channels_;
   Shape from_, to_;
   memory::desc features_x_, features_y_, plain_, bias_desc_;

@@ -67,6 +67,7 @@ class State : public CustomStatefulOp {
 
   void run(bool forward, void** in, int count_in, void** out, int count_out) {
     int inputs = plan_->program().inputs, outputs = plan_->program().outputs;
+    if (plan_->inference()) return plan_->infer(in[0], out, stream_);
     native::Run run;
     run.offsets = &plan_->offsets();
     run.stream = stream_;
@@ -252,6 +253,17 @@ int gluon_attention_program(const char* text) {
   }
   return number;
 }
+int gluon_attention_constant(int program, const float* values, const std::int64_t* dims,
+                             int count) {
+  return guarded([&] {
+    native::Constant constant{native::Dims(dims, dims + count), {}};
+    std::int64_t size = 1;
+    for (std::int64_t dim : constant.dims) size *= dim;
+    constant.values.assign(values, values + size);
+    native::add_constant(program, std::move(constant));
+  });
+}
+void gluon_attention_forget(int program) { native::forget(program); }
 const char* gluon_attention_error() { return reply().c_str(); }
 int gluon_attention_bfloat16_pays() { return native::bfloat16_pays(); }
 const char* gluon_attention_instruction_set() {

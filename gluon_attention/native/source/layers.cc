@@ -122,19 +122,25 @@ class Pool : public Layer {
     Dims strides{stride_, stride_}, window{kernel_, kernel_}, none{0, 0}, before{pad_, pad_};
     Dims behind{after(from_.h), after(from_.w)};
     auto most = dnnl::algorithm::pooling_max;
+    auto kind = plan.inference() ? dnnl::prop_kind::forward_inference
+                                 : dnnl::prop_kind::forward_training;
     forward_ = dnnl::pooling_forward::primitive_desc(
-        cpu(), dnnl::prop_kind::forward_training, most, plan.features(from_), plan.features(to_),
+        cpu(), kind, most, plan.features(from_), plan.features(to_),
         strides, window, none, before, behind, attributes);
+    if (plan.inference()) return;
     backward_ = dnnl::pooling_backward::primitive_desc(cpu(), most, plan.features(from_),
                                                        plan.features(to_), strides, window, none,
                                                        before, behind, forward_, attributes);
   }
   void forward(Plan& plan) override {
-    places_ = plan.temporary(forward_.workspace_desc().get_size());
-    plan.primitive("pool", dnnl::pooling_forward(forward_), forward_.scratchpad_desc(),
-                   {{DNNL_ARG_SRC, {plan.features(from_), plan.data(x_)}},
-                    {DNNL_ARG_DST, {plan.features(to_), plan.data(y_)}},
-                    {DNNL_ARG_WORKSPACE, {forward_.workspace_desc(), places_}}});
+    std::map<int, std::pair<memory::desc, Place>> arguments{
+        {DNNL_ARG_SRC, {plan.features(from_), plan.data(x_)}},
+        {DNNL_ARG_DST, {plan.features(to_), plan.data(y_)}}};
+    if (!plan.inference()) {
+      places_ = plan.temporary(forward_.workspace_desc().get_size());
+      arguments[DNNL_ARG_WORKSPACE] = {forward_.workspace_desc(), places_};
+    }
+    plan.primitive("pool", dnnl::pooling_forward(forward_), forward_.scratchpad_desc(), arguments);
   }
   void backward(Plan& plan) override {
     if (!plan.has_gradient(y_) || !plan.wants(x_)) return;

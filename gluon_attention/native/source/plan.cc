@@ -1,6 +1,7 @@
 #include "plan.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 #include <ctime>
 #include <list>
@@ -21,6 +22,7 @@ const dnnl::engine& cpu() {
 void* Run::at(const Place& place) const {
   switch (place.kind) {
     case Place::kArena: return arena + (*offsets)[place.index];
+    case Place::kPacked: return (*packed)[place.index].memory.get();
     case Place::kInput: return inputs[place.index];
     case Place::kOutput: return outputs[place.index];
     case Place::kHeadGradient: return head_gradients[place.index];
@@ -29,16 +31,26 @@ void* Run::at(const Place& place) const {
   }
 }
 
-Plan::Plan(std::shared_ptr<const Program> program, const std::vector<Dims>& shapes)
-    : program_(std::move(program)), shapes_(shapes), output_shapes_(program_->outputs) {
+Plan::Plan(std::shared_ptr<const Program> program, const std::vector<Dims>& shapes,
+           const Plan* like)
+    : program_(std::move(program)), shapes_(shapes), output_shapes_(program_->outputs),
+      like_(like) {
   if (static_cast<int>(shapes.size()) != program_->inputs)
     throw Error("the program takes " + std::to_string(program_->inputs) + " arrays, not " +
                 std::to_string(shapes.size()));
+  for (const Constant& constant : program_->constants) shapes_.push_back(constant.dims);
   for (const Instruction& instruction : program_->instructions) {
     layers_.push_back(make_layer(*this, instruction));
     layers_.back()->forward(*this);
   }
-  going_back_ = true;
+  if (inference()) {
+    place_parts();
+    work(once_, nullptr, nullptr, dnnl::stream(cpu()));
+    once_.clear();
+    like_ = nullptr;
+    return;
+  }
+  steps_ = &backward_;
   for (auto layer = layers_.rbegin(); layer != layers_.rend(); ++layer) {
     (*layer)->backward(*this);
     for (int tensor : (*layer)->outputs) {  // its gradient has served
@@ -80,6 +92,34 @@ Place Plan::temporary(std::size_t bytes) {
   return {Place::kArena, static_cast<int>(parts_.size()) - 1};
 }
 
+Place Plan::packed(int weight, const memory::desc& layout,
+                   const std::function<void(Place)>& pack) {
+  if (!inference()) {
+    Place place = temporary(layout.get_size());
+    pack(place);
+    return place;
+  }
+  auto same = [&](const Pack& other) { return other.weight == weight && other.layout == layout; };
+  auto here = std::find_if(packed_.begin(), packed_.end(), same);
+  Place place{Place::kPacked, static_cast<int>(here - packed_.begin())};
+  if (here != packed_.end()) return place;
+  if (like_) {
+    auto there = std::find_if(like_->packed_.begin(), like_->packed_.end(), same);
+    if (there != like_->packed_.end()) {
+      packed_.push_back(*there);
+      return place;
+    }
+  }
+  std::size_t bytes = (layout.get_size() + 63) / 64 * 64;
+  std::shared_ptr<char> memory(static_cast<char*>(std::aligned_alloc(64, bytes)), std::free);
+  if (!memory) throw std::bad_alloc();
+  packed_.push_back({weight, layout, std::move(memory)});
+  steps_ = &once_;
+  pack(place);
+  steps_ = &forward_;
+  return place;
+}
+
 void Plan::step(const std::string& name, const std::vector<Place>& places, Work work) {
   for (const Place& place : places) {
     if (place.kind != Place::kArena) continue;
@@ -88,7 +128,7 @@ void Plan::step(const std::string& name, const std::vector<Place>& places, Work 
     part.last = now_;
   }
   ++now_;
-  (going_back_ ? backward_ : forward_).push_back({name, std::move(work)});
+  steps_->push_back({name, std::move(work)});
 }
 
 void Plan::primitive(const std::string& name, const dnnl::primitive& primitive,
@@ -250,6 +290,17 @@ void take(const Steps& steps, Run& run) {
 void Plan::forward(Run& run) const { take(forward_, run); }
 void Plan::backward(Run& run) const { take(backward_, run); }
 
+// What inference does once, or in each call.
+void Plan::work(const std::vector<Step>& steps, void* images, void* const* outputs,
+                dnnl::stream stream) const {
+  std::vector<void*> inputs{images};
+  for (const Constant& constant : program_->constants)
+    inputs.push_back(const_cast<float*>(constant.values.data()));
+  Arena arena(bytes_);
+  Run run{arena.base(), &offsets_, &packed_, inputs.data(), outputs, nullptr, nullptr, stream};
+  take(steps, run);
+}
+
 void profile(bool on) {
   std::lock_guard<std::mutex> lock(times().mutex);
   times().on = on;
@@ -263,25 +314,47 @@ std::string profiled() {
   return text.str();
 }
 
+namespace {
+
+struct Entry {
+  int number;
+  std::vector<Dims> shapes;
+  std::shared_ptr<const Plan> plan;
+};
+struct Recent {
+  std::mutex mutex;
+  std::list<Entry> entries;
+};
+Recent& recent() {
+  static auto* all = new Recent;
+  return *all;
+}
+
+}  // namespace
+
 std::shared_ptr<const Plan> plan(int number, const std::vector<Dims>& shapes) {
-  struct Entry {
-    int number;
-    std::vector<Dims> shapes;
-    std::shared_ptr<const Plan> plan;
-  };
-  static std::mutex mutex;
-  static auto* recent = new std::list<Entry>;
   constexpr std::size_t capacity = 16;
-  std::lock_guard<std::mutex> lock(mutex);
-  for (auto entry = recent->begin(); entry != recent->end(); ++entry)
-    if (entry->number == number && entry->shapes == shapes) {
-      recent->splice(recent->begin(), *recent, entry);
-      return recent->front().plan;
+  std::lock_guard<std::mutex> lock(recent().mutex);
+  auto& entries = recent().entries;
+  const Plan* like = nullptr;
+  for (auto entry = entries.begin(); entry != entries.end(); ++entry) {
+    if (entry->number != number) continue;
+    if (entry->shapes == shapes) {
+      entries.splice(entries.begin(), entries, entry);
+      return entries.front().plan;
     }
-  auto plan = std::make_shared<const Plan>(program(number), shapes);
-  recent->push_front({number, shapes, plan});
-  if (recent->size() > capacity) recent->pop_back();
+    like = entry->plan.get();
+  }
+  auto plan = std::make_shared<const Plan>(program(number), shapes, like);
+  entries.push_front({number, shapes, plan});
+  if (entries.size() > capacity) entries.pop_back();
   return plan;
+}
+
+void forget(int number) {
+  std::lock_guard<std::mutex> lock(recent().mutex);
+  recent().entries.remove_if([=](const Entry& entry) { return entry.number == number; });
+  forget_program(number);
 }
 
 }  // namespace native

@@ -25,19 +25,27 @@ struct Shape {
   bool operator==(const Shape& o) const { return n == o.n && h == o.h && w == o.w && c == o.c; }
 };
 
-// Which memory: a part of the arena, or an array that MXNet hands over for a run.
+// Which memory: a part of the arena, packed weights of inference, or an array of a run.
 struct Place {
-  enum Kind { kNone, kArena, kInput, kOutput, kHeadGradient, kGradient };
+  enum Kind { kNone, kArena, kPacked, kInput, kOutput, kHeadGradient, kGradient };
   Kind kind = kNone;
   int index = -1;
   explicit operator bool() const { return kind != kNone; }
   bool operator<(const Place& o) const { return kind != o.kind ? kind < o.kind : index < o.index; }
 };
 
+// Weights in the layout of a primitive.
+struct Pack {
+  int weight;
+  dnnl::memory::desc layout;
+  std::shared_ptr<char> memory;
+};
+
 // The arrays of one forward or backward call.
 struct Run {
   char* arena = nullptr;
   const std::vector<std::size_t>* offsets = nullptr;
+  const std::vector<Pack>* packed = nullptr;
   void* const* inputs = nullptr;
   void* const* outputs = nullptr;
   void* const* head_gradients = nullptr;
@@ -61,14 +69,16 @@ class Layer {
   std::vector<int> outputs;  // the features that it computes
 };
 
-using Dims = std::vector<std::int64_t>;
-
 class Plan {
  public:
-  Plan(std::shared_ptr<const Program> program, const std::vector<Dims>& shapes);
+  Plan(std::shared_ptr<const Program> program, const std::vector<Dims>& shapes,
+       const Plan* like = nullptr);
 
   // Called by MXNet, through a state.
   void forward(Run& run) const;
+  void infer(void* images, void* const* outputs, dnnl::stream stream) const {
+    work(forward_, images, outputs, stream);
+  }
   void backward(Run& run) const;
   std::size_t bytes() const { return bytes_; }
   const std::vector<std::size_t>& offsets() const { return offsets_; }
@@ -77,6 +87,7 @@ class Plan {
 
   // Called by layers while a plan is outputs.
   bool bfloat16() const { return program_->bfloat16; }
+  bool inference() const { return program_->inference; }
   dnnl::memory::data_type type() const;
   std::size_t feature_bytes(const Shape& shape) const;
   const Kernels& loops() const { return kernels(bfloat16()); }
@@ -90,6 +101,9 @@ class Plan {
   const Shape& shape(int tensor) const { return tensors_.at(tensor).shape; }
   Place data(int tensor) const { return tensors_.at(tensor).data; }
   Place temporary(std::size_t bytes);
+  // Weights in another layout: made by `pack` in each run, but for inference only once.
+  Place packed(int weight, const dnnl::memory::desc& layout,
+               const std::function<void(Place)>& pack);
   // Takes one more step, which touches those places.
   void step(const std::string& name, const std::vector<Place>& places, Work work);
   void primitive(const std::string& name, const dnnl::primitive& primitive,
@@ -127,6 +141,8 @@ class Plan {
   };
 
   void place_parts();
+  void work(const std::vector<Step>& steps, void* images, void* const* outputs,
+            dnnl::stream stream) const;
 
   std::shared_ptr<const Program> program_;
   std::vector<Dims> shapes_, output_shapes_;
@@ -134,16 +150,19 @@ class Plan {
   std::map<Place, int> holders_;  // of gradients: features that have them
   std::set<int> written_;         // gradients of parameters
   std::vector<Part> parts_;
-  std::vector<Step> forward_, backward_;
+  std::vector<Step> forward_, backward_, once_;
+  std::vector<Step>* steps_ = &forward_;  // that are being planned
+  std::vector<Pack> packed_;
+  const Plan* like_;  // for another shape, with packed weights to share
   std::vector<std::unique_ptr<Layer>> layers_;
   std::vector<std::size_t> offsets_;
   std::size_t bytes_ = 0;
-  bool going_back_ = false;
   int now_ = 0;
 };
 
 // A plan outputs before for these shapes, or a new one.
 std::shared_ptr<const Plan> plan(int program, const std::vector<Dims>& shapes);
+void forget(int program);  // and its plans
 
 const dnnl::engine& cpu();
 

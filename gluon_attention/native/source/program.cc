@@ -44,6 +44,7 @@ Program::Program(const std::string& text) {
       outputs = instruction.number("outputs");
       bfloat16 = instruction.number("bfloat16", 0) != 0;
       input_gradient = instruction.number("input_gradient", 0) != 0;
+      inference = instruction.number("inference", 0) != 0;
     } else {
       instructions.push_back(instruction);
     }
@@ -58,8 +59,8 @@ std::map<std::string, int>& numbers() {
   static auto* all = new std::map<std::string, int>;
   return *all;
 }
-std::vector<std::shared_ptr<const Program>>& programs() {
-  static auto* all = new std::vector<std::shared_ptr<const Program>>;
+std::vector<std::shared_ptr<Program>>& programs() {
+  static auto* all = new std::vector<std::shared_ptr<Program>>;
   return *all;
 }
 
@@ -69,15 +70,25 @@ int add_program(const std::string& text) {
   std::lock_guard<std::mutex> lock(mutex);
   auto entry = numbers().find(text);
   if (entry != numbers().end()) return entry->second;
-  programs().push_back(std::make_shared<const Program>(text));
+  programs().push_back(std::make_shared<Program>(text));
   int number = static_cast<int>(programs().size()) - 1;
-  numbers()[text] = number;
+  if (!programs().back()->inference) numbers()[text] = number;
   return number;
+}
+
+void add_constant(int number, Constant constant) {
+  std::lock_guard<std::mutex> lock(mutex);
+  programs().at(number)->constants.push_back(std::move(constant));
+}
+
+void forget_program(int number) {
+  std::lock_guard<std::mutex> lock(mutex);
+  programs().at(number).reset();
 }
 
 std::shared_ptr<const Program> program(int number) {
   std::lock_guard<std::mutex> lock(mutex);
-  if (number < 0 || number >= static_cast<int>(programs().size()))
+  if (number < 0 || number >= static_cast<int>(programs().size()) || !programs()[number])
     throw Error("there is no native program " + std::to_string(number));
   return programs()[number];
 }

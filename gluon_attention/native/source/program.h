@@ -1,6 +1,7 @@
 // What a network computes, as text that Python writes: an instruction a line.
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <stdexcept>
@@ -30,18 +31,29 @@ class Instruction {
   std::map<std::string, std::string> arguments_;
 };
 
+using Dims = std::vector<std::int64_t>;
+
+struct Constant {
+  Dims dims;
+  std::vector<float> values;
+};
+
 struct Program {
   int inputs = 0;   // arrays that the operator takes: images first, then parameters
   int outputs = 0;  // arrays that it gives
   bool bfloat16 = false;
   bool input_gradient = false;  // whether images get a gradient
+  bool inference = false;       // nothing goes back, and images are the only array to take
   std::vector<Instruction> instructions;
+  std::vector<Constant> constants;  // of inference: they follow the images
 
   explicit Program(const std::string& text);
 };
 
-// Programs by number, for the lifetime of the process.
+// Programs by number. Those that train are kept, and one for each text.
 int add_program(const std::string& text);
+void add_constant(int number, Constant constant);  // before the program runs
+void forget_program(int number);
 std::shared_ptr<const Program> program(int number);
 
 }  // namespace native

@@ -64,19 +64,19 @@ class Winograd : public Layer {
     plain_ = memory::desc(dims, memory::data_type::f32, memory::format_tag::oihw);
   }
 
-  // Tiles that reach far beyond the image waste what they save, and so do few tiles and few
-  // channels. Products of bfloat16 would be too coarse, and in float32 no faster than a direct
-  // convolution in bfloat16.
+  // Tiles that reach far beyond the image waste what they save, and so do few channels and few
+  // tiles; fewer tiles pay where filters are transformed only once. Products of bfloat16 would be
+  // too coarse, and in float32 no faster than a direct convolution in bfloat16.
   static bool suits(const Plan& plan, const Instruction& by) {
-    if (plan.bfloat16()) return false;
+    if (plan.bfloat16() || by.word("act", "none") == "relu6") return false;
     for (const auto& option : {std::make_pair("kernel", 3), {"stride", 1}, {"pad", 1},
                                {"groups", 1}, {"add", -1}})
       if (by.number(option.first, option.second) != option.second) return false;
     Shape x = plan.shape(by.number("x"));
     auto covered = (x.h + kTile - 1) / kTile * ((x.w + kTile - 1) / kTile) * kTile * kTile;
-    std::int64_t channels = by.number("channels");
+    std::int64_t channels = by.number("channels"), fewest = plan.inference() ? 8 : 32;
     return x.c % 16 == 0 && channels % 16 == 0 && std::min(x.c, channels) >= 32 &&
-           2 * covered <= 3 * x.h * x.w && covered * x.n >= 32 * kTile * kTile;
+           2 * covered <= 3 * x.h * x.w && covered * x.n >= fewest * kTile * kTile;
   }
 
   void forward(Plan& plan) override {
@@ -112,18 +112,19 @@ class Winograd : public Layer {
   }
 
   Place transformed(Plan& plan, bool turned) const {
-    Place packed = plan.temporary(sizeof(float) * 9 * pairs());
-    Place filters = plan.temporary(sizeof(float) * kPoints * pairs());
-    plan.reorder("pack weights", plain_, {Place::kInput, weight_}, taps(turned), packed);
     std::int64_t n = pairs();
     const Tiles* loops = loops_;
-    plan.step("pack weights", {packed, filters}, [=](Run& run) {
-      pieces(n, 4096, [&](std::int64_t first, std::int64_t last) {
-        loops->of_filters(run.floats(packed) + first, run.floats(filters) + first, n,
-                          last - first, turned);
+    auto layout = turned ? matrices(to_.c, from_.c) : matrices(from_.c, to_.c);
+    return plan.packed(weight_, layout, [&](Place filters) {
+      Place packed = plan.temporary(sizeof(float) * 9 * n);
+      plan.reorder("pack weights", plain_, {Place::kInput, weight_}, taps(turned), packed);
+      plan.step("pack weights", {packed, filters}, [=](Run& run) {
+        pieces(n, 4096, [&](std::int64_t first, std::int64_t last) {
+          loops->of_filters(run.floats(packed) + first, run.floats(filters) + first, n,
+                            last - first, turned);
+        });
       });
     });
-    return filters;
   }
 
   // Transforms tiles [first, first + count) of features, [kPoints][size][channels].

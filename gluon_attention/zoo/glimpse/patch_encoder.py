@@ -12,7 +12,7 @@ from ..backbones import backbone as build_backbone
 from .options import EncoderOptions
 
 
-class PatchEncoder(native.Trainable, gluon.HybridBlock):
+class PatchEncoder(native.NativeBlock, gluon.HybridBlock):
     """A backbone on patches: (N, 3, patch, patch) to feature maps (N, channels, *cells).
 
     `crop_patch(F, downscaled(F, images, side), location, side)` crops the patches. Images are
