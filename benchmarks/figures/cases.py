@@ -39,8 +39,8 @@ def type_of(peer: str, mode: str, dtype: str) -> Optional[str]:
     """
     if peer == PRODUCT:
         return dtype
-    if peer == "mxnet":  # ours without the native library, which only trains
-        return dtype if mode == "train" else None
+    if peer == "mxnet":  # ours without the native library, which has no 8 bits
+        return dtype if dtype != "int8" else None
     if peer == "onnxruntime":  # runs exported graphs, and has no bfloat16 on a CPU
         return dtype if mode == "inference" and dtype != "bfloat16" else None
     if dtype != "int8":

@@ -1,5 +1,5 @@
-"""Contestants on MXNet: `ours`, as the engine trains and `export` writes it; `mxnet`, which trains
-without the native library; and `gluoncv`.
+"""Contestants on MXNet: `ours`, as commands train and predict by default; `mxnet`, the same without
+the native library; and `gluoncv`.
 
 The process of GluonCV does not import gluon_attention, which would let it use all cores.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import ExitStack
 from functools import partial
 from types import SimpleNamespace
 from typing import Any, Callable, Dict, List, Optional, Tuple
@@ -15,6 +16,7 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 from protocol import Ready, options_of, serve
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+OPEN = ExitStack()  # until the process ends
 Step = Tuple[Any, Callable[[Any, Any], List[Any]]]  # a gluon.Trainer, and terms of its loss
 
 
@@ -23,13 +25,15 @@ def ours(case: Dict[str, Any], native: str = "auto") -> Ready:
     sys.path.insert(0, ROOT)
     import gluon_attention
     from gluon_attention.export.cost import cost
+    from gluon_attention.native import library
+    from gluon_attention.training.accelerate import accelerate
     from gluon_attention.training.config import Config
     from gluon_attention.training.devices import choose_devices, set_precision
 
     net = gluon_attention.get_model(case["network"], case["classes"], **options_of(case))
     version = f"gluon_attention {gluon_attention.__version__}"
     if case["mode"] == "train":
-        version += trainer_of(net, Config(dtype=case["dtype"], native=native))
+        accelerate(net, Config(dtype=case["dtype"], native=native), choose_devices(0))
     elif case["dtype"] == "bfloat16":
         set_precision(case["dtype"], choose_devices(0))
 
@@ -44,20 +48,28 @@ def ours(case: Dict[str, Any], native: str = "auto") -> Ready:
             for u in task.updates(0)
         ]
 
-    exported = case["mode"] == "inference" and case["dtype"] != "bfloat16"
-    deployed = export if exported else None
+    deployed = partial(deploy, native=native) if case["mode"] == "inference" else None
     ready = start(case, net, updates, version, deployed)
+    part = net.native_parts[0]
+    if part.native or part.predictor:
+        _, mxnet = ready.version.split(", ")
+        ready = ready._replace(version=f"{version}, native on {library().instruction_set}, {mxnet}")
     return ready._replace(multiply_adds=cost(net, tuple(case["shape"])).multiply_adds)
 
 
-def trainer_of(net: Any, config: Any) -> str:
-    """Let a network be trained as the engine does; the instruction set, if that is natively."""
-    from gluon_attention.native import library
-    from gluon_attention.training.accelerate import accelerate
+def deploy(net: Any, images: Any, dtype: str, native: str) -> Any:
+    """What predicts: the native library, or what `gluon-attention export` writes, read back.
+
+    That is as fast where the library computes only parts of a network.
+    """
+    from gluon_attention.training.accelerate import prediction
     from gluon_attention.training.devices import choose_devices
 
-    accelerate(net, config, choose_devices(0))
-    return f", native on {library().instruction_set}" if net.native_parts[0].native else ""
+    is_known = dtype != "int8" and list(net.native_parts) == [net]
+    choice = native if is_known else "0"
+    OPEN.enter_context(prediction(net, choice, choose_devices(0), dtype))
+    is_export = dtype != "bfloat16" and not net.native_parts[0].predictor
+    return export(net, images, dtype) if is_export else net
 
 
 def export(net: Any, images: Any, dtype: str) -> Any:
@@ -67,7 +79,9 @@ def export(net: Any, images: Any, dtype: str) -> Any:
     from gluon_attention.export.int8 import quantize
 
     graph = as_graph(net)
-    return as_block(quantize(graph, images.asnumpy()) if dtype == "int8" else fuse(graph))
+    block = as_block(quantize(graph, images.asnumpy()) if dtype == "int8" else fuse(graph))
+    block.hybridize(static_alloc=True, static_shape=True)
+    return block
 
 
 def gluoncv(case: Dict[str, Any]) -> Ready:
@@ -118,9 +132,9 @@ def start(
     getattr(net, "trace", net)(images[:1])  # only a trace reaches all parameters of ours
     trained = [p for p in net.collect_params().values() if p.grad_req != "null"]
     parameters = sum(p.data().size for p in trained)
+    net.hybridize(static_alloc=True, static_shape=True)
     if deployed:
         net = deployed(net, images, case["dtype"])
-    net.hybridize(static_alloc=True, static_shape=True)
     steps_of_training = updates() if case["mode"] == "train" else []
 
     def run(steps: int) -> None:
