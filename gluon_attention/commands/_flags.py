@@ -128,7 +128,7 @@ def add_native(parser: Any) -> None:
         "--native",
         choices=("auto", "0", "1"),
         default="auto",
-        help="prediction by the native library on a CPU; auto: where it is built and knows the "
+        help="prediction by the native library on a CPU; auto: if it is built and supports the "
         "network (default: auto)",
     )
 
