@@ -149,7 +149,6 @@ class GroupOptimizer:
             optimizer._all_index_update_counts[device] = dict.fromkeys(
                 range(len(self.parameters)), steps
             )
-        optimizer._index_update_count = optimizer._all_index_update_counts[0]
         optimizer.num_update = self.count = steps
 
 

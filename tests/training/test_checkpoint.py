@@ -62,10 +62,15 @@ def numbers(some: Parts) -> Tuple[np.ndarray, ...]:
 
 
 def test_weights_averages_and_optimizer_states_are_restored(tmp_path: Path) -> None:
-    one, other = saved(tmp_path), parts()
+    one, other = saved(tmp_path, counts={"all": 5}), parts()
     content = checkpoint.load(str(tmp_path), SETTINGS)
     checkpoint.restore(content, *other)
-    assert (content.progress.epoch, other.optimizers["all"].count) == (1, 1)
+    optimizer = other.optimizers["all"]
+    assert (content.progress.epoch, optimizer.count, optimizer.trainer.optimizer.num_update) == (
+        1,
+        5,
+        5,
+    )
     for before, after in zip(numbers(one), numbers(other)):
         np.testing.assert_array_equal(before, after)
 

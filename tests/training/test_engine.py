@@ -252,13 +252,14 @@ def test_batches_are_drawn_by_the_seed(tmp_path, monkeypatch):
     assert sorted(first) == sorted(other)
 
 
-def test_a_loss_that_is_not_a_number_stops_the_run(tmp_path):
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_a_loss_that_is_not_a_number_stops_the_run(tmp_path, value):
     class Broken(Alternate):
         def loss(self, images, labels):
-            return {"ce": super().loss(images, labels)["ce"] * float("nan")}
+            return {"ce": super().loss(images, labels)["ce"] * float(value)}
 
-    with pytest.raises(UserError, match="ce is nan by step 2 at learning rate"):
-        run(tmp_path, task=Broken, log_interval=2)
+    with pytest.raises(UserError, match=f"ce is {value} by step 1 at learning rate"):
+        run(tmp_path, task=Broken, log_interval=1)
     assert not (tmp_path / "toy" / "last.npz").exists()
 
 
@@ -300,3 +301,7 @@ def test_accumulated_parts_of_a_batch_equal_the_batch(tmp_path, monkeypatch):
     whole, _ = run(tmp_path / "whole", task=Alternate)
     parts, _ = run(tmp_path / "parts", task=Alternate, accumulate=3)  # 3, 3 and 2 of 8
     same(weights(whole), weights(parts), rtol=1e-5, atol=1e-6)
+    files = [tmp_path / name / "toy" / "history.csv" for name in ("whole", "parts")]
+    whole, parts = (np.genfromtxt(file, delimiter=",", names=True) for file in files)
+    for name in (name for name in whole.dtype.names if name.startswith("train")):
+        np.testing.assert_allclose(whole[name], parts[name], rtol=1e-4, err_msg=name)

@@ -18,6 +18,7 @@ from gluon_attention.training.workers import Workers
 import mxnet as mx
 import numpy as np
 import pytest
+from builders import Toy
 from mxnet import gluon, nd
 
 
@@ -158,8 +159,23 @@ def test_gradients_are_averaged_over_the_images_of_all_workers(
     steps: List[Any] = []
     monkeypatch.setattr(optimize.GroupOptimizer, "step", lambda self, *words: steps.append(words))
     monkeypatch.setattr(engine, "connect", lambda config, devices: one_of_two_workers(0))
-    train_toy(epochs=1)
+    result = train_toy(epochs=1)
     assert steps == [(0, 16), (1, 16)]
+    assert result["images_per_second"] * result["seconds"] == pytest.approx(32)
+    monkeypatch.setattr(engine, "connect", lambda config, devices: one_of_two_workers(1))
+    assert train_toy(epochs=1, name="the second of two workers") == {}  # the first one tests
+
+
+def test_a_network_may_draw_its_weights_from_numpy(train_toy: Any) -> None:
+    drawn: List[float] = []
+
+    def network(classes: int) -> gluon.Block:
+        drawn.append(np.random.rand())
+        return Toy(classes)
+
+    for name in "ab":
+        train_toy(network, epochs=1, name=name)
+    assert drawn[0] == drawn[1]
 
 
 def test_losses_are_means_over_all_steps(train_toy: Any, tmp_path: Path) -> None:

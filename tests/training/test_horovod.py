@@ -151,6 +151,10 @@ def test_workers_agree_on_the_epoch_and_on_what_holds_for_all():
     workers.release()
     assert AllWorkers(workers)(True) and not AllWorkers(workers)(False)
     assert AllWorkers(alone)(True) and not AllWorkers(alone)(False)
+    ahead = SimpleNamespace(type="dist_sync", rank=1, num_workers=2)
+    ahead.broadcast = lambda key, value, out: out.__setitem__(0, 2)
+    with pytest.raises(UserError, match="at epoch 3, the first at 2"):
+        workers_of(ahead).check_same_epoch(3)
     unsynchronised = workers_of(SimpleNamespace(type="dist_async", rank=0, num_workers=3))
     assert not AllWorkers(unsynchronised)(False)
 
@@ -164,6 +168,8 @@ def test_a_server_gives_what_was_pushed_into_each_output():
     server = SimpleNamespace(type="dist_async", rank=0, num_workers=2, set_optimizer=None)
     server.push, server.pull = pull, pull
     store = OffsetStore(server, 10)
+    assert store.is_capable("optimizer")
+    assert not OffsetStore(HorovodStore(Twins()), 0).is_capable("optimizer")
     store.pushpull(2, "gradient")
     store.pushpull(2, "gradient", "weight")
     assert calls == [(12, "gradient")] * 3 + [(12, "weight")]

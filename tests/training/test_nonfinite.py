@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 from gluon_attention import UserError
 from gluon_attention.datasets.sampling import Batches
 from gluon_attention.tasks import task
+from gluon_attention.training import engine
 
 import numpy as np
 import pytest
+from builders import Toy
+from mxnet import nd
 
 
 def poison(monkeypatch, steps, value=float("nan")):
@@ -75,6 +80,16 @@ def test_nan_weights_are_detected_at_the_next_log_point(train_toy, monkeypatch):
     spoil(monkeypatch, batch=1)
     with pytest.raises(UserError, match="sum of all weights is nan by step 2 at learning rate"):
         train_toy(log_interval=2, native="0")  # the library's relu keeps NaN
+
+
+def test_the_sum_of_weights_is_of_all_layers():
+    net = Toy(3)
+    net.initialize()
+    net(nd.zeros((2, 1, 6, 6)))
+    *_, last = net.collect_params().values()
+    last.set_data(last.data() * float("nan"))
+    (total,) = engine.Run._sum_of_weights(SimpleNamespace(net=net)).values()
+    assert np.isnan(total)
 
 
 def test_the_last_good_epoch_is_named_and_resumed(train_toy, tmp_path, monkeypatch):

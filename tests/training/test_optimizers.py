@@ -49,6 +49,7 @@ def test_weight_decay_spares_norms_and_biases():
     for parameter in net.collect_params().values():
         parameter.set_data(nd.ones(parameter.shape))
     optimizer = _optimizer(net)
+    assert len(optimizer.parameters) == 4  # statistics are not trained
     with autograd.record():
         loss = (net(nd.ones((4, 3))) * 0).sum()
     loss.backward()

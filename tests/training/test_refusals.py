@@ -48,6 +48,45 @@ def test_a_second_distributed_run_in_one_process_is_refused(monkeypatch):
         workers.connect(Config(kvstore="dist_sync"), [])
 
 
+def test_workers_agree_on_their_epoch_and_are_released_by_a_failure(train_toy, monkeypatch):
+    calls = []
+    monkeypatch.setattr(
+        workers.Workers, "check_same_epoch", lambda self, epoch: calls.append(epoch)
+    )
+    monkeypatch.setattr(workers.Workers, "release", lambda self: calls.append("released"))
+    train_toy(epochs=1)
+    with pytest.raises(UserError, match="does not accept images"):
+        train_toy(colours, epochs=1)
+    assert calls == [0, 1, "released"]
+
+
+def test_a_run_closes_its_event_files_however_it_ends(train_toy, monkeypatch):
+    closed = []
+    monkeypatch.setattr(engine.Monitor, "close", lambda self: closed.append(self))
+    train_toy(epochs=1)
+    assert len(closed) == 1
+    monkeypatch.setattr(engine.Run, "epoch", lambda self, epoch: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        train_toy(epochs=1, name="other")
+    assert len(closed) == 2
+
+
+def test_compression_has_the_threshold_of_its_flag(monkeypatch):
+    class Store:
+        rank, num_workers = 0, 2
+
+        def set_gradient_compression(self, compression):
+            options.append(compression)
+
+    options = []
+    monkeypatch.setenv("DMLC_ROLE", "worker")
+    monkeypatch.setattr(workers, "_CONNECTED", [])
+    monkeypatch.setattr(mx.kv, "create", lambda kind: Store())
+    config = Config(kvstore="dist_sync", compression="2bit", compression_threshold=0.25)
+    workers.connect(config, [])
+    assert options == [{"type": "2bit", "threshold": 0.25}]
+
+
 def test_a_run_resumed_on_more_devices_prints_a_note(train_toy, tmp_path, capsys, monkeypatch):
     train_toy(epochs=2)
     (tmp_path / "toy" / "last.npz").unlink()  # as if it had been killed in its second epoch
