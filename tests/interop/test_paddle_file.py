@@ -51,7 +51,7 @@ def test_arrays_are_read(arrays: Any, wrap: Any, protocol: int, tmp_path: Path) 
 
 
 def test_numbers_of_the_other_byte_order(tmp_path: Path) -> None:
-    array = np.arange(3, dtype=">f4")
+    array = np.arange(6, dtype=">f4").reshape(2, 3)  # of no linear layer
     tensors = read_paddle(saved(tmp_path / "x", {"bias": array}))
     np.testing.assert_array_equal(tensors["bias"].array(), array)
 

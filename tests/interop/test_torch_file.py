@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from gluon_attention import UserError
+from gluon_attention.interop import unpickler
 from gluon_attention.interop.load import read
+from gluon_attention.interop.tensor_table import TensorTable, fitting, out_features, reading
 from gluon_attention.interop.torch_file import _Archive, _collect, read_torch
 from gluon_attention.interop.unpickler import Global, Instance, read_pickle
 
@@ -83,6 +85,34 @@ def test_an_archive_of_big_endian_numbers_and_one_of_two_checkpoints(
         archive.writestr("other/data.pkl", b".")
     with pytest.raises(UserError, match="no checkpoint of torch.save"):
         read_torch(file)
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("net/data.pkl", b"\x80\x02}.")
+    with pytest.raises(UserError, match="data.pkl is compressed or too large"):
+        read_torch(file)
+
+
+def test_a_stream_of_big_endian_numbers_and_one_whose_keys_lack_a_storage(
+    state: dict, torch_files: Any, tmp_path: Path
+) -> None:
+    swapped = {name: array.byteswap() for name, array in state.items()}
+    file = Path(torch_files.save(tmp_path / "x", swapped, old=True))
+    machine, big = b"}X\x01\0\0\0aK\x01s.", b"}X\x0d\0\0\0little_endian\x89s."
+    content = file.read_bytes()
+    assert content.count(machine) == 1
+    file.write_bytes(content.replace(machine, big))
+    np.testing.assert_array_equal(
+        read_torch(str(file))["conv.weight"].array(), state["conv.weight"]
+    )
+    last = b"X\x01\0\0\0002e."
+    assert content.count(last) == 1
+    file.write_bytes(content.replace(last, b"e."))
+    with pytest.raises(UserError, match="storages are missing at its end"):
+        read_torch(str(file))
+
+
+def test_a_prefix_that_only_some_names_have_is_kept(torch_files: Any, tmp_path: Path) -> None:
+    state = {name: np.ones(2, "f4") for name in ("module.weight", "fc.weight")}
+    assert list(read_torch(torch_files.save(tmp_path / "x", state))) == list(state)
 
 
 def test_the_bytes_that_are_read_are_limited(torch_files: Any, tmp_path: Path) -> None:
@@ -112,9 +142,44 @@ def test_a_storage_that_is_a_part_of_another_is_refused(
         read_torch(save(("1", 0, 4)))
 
 
-def test_a_class_takes_no_state() -> None:
-    with pytest.raises(ValueError, match="a class is given a state"):
-        read_pickle(io.BytesIO(b"\x80\x02ca\nb\n}b."), {})
+@pytest.mark.parametrize(
+    ("code", "match"),
+    [
+        (b"ca\nb\n}b.", "a class is given a state"),
+        (b"]K\x00K\x01s.", "items are added to an object without items"),
+        (b"}K\x00\x85K\x01s.", "a key is a container"),
+        (10 * b"N0" + b"N.", "too long for a network"),
+    ],
+)
+def test_a_pickle_that_no_checkpoint_has_is_refused(
+    code: bytes, match: str, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(unpickler, "MAX_READS", 15)
+    with pytest.raises(ValueError, match=match):
+        read_pickle(io.BytesIO(b"\x80\x02" + code), {})
+
+
+def test_a_call_of_many_long_words_is_named_in_short(torch_files: Any, tmp_path: Path) -> None:
+    call = torch_files.call("os.system", *(letter * 99 for letter in "abcd"))
+    with pytest.raises(UserError) as error:
+        read_torch(torch_files.save(tmp_path / "x", {"a": call}))
+    words = ", ".join(repr(letter * 40) for letter in "abc")
+    assert f"os.system({words}); nothing" in str(error.value)
+
+
+def test_an_error_of_a_table_names_the_file_once() -> None:
+    tensors = {"w": np.zeros((2, 3)), "flat": np.zeros(6)}
+    with pytest.raises(
+        UserError, match=r"^x.pt does not fit: 'w' is \(2, 3\) and has to be \(2,\)"
+    ):
+        with fitting("x.pt"):
+            TensorTable(tensors).array("w", 2)
+    with pytest.raises(UserError, match="^x.pt is empty$"), fitting("x.pt"):
+        raise UserError("x.pt is empty")
+    with pytest.raises(UserError, match="^x.pt is not loaded: it is old$"), reading("x.pt"):
+        raise UserError("it is old")
+    with pytest.raises(UserError, match="no matrix 'flat'"):
+        out_features(tensors, "flat")
 
 
 @BOTH_FORMATS
