@@ -22,6 +22,20 @@ def test_scenes_are_balanced_seeded_and_different() -> None:
         assert (one != new).any()
 
 
+def test_scenes_stay_those_that_shipped_weights_were_trained_on() -> None:
+    drawn = scenes(16, 64, 32, 7)
+    images = drawn.images.astype(float)
+    assert drawn.labels.tolist() == [3, 10, 6, 8, 1, 14, 0, 7, 4, 13, 15, 2, 12, 5, 9, 11]
+    means = [78.64, 51.82, 84.75, 88.1, 67.85, 85.71, 73.11, 79.54]
+    means += [97.38, 73.34, 52.7, 93.16, 36.75, 76.18, 73.2, 83.77]
+    np.testing.assert_allclose(images.mean(axis=(1, 2, 3)), means, atol=0.05)
+    changes = [11.26, 11.98, 11.75, 11.11, 12.58, 11.6, 11.31, 11.97]
+    changes += [10.77, 11.45, 11.3, 11.32, 11.19, 11.3, 12.08, 11.3]
+    np.testing.assert_allclose(np.abs(np.diff(images)).mean(axis=(1, 2, 3)), changes, atol=0.05)
+    with pytest.raises(UserError, match="do not fit into 2 GB"):
+        scenes(10**6, 64, 32)
+
+
 @pytest.mark.parametrize("radius", [(0.5, 0.7), (0.38, 0.5)])
 @pytest.mark.parametrize(("size", "coarse"), [(64, 32), (192, 64), (128, 32)])
 def test_marks_lie_on_the_shape_inside_the_image(size: int, coarse: int, radius: Any) -> None:

@@ -59,6 +59,7 @@ def test_training_batches_are_shuffled_without_a_short_one():
     first, second = numbers_of(batches, 0), numbers_of(batches, 1)
     assert len(batches) == 6 and batches.shard_size == 50
     assert len(first) == len(set(first)) == 48
+    assert len(numbered(8, 8, shuffle=True)) == 1
     assert first != second and first != sorted(first)
 
 
@@ -67,6 +68,9 @@ def test_evaluation_batches_keep_the_order_and_the_short_one():
     assert len(batches) == 7
     assert numbers_of(batches, 0) == numbers_of(batches, 3) == list(range(50))
     assert numbers_of(numbered(5, 8), 0) == list(range(5))
+    assert numbers_of(numbered(5, 8, part=(1, 2)), 0) == list(range(5))  # every worker has all
+    noise = [next(batches.epoch(index))[0] for index in (0, 3)]
+    np.testing.assert_array_equal(*noise)
 
 
 def test_an_epoch_is_a_function_of_seed_and_index():
@@ -118,6 +122,9 @@ def test_hold_out_is_stratified_disjoint_and_seeded():
     np.testing.assert_array_equal(held_out, hold_out(labels, 32, seed=1)[1])
     assert set(held_out) != set(hold_out(labels, 32, seed=2)[1])
     assert len(hold_out(labels, 0, seed=1)[1]) == 0
+    assert list(train) == sorted(train) and list(held_out) == sorted(held_out)
+    rare = np.array([0] + [1] * 99)
+    assert (rare[hold_out(rare, 2, seed=1)[1]] == 1).all()
 
 
 @pytest.mark.parametrize("count, held_out", [(3, 1), (0, 0)])
