@@ -82,10 +82,16 @@ def params_file(*arrays: bytes, names: Sequence[str] = ("a",), tail: bytes = b""
     return b"".join([*parts, *named, tail])
 
 
-def dense(storage: int = 0, shape: Sequence[int] = (2, 1), dtype: int = 0) -> bytes:
-    """An array of two numbers of 32 bits as it is in a file."""
-    head = struct.pack("<Iii", 0xF993FAC9, storage, len(shape))
-    return head + struct.pack(f"<{len(shape)}q3i8x", *shape, 1, 0, dtype)
+def dense(
+    storage: int = 0,
+    shape: Sequence[int] = (2, 1),
+    dtype: int = 0,
+    count: int = 2,
+    magic: int = 0xF993FAC9,
+) -> bytes:
+    """An array of so many numbers of 32 bits as it is in a file."""
+    head = struct.pack("<Iii", magic, storage, len(shape))
+    return head + struct.pack(f"<{len(shape)}q3i{4 * count}x", *shape, 1, 0, dtype)
 
 
 @pytest.mark.parametrize(
@@ -102,8 +108,12 @@ def dense(storage: int = 0, shape: Sequence[int] = (2, 1), dtype: int = 0) -> by
         params_file(dense(shape=(-2, -1))),
         params_file(dense(shape=(1,) * 32 + (2,))),
         params_file(dense(shape=(1,), dtype=8)),
+        params_file(dense(shape=(), count=1)),
+        params_file(dense(shape=(0, 2), count=0)),
+        params_file(dense(storage=1, magic=0xF993FACA)),
+        struct.pack("<QQ", 0x112, 1) + params_file(dense())[16:],
     ],
-    ids=range(11),
+    ids=range(15),
 )
 def test_a_value_out_of_range_is_refused(tmp_path, content):
     (tmp_path / "x.params").write_bytes(params_file(dense()))
