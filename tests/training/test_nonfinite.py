@@ -8,6 +8,7 @@ from gluon_attention import UserError
 from gluon_attention.datasets.sampling import Batches
 from gluon_attention.tasks import task
 from gluon_attention.training import engine
+from gluon_attention.training.run_folder import RunFolder
 
 import numpy as np
 import pytest
@@ -90,6 +91,12 @@ def test_the_sum_of_weights_is_of_all_layers():
     last.set_data(last.data() * float("nan"))
     (total,) = engine.Run._sum_of_weights(SimpleNamespace(net=net)).values()
     assert np.isnan(total)
+
+
+def test_the_largest_learning_rate_is_named():
+    run = SimpleNamespace(folder=RunFolder("x", writes=False), progress=SimpleNamespace(epoch=0))
+    with pytest.raises(UserError, match="a is nan by step 4 at learning rate 0.2; no epoch"):
+        engine.Run._check_finite(run, {"a": float("nan")}, 3, {"boxes": 0.1, "net": 0.2})
 
 
 def test_the_last_good_epoch_is_named_and_resumed(train_toy, tmp_path, monkeypatch):
