@@ -1,4 +1,4 @@
-"""A block of Gluon that computes by the native library where it may."""
+"""A Gluon block that the native library can compute."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from .twin import Twin
 
 
 class NativeBlock:
-    """Mixed into a block with a `lower` method.
+    """Mixin of a block with a `lower` method.
 
     Attributes:
-        native: its twin, which computes it inside of `autograd.record`.
-        predictor: what computes it elsewhere, see `predicting`.
+        native: the twin that computes the block inside of `autograd.record`.
+        predictor: computes the block in inference, within `predicting`.
     """
 
     native: Optional[Twin] = None
@@ -36,7 +36,7 @@ class NativeBlock:
 def predicting(
     net: gluon.Block, parts: Sequence[NativeBlock], predictors: Sequence[Predictor]
 ) -> Iterator[None]:
-    """Inside, predictors compute parts of a network, whose other blocks are no graphs of MXNet."""
+    """A context in which predictors compute parts of a network; blocks around them run eagerly."""
     graphs = [block for block in _around(net, parts) if getattr(block, "_active", False)]
     for block in graphs if predictors else ():
         block._active = False
@@ -52,7 +52,7 @@ def predicting(
 
 
 def _around(block: gluon.Block, parts: Sequence[gluon.Block]) -> List[gluon.Block]:
-    """A block and those in it that are in no part."""
+    """A block and its descendants, without the parts and their descendants."""
     if any(block is part for part in parts):
         return []
     inner = (_around(child, parts) for child in block._children.values())

@@ -1,4 +1,4 @@
-"""Compiles the native library where a C++ compiler and oneDNN are there.
+"""Compiles the native library if a C++ compiler and oneDNN are installed.
 
 `python -m gluon_attention.native.build` writes it beside this file, or into the user's cache where
 the package is read-only, and says in one line what it did. It never fails for want of a compiler.
@@ -37,7 +37,7 @@ SANITIZED = ["-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address,undefin
 
 
 class Tools(NamedTuple):
-    """What the library is compiled with."""
+    """Files that the library is compiled with."""
 
     compiler: List[str]
     includes: List[str]
@@ -45,11 +45,11 @@ class Tools(NamedTuple):
 
 
 class Missing(Exception):
-    """Why the library is not built, for people."""
+    """The reason why the library cannot be built."""
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    """Build, or say in one line why not."""
+    """Build the library, or print in one line why that is impossible."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--force", action="store_true", help="also where it is up to date")
     parser.add_argument("--asan", action="store_true", help="with the address sanitizer")
@@ -64,7 +64,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 
 
 def build(force: bool = False, sanitize: bool = False) -> Tuple[str, bool]:
-    """The path of the library, and whether it had to be compiled."""
+    """The path of the library, and whether this call compiled it."""
     tools = find_tools()
     target = os.path.join(_writable(), NAME)
     mark = f"{stamp()}{' asan' if sanitize else ''} {tools.onednn}\n"

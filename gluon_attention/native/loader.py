@@ -1,4 +1,4 @@
-"""The native library, loaded into MXNet where it was built."""
+"""The native library, loaded into MXNet if it is built."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class Library:
     """The functions of the library that Python calls."""
 
     def __init__(self, path: str) -> None:
-        # mx.library.load would go on to make all functions of mx.nd and mx.sym anew: 2 seconds.
+        # mx.library.load would also generate all functions of mx.nd and mx.sym again, in 2 seconds.
         check_call(_LIB.MXLoadLib(c_str(path), mx_uint(0)))
         self._operator = OpHandle()
         check_call(_LIB.NNGetOpHandle(c_str(OPERATOR), ctypes.byref(self._operator)))
         self.path = path
-        self._handle = ctypes.CDLL(path)  # MXNet has opened it already: the same one
+        self._handle = ctypes.CDLL(path)  # the handle that MXNet has opened already
         for name in ("error", "instruction_set", "profiled"):
             getattr(self._handle, f"gluon_attention_{name}").restype = ctypes.c_char_p
         self._handle.gluon_attention_memory.restype = ctypes.c_size_t
@@ -48,19 +48,19 @@ class Library:
         return number
 
     def constant(self, number: int, values: np.ndarray) -> None:
-        """Append the values of a parameter to a program of inference, which copies them."""
+        """Copy the values of a parameter to the end of the constants of an inference program."""
         values = np.ascontiguousarray(values, np.float32)
         pointer = values.ctypes.data_as(ctypes.c_void_p)
         shape = values.ctypes.shape_as(ctypes.c_int64)
         self._handle.gluon_attention_constant(number, pointer, shape, values.ndim)
 
     def forget(self, number: int) -> None:
-        """Let go of a program of inference, once calls that are under way have ended."""
+        """Free an inference program after its current calls have ended."""
         self._handle.gluon_attention_forget(number)
 
     @property
     def instruction_set(self) -> str:
-        """What oneDNN may use here, such as AVX512_CORE_AMX."""
+        """The instruction set that oneDNN may use here, such as AVX512_CORE_AMX."""
         return self._handle.gluon_attention_instruction_set().decode()
 
     @property
@@ -74,11 +74,11 @@ class Library:
         return bool(self._handle.gluon_attention_bfloat16_pays())
 
     def memory(self) -> int:
-        """Bytes that the library holds for features and gradients."""
+        """Bytes allocated for features and gradients."""
         return self._handle.gluon_attention_memory()
 
     def profile(self, on: bool) -> None:
-        """Forget the times of all steps, and take them from now on or no longer."""
+        """Reset the times of all steps, and switch the measurement on or off."""
         self._handle.gluon_attention_profile(int(on))
 
     def profiled(self) -> Dict[str, float]:
@@ -88,7 +88,7 @@ class Library:
 
 
 def library() -> Optional[Library]:
-    """The library; None where it was not built, or for other sources than these."""
+    """The library; None if it is not built, or built from other sources."""
     global _loaded, _tried
     if not _tried:
         _tried = True
@@ -102,7 +102,7 @@ def library() -> Optional[Library]:
 
 
 def folders() -> List[str]:
-    """Where the library may be: in the package, else in the user's cache, or just as told."""
+    """Folders of the library: the package, then the user's cache; or that of the environment."""
     if os.environ.get("GLUON_ATTENTION_NATIVE"):
         return [os.environ["GLUON_ATTENTION_NATIVE"]]
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
@@ -111,7 +111,7 @@ def folders() -> List[str]:
 
 
 def stamp() -> str:
-    """Of the sources and options of the compiler: a library of others is not used."""
+    """A digest of sources and compiler options; a library with another one is not used."""
     digest = hashlib.sha256()
     source = os.path.join(HERE, "source")
     names = [os.path.join("source", name) for name in sorted(os.listdir(source))]

@@ -1,4 +1,4 @@
-"""What a network predicts, computed by the native library with the values of its parameters."""
+"""Inference by the native library, with parameters as constants."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ VALUES = ("weight", "bias", "gamma", "beta", "mean", "variance")  # those that a
 
 
 class Predictor:
-    """Computes what a network gives outside of training, on a CPU.
+    """Computes the outputs of a network in inference, on a CPU.
 
-    It copies the values of all parameters when it is made, and folds BatchNorm into convolutions:
-    whatever happens to the network later, a predictor gives what the network gave then.
+    It copies the values of all parameters when it is created, and folds BatchNorm into
+    convolutions. Later changes of the network do not change the predictor.
     """
 
     def __init__(self, net: gluon.Block, dtype: str = "float32") -> None:
@@ -39,13 +39,13 @@ class Predictor:
             self._library.constant(self._number, array)
 
     def __call__(self, images: nd.NDArray) -> nd.NDArray:
-        """What the network gives: logits (N, classes)."""
+        """The outputs of the network, such as logits (N, classes)."""
         check_device(images)
         return self._head(self._library.run(self._number, [images])[0])
 
 
 def predictor(net: gluon.Block, dtype: str = "float32") -> Optional[Predictor]:
-    """A network's predictor; None where there is no library, or it does not know a part."""
+    """The predictor of a network; None without a library, or if it does not support a part."""
     if library() is None or not hasattr(net, "lower"):
         return None
     try:
@@ -55,13 +55,13 @@ def predictor(net: gluon.Block, dtype: str = "float32") -> Optional[Predictor]:
 
 
 def fold(instructions: Sequence[Instruction], values: Sequence[np.ndarray]) -> List[Instruction]:
-    """Fewer instructions for the same features, with arrays in place of numbers of parameters.
+    """Fewer instructions for the same features, with arrays in place of parameter numbers.
 
-    A BatchNorm becomes part of the convolution before it, and a sum part of the 1x1 convolution
-    whose result it takes, where nothing else reads what is between them.
+    A BatchNorm joins the convolution before it, and a sum joins the 1x1 convolution that computes
+    one of its terms, if no other instruction reads the result of that convolution.
     """
     readers = Counter(i.arguments[name] for i in instructions for name in FEATURES if name in i[1])
-    places: Dict[int, int] = {}  # in the result, of what makes features
+    places: Dict[int, int] = {}  # index in the result of the instruction that computes features
     result: List[Instruction] = []
     for operator, arguments in instructions:
         arguments = {n: values[v - 1] if n in VALUES else v for n, v in arguments.items()}
@@ -78,7 +78,7 @@ def fold(instructions: Sequence[Instruction], values: Sequence[np.ndarray]) -> L
 
 
 def _joins(before: Instruction, operator: str, readers: Dict[int, int]) -> bool:
-    """Whether a BatchNorm or a sum can be part of what is before it."""
+    """Whether a BatchNorm or a sum can join the instruction before it."""
     arguments = before.arguments
     if before.operator != "convolution" or arguments["act"] != "none" or "add" in arguments:
         return False
@@ -98,7 +98,7 @@ def _fold_norm(convolution: Dict[str, Any], norm: Dict[str, Any]) -> None:
 
 
 def _numbered(instructions: Sequence[Instruction]) -> List[np.ndarray]:
-    """The arrays of all instructions, which get their numbers instead; images are number 0."""
+    """Replace arrays in instructions by numbers from 1 and return the arrays; images are 0."""
     arrays: List[np.ndarray] = []
     for _, arguments in instructions:
         for name in VALUES:
@@ -113,7 +113,7 @@ def _values(parameter: gluon.Parameter) -> np.ndarray:
 
 
 def _frozen(head: gluon.Block) -> Callable[[nd.NDArray], nd.NDArray]:
-    """What a head computes with the values that it has now."""
+    """The function of a head with copies of its current parameters."""
     if not head.collect_params().keys():
         return head
     if not isinstance(head, nn.Dense) or head.act is not None:

@@ -1,7 +1,7 @@
-"""What a network computes, written down for the native library: an instruction a line.
+"""The forward pass of a network as a program for the native library, one instruction per line.
 
-A block of the zoo writes its part of a program in a `lower` method or function; layers of Gluon are
-written here. Features are numbers that stand for arrays (n, h, w, c) in the library's memory.
+A block of the zoo adds its part of a program in a `lower` method or function; this module adds
+layers of Gluon. Features are numbers of arrays (n, h, w, c) in the library's memory.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from mxnet.gluon.model_zoo.vision.resnet import BasicBlockV1, BottleneckV1, Bott
 
 
 class Unsupported(Exception):
-    """The library does not know a part of a network; MXNet does."""
+    """The library does not support a part of a network; MXNet trains it instead."""
 
 
 class Instruction(NamedTuple):
@@ -30,29 +30,29 @@ class Instruction(NamedTuple):
 
 
 class Program:
-    """Instructions, and the parameters of the network that they use, without repetition."""
+    """Instructions, and the parameters that they use, each once."""
 
     def __init__(self) -> None:
         self.parameters: List[gluon.Parameter] = []
-        self.statistics: List[int] = []  # places of running means and variances among them
+        self.statistics: List[int] = []  # indices of running means and variances among them
         self.instructions: List[Instruction] = []
         self.outputs = 0
         self._features = 0
         self._places: Dict[int, int] = {}
 
     def text(self, **options: Any) -> str:
-        """As the library reads it."""
+        """The text of the program for the library."""
         inputs = 1 + len(self.parameters)
         return text_of(self.instructions, inputs=inputs, outputs=self.outputs, **options)
 
     def images(self) -> int:
-        """The features that an image is."""
+        """The input images as features."""
         return self._instruction("images")
 
     def convolution(
         self, x: int, layer: nn.Conv2D, add: Optional[int] = None, act: str = "none"
     ) -> int:
-        """A convolution; `add`: other features that its result is added to; the ReLU after it."""
+        """A convolution, plus the features `add`, and the activation after the sum."""
         options = _square(layer)
         if act not in ("none", "relu"):
             raise Unsupported(f"the activation {act} of a convolution")
@@ -88,29 +88,29 @@ class Program:
         return self._instruction("pool", x=x, kernel=kernel, stride=stride, pad=pad)
 
     def resize(self, x: int, like: int) -> int:
-        """Bilinear, corners aligned, to the height and width of other features."""
+        """Bilinear resize with aligned corners, to height and width of other features."""
         return self._instruction("resize", x=x, like=like)
 
     def add(self, a: int, b: int, act: str = "none") -> int:
-        """The sum of two, and the activation after it."""
+        """The sum of two features, and the activation after it."""
         return self._instruction("add", a=a, b=b, act=act)
 
     def gate(self, z: int, trunk: int, kind: str, residual: bool) -> Sequence[int]:
-        """What an attention module ends with: weighted features, and the mask."""
+        """The end of an attention module: weighted features, and the mask."""
         mask = self._feature()
         options = dict(z=z, trunk=trunk, mask=mask, kind=kind, residual=int(residual))
         return self._instruction("gate", **options), mask
 
     def give_mean(self, x: int) -> None:
-        """The mean of each channel is the next output: (N, C)."""
+        """Return the mean of each channel, (N, C), as the next output."""
         self._output("mean", x)
 
     def give(self, x: int) -> None:
-        """Features are the next output: (N, C, H, W)."""
+        """Return features, (N, C, H, W), as the next output."""
         self._output("features", x)
 
     def layers(self, x: int, block: gluon.Block) -> int:
-        """Layers of Gluon one after the other."""
+        """Layers of Gluon in sequence."""
         pending = list(_flat(block))
         while pending:
             layer = pending.pop(0)
@@ -125,7 +125,7 @@ class Program:
         return x
 
     def bottleneck(self, x: int, unit: BottleneckV2) -> int:
-        """A pre-activation unit; its last convolution takes the shortcut in."""
+        """A pre-activation unit, whose last convolution adds the shortcut."""
         y = self.norm(x, unit.bn1, "relu")
         shortcut = x if unit.downsample is None else self.convolution(y, unit.downsample)
         y = self.norm(self.convolution(y, unit.conv1), unit.bn2, "relu")
@@ -133,7 +133,7 @@ class Program:
         return self.convolution(y, unit.conv3, add=shortcut)
 
     def inverted_residual(self, x: int, unit: LinearBottleneck) -> int:
-        """MobileNetV2's: a wide middle, no activation at the end."""
+        """A unit of MobileNetV2, without an activation at its end."""
         y = self.layers(x, unit.out)
         return self.add(y, x) if unit.use_shortcut else y
 
@@ -156,7 +156,7 @@ class Program:
         self.outputs += 1
 
     def _parameter(self, parameter: gluon.Parameter) -> int:
-        """The place of a parameter among the arrays; images come first."""
+        """The index of a parameter among the arrays; index 0 is the images."""
         if id(parameter) not in self._places:
             self.parameters.append(parameter)
             self._places[id(parameter)] = len(self.parameters)
@@ -164,7 +164,7 @@ class Program:
 
 
 def text_of(instructions: Sequence[Instruction], **options: int) -> str:
-    """Instructions as the library reads them."""
+    """The text of instructions for the library."""
     return "\n".join(str(line) for line in (Instruction("program", options), *instructions))
 
 
@@ -175,7 +175,7 @@ def _flat(block: gluon.Block) -> Sequence[gluon.Block]:
 
 
 def _activation(layers: List[gluon.Block]) -> str:
-    """The activation that layers begin with, which is taken off them; "none" without one."""
+    """Remove the activation at the start of layers and return its name, or "none"."""
     name = type(layers[0]).__name__.lower() if layers else ""
     if name == "relu6":
         layers.pop(0)
@@ -189,7 +189,7 @@ def _activation(layers: List[gluon.Block]) -> str:
 
 
 def _square(layer: nn.Conv2D) -> Dict[str, int]:
-    """Options of a convolution whose two axes are alike."""
+    """Options of a convolution with equal options for both axes."""
     options = layer._kwargs
     for name in ("kernel", "stride", "pad", "dilate"):
         if len(set(options[name])) != 1:
@@ -206,7 +206,7 @@ def _square(layer: nn.Conv2D) -> Dict[str, int]:
 
 
 def _window(layer: nn.MaxPool2D) -> Sequence[int]:
-    """Kernel, stride and padding of a pooling whose two axes are alike."""
+    """Kernel, stride and padding of a pooling with equal options for both axes."""
     options = layer._kwargs
     sizes = [options[name] for name in ("kernel", "stride", "pad")]
     if any(len(set(size)) != 1 for size in sizes) or options["pooling_convention"] != "valid":

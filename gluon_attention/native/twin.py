@@ -1,4 +1,4 @@
-"""A network whose training pass is computed by the native library, with the parameters it has."""
+"""The native twin of a network: its training pass in the native library, on its parameters."""
 
 from __future__ import annotations
 
@@ -16,30 +16,29 @@ DTYPES = ("float32", "bfloat16")
 
 
 class Lowered(NamedTuple):
-    """What a network's `lower` gives back."""
+    """The result of a network's `lower`."""
 
-    head: gluon.Block  # from the first output to what the network gives, computed by MXNet
+    head: gluon.Block  # from the first output to that of the network, computed by MXNet
     masks: Sequence[int] = ()  # features that a trace shows
 
 
 class Twin:
-    """Computes what a network gives while it trains, on a CPU.
+    """Computes the outputs of a network in training, on a CPU.
 
-    It has no parameters of its own: it reads those of the network, and autograd writes their
-    gradients and running statistics. So everything else - files, validation, export - is the
-    network's. It normalizes by the statistics of the batch, always: outside `autograd.record` it
-    refuses to work.
+    It reads the parameters of the network, and autograd writes their gradients and running
+    statistics. So files, validation and export are those of the network. It always normalizes by
+    the statistics of the batch, and raises an error outside of `autograd.record`.
     """
 
     def __init__(self, net: gluon.Block, dtype: str = "float32", image_gradient: bool = False):
-        """`image_gradient`: images are computed from parameters, and their gradient is wanted."""
+        """`image_gradient`: whether images depend on parameters and need a gradient."""
         self._library = usable_library(dtype)
         self.net, self.dtype, self.image_gradient = net, dtype, image_gradient
         self._programs: Dict[bool, Tuple[int, Program, gluon.Block]] = {}
-        self._program(False)  # what cannot be lowered is refused here
+        self._program(False)  # raises `Unsupported`
 
     def __call__(self, images: nd.NDArray) -> nd.NDArray:
-        """What the network gives: logits (N, classes)."""
+        """The outputs of the network, such as logits (N, classes)."""
         return self._run(images, False)[0]
 
     def trace(self, images: nd.NDArray) -> Tuple[nd.NDArray, List[nd.NDArray]]:
@@ -63,7 +62,9 @@ class Twin:
         if not (autograd.is_recording() and autograd.is_training()):
             raise UserError("a native twin only trains: call it inside autograd.record()")
         if images.grad is not None and not self.image_gradient:
-            raise UserError("this twin gives images no gradient: make it with image_gradient=True")
+            raise UserError(
+                "this twin computes no gradient of images: build it with image_gradient=True"
+            )
 
     def _program(self, masks: bool) -> Tuple[int, Program, gluon.Block]:
         if masks not in self._programs:
@@ -78,7 +79,7 @@ class Twin:
 
 
 def usable_library(dtype: str) -> Library:
-    """The library, if it is there and computes in that type here."""
+    """The library; an error if it is not built or cannot compute in that type here."""
     native_library = library()
     if native_library is None:
         raise UserError(f"the native library is not built: run {build_native()}")
@@ -96,20 +97,20 @@ def check_device(images: nd.NDArray) -> None:
 
 
 def _variable(parameter: gluon.Parameter, device: mx.Context) -> nd.NDArray:
-    """The values of a parameter, so that the library may write their gradient.
+    """The values of a parameter, whose gradient the library writes.
 
-    MXNet does not tell the library whether to write a gradient or to add to it. So it always
-    writes, and where `grad_req` is "add" MXNet adds what it wrote: that of a view in the graph.
+    MXNet does not tell the library whether to write a gradient or to add to it. So the library
+    always writes; if `grad_req` is "add", MXNet adds the gradient of a view in the graph.
     """
     array = parameter.data(device)
     return array.reshape(array.shape) if parameter.grad_req == "add" else array
 
 
 def _written_by_backward(statistics: nd.NDArray) -> nd.NDArray:
-    """Running statistics, as a variable whose gradient is written to their own memory.
+    """Running statistics as a variable whose gradient has their own memory.
 
-    MXNet lets a backward pass write nothing but gradients; so its engine knows who reads and writes
-    them. The variable is of one call: MXNet sums the gradients of one that several calls take.
+    A backward pass can write gradients only, so that MXNet's engine knows their readers and
+    writers. The variable is for one call, as MXNet sums the gradients over several calls.
     """
     variable = statistics.detach()
     autograd.mark_variables([variable], [statistics], "write")
@@ -117,7 +118,7 @@ def _written_by_backward(statistics: nd.NDArray) -> nd.NDArray:
 
 
 def twin(net: gluon.Block, dtype: str = "float32", image_gradient: bool = False) -> Optional[Twin]:
-    """The native twin of a network; None where there is no library, or it does not know a part."""
+    """The native twin of a network; None without a library, or if it does not support a part."""
     if library() is None or not hasattr(net, "lower"):
         return None
     try:

@@ -23,7 +23,7 @@ struct Pool {
   std::size_t bytes = 0;
 };
 
-// Never destroyed: MXNet gives states back after static destructors ran.
+// Never destroyed: MXNet destroys states after static destructors ran.
 Pool& pool() {
   static Pool* instance = new Pool;
   return *instance;
@@ -36,14 +36,14 @@ Block map(std::size_t bytes) {
   void* memory =
       mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) throw std::bad_alloc();
-  madvise(memory, bytes, MADV_HUGEPAGE);  // fewer misses of the TLB; a wish, not a must
+  madvise(memory, bytes, MADV_HUGEPAGE);  // fewer misses of the TLB; failure does no harm
   return {static_cast<char*>(memory), bytes};
 }
 
 }  // namespace
 
-// A free block is taken if it is large enough: the last, smaller batch of an epoch runs in the
-// memory of the others. Blocks that are too small for what runs now are of an earlier shape.
+// A free block is used if it is large enough, so the last, smaller batch of an epoch runs in the
+// memory of the others. Blocks that are too small belong to an earlier shape.
 Arena::Arena(std::size_t bytes) {
   Pool& all = pool();
   std::lock_guard<std::mutex> lock(all.mutex);

@@ -1,11 +1,11 @@
-// Memory of one run of a plan, kept for the next one.
+// Memory of one run of a plan, which the next run uses again.
 #pragma once
 
 #include <cstddef>
 
 namespace native {
 
-// Aligned memory for features, gradients and temporaries; given back when it goes out of scope.
+// Aligned memory for features, gradients and temporaries; its destructor returns it to the pool.
 class Arena {
  public:
   Arena() = default;
@@ -24,7 +24,7 @@ class Arena {
   std::size_t bytes_ = 0;
 };
 
-// Bytes that all arenas hold, those in use and those kept.
+// Bytes of all arenas, in use and free.
 std::size_t arena_bytes();
 
 }  // namespace native

@@ -104,7 +104,7 @@ class Convolution : public Layer {
                           none, before, behind, hint, attributes);
   }
 
-  // Weights as a primitive wants them.
+  // Weights in the layout of a primitive.
   Place packed(Plan& plan, const std::string& name, const memory::desc& layout) const {
     Place master{Place::kInput, weight_};
     if (layout == plain_) return master;
@@ -113,7 +113,7 @@ class Convolution : public Layer {
     });
   }
 
-  // Of 1x1 in float32 it is one product of what is there, without packing.
+  // That of a 1x1 convolution in float32 is one matrix product, without packing.
   void product_to_weights(Plan& plan, Place dy) {
     Place x = plan.data(x_);
     float old = plan.adds_to(weight_) ? 1.f : 0.f;

@@ -1,4 +1,4 @@
-// The end of an attention module: features of a mask are activated and weigh those of the trunk.
+// The end of an attention module: activates the features of a mask and weights the trunk by them.
 #include <cmath>
 
 #include "layers.h"

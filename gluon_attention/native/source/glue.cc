@@ -1,8 +1,8 @@
-// What MXNet looks up in a library: one operator, whose work is a native program.
+// The functions that MXNet looks up in a library: one operator, which runs a native program.
 //
-// MXNet hands arrays over as pointers and shapes and hears of a failure by a return value, so no
-// exception leaves a function of this file. Those that a library without passes and partitioners
-// never sees called are at its end.
+// MXNet passes arrays as pointers and shapes, and return values report failures, so no exception
+// leaves a function of this file. Functions that MXNet never calls, as the library has no passes
+// and partitioners, are at the end.
 #include <mxnet/lib_api.h>
 
 #include <cstdlib>
@@ -19,7 +19,7 @@ CustomStatefulOp::~CustomStatefulOp() {}
 
 namespace {
 
-// What went wrong last in this thread. MXNet asks for it after a failure, more than once.
+// The last error of this thread. MXNet reads it after a failure, more than once.
 std::string& message() {
   thread_local std::string text;
   return text;
@@ -94,7 +94,7 @@ class State : public CustomStatefulOp {
   native::Arena arena_;
 };
 
-// MXNet only asks whether these are there, and hands them back to the functions below.
+// MXNet only checks that these exist, and passes them to the functions below.
 MXReturnValue parse(const std::unordered_map<std::string, std::string>&, int*, int*) {
   return MX_FAIL;
 }
@@ -243,7 +243,7 @@ int _opCallFStatefulCompute(int is_forward, void* state_op, const int64_t**, int
 int _msgSize() { return message().empty() ? 0 : 1; }
 void _msgGet(int, const char** msg) { *msg = message().c_str(); }
 
-// For Python. Text stays until the same thread asks again.
+// For Python. Text stays valid until the next call in the same thread.
 int gluon_attention_program(const char* text) {
   int number = -1;
   try {

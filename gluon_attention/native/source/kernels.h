@@ -1,7 +1,7 @@
-// Inner loops that oneDNN has not, over features in NHWC of float32 or bfloat16.
+// Inner loops that oneDNN lacks, over features in NHWC of float32 or bfloat16.
 //
 // kernels.cc is compiled once per instruction set; kernels() chooses at run time. Every function
-// works on one thread: who calls divides the work. `rows` are pixels, `c` channels; everything
+// works on one thread: the caller divides the work. `rows` are pixels, `c` channels; everything
 // per channel is float32.
 #pragma once
 
@@ -22,7 +22,7 @@ struct Kernels {
   // y = act(x * scale + shift)
   void (*normalize)(const void* x, void* y, long rows, int c, const float* scale,
                     const float* shift, int act);
-  // With g = dy where act lets it through: sums of g and of g * (x - mean).
+  // With g = dy, or 0 where act set y to 0: sums of g and of g * (x - mean).
   void (*norm_sums)(const void* x, const void* dy, long rows, int c, const float* mean,
                     const float* scale, const float* shift, int act, float* sum, float* product);
   // dx as `Normalizing` says, plus first and second where they are not null.
@@ -30,7 +30,7 @@ struct Kernels {
                         void* dx, long rows, int c, const Normalizing& by, int act);
   // y = act(a + b)
   void (*add)(const void* a, const void* b, void* y, long n, int act);
-  // dx = dy where act gave y unchanged, else 0
+  // dx = dy where act returned y unchanged, else 0
   void (*mask_by)(const void* y, const void* dy, void* dx, long n, int act);
   // m = sigmoid(z)
   void (*sigmoid)(const void* z, void* m, long n);
@@ -41,7 +41,7 @@ struct Kernels {
   // dt = dy * (m + more), dm = dy * t
   void (*weigh_backward)(const void* m, const void* t, const void* dy, void* dt, void* dm, long n,
                          float more);
-  // Both of the above in one go: m = sigmoid(z), y = t * (m + more)
+  // Both of the above in one pass: m = sigmoid(z), y = t * (m + more)
   void (*sigmoid_weigh)(const void* z, const void* t, void* m, void* y, long n, float more);
   // dt = dy * (m + more), dz = dy * t * m * (1 - m)
   void (*sigmoid_weigh_backward)(const void* m, const void* t, const void* dy, void* dt, void* dz,
@@ -57,11 +57,11 @@ struct Kernels {
   void (*gather_in)(const void* x, float w, float* y, long n);
   void (*gather)(const float* x, float w, float* y, long n);
   void (*store)(const float* x, void* y, long n);
-  // Every row the same: y[row] = x
+  // Copies x to every row: y[row] = x
   void (*spread)(const float* x, float w, void* y, long rows, int c);
 };
 
-// Of this processor, as far as oneDNN may use it (ONEDNN_MAX_CPU_ISA).
+// The loops for this processor, within the instruction set that ONEDNN_MAX_CPU_ISA allows.
 const Kernels& kernels(bool bfloat16);
 
 }  // namespace native

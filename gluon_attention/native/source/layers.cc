@@ -1,4 +1,4 @@
-// Borders of a program, pooling, sums: what takes a few lines each.
+// Small layers: inputs and outputs of a program, pooling, sums.
 #include "layers.h"
 
 #include <cstring>
@@ -167,7 +167,7 @@ class Pool : public Layer {
 
 using Loop = void (*)(const void*, const void*, void*, long, int);
 
-// Takes a step that makes y of features a and b of the same shape.
+// Adds a step that computes y from features a and b of the same shape.
 void over(Plan& plan, const char* name, Place a, Place b, Place y, const Shape& shape, Loop loop,
           int act) {
   std::int64_t size = shape.size();

@@ -1,4 +1,4 @@
-// What each instruction of a program does, forward and backward.
+// The forward and backward steps of each instruction of a program.
 #pragma once
 
 #include <memory>
@@ -16,7 +16,7 @@ std::unique_ptr<Layer> make_norm(Plan&, const Instruction&);
 std::unique_ptr<Layer> make_gate(Plan&, const Instruction&);
 std::unique_ptr<Layer> make_resize(Plan&, const Instruction&);
 
-// The gradient of what a ReLU made the features y of.
+// The gradient of the input of a ReLU whose output is y.
 Place before_relu(Plan& plan, int y);
 
 // gradient = value, or gradient + value where `adds`

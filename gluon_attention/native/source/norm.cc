@@ -1,5 +1,5 @@
 // BatchNorm over pixels and images, with the activation that follows it. `fixed`: by the running
-// statistics, which stay.
+// statistics, which do not change.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -27,7 +27,7 @@ class Norm : public Layer {
     outputs = {y_};
     plan.define(y_, shape_);
     for (int input : {gamma_, beta_, mean_, variance_}) plan.expect(input, {shape_.c});
-    // Few channels make short loops: several pixels are taken as one with more channels.
+    // Few channels make short loops: several pixels are treated as one with more channels.
     while (shape_.c * fold_ < 128 && shape_.rows() % (fold_ * 2) == 0) fold_ *= 2;
     width_ = static_cast<int>(shape_.c * fold_), rows_ = shape_.rows() / fold_;
     // The number of partial sums, and so the result, does not depend on that of threads.
@@ -109,7 +109,7 @@ class Norm : public Layer {
     }
   }
 
-  // Scale and shift that statistics and parameters make.
+  // Scale and shift from statistics and parameters.
   void combine(Run& run) {
     const float *gamma = static_cast<float*>(run.inputs[gamma_]);
     const float *beta = static_cast<float*>(run.inputs[beta_]);
@@ -126,7 +126,7 @@ class Norm : public Layer {
     for (float* values : {mean, scale, shift}) repeat(values);
   }
 
-  // The sum over chunks, and over pixels taken as one, of one channel's partial sums.
+  // The sum of one channel's partial sums over chunks, and over pixels treated as one.
   double total(const float* partial, int k, int which) const {
     double sum = 0;
     for (std::int64_t i = 0; i < chunks_; ++i)

@@ -53,7 +53,7 @@ Plan::Plan(std::shared_ptr<const Program> program, const std::vector<Dims>& shap
   steps_ = &backward_;
   for (auto layer = layers_.rbegin(); layer != layers_.rend(); ++layer) {
     (*layer)->backward(*this);
-    for (int tensor : (*layer)->outputs) {  // its gradient has served
+    for (int tensor : (*layer)->outputs) {  // its gradient is not needed any more
       for (const Place& place : tensors_.at(tensor).pending) --holders_[place];
       tensors_.at(tensor).pending.clear();
     }
@@ -174,7 +174,7 @@ bool Plan::alone(const Place& place) const {
   return place.kind == Place::kArena && (holders == holders_.end() || holders->second == 0);
 }
 
-// The caller gives a gradient that holds them all.
+// Pending gradients, summed up to at most `most`; the caller adds a gradient that includes them.
 std::vector<Place> Plan::take_gradients(int tensor, std::size_t most) {
   Tensor& of = tensors_.at(tensor);
   while (of.pending.size() > most) {
@@ -290,7 +290,7 @@ void take(const Steps& steps, Run& run) {
 void Plan::forward(Run& run) const { take(forward_, run); }
 void Plan::backward(Run& run) const { take(backward_, run); }
 
-// What inference does once, or in each call.
+// Steps of inference that run once, or in each call.
 void Plan::work(const std::vector<Step>& steps, void* images, void* const* outputs,
                 dnnl::stream stream) const {
   std::vector<void*> inputs{images};

@@ -1,4 +1,4 @@
-// A program outputs ready for one shape of images: steps, and where in memory everything is.
+// A program for one shape of images: its steps, and the memory of all features and gradients.
 #pragma once
 
 #include <dnnl.hpp>
@@ -25,7 +25,7 @@ struct Shape {
   bool operator==(const Shape& o) const { return n == o.n && h == o.h && w == o.w && c == o.c; }
 };
 
-// Which memory: a part of the arena, packed weights of inference, or an array of a run.
+// A place in memory: a part of the arena, packed weights of inference, or an array of a run.
 struct Place {
   enum Kind { kNone, kArena, kPacked, kInput, kOutput, kHeadGradient, kGradient };
   Kind kind = kNone;
@@ -60,7 +60,7 @@ using Work = std::function<void(Run&)>;
 
 class Plan;
 
-// One instruction for one shape. What it needs again stays in members until backward.
+// One instruction for one shape; members keep values that backward needs.
 class Layer {
  public:
   virtual ~Layer() = default;
@@ -85,7 +85,7 @@ class Plan {
   const std::vector<Dims>& output_shapes() const { return output_shapes_; }
   const Program& program() const { return *program_; }
 
-  // Called by layers while a plan is outputs.
+  // Called by layers while a plan is built.
   bool bfloat16() const { return program_->bfloat16; }
   bool inference() const { return program_->inference; }
   dnnl::memory::data_type type() const;
@@ -101,10 +101,10 @@ class Plan {
   const Shape& shape(int tensor) const { return tensors_.at(tensor).shape; }
   Place data(int tensor) const { return tensors_.at(tensor).data; }
   Place temporary(std::size_t bytes);
-  // Weights in another layout: made by `pack` in each run, but for inference only once.
+  // Weights in another layout: packed by `pack` in each run, in inference only once.
   Place packed(int weight, const dnnl::memory::desc& layout,
                const std::function<void(Place)>& pack);
-  // Takes one more step, which touches those places.
+  // Adds a step, which reads or writes those places.
   void step(const std::string& name, const std::vector<Place>& places, Work work);
   void primitive(const std::string& name, const dnnl::primitive& primitive,
                  const dnnl::memory::desc& scratchpad,
@@ -112,7 +112,7 @@ class Plan {
   void reorder(const std::string& name, const dnnl::memory::desc& from, Place source,
                const dnnl::memory::desc& to, Place target, bool add = false);
 
-  // Gradients of features. What several consumers give is kept apart until somebody adds it up.
+  // Gradients of features. Those of several consumers stay separate until `gradient` adds them.
   bool wants(int tensor) const { return tensors_.at(tensor).needs_gradient; }
   void unwanted(int tensor) { tensors_.at(tensor).needs_gradient = false; }
   bool has_gradient(int tensor) const { return !tensors_.at(tensor).pending.empty(); }
@@ -121,7 +121,7 @@ class Plan {
   std::vector<Place> take_gradients(int tensor, std::size_t most);
   bool alone(const Place& place) const;  // nobody else reads it: it may be overwritten
 
-  // Gradients of parameters. True: add to what is there, as an earlier step gave some.
+  // Gradients of parameters. True: add to the gradient that an earlier step wrote.
   bool adds_to(int input);
 
  private:
@@ -131,7 +131,7 @@ class Plan {
     bool needs_gradient = true;
     std::vector<Place> pending;
   };
-  struct Part {  // of the arena, and the steps between which it is in use
+  struct Part {  // a part of the arena, and the first and last step that use it
     std::size_t bytes;
     int first, last;
   };
@@ -160,7 +160,7 @@ class Plan {
   int now_ = 0;
 };
 
-// A plan outputs before for these shapes, or a new one.
+// The cached plan for these shapes, or a new one.
 std::shared_ptr<const Plan> plan(int program, const std::vector<Dims>& shapes);
 void forget(int program);  // and its plans
 

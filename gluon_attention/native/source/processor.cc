@@ -23,7 +23,7 @@ bool has(dnnl_cpu_isa_t set) {
   return (all & static_cast<int>(set)) == static_cast<int>(set);
 }
 
-// What was compiled for the best instruction set of three.
+// The code compiled for the best of three instruction sets.
 template <class T>
 const T* best(const T* (*base)(), const T* (*avx2)(), const T* (*avx512)()) {
   return has(dnnl_cpu_isa_avx512_core) ? avx512() : has(dnnl_cpu_isa_avx2) ? avx2() : base();

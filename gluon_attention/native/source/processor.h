@@ -1,4 +1,4 @@
-// What this processor can do, as far as oneDNN may use it.
+// Instruction sets of this processor, as far as oneDNN may use them.
 #pragma once
 
 #include <string>

@@ -1,4 +1,4 @@
-// What a network computes, as text that Python writes: an instruction a line.
+// The forward pass of a network as text from Python, one instruction per line.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +10,7 @@
 
 namespace native {
 
-// A mistake of the caller, told in one line.
+// A mistake of the caller, in one line.
 struct Error : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
@@ -39,13 +39,13 @@ struct Constant {
 };
 
 struct Program {
-  int inputs = 0;   // arrays that the operator takes: images first, then parameters
-  int outputs = 0;  // arrays that it gives
+  int inputs = 0;   // arrays of the operator: images first, then parameters
+  int outputs = 0;  // arrays that it returns
   bool bfloat16 = false;
   bool input_gradient = false;  // whether images get a gradient
-  bool inference = false;       // nothing goes back, and images are the only array to take
+  bool inference = false;       // no backward pass, and images are the only input
   std::vector<Instruction> instructions;
-  std::vector<Constant> constants;  // of inference: they follow the images
+  std::vector<Constant> constants;  // of inference, numbered after the images
 
   explicit Program(const std::string& text);
 };

@@ -8,7 +8,7 @@ namespace native {
 
 namespace {
 
-// Which two pixels of a line each resized pixel mixes, and the other way round.
+// The two pixels of a line that each resized pixel mixes, and the reverse.
 struct Line {
   struct Mix {
     int first, second;

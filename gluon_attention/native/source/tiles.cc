@@ -17,7 +17,7 @@ constexpr float a = .75f, b = 1.5f, aa = a * a, bb = b * b;
 constexpr float of_0 = 1 / (aa * bb), of_a = 1 / (2 * aa * (aa - bb));
 constexpr float of_b = 1 / (2 * bb * (bb - aa));
 
-// Each takes `from` values at a distance, and gives `to`.
+// Each reads `from` values at a stride, and writes `to` values.
 struct Inputs {
   static constexpr int from = 6, to = 6;
   static void apply(const Lanes* x, int step, Lanes* y, int apart) {
@@ -80,7 +80,7 @@ inline void both_axes(const Lanes* x, Lanes* y) {
   for (int i = 0; i < Axis::to; ++i) Axis::apply(half + i * Axis::from, 1, y + i * Axis::to, 1);
 }
 
-// Where the pixels of a square of some side are; null outside the image.
+// Pointers to the pixels of a square; null outside the image.
 template <int side, class T>
 inline void find(T* image, const native::Patch& at, T** pixels) {
   for (int i = 0; i < side; ++i)

@@ -27,13 +27,13 @@ struct Tiles {
   // Back to 4x4 outputs, plus a bias if that is not null, and a ReLU; those outside are dropped.
   void (*to_outputs)(const float* values, long stride, float* image, const Patch& at,
                      const float* bias, bool relu);
-  // Of `count` among n filters, [9][n] to [36][n]; `turned` by half a turn for the way back.
+  // Of `count` among n filters, [9][n] to [36][n]; `turned` by half a turn for the backward pass.
   void (*of_filters)(const float* taps, float* values, long n, long count, bool turned);
   // Gradients of `count` among n filters, [36][n] to [9][n].
   void (*to_filters)(const float* values, float* taps, long n, long count);
 };
 
-// Of this processor, as far as oneDNN may use it.
+// The transforms for this processor, as far as oneDNN may use its instruction sets.
 const Tiles& tiles();
 
 }  // namespace native

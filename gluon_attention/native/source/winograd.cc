@@ -105,7 +105,7 @@ class Winograd : public Layer {
     return (tiles_ + chunks - 1) / chunks;
   }
 
-  // (9, inputs, outputs), or (9, outputs, inputs) for the way back.
+  // (9, inputs, outputs), or (9, outputs, inputs) for the backward pass.
   memory::desc taps(bool turned) const {
     Dims strides{turned ? from_.c : 1, turned ? 1 : to_.c, 3 * pairs(), pairs()};
     return memory::desc({to_.c, from_.c, 3, 3}, memory::data_type::f32, strides);
@@ -159,7 +159,7 @@ class Winograd : public Layer {
       for (std::int64_t first = 0; first < tiles_; first += size) {
         std::int64_t count = std::min(size, tiles_ - first);
         read(from, run.floats(x), values, first, count, size, loops_->of_inputs, 1);
-        product(run, values, run.floats(filters), sums);  // what is beyond count is dropped
+        product(run, values, run.floats(filters), sums);  // values beyond count are dropped
         pieces(count, 4, [&](std::int64_t begin, std::int64_t end) {
           for (std::int64_t i = begin; i < end; ++i)
             loops_->to_outputs(sums + i * to.c, size * to.c, run.floats(y) + image(to, first + i),
