@@ -12,7 +12,7 @@ from gluon_attention.zoo.glimpse.network import GlimpseOptions
 import numpy as np
 import pytest
 from builders import images_of, small_glimpse
-from mxnet import gluon, nd
+from mxnet import autograd, gluon, nd
 
 KINDS = (
     dict(),
@@ -208,6 +208,42 @@ def test_attention_and_patches_agree_on_coordinates(x: int, y: int) -> None:
     encoder = small_glimpse(3, patches=1, start_size=1).encoder
     view = encoder.crop_patch(nd, nd.array(image), nd.array(locations[0]), 0.25)
     assert abs(view.asnumpy() - 1).max() < 1e-5
+
+
+def unrolled(controller: GlimpseController, features: float, noise: float = 0.0) -> Any:
+    encode = lambda location: nd.full((1, 2), features)  # noqa: E731
+    return controller.unroll(nd, nd.ones((1, 2, 4, 4)), encode, nd.full((1, 2, 2), noise))
+
+
+def test_a_baseline_is_of_what_was_seen_before_its_glimpse_and_trains_itself_alone() -> None:
+    controller = controller_of(glimpses=2)
+    one, other = (unrolled(controller, features).baselines.asnumpy() for features in (1, 2))
+    assert one[0, 0] == other[0, 0] and one[0, 1] != other[0, 1]
+    with autograd.record():
+        total = unrolled(controller, 1).baselines.sum()
+    total.backward()
+    assert not any(p.grad().asnumpy().any() for p in controller.core.collect_params().values())
+    assert controller.baseline.weight.grad().asnumpy().any()
+
+
+def test_a_fresh_controller_looks_at_the_centre_and_none_looks_outside() -> None:
+    controller = controller_of(glimpses=2)
+    context = nd.array(np.random.randn(1, 2, 4, 4))
+    encode = lambda location: nd.ones((1, 2))  # noqa: E731
+    trace = controller.unroll(nd, context, encode, nd.zeros((1, 2, 2)))
+    assert (trace.attention.asnumpy() == 0.25).all() and not trace.locations.asnumpy().any()
+    assert (unrolled(controller, 1, noise=5).locations.asnumpy() == 1).all()
+
+
+def test_dropout_is_of_glimpses_and_of_what_is_classified() -> None:
+    controller = controller_of(glimpses=2, dropout=0.5, hidden=64)
+    for name, parameter in controller.core.collect_params().items():
+        if name.endswith("bias"):  # hidden states of no features are not 0
+            parameter.set_data(nd.ones(parameter.shape))
+    with autograd.train_mode():
+        glimpses = [unrolled(controller, 1).baselines.asnumpy()[0, 1] for _ in range(8)]
+        logits = [unrolled(controller, 0).step_logits.asnumpy().tobytes() for _ in range(4)]
+    assert len(set(glimpses)) > 1 and len(set(logits)) > 1
 
 
 def test_patches_of_images_that_are_not_square_are_centred_at_their_location() -> None:
