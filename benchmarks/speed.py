@@ -16,7 +16,7 @@ import sys
 from contextlib import ExitStack
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from figures import rows
+from figures import rows, tables
 from figures.cases import CASES, MODES, NAMES, PRODUCT, TYPES, Case, step_name, type_of
 from peers.protocol import Worker, WorkerError
 
@@ -223,14 +223,15 @@ def machine_of(figures: Dict[str, Figures]) -> str:
 
 
 def rows_of(case: Case, job: Dict[str, Any], figures: Dict[str, Figures]) -> List[rows.Row]:
-    """The figures as rows of results.csv."""
+    """The figures as rows of results.csv; oneDNN reads the limit of its instructions itself."""
     step, new = step_name(**job), []
-    machine = machine_of(figures)
+    machine, limit = machine_of(figures), os.environ.get("ONEDNN_MAX_CPU_ISA")
+    dataset = f"{case.dataset}{tables.LIMITED}{limit}" if limit else case.dataset
     for peer, f in figures.items():
         name = f.network if peer == "ours" else f"{peer} {f.network}"
 
         def row(metric: str, value: float, unit: str, against: str = "", name=name, f=f) -> None:
-            measured = (name, case.dataset, f"{step}_{metric}", value, unit, against)
+            measured = (name, dataset, f"{step}_{metric}", value, unit, against)
             new.append(rows.measured(*measured, parameters=f.parameters, machine=machine))
 
         if peer == PRODUCT:

@@ -57,6 +57,7 @@ PEERS = {
     "onnxruntime": "ONNX Runtime",
 }
 _SPEED = "images_per_second|peak_mb|peak_share|ratio"
+LIMITED = ", limited to "  # in the data set of rows: oneDNN used fewer instructions than there are
 
 
 class SpeedCase(NamedTuple):
@@ -85,12 +86,14 @@ def speeds(rows: Sequence[Row]) -> Dict[SpeedCase, Dict[str, float]]:
     """Ratio to each peer, and our own figures, by case; those of the last machine alone.
 
     The machine names the instructions of the native library where that was used, so figures with
-    and without it are never mixed in a line.
+    and without it are never mixed in a line. Figures of limited instructions are left out.
     """
     cases: Dict[SpeedCase, Dict[str, float]] = {}
     machines: Dict[SpeedCase, str] = {}
     for r in rows:
         step = step_of(r.metric, _SPEED)
+        if LIMITED in r.dataset:
+            continue
         if step and r.name.split()[0] not in (*PEERS, "mxnet"):  # which is ours, see cases.py
             work, batch, figure = step
             case = SpeedCase(r.name, work, batch)
