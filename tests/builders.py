@@ -23,6 +23,14 @@ SMALL = {  # of each family: the options of a small network, and the shape of an
     "glimpse_mobilenet_v2": (SMALL_GLIMPSE, (3, 64, 64)),
 }
 
+RESIDUAL_OPTIONS = [  # of residual attention networks: each uses other layers
+    dict(),
+    dict(mask_fusion="gluoncv", attention="naive"),
+    dict(mask_activation="channel"),
+    dict(mask_activation="spatial", mask="local"),
+    dict(unit="next"),
+]
+
 
 def small_glimpse(location_scale: Optional[float] = None, **options: Any) -> Any:
     """A glimpse network for images of 64 pixels.

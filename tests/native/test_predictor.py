@@ -18,19 +18,12 @@ from gluon_attention.training import accelerate
 import mxnet as mx
 import numpy as np
 import pytest
+from builders import RESIDUAL_OPTIONS
 from mxnet import autograd, gluon, nd
 from mxnet.base import MXNetError
 
 IMAGENET = Path(__file__).parents[2] / "data" / "sample" / "imagenet"
 SLIM = "cifar_residual_attention56_slim"
-OPTIONS = [
-    dict(),
-    dict(mask_fusion="gluoncv", attention="naive"),
-    dict(mask_activation="channel"),
-    dict(mask_activation="spatial", mask="local"),
-    dict(unit="next"),
-    dict(classes=0),
-]
 PARTS = [
     ("racnn_vgg19", dict(backbone="tiny", crops=(16,)), 32),
     ("racnn_mobilenet_v2", dict(crops=(32,), shared=True), 64),
@@ -61,7 +54,7 @@ def check(got: nd.NDArray, expected: nd.NDArray) -> None:
     np.testing.assert_allclose(got.asnumpy(), expected, atol=1e-4 * max(1, np.abs(expected).max()))
 
 
-@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("options", [*RESIDUAL_OPTIONS, dict(classes=0)], ids=str)
 def test_equals_its_network(options: Dict[str, Any]) -> None:
     net, x = network(**options), images()
     check(Predictor(net)(x), net(x))

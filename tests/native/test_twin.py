@@ -11,17 +11,11 @@ from gluon_attention.native import Twin, library, twin
 import mxnet as mx
 import numpy as np
 import pytest
+from builders import RESIDUAL_OPTIONS
 from mxnet import autograd, gluon, nd
 from mxnet.base import MXNetError
 
 SLIM = "cifar_residual_attention56_slim"
-OPTIONS = [
-    dict(),
-    dict(mask_fusion="gluoncv", attention="naive"),
-    dict(mask_activation="channel"),
-    dict(mask_activation="spatial", mask="local"),
-    dict(unit="next"),
-]
 LARGE = [
     ("cifar_residual_attention92", 32),
     ("cifar_residual_attention56_deep", 32),
@@ -109,7 +103,7 @@ def check_parity(net: gluon.Block, x: nd.NDArray) -> None:
         np.testing.assert_allclose(mask.asnumpy(), expected_mask.asnumpy(), atol=1e-2)
 
 
-@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("options", RESIDUAL_OPTIONS, ids=str)
 def test_equals_its_network(options: Dict[str, Any]) -> None:
     check_parity(network(**options), images(8))
 
