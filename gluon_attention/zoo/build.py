@@ -14,6 +14,7 @@ from ..errors import UserError
 from .attention_net import AttentionNet
 from .feature_maps import FeatureMaps
 from .loading import load_pretrained
+from .pretrained import find_weights
 from .registry import Entry, entry, values_of
 
 
@@ -33,8 +34,8 @@ def get_model(
 
     Args:
         name: one of `list_models()`, in any case.
-        classes: length of the logits; None for the number of the name's own data set, 0 for a
-            network that returns pooled features (N, C) in place of logits.
+        classes: length of the logits; None for that of the trained weights, or else of the name's
+            own data set; 0 for a network that returns pooled features (N, C) in place of logits.
         pretrained: load trained weights, or fail if the name has none. If their number of classes
             differs, the head is newly initialised and has to be trained.
         ctx: device or devices of the pretrained weights.
@@ -48,13 +49,15 @@ def get_model(
     Without `pretrained` the parameters are not initialised: call `net.initialize()`.
     """
     network = entry(name)
-    classes = network.classes if classes is None else _check_classes(classes)
     if pretrained not in (True, False):
         raise UserError(
             f"pretrained must be True or False, not {pretrained!a:.60}; load_weights(net, file) "
             "loads a file"
         )
-    devices = _check_devices(ctx)
+    if classes is None:
+        weights = find_weights(network.name, root) if pretrained else {}
+        classes = weights.get("classes", network.classes)
+    classes, devices = _check_classes(classes), _check_devices(ctx)
     values = _check_options(network, options)
     if out_indices is not None and not features_only:
         raise UserError("out_indices is for features_only=True; add that, or leave it out")

@@ -155,6 +155,14 @@ def test_weights_for_other_classes_get_a_new_head_only(shelf: Path) -> None:
         load_weights(get_model(wide, classes=4), file, new_head=True)
 
 
+def test_classes_are_those_of_the_weights_unless_given(shelf: Path) -> None:
+    store(trained(classes=4), shelf)
+    assert get_model(SMALL, pretrained=True).arguments["classes"] == 4
+    assert get_model(SMALL, classes=10, pretrained=True).classes == 10
+    assert get_model(SMALL).classes == 10
+    assert get_model(SMALL, classes=0, pretrained=True).classes == 0
+
+
 def test_a_new_head_is_initialised_on_both_devices(tmp_path: Path) -> None:
     old, net = get_model("ram_28", classes=7), get_model("ram_28", classes=64)
     devices = [mx.cpu(0), mx.cpu(1)]
@@ -172,7 +180,7 @@ def test_a_folder_of_the_user_comes_first(shelf: Path, tmp_path: Path) -> None:
     shipped, own = trained(), trained(classes=4)
     store(shipped, shelf)
     store(own, tmp_path / "own")
-    assert same(own, get_model(SMALL, classes=4, pretrained=True, root=str(tmp_path / "own")))
+    assert same(own, get_model(SMALL, pretrained=True, root=str(tmp_path / "own")))
     (tmp_path / "empty").mkdir()
     assert same(shipped, get_model(SMALL, pretrained=True, root=str(tmp_path / "empty")))
 
