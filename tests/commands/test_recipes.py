@@ -7,14 +7,22 @@ from pathlib import Path
 from typing import Any, List
 
 from gluon_attention import UserError, fields
-from gluon_attention.commands.train import cifar10, mnist
-from gluon_attention.commands.train.recipes import CIFAR10_RECIPES, MNIST_RECIPES
+from gluon_attention.commands.train import cifar10, cub200, mnist
+from gluon_attention.commands.train.recipes import (
+    CIFAR10_RECIPES,
+    CUB200_RECIPES,
+    MNIST_RECIPES,
+)
 from gluon_attention.training import engine
 
 import pytest
 
 SAMPLE = Path(__file__).resolve().parents[2] / "data" / "sample"
-RECIPES = [(cifar10.Cifar10, CIFAR10_RECIPES), (mnist.Mnist, MNIST_RECIPES)]
+RECIPES = [
+    (cifar10.Cifar10, CIFAR10_RECIPES),
+    (mnist.Mnist, MNIST_RECIPES),
+    (cub200.Cub, CUB200_RECIPES),
+]
 
 
 def trained(monkeypatch: Any, module: Any, *words: str) -> List[Any]:
@@ -37,6 +45,18 @@ def test_every_setting_of_a_recipe_is_one_that_its_flag_accepts(kind: Any, recip
         for stage in recipe.stages:
             for name, value in stage.items():
                 assert declared[name].check(value) == value
+
+
+@pytest.mark.parametrize("name", MNIST_RECIPES)
+def test_a_recipe_of_mnist_ends_with_the_network_of_its_name(name: str, monkeypatch: Any) -> None:
+    last = trained(monkeypatch, mnist, "--recipe", name)[-1]
+    assert mnist.MODELS[last.task] == name
+
+
+@pytest.mark.parametrize("name", CUB200_RECIPES)
+def test_a_recipe_of_cub200_trains_the_network_of_its_name(name: str, monkeypatch: Any) -> None:
+    (config,) = trained(monkeypatch, cub200, "--recipe", name, "--backbone-weights", "x.params")
+    assert cub200.name_of(config) == name and config.backbone_weights == "x.params"
 
 
 @pytest.mark.parametrize("name", CIFAR10_RECIPES)
@@ -64,7 +84,7 @@ def test_flags_override_a_recipe(monkeypatch: Any) -> None:
     words = "--recipe cifar_residual_attention56_slim --epochs 3 --name short --validation 50"
     (config,) = trained(monkeypatch, cifar10, *words.split())
     assert (config.epochs, config.name, config.validation) == (3, "short", 50)
-    assert (config.shape, config.swa) == ("slim", 0.25)
+    assert (config.shape, config.ema) == ("slim", 0.9995)
 
 
 def test_without_a_recipe_the_defaults_hold(monkeypatch: Any) -> None:

@@ -61,6 +61,7 @@ PARAMETERS = {
     "ram_cluttered_100": 309_911,
     "racnn_vgg19": 61_279_830,
     "racnn_mobilenet_v2": 9_687_894,
+    "racnn_mobilenet_v2_activation": 2_481_160,
     "racnn_detail": 1_008_614,
     "glimpse_resnet50": 78_312_057,
     "glimpse_mobilenet_v2": 43_639_993,
@@ -120,7 +121,7 @@ def expected_trace(name: str, options: Any, classes: int) -> Shapes:
     return dict(
         logits=logits,
         scale_logits=(1, scales, classes),
-        boxes=(1, scales - 1, 3),
+        boxes=(1, scales - 1, 4 if o.locate == "activation" else 3),
         crops=[(1, 3, side, side) for side in o.crops],
     )
 

@@ -1,6 +1,7 @@
 """Train RA-CNN, which zooms in on a part of the image, on birds or on generated scenes.
 
 gluon-attention train cub200 --data-dir data/CUB_200_2011 --backbone-weights mobilenetv2_1.0.params
+gluon-attention train cub200 --recipe racnn_mobilenet_v2_activation --backbone-weights FILE
 gluon-attention train cub200 --dataset detail
 """
 
@@ -8,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, List, Mapping, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence
 
 from ...datasets.cub import cub200
 from ...datasets.detail import detail
@@ -17,6 +18,7 @@ from ...scripts import BackboneConfig, network_flags, preset, task_flags, train
 from ...training.config import data_setting, network_setting
 from ...zoo.racnn.options import RACNNOptions, RankingOptions
 from ...zoo.registry import options_of
+from .recipes import CUB200_RECIPES, parse_stages, recipe_setting
 
 if TYPE_CHECKING:
     from ...zoo.attention_net import AttentionNet
@@ -57,10 +59,11 @@ class Cub(OPTIONS, task_flags(RankingOptions), BackboneConfig):
     size: int = data_setting(448, "height and width of the images", low=32, high=4096)
     validation: int = BackboneConfig.redefine("validation", 600)
     workers: int = BackboneConfig.redefine("workers", 2, low=1)
+    recipe: Optional[str] = recipe_setting(CUB200_RECIPES)
     model: str = network_setting(
         "mobilenet_v2",
-        "network, named by its backbone or its data",
-        choices=("mobilenet_v2", "vgg19", "detail"),
+        "network: its name without racnn_",
+        choices=("mobilenet_v2", "mobilenet_v2_activation", "vgg19", "detail"),
     )
     batch_size: int = BackboneConfig.redefine("batch_size", 8)
     weight_decay: float = BackboneConfig.redefine("weight_decay", 5e-4)
@@ -68,24 +71,32 @@ class Cub(OPTIONS, task_flags(RankingOptions), BackboneConfig):
     lr: float = BackboneConfig.redefine("lr", 1e-3)
 
 
+def name_of(config: Cub) -> str:
+    """The network's name in the zoo."""
+    return f"racnn_{config.model}"
+
+
+def options(config: Cub) -> Dict[str, Any]:
+    """Every option of the network: those of its name, and those that flags set."""
+    return {**options_of(name_of(config)), **config.network_options()}
+
+
 def network(config: Cub, classes: int) -> AttentionNet:
     """RA-CNN; its BatchNorm is frozen where it has pretrained statistics."""
-    options = {"frozen_bn": bool(config.backbone_weights), **config.network_options()}
-    return config.network(f"racnn_{config.model}", classes, options)
+    flags = {"frozen_bn": bool(config.backbone_weights), **config.network_options()}
+    return config.network(name_of(config), classes, flags)
 
 
 def data(config: Cub) -> Splits:
     common = dict(size=config.size, seed=config.seed, validation=config.validation)
     if config.dataset == "detail":
-        name = f"racnn_{config.model}"
-        shrink = config.network_options().get("shrink", options_of(name)["shrink"])
-        return detail(coarse=config.size // shrink, radius=(0.38, 0.5), **common)
+        return detail(coarse=config.size // options(config)["shrink"], radius=(0.38, 0.5), **common)
     return cub200(config.data_dir, workers=config.workers, **common)
 
 
 def without_effect(config: Cub, defaults: Mapping[str, Any]) -> List[str]:
     """Flags of proposed boxes that are given though the feature map chooses the boxes."""
-    if config.network_options().get("locate") != "activation":
+    if options(config)["locate"] != "activation":
         return []
     unused = {f.name: f.default for f in dataclasses.fields(RankingOptions)}
     unused.update(apn=None, smallest=None, largest=None)
@@ -98,13 +109,17 @@ def without_effect(config: Cub, defaults: Mapping[str, Any]) -> List[str]:
 
 def main(argv: Optional[Sequence[str]] = None, prog: Optional[str] = None) -> None:
     defaults = preset(argv, "--dataset", {"detail": DETAIL})
-    config = Cub.parse(argv, prog=prog, description=__doc__, defaults=defaults)
-    flags = without_effect(config, defaults)
-    if flags:
-        print(f"note: without effect, as the feature map chooses the boxes: {', '.join(flags)}")
+    for config in parse_stages(Cub, CUB200_RECIPES, argv, prog, __doc__, defaults):
+        flags = without_effect(config, defaults)
+        if flags:
+            print(f"note: without effect, as the feature map chooses the boxes: {', '.join(flags)}")
+        train_network(config)
+
+
+def train_network(config: Cub) -> None:
     train(
         config,
-        name=f"{config.dataset}-racnn_{config.model}",
+        name=f"{config.dataset}-{name_of(config)}",
         network=lambda classes: network(config, classes),
         data=lambda: data(config),
     )

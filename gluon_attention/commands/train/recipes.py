@@ -2,6 +2,7 @@
 
 gluon-attention train cifar10 --recipe cifar_residual_attention56_slim
 gluon-attention train mnist --recipe ram_cluttered_100
+gluon-attention train cub200 --recipe racnn_mobilenet_v2_activation --backbone-weights FILE
 
 Flags override a recipe, in all of its stages. docs/residual_attention.md gives the sources of the
 settings for CIFAR-10.
@@ -125,6 +126,26 @@ MNIST_RECIPES = {
             *EASIER,
             dict(RAM, task="cluttered100", epochs=12, lr=1.2e-3, glimpses=4, options="std=0.08"),
             dict(RAM, task="cluttered100", epochs=40, lr=1e-3, options="std=0.06", augment=1.0),
+        ),
+    ),
+}
+
+# As much computation as one scale of 448 pixels.
+CUB200_RECIPES = {
+    "racnn_mobilenet_v2_activation": Recipe(
+        "23 epochs; 20 classes of 30 training images: 92.3 % correct on average of three seeds, 35 "
+        "minutes on one core; needs --backbone-weights.",
+        (
+            dict(
+                model="mobilenet_v2_activation",
+                keep="last",
+                optimizer="adam",
+                lr=1e-4,
+                lr_steps=(20,),
+                lr_factor=0.2,
+                accumulate=2,
+                epochs=23,
+            ),
         ),
     ),
 }

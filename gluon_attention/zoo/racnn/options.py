@@ -97,13 +97,16 @@ class RankingOptions:
 
 
 # Section 4.1 of the paper: VGG-19 at 448, 224 and 224 pixels. MobileNetV2 is the backbone of public
-# ports; the last network is for the generated scenes of `datasets.detail`.
+# ports; with boxes by the feature map it costs as much as one scale of 448 pixels. The last network is
+# for the generated scenes of `datasets.detail`.
 _MOBILE = RACNNOptions("mobilenetv2_1.0", descriptor="normalised")
+_ACTIVATION = replace(_MOBILE, locate="activation", shrink=2, crops=(384,))
 _DETAIL = replace(_MOBILE, backbone="tiny", crops=(72, 72), shrink=3, smallest=(0.65, 0.85))
 _NETWORK = later(f"{__package__}.network", "RACNN")
 for _name, _options, _side, _classes in (
     ("racnn_vgg19", RACNNOptions(), 448, 200),
     ("racnn_mobilenet_v2", _MOBILE, 448, 200),
+    ("racnn_mobilenet_v2_activation", _ACTIVATION, 448, 200),
     ("racnn_detail", _DETAIL, 192, 16),
 ):
     register(_name, _NETWORK, options=_options, shape=(3, _side, _side), classes=_classes)
