@@ -20,7 +20,7 @@ class Published(NamedTuple):
 
 
 RACNN = "racnn_mobilenet_v2, shared backbone, last epoch"
-ACTIVATION = "racnn_mobilenet_v2, boxes by the feature map, last epoch"
+ACTIVATION = "racnn_mobilenet_v2_activation"
 BIRDS = "CUB-200-2011, 20 kinds"
 GLIMPSES = "cub200, 20 classes, learned, k=2, start_size=1, 3 glimpses, noise 0.2"
 
@@ -46,7 +46,7 @@ PUBLISHED = (
         "2.68 PrincipalComponent",
     ),
     Published(RACNN, BIRDS, BIRDS, "14.7 of all 200", "20.1 of all 200, klrc"),
-    Published(ACTIVATION, BIRDS, f"{BIRDS}, boxes by the feature map", "-", "-"),
+    Published(ACTIVATION, BIRDS, BIRDS, "-", "-"),
     Published("glimpse_resnet50", GLIMPSES, BIRDS, "23.2 of 120 breeds of dogs", "-"),
     Published("glimpse_detail", "detail", "generated scenes", "-", "-"),
 )
