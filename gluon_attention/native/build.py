@@ -66,13 +66,14 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 def build(force: bool = False, sanitize: bool = False) -> Tuple[str, bool]:
     """The path of the library, and whether this call compiled it."""
     tools = find_tools()
-    target = os.path.join(_writable(), NAME)
+    folder = _writable()
+    target = os.path.join(folder, NAME)
     mark = f"{stamp()}{' asan' if sanitize else ''} {tools.onednn}\n"
     if not force and os.path.exists(target) and _read(target + ".stamp") == mark:
         return target, False
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
         library = _link(tools, _compile(tools, scratch, sanitize), scratch, sanitize)
-        shutil.move(library, target)
+        os.replace(library, target)  # whole at any moment: half a library would crash its user
     with open(target + ".stamp", "w", encoding="utf-8") as file:
         file.write(mark)
     return target, True
