@@ -15,7 +15,8 @@ class NativeBlock:
     """Mixin of a block with a `lower` method.
 
     Attributes:
-        native: the twin that computes the block inside of `autograd.record`.
+        native: the twin that computes the block inside of `autograd.record`, or anywhere if the
+            block is not trained.
         predictor: computes the block in inference, within `predicting`.
     """
 
@@ -25,7 +26,7 @@ class NativeBlock:
     def forward(self, *args: Any) -> Any:
         if isinstance(args[0], nd.NDArray):
             recording, training = autograd.is_recording(), autograd.is_training()
-            if self.native is not None and recording and training:
+            if self.native is not None and (recording and training or not self.native.trained):
                 return self.native(*args)
             if self.predictor is not None and not recording and not training:
                 return self.predictor(*args)

@@ -26,14 +26,30 @@ class Twin:
     """Computes the outputs of a network in training, on a CPU.
 
     It reads the parameters of the network, and autograd writes their gradients and running
-    statistics. So files, validation and export are those of the network. It always normalizes by
-    the statistics of the batch, and raises an error outside of `autograd.record`.
+    statistics. So files, validation and export are those of the network. It normalizes by the
+    statistics of the batch, and raises an error outside of `autograd.record`, as a twin of a
+    network that is not trained does not.
     """
 
-    def __init__(self, net: gluon.Block, dtype: str = "float32", image_gradient: bool = False):
-        """`image_gradient`: whether images depend on parameters and need a gradient."""
+    def __init__(
+        self,
+        net: gluon.Block,
+        dtype: str = "float32",
+        image_gradient: bool = False,
+        trained: bool = True,
+    ) -> None:
+        """Write the program of the network.
+
+        Args:
+            net: the network; if it is not trained, its BatchNorm keeps its statistics.
+            dtype: float32 or bfloat16.
+            image_gradient: whether images depend on parameters and need a gradient.
+            trained: whether the parameters of the network need gradients. If not, the twin also
+                computes outside of `autograd.record`.
+        """
         self._library = usable_library(dtype)
-        self.net, self.dtype, self.image_gradient = net, dtype, image_gradient
+        self.net, self.dtype, self.trained = net, dtype, trained
+        self.image_gradient = image_gradient
         self._programs: Dict[bool, Tuple[int, Program, gluon.Block]] = {}
         self._program(False)  # raises `Unsupported`
 
@@ -46,25 +62,40 @@ class Twin:
         logits, *masks = self._run(images, True)
         return logits, masks
 
+    def of_frozen(self, net: gluon.Block) -> Twin:
+        """The twin of a copy of the network that passes gradients on and is not trained."""
+        return Twin(net, self.dtype, image_gradient=True, trained=False)
+
     def _run(self, images: nd.NDArray, masks: bool) -> List[nd.NDArray]:
         self._check(images)
         number, program, head = self._program(masks)
-        arrays = [_variable(parameter, images.context) for parameter in program.parameters]
+        arrays = [self._values(parameter, images.context) for parameter in program.parameters]
         for place in program.statistics:
             arrays[place] = _written_by_backward(arrays[place])
         if self.image_gradient:
-            images = images.reshape(images.shape)  # written, as in `_variable`
+            images = images.reshape(images.shape)  # written, as in `_values`
         pooled, *others = self._library.run(number, [images, *arrays])
         return [head(pooled), *others]
 
     def _check(self, images: nd.NDArray) -> None:
         check_device(images)
-        if not (autograd.is_recording() and autograd.is_training()):
+        if self.trained and not (autograd.is_recording() and autograd.is_training()):
             raise UserError("a native twin only trains: call it inside autograd.record()")
         if images.grad is not None and not self.image_gradient:
             raise UserError(
                 "this twin computes no gradient of images: build it with image_gradient=True"
             )
+
+    def _values(self, parameter: gluon.Parameter, device: mx.Context) -> nd.NDArray:
+        """The values of a parameter, whose gradient the library writes if the network is trained.
+
+        MXNet does not tell the library whether to write a gradient or to add to it. So the library
+        always writes; if `grad_req` is "add", MXNet adds the gradient of a view in the graph.
+        """
+        array = parameter.data(device)
+        if not self.trained:
+            return array.detach()
+        return array.reshape(array.shape) if parameter.grad_req == "add" else array
 
     def _program(self, masks: bool) -> Tuple[int, Program, gluon.Block]:
         if masks not in self._programs:
@@ -72,7 +103,7 @@ class Twin:
             lowered = self.net.lower(program)
             for mask in lowered.masks if masks else ():
                 program.give(mask)
-            options = dict(bfloat16=int(self.dtype == "bfloat16"))
+            options = dict(bfloat16=int(self.dtype == "bfloat16"), trained=int(self.trained))
             text = program.text(input_gradient=int(self.image_gradient), **options)
             self._programs[masks] = self._library.program(text), program, lowered.head
         return self._programs[masks]
@@ -94,16 +125,6 @@ def usable_library(dtype: str) -> Library:
 def check_device(images: nd.NDArray) -> None:
     if images.context.device_type not in ("cpu", "cpu_pinned", "cpu_shared"):
         raise UserError(f"the native library computes on a CPU, not on {images.context}")
-
-
-def _variable(parameter: gluon.Parameter, device: mx.Context) -> nd.NDArray:
-    """The values of a parameter, whose gradient the library writes.
-
-    MXNet does not tell the library whether to write a gradient or to add to it. So the library
-    always writes; if `grad_req` is "add", MXNet adds the gradient of a view in the graph.
-    """
-    array = parameter.data(device)
-    return array.reshape(array.shape) if parameter.grad_req == "add" else array
 
 
 def _written_by_backward(statistics: nd.NDArray) -> nd.NDArray:

@@ -45,14 +45,14 @@ def freeze_bn(block: gluon.Block) -> None:
 def frozen_stats_twin(block: gluon.Block) -> gluon.Block:
     """A copy of a block that shares its parameters, with BatchNorm that keeps its statistics.
 
-    In training mode it computes what the block computes in inference mode. It serves gradients
-    through a network that is not trained: MXNet's BatchNorm is slow to differentiate in inference
-    mode.
+    In training mode it computes what the block computes in inference mode, by the native library
+    if that computes the block. It serves gradients through a network that is not trained: MXNet's
+    BatchNorm is slow to differentiate in inference mode.
     """
     twin = copy(block)
     attributes = vars(twin)
     attributes["_children"] = OrderedDict()
-    attributes.pop("native", None)  # which would update statistics
+    trained = attributes.pop("native", None)  # which would move statistics
     if isinstance(block, gluon.HybridBlock):
         attributes.update(_cached_graph=(), _cached_op=None)
     if isinstance(block, nn.BatchNorm):
@@ -60,4 +60,6 @@ def frozen_stats_twin(block: gluon.Block) -> gluon.Block:
     for name, child in block._children.items():
         copied = attributes["_children"][name] = frozen_stats_twin(child)
         attributes.update({key: copied for key, value in vars(block).items() if value is child})
+    if trained is not None:
+        twin.native = trained.of_frozen(twin)
     return twin

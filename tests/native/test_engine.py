@@ -133,13 +133,45 @@ def test_gpus_and_shared_statistics_are_mxnets() -> None:
     assert accelerate.accelerate(Toy(3), Settings, [mx.gpu(0)]) is None
 
 
-def test_backbones_of_racnn_are_native_but_frozen_ones_are_not() -> None:
+@pytest.mark.parametrize("choice", ["auto", "0"])
+def test_the_library_also_computes_the_frozen_backbones_of_racnn(choice: str) -> None:
     net = get_model("racnn_mobilenet_v2", classes=3, crops=(32,))
     net.initialize()
-    config = MixupConfig(num_gpus=0)
-    assert "native" in accelerate.accelerate(net, config, [mx.cpu()])
-    assert all(backbone.native for backbone in net.body.backbones)
-    assert not any(backbone.native for backbone in net.objective(config).frozen_backbones)
+    config = MixupConfig(num_gpus=0, native=choice)
+    accelerate.accelerate(net, config, [mx.cpu()])
+    twins = [backbone.native for backbone in net.body.backbones]
+    frozen = [backbone.native for backbone in net.objective(config).frozen_backbones]
+    assert [bool(twin) for twin in (*twins, *frozen)] == 4 * [choice == "auto"]
+    assert choice == "0" or not any(twin.trained for twin in frozen)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_boxes_are_ranked_as_by_mxnet(shared: bool) -> None:
+    """The ranking loss, the gradient of every box, and statistics that stay what they are."""
+    net = get_model("racnn_mobilenet_v2", classes=3, backbone="tiny", crops=(16,), shared=shared)
+    net.initialize(mx.init.Xavier())
+    images, labels = nd.random.normal(shape=(4, 3, 64, 64)), nd.array([0, 2, 1, 1])
+    for _ in range(10):  # statistics of these images
+        with autograd.record():
+            logits = net(images)
+        logits.backward()
+    statistics = {n: p for n, p in net.collect_params().items() if "running" in n}
+    before = {name: p.data().asnumpy() for name, p in statistics.items()}
+    parameters, results = list(net.body.apns.collect_params().values()), []
+    for choice in ("0", "1"):
+        config = MixupConfig(num_gpus=0, native=choice)
+        accelerate.accelerate(net, config, [mx.cpu()])
+        task = net.objective(config)
+        with autograd.record():
+            loss = task.rank(images, labels)["rank2"]
+        loss.backward()
+        gradient = np.concatenate([p.grad().asnumpy().ravel() for p in parameters])
+        results.append((loss.asnumpy(), gradient))
+    (expected, one), (got, other) = results
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
+    assert (expected > 0).any() and np.linalg.norm(one) > 0
+    assert one @ other > 0.999 * np.linalg.norm(one) * np.linalg.norm(other)
+    assert all((p.data().asnumpy() == before[name]).all() for name, p in statistics.items())
 
 
 @pytest.mark.skipif(

@@ -7,6 +7,8 @@ from typing import Any, Callable, Dict, Tuple
 
 from gluon_attention import UserError, get_model
 from gluon_attention.native import Twin, library, twin
+from gluon_attention.zoo.backbones import backbone
+from gluon_attention.zoo.freezing import frozen_stats_twin
 
 import mxnet as mx
 import numpy as np
@@ -106,6 +108,35 @@ def check_parity(net: gluon.Block, x: nd.NDArray) -> None:
 @pytest.mark.parametrize("options", RESIDUAL_OPTIONS, ids=str)
 def test_equals_its_network(options: Dict[str, Any]) -> None:
     check_parity(network(**options), images(8))
+
+
+@pytest.mark.parametrize("name", ["mobilenetv2_1.0", "vgg11_bn", "tiny"])
+def test_a_network_that_is_not_trained_passes_gradients_on(name: str) -> None:
+    net, x = backbone(name), images(2, 64)
+    net.initialize(mx.init.Xavier())
+    for _ in range(10):  # statistics of these images
+        step_features(net, x)
+    frozen, before, results = frozen_stats_twin(net), state(net), []
+    for forward in (frozen, Twin(frozen, image_gradient=True, trained=False)):
+        x.attach_grad()
+        outputs = step_features(forward, x)
+        results.append((outputs.asnumpy(), x.grad.asnumpy().ravel()))
+        again = forward(x)  # not recorded
+        np.testing.assert_allclose(again.asnumpy(), results[-1][0], rtol=1e-3, atol=1e-4)
+        if forward is frozen:
+            restore(net, before)
+    (expected, one), (got, other) = results
+    np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-4 * expected.max())
+    assert one @ other > 0.9999 * np.linalg.norm(one) * np.linalg.norm(other)
+    assert all((p.grad() == 0).asnumpy().all() for p in net.collect_params(".*weight").values())
+
+
+def step_features(forward: Callable, x: nd.NDArray) -> nd.NDArray:
+    """One forward and backward pass; feature maps."""
+    with autograd.record():
+        features = forward(x)
+    features.backward()
+    return features
 
 
 @pytest.mark.slow

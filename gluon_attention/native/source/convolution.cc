@@ -49,7 +49,7 @@ class Convolution : public Layer {
   void backward(Plan& plan) override {
     if (!plan.has_gradient(y_)) return;
     Place dy = act_ == "relu" ? before_relu(plan, y_) : plan.gradient(y_);
-    back_to_weights(plan, dy);
+    if (plan.trained()) back_to_weights(plan, dy);
     if (plan.wants(x_)) {
       Place dx = plan.temporary(plan.feature_bytes(from_));
       Place weight = packed(plan, "pack weights", data_.weights_desc());

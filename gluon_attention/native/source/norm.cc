@@ -27,6 +27,7 @@ class Norm : public Layer {
     outputs = {y_};
     plan.define(y_, shape_);
     for (int input : {gamma_, beta_, mean_, variance_}) plan.expect(input, {shape_.c});
+    if (!fixed_ && !plan.trained()) throw Error("statistics move only in training");
     // Few channels make short loops: several pixels are treated as one with more channels.
     while (shape_.c * fold_ < 128 && shape_.rows() % (fold_ * 2) == 0) fold_ *= 2;
     width_ = static_cast<int>(shape_.c * fold_), rows_ = shape_.rows() / fold_;
@@ -70,7 +71,9 @@ class Norm : public Layer {
       if (!dx) dx = plan.temporary(plan.feature_bytes(shape_));
     }
     others.resize(2);
-    Place partial = plan.temporary(2 * sizeof(float) * width_ * chunks_);
+    bool trained = plan.trained();
+    Place partial;
+    if (trained) partial = plan.temporary(2 * sizeof(float) * width_ * chunks_);
     Place by = plan.temporary(2 * sizeof(float) * width_);
     bool adds = plan.adds_to(gamma_), adds_beta = plan.adds_to(beta_);
     bool again = plan.adds_to(mean_);
@@ -78,8 +81,9 @@ class Norm : public Layer {
     plan.step("norm back", {x, dy, dx, others[0], others[1], partial, by, affine_.mean,
                             affine_.variance, affine_.scale, affine_.shift},
               [=](Run& run) {
-      collect(run, x, dy, partial, *loops);
-      coefficients(run, partial, by, adds, adds_beta);
+      if (trained) collect(run, x, dy, partial, *loops);
+      if (trained) coefficients(run, partial, by, adds, adds_beta);
+      else std::memset(run.at(by), 0, 2 * sizeof(float) * width_);  // as statistics are fixed
       if (!fixed_) move_statistics(run, again);
       if (back_to_x) spread(run, x, dy, others, dx, by, *loops);
     });

@@ -88,7 +88,7 @@ class Winograd : public Layer {
   void backward(Plan& plan) override {
     if (!plan.has_gradient(y_)) return;
     Place dy = relu_ ? before_relu(plan, y_) : plan.gradient(y_);
-    back_to_weights(plan, dy);
+    if (plan.trained()) back_to_weights(plan, dy);
     if (bias_ >= 0) back_to_bias(plan, dy);
     if (!plan.wants(x_)) return;
     Place dx = plan.temporary(plan.feature_bytes(from_)), filters = transformed(plan, true);

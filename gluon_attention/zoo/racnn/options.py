@@ -97,8 +97,8 @@ class RankingOptions:
 
 
 # Section 4.1 of the paper: VGG-19 at 448, 224 and 224 pixels. MobileNetV2 is the backbone of public
-# ports; with boxes by the feature map it costs as much as one scale of 448 pixels. The last network is
-# for the generated scenes of `datasets.detail`.
+# ports; with boxes by the feature map it costs as much as one scale of 448 pixels. The last network
+# is for the generated scenes of `datasets.detail`.
 _MOBILE = RACNNOptions("mobilenetv2_1.0", descriptor="normalised")
 _ACTIVATION = replace(_MOBILE, locate="activation", shrink=2, crops=(384,))
 _DETAIL = replace(_MOBILE, backbone="tiny", crops=(72, 72), shrink=3, smallest=(0.65, 0.85))
