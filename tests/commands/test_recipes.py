@@ -57,6 +57,8 @@ def test_a_recipe_of_mnist_ends_with_the_network_of_its_name(name: str, monkeypa
 def test_a_recipe_of_cub200_trains_the_network_of_its_name(name: str, monkeypatch: Any) -> None:
     (config,) = trained(monkeypatch, cub200, "--recipe", name, "--backbone-weights", "x.params")
     assert cub200.name_of(config) == name and config.backbone_weights == "x.params"
+    with pytest.raises(UserError, match=f"--recipe {name} starts from a backbone trained on Imag"):
+        trained(monkeypatch, cub200, "--recipe", name)
 
 
 @pytest.mark.parametrize("name", CIFAR10_RECIPES)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence
 from ...datasets.cub import cub200
 from ...datasets.detail import detail
 from ...datasets.sampling import Splits
+from ...errors import UserError
 from ...scripts import BackboneConfig, network_flags, preset, task_flags, train
 from ...training.config import data_setting, network_setting
 from ...zoo.racnn.options import RACNNOptions, RankingOptions
@@ -110,6 +111,11 @@ def without_effect(config: Cub, defaults: Mapping[str, Any]) -> List[str]:
 def main(argv: Optional[Sequence[str]] = None, prog: Optional[str] = None) -> None:
     defaults = preset(argv, "--dataset", {"detail": DETAIL})
     for config in parse_stages(Cub, CUB200_RECIPES, argv, prog, __doc__, defaults):
+        if config.recipe and not (config.backbone_weights or config.start_from):
+            raise UserError(
+                f"--recipe {config.recipe} starts from a backbone trained on ImageNet: give its "
+                "weights by --backbone-weights FILE, see docs/weights.md"
+            )
         flags = without_effect(config, defaults)
         if flags:
             print(f"note: without effect, as the feature map chooses the boxes: {', '.join(flags)}")

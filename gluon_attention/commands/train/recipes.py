@@ -88,8 +88,8 @@ MNIST_RECIPES = {
         ),
     ),
     "ram_translated_60": Recipe(
-        "82 epochs, 46 of them with clutter; 0.78 % with ten episodes, 1.13 % with one; 50 minutes on "
-        "one busy core.",
+        "82 epochs, 46 of them with clutter; 0.78 % with ten episodes, 1.13 % with one; 50 minutes "
+        "on one busy core.",
         (*EASIER, dict(RAM, task="translated60", epochs=20, lr=1e-3, options="std=0.05")),
     ),
     "ram_cluttered_60": Recipe(
