@@ -63,8 +63,12 @@ class Twin:
         return logits, masks
 
     def of_frozen(self, net: gluon.Block) -> Twin:
-        """The twin of a copy of the network that passes gradients on and is not trained."""
-        return Twin(net, self.dtype, image_gradient=True, trained=False)
+        """The twin of a copy of the network that passes gradients on and is not trained.
+
+        It computes in float32: the gradient of a box is a small difference of large sums over
+        pixels, of which bfloat16 leaves nothing.
+        """
+        return Twin(net, image_gradient=True, trained=False)
 
     def _run(self, images: nd.NDArray, masks: bool) -> List[nd.NDArray]:
         self._check(images)

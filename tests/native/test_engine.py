@@ -182,6 +182,7 @@ def test_racnn_takes_bfloat16_with_the_library_only(refused: Callable) -> None:
     net.initialize()
     config = MixupConfig(num_gpus=0, dtype="bfloat16")
     assert "in bfloat16" in accelerate.accelerate(net, config, [mx.cpu()])
+    assert all(b.native.dtype == "float32" for b in net.objective(config).frozen_backbones)
     without = dataclasses.replace(config, native="0")
     assert refused(lambda: accelerate.accelerate(net, without, [mx.cpu()]))
 
