@@ -32,7 +32,9 @@ class Instruction(NamedTuple):
 class Program:
     """Instructions, and the parameters that they use, each once."""
 
-    def __init__(self) -> None:
+    def __init__(self, trained: bool = True) -> None:
+        """`trained`: whether parameters get gradients, unless their `grad_req` is "null"."""
+        self.trained = trained
         self.parameters: List[gluon.Parameter] = []
         self.statistics: List[int] = []  # indices of running means and variances among them
         self.instructions: List[Instruction] = []
@@ -60,8 +62,9 @@ class Program:
             options["bias"] = self._parameter(layer.bias)
         if add is not None:
             options["add"] = add
-        weight = self._parameter(layer.weight)
-        return self._instruction("convolution", x=x, weight=weight, act=act, **options)
+        options["weight"] = self._parameter(layer.weight)
+        options["trained"] = self._trained(layer.weight, layer.bias)
+        return self._instruction("convolution", x=x, act=act, **options)
 
     def norm(self, x: int, layer: nn.BatchNorm, act: str = "none") -> int:
         """BatchNorm and the activation after it."""
@@ -81,6 +84,7 @@ class Program:
             if place - 1 not in self.statistics:
                 self.statistics.append(place - 1)
         numbers = dict(eps=options["eps"], momentum=options["momentum"], fixed=int(fixed))
+        numbers["trained"] = self._trained(layer.gamma, layer.beta)
         return self._instruction("norm", x=x, act=act, **places, **numbers)
 
     def pool(self, x: int, kernel: int = 3, stride: int = 2, pad: int = 1) -> int:
@@ -154,6 +158,13 @@ class Program:
     def _output(self, operator: str, x: int) -> None:
         self.instructions.append(Instruction(operator, dict(x=x, output=self.outputs)))
         self.outputs += 1
+
+    def requests(self) -> List[str]:
+        """The `grad_req` of every parameter, on which the instructions depend."""
+        return [parameter.grad_req for parameter in self.parameters]
+
+    def _trained(self, *parameters: Optional[gluon.Parameter]) -> int:
+        return int(self.trained and any(p and p.grad_req != "null" for p in parameters))
 
     def _parameter(self, parameter: gluon.Parameter) -> int:
         """The index of a parameter among the arrays; index 0 is the images."""

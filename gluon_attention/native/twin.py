@@ -22,6 +22,15 @@ class Lowered(NamedTuple):
     masks: Sequence[int] = ()  # features that a trace shows
 
 
+class Compiled(NamedTuple):
+    """A program in the library."""
+
+    number: int
+    program: Program
+    head: gluon.Block
+    requests: List[str]  # `grad_req` of its parameters, as it has gradients of some only
+
+
 class Twin:
     """Computes the outputs of a network in training, on a CPU.
 
@@ -50,8 +59,8 @@ class Twin:
         self._library = usable_library(dtype)
         self.net, self.dtype, self.trained = net, dtype, trained
         self.image_gradient = image_gradient
-        self._programs: Dict[bool, Tuple[int, Program, gluon.Block]] = {}
-        self._program(False)  # raises `Unsupported`
+        self._programs: Dict[bool, Compiled] = {}
+        self._compiled(False)  # raises `Unsupported`
 
     def __call__(self, images: nd.NDArray) -> nd.NDArray:
         """The outputs of the network, such as logits (N, classes)."""
@@ -72,7 +81,7 @@ class Twin:
 
     def _run(self, images: nd.NDArray, masks: bool) -> List[nd.NDArray]:
         self._check(images)
-        number, program, head = self._program(masks)
+        number, program, head, _ = self._compiled(masks)
         arrays = [self._values(parameter, images.context) for parameter in program.parameters]
         for place in program.statistics:
             arrays[place] = _written_by_backward(arrays[place])
@@ -101,16 +110,20 @@ class Twin:
             return array.detach()
         return array.reshape(array.shape) if parameter.grad_req == "add" else array
 
-    def _program(self, masks: bool) -> Tuple[int, Program, gluon.Block]:
-        if masks not in self._programs:
-            program = Program()
+    def _compiled(self, masks: bool) -> Compiled:
+        """The program that also returns masks, or not."""
+        compiled = self._programs.get(masks)
+        if compiled is None or compiled.requests != compiled.program.requests():
+            program = Program(self.trained)
             lowered = self.net.lower(program)
             for mask in lowered.masks if masks else ():
                 program.give(mask)
-            options = dict(bfloat16=int(self.dtype == "bfloat16"), trained=int(self.trained))
+            options = dict(bfloat16=int(self.dtype == "bfloat16"))
             text = program.text(input_gradient=int(self.image_gradient), **options)
-            self._programs[masks] = self._library.program(text), program, lowered.head
-        return self._programs[masks]
+            number = self._library.program(text)
+            compiled = Compiled(number, program, lowered.head, program.requests())
+            self._programs[masks] = compiled
+        return compiled
 
 
 def usable_library(dtype: str) -> Library:

@@ -131,6 +131,29 @@ def test_a_network_that_is_not_trained_passes_gradients_on(name: str) -> None:
     assert all((p.grad() == 0).asnumpy().all() for p in net.collect_params(".*weight").values())
 
 
+def test_gradients_are_computed_of_what_is_trained_now() -> None:
+    net, x = network(), images(4)
+    net(x)
+    native_net, start = Twin(net), state(net)
+    kernels = [p for p in net.collect_params().values() if len(p.shape) == 4]
+    for request in ("null", "write"):
+        for kernel in kernels:
+            kernel.grad_req = request
+        library().profile(True)
+        step(native_net, x)
+        nd.waitall()
+        steps = " ".join(library().profiled())
+        library().profile(False)
+        assert ("to weights" in steps) == (request == "write")
+    computed = state(net)
+    restore(net, start)
+    step(net, x)
+    for name, expected in state(net).items():
+        if name.endswith("weight.g"):
+            one, other = expected.ravel(), computed[name].ravel()
+            assert one @ other > 0.99 * np.linalg.norm(one) * np.linalg.norm(other), name
+
+
 def step_features(forward: Callable, x: nd.NDArray) -> nd.NDArray:
     """One forward and backward pass; feature maps."""
     with autograd.record():

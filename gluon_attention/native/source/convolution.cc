@@ -1,5 +1,5 @@
 // Convolutions with or without a bias, in groups, plus other features (the sum of a unit), and the
-// ReLU after them.
+// ReLU after them. `trained=0`: no gradients of parameters.
 #include <algorithm>
 
 #include "layers.h"
@@ -19,7 +19,7 @@ class Convolution : public Layer {
   Convolution(Plan& plan, const Instruction& by)
       : x_(by.number("x")), y_(by.number("y")), weight_(by.number("weight")),
         bias_(by.number("bias", -1)), sum_(by.number("add", -1)),
-        act_(by.word("act", "none")) {
+        act_(by.word("act", "none")), trained_(by.number("trained", 1) != 0) {
     kernel_ = by.number("kernel"), stride_ = by.number("stride", 1);
     pad_ = by.number("pad", 0), groups_ = by.number("groups", 1);
     from_ = plan.shape(x_), channels_ = by.number("channels");
@@ -49,7 +49,7 @@ class Convolution : public Layer {
   void backward(Plan& plan) override {
     if (!plan.has_gradient(y_)) return;
     Place dy = act_ == "relu" ? before_relu(plan, y_) : plan.gradient(y_);
-    if (plan.trained()) back_to_weights(plan, dy);
+    if (trained_) back_to_weights(plan, dy);
     if (plan.wants(x_)) {
       Place dx = plan.temporary(plan.feature_bytes(from_));
       Place weight = packed(plan, "pack weights", data_.weights_desc());
@@ -156,6 +156,7 @@ class Convolution : public Layer {
 
   int x_, y_, weight_, bias_, sum_;
   std::string act_;
+  bool trained_;
   std::int64_t kernel_, stride_, pad_, groups_, channels_;
   Shape from_, to_;
   memory::desc features_x_, features_y_, plain_, bias_desc_;

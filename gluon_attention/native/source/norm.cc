@@ -1,5 +1,5 @@
 // BatchNorm over pixels and images, with the activation that follows it. `fixed`: by the running
-// statistics, which do not change.
+// statistics, which do not change. `trained=0`: no gradients of gamma and beta.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -20,14 +20,13 @@ class Norm : public Layer {
       : x_(by.number("x")), y_(by.number("y")), gamma_(by.number("gamma")),
         beta_(by.number("beta")), mean_(by.number("mean")), variance_(by.number("variance")),
         eps_(by.real("eps", 1e-5f)), momentum_(by.real("momentum", .9f)),
-        fixed_(by.number("fixed", 0) != 0) {
+        fixed_(by.number("fixed", 0) != 0), trained_(by.number("trained", 1) != 0) {
     std::string act = by.word("act", "none");
     act_ = act == "relu" ? kRelu : act == "relu6" ? kRelu6 : kLinear;
     shape_ = plan.shape(x_);
     outputs = {y_};
     plan.define(y_, shape_);
     for (int input : {gamma_, beta_, mean_, variance_}) plan.expect(input, {shape_.c});
-    if (!fixed_ && !plan.trained()) throw Error("statistics move only in training");
     // Few channels make short loops: several pixels are treated as one with more channels.
     while (shape_.c * fold_ < 128 && shape_.rows() % (fold_ * 2) == 0) fold_ *= 2;
     width_ = static_cast<int>(shape_.c * fold_), rows_ = shape_.rows() / fold_;
@@ -71,9 +70,9 @@ class Norm : public Layer {
       if (!dx) dx = plan.temporary(plan.feature_bytes(shape_));
     }
     others.resize(2);
-    bool trained = plan.trained();
+    bool sums = trained_ || !fixed_;
     Place partial;
-    if (trained) partial = plan.temporary(2 * sizeof(float) * width_ * chunks_);
+    if (sums) partial = plan.temporary(2 * sizeof(float) * width_ * chunks_);
     Place by = plan.temporary(2 * sizeof(float) * width_);
     bool adds = plan.adds_to(gamma_), adds_beta = plan.adds_to(beta_);
     bool again = plan.adds_to(mean_);
@@ -81,9 +80,9 @@ class Norm : public Layer {
     plan.step("norm back", {x, dy, dx, others[0], others[1], partial, by, affine_.mean,
                             affine_.variance, affine_.scale, affine_.shift},
               [=](Run& run) {
-      if (trained) collect(run, x, dy, partial, *loops);
-      if (trained) coefficients(run, partial, by, adds, adds_beta);
-      else std::memset(run.at(by), 0, 2 * sizeof(float) * width_);  // as statistics are fixed
+      if (sums) collect(run, x, dy, partial, *loops);
+      if (sums) coefficients(run, partial, by, adds, adds_beta);
+      else std::memset(run.at(by), 0, 2 * sizeof(float) * width_);
       if (!fixed_) move_statistics(run, again);
       if (back_to_x) spread(run, x, dy, others, dx, by, *loops);
     });
@@ -209,7 +208,7 @@ class Norm : public Layer {
 
   int x_, y_, gamma_, beta_, mean_, variance_, act_, width_, fold_ = 1;
   float eps_, momentum_;
-  bool fixed_;
+  bool fixed_, trained_;
   Shape shape_;
   std::int64_t rows_, chunk_, chunks_;
   std::size_t wide_;

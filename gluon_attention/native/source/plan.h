@@ -88,7 +88,6 @@ class Plan {
   // Called by layers while a plan is built.
   bool bfloat16() const { return program_->bfloat16; }
   bool inference() const { return program_->inference; }
-  bool trained() const { return program_->trained; }
   dnnl::memory::data_type type() const;
   std::size_t feature_bytes(const Shape& shape) const;
   const Kernels& loops() const { return kernels(bfloat16()); }

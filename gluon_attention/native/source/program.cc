@@ -44,7 +44,6 @@ Program::Program(const std::string& text) {
       outputs = instruction.number("outputs");
       bfloat16 = instruction.number("bfloat16", 0) != 0;
       input_gradient = instruction.number("input_gradient", 0) != 0;
-      trained = instruction.number("trained", 1) != 0;
       inference = instruction.number("inference", 0) != 0;
     } else {
       instructions.push_back(instruction);

@@ -43,7 +43,6 @@ struct Program {
   int outputs = 0;  // arrays that it returns
   bool bfloat16 = false;
   bool input_gradient = false;  // whether images get a gradient
-  bool trained = true;          // whether parameters get gradients
   bool inference = false;       // no backward pass, and images are the only input
   std::vector<Instruction> instructions;
   std::vector<Constant> constants;  // of inference, numbered after the images

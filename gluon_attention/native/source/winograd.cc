@@ -53,6 +53,7 @@ class Winograd : public Layer {
   Winograd(Plan& plan, const Instruction& by)
       : x_(by.number("x")), y_(by.number("y")), weight_(by.number("weight")),
         bias_(by.number("bias", -1)), relu_(by.word("act", "none") == "relu"),
+        trained_(by.number("trained", 1) != 0),
         from_(plan.shape(x_)), to_(from_), rows_((from_.h + kTile - 1) / kTile),
         columns_((from_.w + kTile - 1) / kTile), tiles_(from_.n * rows_ * columns_) {
     to_.c = by.number("channels");
@@ -88,8 +89,8 @@ class Winograd : public Layer {
   void backward(Plan& plan) override {
     if (!plan.has_gradient(y_)) return;
     Place dy = relu_ ? before_relu(plan, y_) : plan.gradient(y_);
-    if (plan.trained()) back_to_weights(plan, dy);
-    if (bias_ >= 0) back_to_bias(plan, dy);
+    if (trained_) back_to_weights(plan, dy);
+    if (trained_ && bias_ >= 0) back_to_bias(plan, dy);
     if (!plan.wants(x_)) return;
     Place dx = plan.temporary(plan.feature_bytes(from_)), filters = transformed(plan, true);
     convolve(plan, " to data", dy, to_, filters, dx, from_, {}, false);
@@ -219,7 +220,7 @@ class Winograd : public Layer {
   }
 
   int x_, y_, weight_, bias_;
-  bool relu_;
+  bool relu_, trained_;
   Shape from_, to_;
   std::int64_t rows_, columns_, tiles_;
   memory::desc plain_;
