@@ -8,7 +8,7 @@ from typing import Any, Callable, Dict, Tuple
 from gluon_attention import UserError, get_model
 from gluon_attention.native import Twin, library, twin
 from gluon_attention.zoo.backbones import backbone
-from gluon_attention.zoo.freezing import frozen_stats_twin
+from gluon_attention.zoo.freezing import freeze, frozen_stats_twin
 
 import mxnet as mx
 import numpy as np
@@ -152,6 +152,27 @@ def test_gradients_are_computed_of_what_is_trained_now() -> None:
         if name.endswith("weight.g"):
             one, other = expected.ravel(), computed[name].ravel()
             assert one @ other > 0.99 * np.linalg.norm(one) * np.linalg.norm(other), name
+
+
+@pytest.mark.parametrize("name", ["mobilenetv2_1.0", "resnet18_v1", "vgg11"])
+def test_nothing_passes_through_layers_below_the_first_trained_one(name: str) -> None:
+    net, x = backbone(name), images(2, 64)
+    net.initialize(mx.init.Xavier())
+    net(x)
+    last = [p for p in net.collect_params().values() if len(p.shape) == 4][-1]
+    freeze(net)
+    last.grad_req = "write"
+    with autograd.record():
+        net(x).backward()
+    expected = last.grad().asnumpy()
+    library().profile(True)
+    step_features(Twin(net), x)
+    nd.waitall()
+    steps = library().profiled()
+    library().profile(False)
+    assert not [step for step in steps if "to data" in step or step == "pool back"]
+    scale = abs(expected).max()
+    np.testing.assert_allclose(last.grad().asnumpy(), expected, rtol=1e-3, atol=1e-4 * scale)
 
 
 def step_features(forward: Callable, x: nd.NDArray) -> nd.NDArray:

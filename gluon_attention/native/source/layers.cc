@@ -23,7 +23,6 @@ class Images : public Layer {
     shape_ = {dims[0], dims[2], dims[3], dims[1]};
     outputs = {y_};
     plan.define(y_, shape_);
-    if (!plan.program().input_gradient) plan.unwanted(y_);
   }
   void forward(Plan& plan) override {
     plan.reorder("border", plain(shape_), {Place::kInput, input_}, plan.features(shape_),
@@ -52,6 +51,7 @@ class Features : public Layer {
                  {Place::kOutput, output_});
   }
   void backward(Plan& plan) override {
+    if (!plan.wants(x_)) return;
     Place dx = plan.temporary(plan.feature_bytes(shape_));
     plan.reorder("border", plain(shape_), {Place::kHeadGradient, output_}, plan.features(shape_),
                  dx);
@@ -88,6 +88,7 @@ class Mean : public Layer {
     });
   }
   void backward(Plan& plan) override {
+    if (!plan.wants(x_)) return;
     const Kernels* loops = &plan.loops();
     Place dx = plan.temporary(plan.feature_bytes(shape_));
     int output = output_;

@@ -42,6 +42,8 @@ Plan::Plan(std::shared_ptr<const Program> program, const std::vector<Dims>& shap
   for (const Instruction& instruction : program_->instructions) {
     layers_.push_back(make_layer(*this, instruction));
     layers_.back()->forward(*this);
+    if (!needs_backward(instruction))
+      for (int tensor : layers_.back()->outputs) unwanted(tensor);
   }
   if (inference()) {
     place_parts();
@@ -59,6 +61,15 @@ Plan::Plan(std::shared_ptr<const Program> program, const std::vector<Dims>& shap
     }
   }
   place_parts();
+}
+
+// Whether features or parameters that an instruction reads need gradients, or statistics move.
+bool Plan::needs_backward(const Instruction& by) const {
+  if (by.name() == "images") return program_->input_gradient;
+  for (const char* key : {"x", "a", "b", "z", "trunk", "add"})
+    if (by.has(key) && wants(by.number(key))) return true;
+  if (by.has("gamma") && !by.number("fixed", 0)) return true;
+  return (by.has("gamma") || by.has("weight")) && by.number("trained", 1);
 }
 
 memory::data_type Plan::type() const {

@@ -140,6 +140,7 @@ class Plan {
     Work work;
   };
 
+  bool needs_backward(const Instruction& by) const;
   void place_parts();
   void work(const std::vector<Step>& steps, void* images, void* const* outputs,
             dnnl::stream stream) const;
