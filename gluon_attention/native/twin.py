@@ -35,9 +35,8 @@ class Twin:
     """Computes the outputs of a network in training, on a CPU.
 
     It reads the parameters of the network, and autograd writes their gradients and running
-    statistics. So files, validation and export are those of the network. It normalizes by the
-    statistics of the batch, and raises an error outside of `autograd.record`, as a twin of a
-    network that is not trained does not.
+    statistics. So files, validation and export are those of the network. It raises an error outside
+    of `autograd.record`, unless it is built with `trained=False`.
     """
 
     def __init__(
