@@ -21,6 +21,7 @@ STRIDES = {  # others: 2 to 32
     "glimpse": [1, 2, 4, 8, 16],
     "racnn_vgg19": [1, 2, 4, 8, 16],
     "racnn_detail": [3, 6, 12, 24],
+    "racnn_mobilenet_v2_activation": [2, 4, 8, 16, 32, 64],
 }
 
 

@@ -24,10 +24,21 @@ MOST = {  # errors in 100 that would be too many
     "ram_cluttered_60": 6,
     "ram_cluttered_100": 5,
 }
+BIRDS = "racnn_mobilenet_v2_activation"  # the terms of its data do not allow a sample
 
 
 def test_all_are_tested() -> None:
-    assert set(MOST) == set(all_weights())
+    assert {*MOST, BIRDS} == set(all_weights())
+
+
+def test_weights_for_birds_load() -> None:
+    net, transform = get_model(BIRDS, pretrained=True), transform_of(BIRDS)
+    path = sorted((SAMPLE / "imagenet").rglob("*.JPEG"))[0]
+    trace = net.trace(nd.array([transform(path)]))
+    assert trace.logits.shape == (1, len(all_weights()[BIRDS]["names"])) == (1, 20)
+    assert nd.softmax(trace.logits).max().asscalar() > 2 / 20  # not of new weights
+    centre, half = trace.boxes[0, 0, :2].asnumpy(), trace.boxes[0, 0, 2:].asnumpy()
+    assert (half > 0).all() and (abs(centre) + half <= 1).all()
 
 
 def splits_of(source: Dict[str, Any]) -> Splits:
