@@ -52,7 +52,7 @@ def frozen_stats_twin(block: gluon.Block) -> gluon.Block:
     twin = copy(block)
     attributes = vars(twin)
     attributes["_children"] = OrderedDict()
-    trained = attributes.pop("native", None)  # which would move statistics
+    native_twin = attributes.pop("native", None)  # which would move statistics
     if isinstance(block, gluon.HybridBlock):
         attributes.update(_cached_graph=(), _cached_op=None)
     if isinstance(block, nn.BatchNorm):
@@ -60,6 +60,6 @@ def frozen_stats_twin(block: gluon.Block) -> gluon.Block:
     for name, child in block._children.items():
         copied = attributes["_children"][name] = frozen_stats_twin(child)
         attributes.update({key: copied for key, value in vars(block).items() if value is child})
-    if trained is not None:
-        twin.native = trained.of_frozen(twin)
+    if native_twin is not None:
+        twin.native = native_twin.of_frozen(twin)
     return twin

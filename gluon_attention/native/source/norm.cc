@@ -80,9 +80,12 @@ class Norm : public Layer {
     plan.step("norm back", {x, dy, dx, others[0], others[1], partial, by, affine_.mean,
                             affine_.variance, affine_.scale, affine_.shift},
               [=](Run& run) {
-      if (sums) collect(run, x, dy, partial, *loops);
-      if (sums) coefficients(run, partial, by, adds, adds_beta);
-      else std::memset(run.at(by), 0, 2 * sizeof(float) * width_);
+      if (sums) {
+        collect(run, x, dy, partial, *loops);
+        coefficients(run, partial, by, adds, adds_beta);
+      } else {  // fixed statistics do not depend on x
+        std::memset(run.at(by), 0, 2 * sizeof(float) * width_);
+      }
       if (!fixed_) move_statistics(run, again);
       if (back_to_x) spread(run, x, dy, others, dx, by, *loops);
     });
