@@ -59,8 +59,8 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser.add_argument("--native", action="store_true", help="steps of the native library")
     parser.add_argument("--write", action="store_true", help="append the shares to results.csv")
     flags = parser.parse_args(argv)
-    known = "mxnet" in CASES[flags.case].networks and type_of("mxnet", flags.mode, flags.dtype)
-    if flags.native and not known:
+    supported = "mxnet" in CASES[flags.case].networks and type_of("mxnet", flags.mode, flags.dtype)
+    if flags.native and not supported:
         parser.error(f"the native library has no {flags.mode} of {flags.case} in {flags.dtype}")
     if flags.dtype not in CASES[flags.case].types or not type_of("ours", flags.mode, flags.dtype):
         parser.error(f"{flags.case} has no {flags.mode} in {flags.dtype}")

@@ -21,9 +21,9 @@ DAMAGE = st.tuples(
 )
 
 
-def damaged(content: bytes, drawn: Any) -> bytes:
+def damaged(content: bytes, draw: Any) -> bytes:
     """The content with the damage that `DAMAGE` has drawn."""
-    keep, edits, tail = drawn
+    keep, edits, tail = draw
     damaged = bytearray(content[: int(keep * len(content))])
     for place, removed, inserted in edits:
         start = int(place * len(damaged))
@@ -38,9 +38,9 @@ def bounded(memory: int = MEMORY, seconds: float = SECONDS) -> Iterator[None]:
         Path("/proc/self/clear_refs").write_text("5")  # begins a new peak
     before, start = _resident("VmRSS"), time.process_time()
     yield
-    taken, passed = _resident("VmHWM") - before, time.process_time() - start
-    assert taken <= memory, f"{taken >> 20} MB were taken, more than {memory >> 20}"
-    assert passed <= seconds, f"{passed:.0f} seconds of CPU were taken, more than {seconds:g}"
+    peak, elapsed = _resident("VmHWM") - before, time.process_time() - start
+    assert peak <= memory, f"{peak >> 20} MB were taken, more than {memory >> 20}"
+    assert elapsed <= seconds, f"{elapsed:.0f} seconds of CPU were taken, more than {seconds:g}"
 
 
 def _resident(field: str) -> int:

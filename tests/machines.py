@@ -123,8 +123,8 @@ class Machines:
 
 
 def pids(name: str) -> List[int]:
-    done = subprocess.run(["ip", "netns", "pids", name], capture_output=True, text=True)
-    return [int(word) for word in done.stdout.split()]
+    process = subprocess.run(["ip", "netns", "pids", name], capture_output=True, text=True)
+    return [int(word) for word in process.stdout.split()]
 
 
 def _ip(*words: str) -> None:

@@ -43,10 +43,10 @@ def run(code: str, *path: Path, **environment: str) -> Tuple[str, str]:
     """
     variables = {k: v for k, v in os.environ.items() if not k.startswith(("OMP_", "GOMP_"))}
     variables.update(environment, PYTHONPATH=os.pathsep.join(map(str, [*path, ROOT])))
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-S", "-c", code], env=variables, stdout=-1, stderr=-1, text=True
     )
-    return done.stdout.strip(), (done.stderr.strip().splitlines() or [""])[-1]
+    return process.stdout.strip(), (process.stderr.strip().splitlines() or [""])[-1]
 
 
 def import_error(site: Path) -> str:
@@ -155,9 +155,9 @@ def test_threads(site: Path, variables: Dict[str, str], expected: str) -> None:
 def test_a_program_that_cannot_be_imported_ends_in_one_line() -> None:
     environment = dict(os.environ, OMP_NUM_THREADS="abc", PYTHONPATH=str(ROOT))
     words = [sys.executable, "-m", "gluon_attention", "list"]
-    done = subprocess.run(words, env=environment, stdout=-1, stderr=-1, text=True)
-    (line,) = done.stderr.splitlines()
-    assert done.returncode == 2 and line.startswith("error: OMP_NUM_THREADS is 'abc'")
+    process = subprocess.run(words, env=environment, stdout=-1, stderr=-1, text=True)
+    (line,) = process.stderr.splitlines()
+    assert process.returncode == 2 and line.startswith("error: OMP_NUM_THREADS is 'abc'")
 
 
 @pytest.mark.parametrize("threads", ["abc", "0", "-3", "2,4", "1.5"])
@@ -228,7 +228,7 @@ def test_the_driver_is_asked_for_its_gpus(monkeypatch: Any) -> None:
 @pytest.mark.parametrize("version", [(3, 7), (3, 14)])
 def test_setup_refuses_other_pythons_in_one_line(version: Tuple[int, int]) -> None:
     code = f"import sys; sys.version_info = {version}; exec(open('setup.py').read())"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, stdout=-1, stderr=-1)
-    assert done.returncode == 1
-    message = done.stderr.decode()
+    process = subprocess.run([sys.executable, "-c", code], cwd=ROOT, stdout=-1, stderr=-1)
+    assert process.returncode == 1
+    message = process.stderr.decode()
     assert message.count("\n") == 1 and "this is Python {}.{}:".format(*version) in message

@@ -38,10 +38,10 @@ def test_it_is_that_of_predict(name: str, tmp_path: Path) -> None:
     expected = open_model(name).view(pixels)
     for source in (name, get_model(name)):
         transform = transform_of(source)
-        for given in (pixels, file, Path(file), nd.array(pixels, dtype="uint8")):
-            made = transform(given)
-            assert made.dtype == np.float32 and made.flags.c_contiguous
-            np.testing.assert_array_equal(made, expected.astype("float32"))
+        for image in (pixels, file, Path(file), nd.array(pixels, dtype="uint8")):
+            actual = transform(image)
+            assert actual.dtype == np.float32 and actual.flags.c_contiguous
+            np.testing.assert_array_equal(actual, expected.astype("float32"))
 
 
 def test_grey_pictures() -> None:

@@ -47,8 +47,8 @@ def write_page(name: str, path: str) -> None:
     model = open_model(name)
     splits = splits_of(model.source["name"], model.source["options"])
     labels = splits.test.labels
-    shown = np.unique(labels)[np.linspace(0, len(model.classes) - 1, PICTURES).astype(int)]
-    rows = [int(np.flatnonzero(labels == label)[0]) for label in shown]
+    indices = np.unique(labels)[np.linspace(0, len(model.classes) - 1, PICTURES).astype(int)]
+    rows = [int(np.flatnonzero(labels == label)[0]) for label in indices]
     images = splits.test.load(np.array(rows), np.random.default_rng(0))
     page = Page(name, model.classes)
     entries = [Entry(f"test image {row}", model.classes[int(labels[row])]) for row in rows]
@@ -70,11 +70,11 @@ def screenshot(address: str, browser: str) -> np.ndarray:
 
 def write_picture(folder: Path, path: Path) -> None:
     """Screenshots of the four pages of a folder, two by two, at half their size."""
-    found = [program for program in map(shutil.which, BROWSERS) if program]
-    if not found:
+    browsers = [program for program in map(shutil.which, BROWSERS) if program]
+    if not browsers:
         raise UserError(f"the picture needs one of {', '.join(BROWSERS)}; install it")
     pages = {name: (folder / f"{name}.html").resolve().as_uri() for name in PAGES}
-    shots = [screenshot(f"{pages[name]}#{part}", found[0]) for name, part in PAGES.items()]
+    shots = [screenshot(f"{pages[name]}#{part}", browsers[0]) for name, part in PAGES.items()]
     sheet = np.concatenate([np.concatenate(shots[n : n + 2], axis=1) for n in (0, 2)])
     half = Image.fromarray(sheet).resize((WINDOW[0], WINDOW[1]), Image.LANCZOS)
     with atomic_file(path) as temporary:

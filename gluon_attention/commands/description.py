@@ -128,8 +128,8 @@ def describe(origin: str, document: Dict[str, Any]) -> Description:
 
 def check_sides(view: Dict[str, Any]) -> Dict[str, Any]:
     """The keys of a checked `view` that a fixed crop uses."""
-    used = {key: view[key] for key in ("size", "short", "mean", "std") if key in view}
-    used.setdefault("short", used["size"])
-    if used["short"] < used["size"]:
-        raise UserError(f"view: short must be size, {used['size']}, or more, not {used['short']}")
-    return used
+    sides = {key: view[key] for key in ("size", "short", "mean", "std") if key in view}
+    sides.setdefault("short", sides["size"])
+    if sides["short"] < sides["size"]:
+        raise UserError(f"view: short must be size, {sides['size']}, or more, not {sides['short']}")
+    return sides

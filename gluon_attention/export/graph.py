@@ -51,8 +51,10 @@ def as_graph(net: AttentionNet, trace: bool = False) -> Exported:
         several = isinstance(value, (list, tuple))
         names += [f"{name}_{k}" for k in range(len(value))] if several else [name]
     symbol = mx.sym.Group(flatten_outputs(outputs.values()))
-    used = set(symbol.list_arguments() + symbol.list_auxiliary_states())
-    parameters = {k: p.data(p.list_ctx()[0]) for k, p in net.collect_params().items() if k in used}
+    inputs = set(symbol.list_inputs())
+    parameters = {
+        k: p.data(p.list_ctx()[0]) for k, p in net.collect_params().items() if k in inputs
+    }
     return Exported(symbol, names, parameters)
 
 

@@ -190,6 +190,6 @@ def split_parts(shards: Shards, parts: int) -> Iterator[Shards]:
 
 def split(images: Any, labels: Any, devices: Sequence[mx.Context]) -> Shards:
     """Split a batch over the devices; a short batch may leave some devices without images."""
-    used = list(devices)[: len(images)]
-    parts = (gluon.utils.split_and_load(a, used, even_split=False) for a in (images, labels))
+    contexts = list(devices)[: len(images)]
+    parts = (gluon.utils.split_and_load(a, contexts, even_split=False) for a in (images, labels))
     return list(zip(*parts))

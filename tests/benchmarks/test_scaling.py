@@ -44,10 +44,10 @@ def test_figures_become_rows_and_a_table() -> None:
     assert [line["model"] for line in lines] == pytest.approx([32, 32 / 1.1, 64 / 1.2])
     rows = scaling.rows_of("ram_28", 32, lines)
     assert not any(row.problem() for row in rows) and len(rows) == 12
-    drawn = tables.scaling_table(rows).splitlines()
-    assert drawn[-1] == "| ram_28 | dist_sync | 2x32 | 53.3 | 53.3 | 1.00 | 8.00 | 8.10 |"
-    drawn = scaling_plan.plan_table(rows).splitlines()  # a gradient of 4 MB and one second per step
-    assert drawn[2] == "| ram_28 | 8 | 256 | 250 | 255 | 254 | 255 | 254 |" and len(drawn) == 5
+    table = tables.scaling_table(rows).splitlines()
+    assert table[-1] == "| ram_28 | dist_sync | 2x32 | 53.3 | 53.3 | 1.00 | 8.00 | 8.10 |"
+    table = scaling_plan.plan_table(rows).splitlines()  # a gradient of 4 MB and one second per step
+    assert table[2] == "| ram_28 | 8 | 256 | 250 | 255 | 254 | 255 | 254 |" and len(table) == 5
 
 
 def test_bytes_of_machines_become_rows_and_a_table(tmp_path: Path, monkeypatch: Any) -> None:

@@ -31,9 +31,9 @@ for words in {lines}:
     else:
         raise AssertionError(words)
 """
-    done = subprocess.run([sys.executable, "-c", code], stdout=-1, stderr=-1, text=True)
-    assert done.returncode == 0, done.stderr
-    assert len(done.stderr.splitlines()) == len(lines) - len(answers), done.stderr
+    process = subprocess.run([sys.executable, "-c", code], stdout=-1, stderr=-1, text=True)
+    assert process.returncode == 0, process.stderr
+    assert len(process.stderr.splitlines()) == len(lines) - len(answers), process.stderr
 
 
 def test_list_is_sorted_and_filtered(shell):

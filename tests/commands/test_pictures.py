@@ -85,7 +85,7 @@ def test_explain_holds_one_decoded_picture(shell: Any, folder: Path, monkeypatch
     for ending in ("png", "gif"):
         with Image.open(f"whole.{ending}") as whole, Image.open(f"parts.{ending}") as parts:
             assert getattr(whole, "n_frames", 1) == getattr(parts, "n_frames", 1)
-            pixels = [np.asarray(drawn.convert("RGB"), float) for drawn in (whole, parts)]
+            pixels = [np.asarray(image.convert("RGB"), float) for image in (whole, parts)]
         assert pixels[0].shape == pixels[1].shape
         assert np.abs(pixels[0] - pixels[1]).mean() < 1
 

@@ -23,9 +23,9 @@ def test_scenes_are_balanced_seeded_and_different() -> None:
 
 
 def test_scenes_stay_those_that_shipped_weights_were_trained_on() -> None:
-    drawn = scenes(16, 64, 32, 7)
-    images = drawn.images.astype(float)
-    assert drawn.labels.tolist() == [3, 10, 6, 8, 1, 14, 0, 7, 4, 13, 15, 2, 12, 5, 9, 11]
+    sample = scenes(16, 64, 32, 7)
+    images = sample.images.astype(float)
+    assert sample.labels.tolist() == [3, 10, 6, 8, 1, 14, 0, 7, 4, 13, 15, 2, 12, 5, 9, 11]
     means = [78.64, 51.82, 84.75, 88.1, 67.85, 85.71, 73.11, 79.54]
     means += [97.38, 73.34, 52.7, 93.16, 36.75, 76.18, 73.2, 83.77]
     np.testing.assert_allclose(images.mean(axis=(1, 2, 3)), means, atol=0.05)
@@ -39,10 +39,10 @@ def test_scenes_stay_those_that_shipped_weights_were_trained_on() -> None:
 @pytest.mark.parametrize("radius", [(0.5, 0.7), (0.38, 0.5)])
 @pytest.mark.parametrize(("size", "coarse"), [(64, 32), (192, 64), (128, 32)])
 def test_marks_lie_on_the_shape_inside_the_image(size: int, coarse: int, radius: Any) -> None:
-    drawn = scenes(48, size, coarse, radius=radius)
-    assert abs(drawn.marks).max() <= 1
+    sample = scenes(48, size, coarse, radius=radius)
+    assert abs(sample.marks).max() <= 1
     places = np.linspace(-1, 1, size)
-    for image, (left, top, right, bottom) in zip(drawn.images, drawn.marks):
+    for image, (left, top, right, bottom) in zip(sample.images, sample.marks):
         x, y = (left + right) / 2, (top + bottom) / 2
         ring = [(x + 0.16 * np.cos(a), y + 0.16 * np.sin(a)) for a in np.arange(8) * np.pi / 4]
         pixels = [image[:, abs(places - v).argmin(), abs(places - u).argmin()] for u, v in ring]
@@ -52,11 +52,11 @@ def test_marks_lie_on_the_shape_inside_the_image(size: int, coarse: int, radius:
 
 def test_stripes_are_visible_at_full_size_only() -> None:
     size, coarse, count = 192, 64, 192
-    drawn = scenes(count, size, coarse, 3)
+    sample = scenes(count, size, coarse, 3)
     energy = np.zeros((count, 4))  # of changes across each direction, in the middle of the mark
     coarse_energy = np.zeros((count, 4))
     pitch = size // coarse
-    for row, (image, mark) in enumerate(zip(drawn.images, drawn.marks)):
+    for row, (image, mark) in enumerate(zip(sample.images, sample.marks)):
         grey = image.mean(axis=0)
         small = grey.reshape(coarse, pitch, coarse, pitch).mean(axis=(1, 3))
         for picture, table, reach in ((grey, energy, 7), (small, coarse_energy, 2)):
@@ -65,7 +65,7 @@ def test_stripes_are_visible_at_full_size_only() -> None:
             for index, (dy, dx) in enumerate([(0, 1), (1, 1), (1, 0), (1, -1)]):
                 moved = np.roll(patch, (dy, dx), axis=(0, 1))
                 table[row, index] = ((patch - moved)[1:-1, 1:-1] ** 2).mean()
-    stripes = drawn.labels % 4
+    stripes = sample.labels % 4
     assert _nearest_mean_accuracy(energy, stripes) > 0.9
     assert _nearest_mean_accuracy(coarse_energy, stripes) < 0.4
 
@@ -105,9 +105,9 @@ def test_a_size_that_is_no_multiple_of_coarse_is_refused(sizes: Any) -> None:
 
 def test_cub_files_contain_the_same_scenes(tmp_path: Any) -> None:
     write_cub(str(tmp_path), 20, size=64, coarse=32, seed=2)
-    drawn = scenes(20, 64, 32, 2)
+    sample = scenes(20, 64, 32, 2)
     files = dict(line.split() for line in (tmp_path / "images.txt").read_text().splitlines())
-    for number, image in enumerate(drawn.images, 1):
+    for number, image in enumerate(sample.images, 1):
         picture = cv2.imread(str(tmp_path / "images" / files[str(number)]))[..., ::-1]
         np.testing.assert_array_equal(picture, image.transpose(1, 2, 0))
     split = (tmp_path / "train_test_split.txt").read_text().split()[1::2]

@@ -146,6 +146,6 @@ def test_stage_2_starts_from_weights_of_a_backbone(
 def test_a_missing_folder_ends_in_one_line(tmp_path: Path) -> None:
     environment = dict(os.environ, OMP_NUM_THREADS="1")
     command = [sys.executable, str(SCRIPT), *flags(tmp_path, "--data-dir", str(tmp_path / "no"))]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1, done.stderr
-    assert "lacks train_list.mat of Stanford Dogs; give --data-dir" in done.stderr
+    process = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert process.returncode == 2 and len(process.stderr.splitlines()) == 1, process.stderr
+    assert "lacks train_list.mat of Stanford Dogs; give --data-dir" in process.stderr

@@ -39,13 +39,13 @@ def test_a_tile_for_each_scale(crops: tuple) -> None:
 def test_tiles_show_the_box_and_its_content(box: list) -> None:
     image = np.add.outer(np.arange(64) * 2, np.arange(64))[..., None].repeat(3, axis=2)
     trace = SimpleNamespace(boxes=nd.array([[box]]), scale_logits=nd.array([[[0, 9], [9, 0]]]))
-    whole, seen = tiles(Scene(image.astype(np.uint8), trace, 0))
+    whole, crop = tiles(Scene(image.astype(np.uint8), trace, 0))
     side = 64 * math.ceil(160 / 64)
     expected = crop_box(nd, nd.array(image.transpose(2, 0, 1)[None]), nd.array([box]), side)
-    seen = seen[BAND:].transpose(2, 0, 1)
-    np.testing.assert_allclose(seen, expected.asnumpy()[0], atol=1.1)
-    drawn = np.ptp(whole[BAND:].astype(int), axis=2) > 30  # the ramp is grey
-    rows, columns = np.flatnonzero(drawn.any(axis=1)), np.flatnonzero(drawn.any(axis=0))
+    crop = crop[BAND:].transpose(2, 0, 1)
+    np.testing.assert_allclose(crop, expected.asnumpy()[0], atol=1.1)
+    frame = np.ptp(whole[BAND:].astype(int), axis=2) > 30  # the ramp is grey
+    rows, columns = np.flatnonzero(frame.any(axis=1)), np.flatnonzero(frame.any(axis=0))
     ends = np.array([-0.25, 0.75, -0.25 - box[-1], -0.25 + box[-1]])
     ends = (ends + 1) / 2 * 63 * 3
     actual = [columns[0], columns[-1], rows[0], rows[-1]]

@@ -28,9 +28,9 @@ def tiles(scene: Scene, **options: Any) -> Any:
     return draw(scene, glimpse_look(scene, **options))
 
 
-@pytest.mark.parametrize(("channels", "given"), [(1, 1), (1, 3), (3, 3)])
-def test_a_row_for_each_image_and_a_tile_for_each_glimpse(channels: int, given: int) -> None:
-    images = np.random.randint(0, 256, size=(2, 40, 30, given), dtype=np.uint8)
+@pytest.mark.parametrize(("channels", "inputs"), [(1, 1), (1, 3), (3, 3)])
+def test_a_row_for_each_image_and_a_tile_for_each_glimpse(channels: int, inputs: int) -> None:
+    images = np.random.randint(0, 256, size=(2, 40, 30, inputs), dtype=np.uint8)
     net = small_ram(channels=channels, scales=2)
     rows = paint(net, images, [0] * channels, [1] * channels)
     side = 160 + GAP  # a tile is as wide as the image is high, 40 pixels grown by 4
@@ -57,22 +57,22 @@ def test_patches_are_drawn_at_their_location() -> None:
 
 def test_patches_are_denormalised() -> None:
     images = np.full((1, 16, 16, 1), 100, np.uint8)
-    shown = picture(paint(small_ram(scales=2), images, [0.1307], [0.3081]))
-    view = shown[BAND + 160 : BAND + 320, 164:324]  # what the first glimpse saw
+    whole = picture(paint(small_ram(scales=2), images, [0.1307], [0.3081]))
+    view = whole[BAND + 160 : BAND + 320, 164:324]  # what the first glimpse saw
     assert {tuple(pixel) for pixel in view[70:90, 70:90].reshape(-1, 3)} == {(100, 100, 100)}
 
 
 def test_patches_of_whole_pixels_are_drawn_where_they_were_cut() -> None:
     net = small_ram(scales=2, retina="pixels", start="center", policy="random")
     ramp = np.repeat(np.arange(0, 256, 16, dtype=np.uint8)[None], 16, axis=0)  # of each column
-    given = nd.array(ramp[None, None] / 255.0)
-    trace = net.episode(given, nd.array([[[0, 0], [0.3, 0.1], [-0.36, 0]]]))
+    inputs = nd.array(ramp[None, None] / 255.0)
+    trace = net.episode(inputs, nd.array([[[0, 0], [0.3, 0.1], [-0.36, 0]]]))
     for step in (1, 2):
         view = tiles(Scene(ramp[..., None].repeat(3, 2), trace, 0), whole_pixels=True)[1 + step]
         columns = view[BAND + 160 :][80, 5::10, 0]  # one of every ten, as the image grew
-        cut = np.rint(trace.windows[0, step, 0, 0, 0].asnumpy() * 255)
-        start = int(cut[0]) // 16
-        np.testing.assert_array_equal(columns[start : start + 4], cut)
+        window = np.rint(trace.windows[0, step, 0, 0, 0].asnumpy() * 255)
+        start = int(window[0]) // 16
+        np.testing.assert_array_equal(columns[start : start + 4], window)
     scene = Scene(ramp[..., None].repeat(3, 2), trace, 0)
     edges = [glimpses_of(scene, whole_pixels)[1] % 1 for whole_pixels in (True, False)]
     np.testing.assert_allclose(np.minimum(edges[0], 1 - edges[0]), 0, atol=1e-5)

@@ -53,8 +53,8 @@ def saved(page: Page, tmp_path: Path) -> str:
 
 
 def data_of(text: str) -> Dict[str, Any]:
-    (found,) = re.findall(r'<script id="data"[^>]*>(.*?)</script>', text)
-    return json.loads(found)
+    (payload,) = re.findall(r'<script id="data"[^>]*>(.*?)</script>', text)
+    return json.loads(payload)
 
 
 def pixels_of(url: str) -> np.ndarray:
@@ -102,8 +102,8 @@ def test_layers_hold_the_mean_and_the_channels_that_vary_most() -> None:
         mask = masks[1, layer["channels"][3]]
         width, height = layer["shape"]
         low, high = layer["ranges"][3]
-        stored = pixels_of(layer["map"])[3 * height : 4 * height] / 255 * (high - low) + low
-        np.testing.assert_allclose(stored, mask, atol=(high - low) / 250)
+        pixels = pixels_of(layer["map"])[3 * height : 4 * height] / 255 * (high - low) + low
+        np.testing.assert_allclose(pixels, mask, atol=(high - low) / 250)
 
 
 def test_large_layers_are_stored_small() -> None:
@@ -187,11 +187,11 @@ def explore(page: Page, tmp_path: Path, actions: str) -> Dict[str, Any]:
     words = [*flags.split(), "--virtual-time-budget=30000", f"--user-data-dir={tmp_path / 'user'}"]
     homes = ("HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_RUNTIME_DIR")
     env = {**os.environ, **dict.fromkeys(homes, str(tmp_path))}
-    done = subprocess.run(
+    process = subprocess.run(
         [BROWSER, *words, file.as_uri()], capture_output=True, text=True, timeout=240, env=env
     )
-    assert "CONSOLE" not in done.stderr
-    (coded,) = re.findall(r'<pre id="result">([^<]*)</pre>', done.stdout)
+    assert "CONSOLE" not in process.stderr
+    (coded,) = re.findall(r'<pre id="result">([^<]*)</pre>', process.stdout)
     report = json.loads(unquote(base64.b64decode(coded).decode()))
     assert report["problems"] == [] and report["title"] == page.title
     return report["seen"]
@@ -207,7 +207,7 @@ class TestInABrowser:
     pytestmark = in_a_browser
 
     def test_masks_module_channel_and_opacity_change_the_picture(self, tmp_path: Path) -> None:
-        seen = explore(
+        state = explore(
             page_of(masks_net(), photos(2, 32), HOSTILE + "1"),
             tmp_path,
             """
@@ -224,17 +224,17 @@ class TestInABrowser:
 """,
         )
         names = ("start", "module", "channel", "opacity", "bare", "next")
-        assert len({seen[name]["picture"] for name in names}) == len(names)
-        assert seen["dark"]["picture"] == seen["next"]["picture"]
-        assert seen["next"]["state"] == dict(picture=1, step=0, module=1, channel=2, opacity=0)
-        assert HOSTILE + ".png" in seen["start"]["text"]  # as text
-        assert f"label: {HOSTILE}1" in seen["start"]["text"] or "(right)" in seen["start"]["text"]
+        assert len({state[name]["picture"] for name in names}) == len(names)
+        assert state["dark"]["picture"] == state["next"]["picture"]
+        assert state["next"]["state"] == dict(picture=1, step=0, module=1, channel=2, opacity=0)
+        assert HOSTILE + ".png" in state["start"]["text"]  # as text
+        assert f"label: {HOSTILE}1" in state["start"]["text"] or "(right)" in state["start"]["text"]
 
     @pytest.mark.parametrize("kind", ["ram", "racnn", "glimpse"])
     def test_a_path_is_stepped_and_played_through(self, tmp_path: Path, kind: str) -> None:
         nets = dict(ram=small_ram, racnn=small_racnn, glimpse=lambda: small_glimpse(3))
         sides = dict(ram=(24, 1), racnn=(32, 3), glimpse=(64, 3))
-        seen = explore(
+        state = explore(
             page_of(nets[kind](), photos(2, *sides[kind])),
             tmp_path,
             """
@@ -247,12 +247,12 @@ class TestInABrowser:
   await after("played", () => {});
 """,
         )
-        steps = {name: look["state"]["step"] for name, look in seen.items()}
+        steps = {name: look["state"]["step"] for name, look in state.items()}
         assert steps == dict(start=0, key=1, back=0, button=1, listed=2, playing=0, played=2)
-        assert seen["key"]["picture"] == seen["button"]["picture"] != seen["start"]["picture"]
-        assert seen["played"]["picture"] == seen["listed"]["picture"]
-        assert "Prediction after step 3" in seen["played"]["text"]
-        assert "pause" in seen["playing"]["text"] and "pause" not in seen["played"]["text"]
+        assert state["key"]["picture"] == state["button"]["picture"] != state["start"]["picture"]
+        assert state["played"]["picture"] == state["listed"]["picture"]
+        assert "Prediction after step 3" in state["played"]["text"]
+        assert "pause" in state["playing"]["text"] and "pause" not in state["played"]["text"]
 
     def test_a_report_shows_charts_and_confusion(self, tmp_path: Path) -> None:
         page = page_of(small_ram(), photos(1, 24, 1))
@@ -268,11 +268,11 @@ class TestInABrowser:
         )
         save = page.save
         page.save = lambda path: save(path, report)
-        seen = explore(page, tmp_path, "")
-        assert "test error" in seen["start"]["text"] and "loss by epoch" in seen["start"]["text"]
-        assert names[0] in seen["start"]["text"]
+        state = explore(page, tmp_path, "")
+        assert "test error" in state["start"]["text"] and "loss by epoch" in state["start"]["text"]
+        assert names[0] in state["start"]["text"]
         page.pictures.clear()
-        seen = explore(
+        state = explore(
             page,
             tmp_path,
             """
@@ -280,4 +280,4 @@ class TestInABrowser:
   await after("dark", () => press("d"));
 """,
         )
-        assert "worst mistakes" not in seen["dark"]["text"] and "step" not in seen["key"]["text"]
+        assert "worst mistakes" not in state["dark"]["text"] and "step" not in state["key"]["text"]

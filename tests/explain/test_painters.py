@@ -69,8 +69,8 @@ def test_the_net_is_given_normalised_images() -> None:
 
 def test_denormalise_inverts_normalisation() -> None:
     images, mean, std = photos(2, 5, 4), (0.1, 0.5, 0.9), (0.2, 0.3, 0.4)
-    given = ((images / 255 - mean) / std).transpose(0, 3, 1, 2)
-    np.testing.assert_array_equal(denormalise(given, mean, std), images)
+    normalized = ((images / 255 - mean) / std).transpose(0, 3, 1, 2)
+    np.testing.assert_array_equal(denormalise(normalized, mean, std), images)
     far = denormalise(np.full((1, 3, 1, 1), 9.0) * [[[[-1]], [[0]], [[1]]]], mean, std)
     assert far.ravel().tolist() == [0, 128, 255]
 

@@ -43,18 +43,18 @@ def test_tiles_show_squares_patches_and_attention() -> None:
     ramp = np.add.outer(np.arange(64) * 3, np.arange(64))[..., None].repeat(3, axis=2)
     squares = [[[[0.5, -0.5, 0.25], [0.5, -0.5, 0.5]]]]
     trace = traced([[[[0.1, 0.7], [0.1, 0.1]]]], squares)
-    _, shown = tiles(Scene(ramp.astype(np.uint8), trace, 0))
-    side, shown = 192, shown[BAND:].astype(int)
-    drawn = np.ptp(shown[:side], axis=2) > 60  # the ramp is grey
-    rows, columns = np.flatnonzero(drawn.any(axis=1)), np.flatnonzero(drawn.any(axis=0))
+    _, tile = tiles(Scene(ramp.astype(np.uint8), trace, 0))
+    side, tile = 192, tile[BAND:].astype(int)
+    frame = np.ptp(tile[:side], axis=2) > 60  # the ramp is grey
+    rows, columns = np.flatnonzero(frame.any(axis=1)), np.flatnonzero(frame.any(axis=0))
     actual = np.array([columns[0], columns[-1], rows[0], rows[-1]])
     np.testing.assert_allclose(actual, [96, 191, 0, 96], atol=3)  # the wider square
-    strip = shown[side : side + 96]
+    strip = tile[side : side + 96]
     for cell, (low, high) in enumerate([((40, 8), (56, 24)), ((32, 0), (64, 32))]):
         (left, top), (right, bottom) = low, high
         expected = ramp[top:bottom, left:right].mean()
         np.testing.assert_allclose(strip[:, cell * 96 : cell * 96 + 96].mean(), expected, atol=2)
-    over = shown[side + 96 :]
+    over = tile[side + 96 :]
     brightest = [over[y : y + 90, x : x + 90, 0].mean() for y in (0, 100) for x in (0, 100)]
     assert np.argmax(brightest) == 1  # red tells yellow from violet: the region at the top right
     assert resample_patch(np.full((8, 8, 3), 9, np.uint8), np.array([-8, 0, 0, 8]), 4).max() == 0

@@ -102,8 +102,8 @@ def test_files_without_pytorch(tmp_path: Path, shell: Any, monkeypatch: Any) -> 
     monkeypatch.setenv(INTERPRETER, interpreter(tmp_path, f"exit {MISSING}"))
     status, out, _ = shell("export", "ram_28", "-o", tmp_path / "x" / "ram", "--torch")
     assert status == 0 and out[-1].startswith("not compared: no PyTorch here")
-    written = {path.name for path in (tmp_path / "x").iterdir()}
-    assert {"ram-torch.safetensors", "torch_ram.py", "ram.json"} <= written
+    names = {path.name for path in (tmp_path / "x").iterdir()}
+    assert {"ram-torch.safetensors", "torch_ram.py", "ram.json"} <= names
     state = numpy.load_file(str(tmp_path / "x" / "ram-torch.safetensors"))
     assert state["glimpse.what.weight"].shape == (128, 64)
 
@@ -176,9 +176,9 @@ def test_the_page_works(tmp_path: Path, shell: Any) -> None:
     page = DEPLOYMENT.read_text(encoding="utf-8").split("## In PyTorch")[1]
     block = re.search(r"```python\n(.*?)```", page, re.DOTALL)[1]
     script = f"import numpy\nimage, classes = numpy.load('image.npy'), range(10)\n{block}"
-    done = subprocess.run(
+    process = subprocess.run(
         [torch_python(), "-c", script], cwd=tmp_path, capture_output=True, text=True
     )
-    assert done.returncode == 0, done.stderr
+    assert process.returncode == 0, process.stderr
     logits = get_model("ram_28", pretrained=True)(images)
-    assert int(done.stdout) == int(logits.argmax(axis=1).asscalar())
+    assert int(process.stdout) == int(logits.argmax(axis=1).asscalar())

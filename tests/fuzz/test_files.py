@@ -160,8 +160,8 @@ def test_damaged_checkpoints_are_read_or_refused(fuzz, tmp_path, contents, capsy
         tmp_path / name for name in ("last.npz", "previous.npz", "damaged-last.npz")
     )
 
-    def check(drawn):
-        content = damaged(contents["last.npz"], drawn)
+    def check(example):
+        content = damaged(contents["last.npz"], example)
         last.write_bytes(content)
         previous.write_bytes(contents["last.npz"])
         saved = checkpoint.load(str(tmp_path), SETTINGS)
@@ -185,10 +185,10 @@ def test_foreign_checkpoints_are_refused(fuzz, refused, tmp_path):
     good = dict(epoch=0, counts={}, best=0.0, best_epoch=0, history=[], settings={})
     names = st.sampled_from(["net/weight", "net/bias", "net/other", "average/weight"])
     arrays = st.dictionaries(names, st.lists(st.integers(0, 3), max_size=3).map(tuple))
-    drawn = st.tuples(st.dictionaries(st.sampled_from(fields), ANYTHING), arrays)
+    examples = st.tuples(st.dictionaries(st.sampled_from(fields), ANYTHING), arrays)
 
-    def check(drawn):
-        progress, shapes = drawn
+    def check(example):
+        progress, shapes = example
         content = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
         document = json.dumps({**good, **progress}).encode()
         np.savez(tmp_path / "last.npz", progress=np.frombuffer(document, np.uint8), **content)
@@ -200,4 +200,4 @@ def test_foreign_checkpoints_are_refused(fuzz, refused, tmp_path):
 
         refused(resume)
 
-    fuzz(15, drawn, check)
+    fuzz(15, examples, check)

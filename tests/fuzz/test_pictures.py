@@ -116,8 +116,8 @@ def test_broken_exif_of_a_webp_is_ignored(fuzz):
     start = content.index(b"EXIF") + 8
 
     def check(example):
-        cut, noise = example
-        exif = (noise + content[start + len(noise) :])[:cut]
+        end, noise = example
+        exif = (noise + content[start + len(noise) :])[:end]
         chunk = content[:start] + exif
         picture = decode(chunk[:4] + struct.pack("<I", len(chunk) - 8) + chunk[8:], "x.webp", True)
         assert sorted(picture.shape) == sorted(PIXELS.shape)

@@ -47,8 +47,8 @@ def test_tensors_of_a_state_dict(state: dict, old: bool, torch_files: Any, tmp_p
 def test_types_of_numbers(torch_files: Any, tmp_path: Path) -> None:
     expected = np.array([[1.5, -2.25], [3.0, 0.0]], "f4")
     bfloat16 = (expected.view("u4") >> 16).astype("u2")
-    for stored in (expected.astype("f8"), expected.astype("f2"), bfloat16):
-        array = read_torch(torch_files.save(tmp_path / "x", {"w": stored}))["w"].array()
+    for source in (expected.astype("f8"), expected.astype("f2"), bfloat16):
+        array = read_torch(torch_files.save(tmp_path / "x", {"w": source}))["w"].array()
         assert array.dtype == np.float32
         np.testing.assert_array_equal(array, expected)
 

@@ -52,21 +52,23 @@ def test_ends_where_mxnet_ends(
     train_toy(Toy, "native", **settings)
     assert calls["native"] > 0
     assert "training by the native library" in capsys.readouterr().out
-    expected, got = (weights(tmp_path / run / "best.params") for run in ("plain", "native"))
+    expected, actual = (weights(tmp_path / run / "best.params") for run in ("plain", "native"))
     for name, array in expected.items():
-        np.testing.assert_allclose(got[name], array, rtol=1e-3, atol=1e-4, err_msg=name)
+        np.testing.assert_allclose(actual[name], array, rtol=1e-3, atol=1e-4, err_msg=name)
 
 
 def test_validates_by_the_weights_of_each_epoch(train_toy: Callable, monkeypatch: Any) -> None:
     """A predictor for each epoch, and one for the test; scores are those of MXNet."""
-    made, init = [], native.Predictor.__init__
+    predictors, init = [], native.Predictor.__init__
     monkeypatch.setattr(
-        native.Predictor, "__init__", lambda self, *args: made.append(self) or init(self, *args)
+        native.Predictor,
+        "__init__",
+        lambda self, *args: predictors.append(self) or init(self, *args),
     )
     plain = train_toy(Toy, "plain", native="0", epochs=2, lr=0.1)
-    assert not made
+    assert not predictors
     by_library = train_toy(Toy, "native", epochs=2, lr=0.1)
-    assert len(made) == 3
+    assert len(predictors) == 3
     assert by_library["test"] == pytest.approx(plain["test"], rel=1e-3)
 
 
@@ -84,8 +86,8 @@ def test_resumes_bit_for_bit(train_toy: Callable, tmp_path: Path, monkeypatch: A
         train_toy(Toy, "parts", epochs=3, keep="last")
     monkeypatch.undo()
     train_toy(Toy, "parts", epochs=3, keep="last")
-    expected, got = (weights(tmp_path / run / "best.params") for run in ("whole", "parts"))
-    assert all((array == got[name]).all() for name, array in expected.items())
+    expected, actual = (weights(tmp_path / run / "best.params") for run in ("whole", "parts"))
+    assert all((array == actual[name]).all() for name, array in expected.items())
 
 
 @pytest.mark.skipif(
@@ -167,8 +169,8 @@ def test_boxes_are_ranked_as_by_mxnet(shared: bool) -> None:
         loss.backward()
         gradient = np.concatenate([p.grad().asnumpy().ravel() for p in parameters])
         results.append((loss.asnumpy(), gradient))
-    (expected, one), (got, other) = results
-    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
+    (expected, one), (actual, other) = results
+    np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5)
     assert (expected > 0).any() and np.linalg.norm(one) > 0
     assert one @ other > 0.999 * np.linalg.norm(one) * np.linalg.norm(other)
     assert all((p.data().asnumpy() == before[name]).all() for name, p in statistics.items())
@@ -217,9 +219,9 @@ def test_networks_with_native_parts_learn_as_by_mxnet(name: str, options: Any, s
         results.append(
             (sorted(losses), [v.asnumpy() for _, v in sorted(losses.items())], gradients)
         )
-    (names, expected, one), (also, got, other) = results
+    (names, expected, one), (also, actual, other) = results
     assert names == also and all(part.native for part in net.native_parts)
-    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4)
     assert one @ other > 0.9999 * np.linalg.norm(one) * np.linalg.norm(other)
 
 

@@ -213,11 +213,11 @@ def put_back(probe: Probe, arrays: Dict[str, nd.NDArray]) -> None:
         probe.collect_params()[name].set_data(array)
 
 
-def compare(got: Dict[str, np.ndarray], expected: Dict[str, np.ndarray]) -> None:
+def compare(actual: Dict[str, np.ndarray], expected: Dict[str, np.ndarray]) -> None:
     largest = max(np.abs(array).max() for array in expected.values())
     for name, array in expected.items():  # the gradient of a bias before BatchNorm is only rounding
         scale = max(np.abs(array).max(), 0.01 * largest)
-        np.testing.assert_allclose(got[name] / scale, array / scale, atol=1e-4, err_msg=name)
+        np.testing.assert_allclose(actual[name] / scale, array / scale, atol=1e-4, err_msg=name)
 
 
 def test_equals_mxnet(probe: Probe) -> None:
@@ -299,8 +299,8 @@ def test_several_calls_of_a_step(adds: Tuple[str, ...]) -> None:
 
     expected = two_steps(probe)
     put_back(probe, before)
-    got = two_steps(Twin(probe, image_gradient=True))
-    compare(got, expected)
+    actual = two_steps(Twin(probe, image_gradient=True))
+    compare(actual, expected)
 
 
 @pytest.mark.parametrize("bias", [False, True])
@@ -313,11 +313,13 @@ def test_winograd_equals_mxnet(shape: Tuple[int, ...], bias: bool) -> None:
     weight = Weight()
     expected = gradients(probe, probe, images, weight)
     library().profile(True)
-    got = gradients(probe, Twin(probe, image_gradient=True), images, weight)
+    actual = gradients(probe, Twin(probe, image_gradient=True), images, weight)
     assert "winograd to data" in library().profiled()
     library().profile(False)
     for name, array in expected.items():
-        np.testing.assert_allclose(got[name], array, atol=1e-5 * np.abs(array).max(), err_msg=name)
+        np.testing.assert_allclose(
+            actual[name], array, atol=1e-5 * np.abs(array).max(), err_msg=name
+        )
 
 
 @pytest.mark.skipif(not (library() and library().has_bfloat16), reason="needs AVX-512")
@@ -328,8 +330,8 @@ def test_bfloat16_is_near_float32(name: str) -> None:
     weight, before = Weight(), snapshot(probe)
     expected = gradients(probe, Twin(probe, image_gradient=True), images, weight)
     put_back(probe, before)
-    got = gradients(probe, Twin(probe, "bfloat16", image_gradient=True), images, weight)
+    actual = gradients(probe, Twin(probe, "bfloat16", image_gradient=True), images, weight)
     largest = max(np.linalg.norm(array) for array in expected.values())
     for name, array in expected.items():
-        distance = np.linalg.norm(got[name] - array)
+        distance = np.linalg.norm(actual[name] - array)
         assert distance < 0.35 * np.linalg.norm(array) + 0.01 * largest, name

@@ -49,9 +49,11 @@ def images(count: int = 2, size: int = 16, device: Any = None) -> nd.NDArray:
     return nd.random.normal(shape=(count, 3, size, size), ctx=device)
 
 
-def check(got: nd.NDArray, expected: nd.NDArray) -> None:
+def check(actual: nd.NDArray, expected: nd.NDArray) -> None:
     expected = expected.asnumpy()
-    np.testing.assert_allclose(got.asnumpy(), expected, atol=1e-4 * max(1, np.abs(expected).max()))
+    np.testing.assert_allclose(
+        actual.asnumpy(), expected, atol=1e-4 * max(1, np.abs(expected).max())
+    )
 
 
 @pytest.mark.parametrize("options", [*RESIDUAL_OPTIONS, dict(classes=0)], ids=str)
@@ -167,10 +169,10 @@ def test_computes_inside_of_a_block_and_not_while_training(net: gluon.Block, cal
 @pytest.fixture
 def calls(monkeypatch: Any) -> List[Predictor]:
     """Predictors, once for each time that they computed."""
-    made, run = [], Predictor.__call__
-    call = lambda self, x: made.append(self) or run(self, x)  # noqa: E731
+    calls, run = [], Predictor.__call__
+    call = lambda self, x: calls.append(self) or run(self, x)  # noqa: E731
     monkeypatch.setattr(Predictor, "__call__", call)
-    return made
+    return calls
 
 
 @pytest.mark.parametrize(("name", "options", "size"), PARTS, ids=lambda part: str(part))
@@ -179,10 +181,10 @@ def test_parts_of_a_network(name: str, options: Any, size: int, calls: Any) -> N
     net.hybridize(static_alloc=True, static_shape=True)
     expected = net.trace(x)
     with accelerate.prediction(net, "1", [mx.cpu()]):
-        got = net.trace(x)
+        actual = net.trace(x)
         check(net(x), expected.logits)
     assert len(calls) >= 2
-    for one, other in zip(got, expected):
+    for one, other in zip(actual, expected):
         for array, theirs in zip(
             *(part if isinstance(part, list) else [part] for part in (one, other))
         ):

@@ -125,8 +125,8 @@ def test_a_network_that_is_not_trained_passes_gradients_on(name: str) -> None:
         np.testing.assert_allclose(again.asnumpy(), results[-1][0], rtol=1e-3, atol=1e-4)
         if forward is frozen:
             restore(net, before)
-    (expected, one), (got, other) = results
-    np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-4 * expected.max())
+    (expected, one), (actual, other) = results
+    np.testing.assert_allclose(actual, expected, rtol=1e-3, atol=1e-4 * expected.max())
     assert one @ other > 0.9999 * np.linalg.norm(one) * np.linalg.norm(other)
     assert all((p.grad() == 0).asnumpy().all() for p in net.collect_params(".*weight").values())
 
@@ -145,12 +145,12 @@ def test_gradients_are_computed_of_what_is_trained_now() -> None:
         steps = " ".join(library().profiled())
         library().profile(False)
         assert ("to weights" in steps) == (request == "write")
-    computed = state(net)
+    actual = state(net)
     restore(net, start)
     step(net, x)
     for name, expected in state(net).items():
         if name.endswith("weight.g"):
-            one, other = expected.ravel(), computed[name].ravel()
+            one, other = expected.ravel(), actual[name].ravel()
             assert one @ other > 0.99 * np.linalg.norm(one) * np.linalg.norm(other), name
 
 

@@ -40,15 +40,15 @@ def box_gradient(
     boxes = nd.array(boxes)
     boxes.attach_grad()
     with autograd.record():
-        seen = attention_crop(images, boxes)
-    seen.backward(nd.array(heads))
+        crops = attention_crop(images, boxes)
+    crops.backward(nd.array(heads))
     return boxes.grad.asnumpy()
 
 
 @pytest.mark.parametrize("gradient", ["sampler", "mask", "both"])
 def test_a_crop_samples_the_content_of_its_box(gradient: str, hybridize: bool) -> None:
     image = cv2.GaussianBlur(np.random.rand(41, 61).astype(np.float32), (0, 0), 3)
-    seen = block(hybridize, (11, 13), gradient)(nd.array(image[None, None]), nd.array([BOXES[0]]))
+    crops = block(hybridize, (11, 13), gradient)(nd.array(image[None, None]), nd.array([BOXES[0]]))
     x, y, half = BOXES[0]
     columns = (np.linspace(x - half, x + half, 13) + 1) / 2 * 60
     rows = (np.linspace(y - half, y + half, 11) + 1) / 2 * 40
@@ -58,13 +58,13 @@ def test_a_crop_samples_the_content_of_its_box(gradient: str, hybridize: bool) -
         np.tile(rows.astype(np.float32)[:, None], (1, 13)),
         cv2.INTER_LINEAR,
     )
-    np.testing.assert_allclose(seen.asnumpy()[0, 0], expected, atol=2e-3)  # cv2 rounds to 1/32
+    np.testing.assert_allclose(crops.asnumpy()[0, 0], expected, atol=2e-3)  # cv2 rounds to 1/32
 
 
 def test_the_box_of_the_whole_image_is_the_identity(hybridize: bool) -> None:
     images = images_of(2, 3, 9, 9)
-    seen = block(hybridize, 9)(images, nd.array([[0, 0, 1]] * 2))
-    np.testing.assert_allclose(seen.asnumpy(), images.asnumpy(), atol=1e-5)
+    crops = block(hybridize, 9)(images, nd.array([[0, 0, 1]] * 2))
+    np.testing.assert_allclose(crops.asnumpy(), images.asnumpy(), atol=1e-5)
 
 
 def test_sampler_gradient_is_the_numeric_one(hybridize: bool) -> None:
@@ -100,9 +100,9 @@ def test_the_smallest_box_in_a_corner_keeps_its_whole_pixels_despite_rounding(si
     """Its edge is at 2/3 of the side, which in float32 is a little less."""
     box = clamped_box(nd, nd.array([[9.0, 9.0, -9.0]]), 1 / 3, 1.0)
     columns = np.tile(np.arange(size, dtype="float32"), (1, 1, size, 1))
-    seen = pixel_crop(nd, nd.array(columns), box, (size // 3, size // 3)).asnumpy()[0, 0, -1]
-    np.testing.assert_allclose(seen[1:], np.arange(size)[-size // 3 + 1 :], rtol=1e-3)
-    assert seen[0] == pytest.approx(size * 2 // 3 / 2, rel=1e-3)  # the mask halves the first
+    crops = pixel_crop(nd, nd.array(columns), box, (size // 3, size // 3)).asnumpy()[0, 0, -1]
+    np.testing.assert_allclose(crops[1:], np.arange(size)[-size // 3 + 1 :], rtol=1e-3)
+    assert crops[0] == pytest.approx(size * 2 // 3 / 2, rel=1e-3)  # the mask halves the first
 
 
 def test_mask_gradient_table_is_the_numeric_derivative_of_the_boxcar() -> None:

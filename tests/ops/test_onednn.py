@@ -159,8 +159,8 @@ def test_exported_graphs_are_portable(tmp_path: Path) -> None:
     net.export(str(tmp_path / "net"))
     assert "ones_like" not in (tmp_path / "net-symbol.json").read_text()
     files = str(tmp_path / "net-symbol.json"), "data", str(tmp_path / "net-0000.params")
-    loaded = gluon.SymbolBlock.imports(*files)
-    np.testing.assert_allclose(loaded(image).asnumpy(), logits.asnumpy(), 1e-4, 1e-5)
+    block = gluon.SymbolBlock.imports(*files)
+    np.testing.assert_allclose(block(image).asnumpy(), logits.asnumpy(), 1e-4, 1e-5)
     assert (net(image) == logits).asnumpy().all()
 
 

@@ -79,8 +79,8 @@ def test_cifar10(tmp_path, tiny_cifar):
     flags = "--shape slim --epochs 1 -b 16 --mix-up 1 --cutout 8 --epsilon 0.1 --clip 5 --ema 0.9"
     flags += " --options mask=local --label-noise 0.5"
     flags += f" --dtype {'bfloat16' if has_bfloat16() else 'float32'}"
-    done = start("cifar10_train.py", tmp_path, "--data-dir", str(tiny_cifar), *flags.split())
-    assert done.returncode == 0, done.stderr
+    process = start("cifar10_train.py", tmp_path, "--data-dir", str(tiny_cifar), *flags.split())
+    assert process.returncode == 0, process.stderr
     run = tmp_path / "cifar10-cifar_residual_attention56_slim"
     result = json.loads((run / "result.json").read_text())
     assert result["test_images"] == 10 and result["parameters"] == 1030394
@@ -88,7 +88,7 @@ def test_cifar10(tmp_path, tiny_cifar):
     network = json.loads((run / "config.json").read_text())["network"]
     assert network["options"] == {"mask": "local"}
     for name in ("best.params", "curves.png", "masks.png"):
-        assert str(run / name) in done.stdout
+        assert str(run / name) in process.stdout
 
 
 def test_flags_of_cifar10_reach_network_data_and_task(tmp_path, tiny_cifar, monkeypatch, capsys):
@@ -141,8 +141,8 @@ def test_cifar100_starts_from_weights_of_cifar10(tmp_path):
     weights = ROOT / "gluon_attention/weights/cifar_residual_attention56_slim.params"
     flags = "--dataset cifar100 --shape slim --epochs 1 -b 45 --crop 8 --start-from".split()
     place = ["--data-dir", str(tmp_path / "data")]
-    done = start("cifar10_train.py", tmp_path, *place, *flags, str(weights))
-    assert done.returncode == 0, done.stderr
+    process = start("cifar10_train.py", tmp_path, *place, *flags, str(weights))
+    assert process.returncode == 0, process.stderr
     run = tmp_path / "cifar100-cifar_residual_attention56_slim"
     assert json.loads((run / "config.json").read_text())["network"]["classes"] == 100
 
@@ -157,21 +157,23 @@ def test_an_option_given_by_its_flag_and_by_options_is_refused(tmp_path, monkeyp
 
 def test_imagenet_trains_any_network(tmp_path):
     flags = "--model cifar_residual_attention56_slim --size 32 --epochs 1 -b 4"
-    done = start(
+    process = start(
         "imagenet_train.py", tmp_path, "--data-dir", str(SAMPLE / "imagenet"), *flags.split()
     )
-    assert done.returncode == 0, done.stderr
+    assert process.returncode == 0, process.stderr
 
 
 def test_cub200_reads_the_layout_of_the_birds(tmp_path):
     write_cub(str(tmp_path / "birds"), 40, size=32, coarse=16)
     flags = "--backbone tiny --size 32 --crops 16,16 --stages 0,0,0 --epochs 1 --accumulate 2 -b 8"
-    done = start("cub200_train.py", tmp_path, "--data-dir", str(tmp_path / "birds"), *flags.split())
-    assert done.returncode == 0, done.stderr
+    process = start(
+        "cub200_train.py", tmp_path, "--data-dir", str(tmp_path / "birds"), *flags.split()
+    )
+    assert process.returncode == 0, process.stderr
     run = tmp_path / "cub-racnn_mobilenet_v2"
     result = json.loads((run / "result.json").read_text())
     assert result["test_images"] == 16 and 0 <= result["test"]["box_centre_in_region"] <= 1
-    assert str(run / "boxes.gif") in done.stdout
+    assert str(run / "boxes.gif") in process.stdout
 
 
 def test_cub200_has_a_preset_for_generated_scenes(tmp_path, monkeypatch, capsys):
@@ -181,11 +183,11 @@ def test_cub200_has_a_preset_for_generated_scenes(tmp_path, monkeypatch, capsys)
 
 
 def test_a_dtype_the_network_cannot_train_in_is_refused(tmp_path):
-    done = start(
+    process = start(
         "mnist_train.py", tmp_path, "--data-dir", str(SAMPLE / "mnist"), "--dtype", "bfloat16"
     )
     reason = "trains in float32" if has_bfloat16() else "needs a processor with AVX-512"
-    assert done.returncode == 2 and reason in done.stderr
+    assert process.returncode == 2 and reason in process.stderr
 
 
 @pytest.mark.slow
@@ -194,8 +196,8 @@ def test_losses_in_bfloat16_are_near_those_in_float32(tmp_path, tiny_cifar):
     losses = []
     for dtype in ("float32", "bfloat16"):
         flags = f"--shape slim --epochs 1 -b 16 --lr 0.01 --dtype {dtype} --name {dtype}"
-        done = start("cifar10_train.py", tmp_path, "--data-dir", str(tiny_cifar), *flags.split())
-        assert done.returncode == 0, done.stderr
+        process = start("cifar10_train.py", tmp_path, "--data-dir", str(tiny_cifar), *flags.split())
+        assert process.returncode == 0, process.stderr
         history = (tmp_path / dtype / "history.csv").read_text().splitlines()
         losses.append(float(next(csv.DictReader(history))["train/cross_entropy"]))
     assert losses[0] != losses[1] and abs(losses[0] - losses[1]) < 0.02 * losses[0], losses
@@ -236,19 +238,19 @@ print(len(products), set(products), set(convolutions))
 
 
 def test_elementwise_products_stay_in_float32():
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", FEATURE_PRODUCTS], capture_output=True, text=True
     )
-    assert "3 {<class 'numpy.float32'>} {dtype([('bfloat16'" in done.stdout, (
-        done.stdout + done.stderr
+    assert "3 {<class 'numpy.float32'>} {dtype([('bfloat16'" in process.stdout, (
+        process.stdout + process.stderr
     )
 
 
 def test_options_of_ram_decide_its_size(tmp_path, monkeypatch, capsys):
     flags = [*QUICK_RAM, "--epochs", "1"]
     options = "core=lstm,widths=(8,8,16,16,8),std=0.2"
-    done = start("mnist_train.py", tmp_path, *flags, "--options", options)
-    assert done.returncode == 0, done.stderr
+    process = start("mnist_train.py", tmp_path, *flags, "--options", options)
+    assert process.returncode == 0, process.stderr
     assert json.loads((tmp_path / "mnist-28" / "result.json").read_text())["parameters"] == 3439
     flags += ["--options", "cores=lstm", "--name", "typo"]
     status, errors = run_here(monkeypatch, capsys, "mnist_train.py", tmp_path, *flags)

@@ -143,10 +143,10 @@ def test_a_stopped_run_resumes_to_the_same_mean(
         with pytest.raises(KeyboardInterrupt, match="stopped"):
             train_toy(name="cut", **settings)
     train_toy(name="cut", **settings)
-    whole, cut = arrays(tmp_path / "whole"), arrays(tmp_path / "cut")
-    assert whole.keys() == cut.keys() and any(name.startswith("average/") for name in whole)
+    whole, resumed = arrays(tmp_path / "whole"), arrays(tmp_path / "cut")
+    assert whole.keys() == resumed.keys() and any(name.startswith("average/") for name in whole)
     for name in whole:
-        np.testing.assert_array_equal(whole[name], cut[name], err_msg=name)
+        np.testing.assert_array_equal(whole[name], resumed[name], err_msg=name)
 
 
 def test_a_run_without_validation_keeps_the_last_epoch_and_claims_no_accuracy(
@@ -166,7 +166,7 @@ def test_a_run_without_validation_keeps_the_last_epoch_and_claims_no_accuracy(
     folder = tmp_path / "toy"
     assert "validation" not in (folder / "history.csv").read_text()
     assert (folder / "curves.png").stat().st_size > 0
-    kept, last = nd.load(str(folder / "best.params")), arrays(folder)
-    for name, value in kept.items():
+    best, last = nd.load(str(folder / "best.params")), arrays(folder)
+    for name, value in best.items():
         np.testing.assert_array_equal(value.asnumpy(), last["net/" + name])
     assert json.loads((folder / "config.json").read_text())["settings"]["validation"] == 0

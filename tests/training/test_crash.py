@@ -234,8 +234,8 @@ def live(act):
 
 
 def same(one, other):
-    whole, cut = (np.load(folder / "last.npz") for folder in (one, other))
-    with whole, cut:
-        assert whole.files == cut.files
+    whole, resumed = (np.load(folder / "last.npz") for folder in (one, other))
+    with whole, resumed:
+        assert whole.files == resumed.files
         for name in set(whole.files) - {"progress"}:
-            np.testing.assert_array_equal(whole[name], cut[name], err_msg=name)
+            np.testing.assert_array_equal(whole[name], resumed[name], err_msg=name)

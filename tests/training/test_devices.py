@@ -60,11 +60,11 @@ def train(devices):
 def test_two_devices_equal_one():
     """In a process of its own: MXNet reads the variable only once."""
     environment = dict(os.environ, MXNET_CPU_TEMP_COPY="4096", OMP_NUM_THREADS="1")
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, __file__], env=environment, capture_output=True, text=True, timeout=100
     )
-    assert done.returncode == 0, done.stderr
-    for one, two in zip(train([mx.cpu(0)]), json.loads(done.stdout)):
+    assert process.returncode == 0, process.stderr
+    for one, two in zip(train([mx.cpu(0)]), json.loads(process.stdout)):
         assert len(one) == len(two)
         for array, other in zip(one, two):
             np.testing.assert_allclose(array, other, rtol=1e-5, atol=1e-5)
@@ -90,8 +90,8 @@ def test_operators_of_parallel_branches_do_not_wait_for_each_other():
     """With 64 workspaces they did, for ever."""
     environment = dict(os.environ, MXNET_CPU_TEMP_COPY="4096", OMP_NUM_THREADS="1")
     command = [sys.executable, "-c", BRANCHES]
-    done = subprocess.run(command, env=environment, stdout=-1, text=True, timeout=500)
-    one, two = map(float, done.stdout.split())
+    process = subprocess.run(command, env=environment, stdout=-1, text=True, timeout=500)
+    one, two = map(float, process.stdout.split())
     assert one == pytest.approx(two, rel=1e-5)
 
 

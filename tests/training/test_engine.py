@@ -291,8 +291,8 @@ def test_clipping_bounds_a_step(tmp_path):
     start, _ = run(tmp_path / "a", lr=0.0, **one)
     moved, _ = run(tmp_path / "b", lr=1.0, clip=1e-3, momentum=0.0, weight_decay=0.0, **one)
     old, new = weights(start), weights(moved)
-    learned = [name for name in old if "running" not in name]
-    distance = np.sqrt(sum(((old[k] - new[k]) ** 2).sum() for k in learned))
+    trainable = [name for name in old if "running" not in name]
+    distance = np.sqrt(sum(((old[k] - new[k]) ** 2).sum() for k in trainable))
     assert distance == pytest.approx(1e-3, rel=0.01)
 
 

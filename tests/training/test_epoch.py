@@ -59,8 +59,8 @@ def test_weights_of_the_best_or_last_epoch_are_saved_and_tested(
     monkeypatch.setattr(engine.Run, "training_accuracy", lambda self: 0.5)
     assert train_toy(epochs=4, ema=ema, save_period=3, keep=keep)["best_epoch"] == epoch
     folder = tmp_path / "toy"
-    for found in (tested[0], saved(folder / "best.params")):
-        np.testing.assert_array_equal(found, judged[epoch - 1])
+    for arrays in (tested[0], saved(folder / "best.params")):
+        np.testing.assert_array_equal(arrays, judged[epoch - 1])
     assert [path.name for path in folder.glob("epoch-*")] == ["epoch-0003.params"]
     np.testing.assert_array_equal(saved(folder / "epoch-0003.params"), judged[2])
 
@@ -85,9 +85,9 @@ def test_batchnorm_statistics_are_averaged_over_devices(
     mean = (one + two) / 2
     with np.load(tmp_path / "toy" / "last.npz") as checkpoint:
         np.testing.assert_allclose(checkpoint["net/body.1.running_mean"], mean, rtol=1e-6)
-    kept = nd.load(str(tmp_path / "toy" / "best.params"))["body.1.running_mean"].asnumpy()
+    running_mean = nd.load(str(tmp_path / "toy" / "best.params"))["body.1.running_mean"].asnumpy()
     share_of_step = 0.9 if ema else 1  # the moving average starts at 0, and forgets that soon
-    np.testing.assert_allclose(kept, share_of_step * mean, rtol=1e-6)
+    np.testing.assert_allclose(running_mean, share_of_step * mean, rtol=1e-6)
 
 
 @pytest.mark.parametrize("ema", [0.0, 0.5])

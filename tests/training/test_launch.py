@@ -195,8 +195,8 @@ def test_arguments_and_variables_arrive_unchanged_over_ssh(ssh, tmp_path, monkey
     words = ["it's", "$HOME", 'a "b"', ""]
     with _start([sys.executable, "-c", tell, *words], {"DMLC_ROLE": "a b;c"}, "localhost") as guard:
         assert guard.wait() == 0
-    found, place, environment = json.loads((tmp_path / "a").read_text())
-    assert (found[1:], place) == (words, str(tmp_path)) and environment["DMLC_ROLE"] == "a b;c"
+    rank, place, environment = json.loads((tmp_path / "a").read_text())
+    assert (rank[1:], place) == (words, str(tmp_path)) and environment["DMLC_ROLE"] == "a b;c"
 
 
 def guarded(silence, *words):
@@ -264,10 +264,10 @@ def train(folder, groups, batch, *flags, launch=True, epochs=2):
     words = [*RUN, str(folder), str(groups), "-b", str(batch), "--epochs", str(epochs), *FLAGS]
     words = LAUNCH + words if launch else words
     environment = dict(os.environ, OMP_NUM_THREADS="1")
-    done = subprocess.run(
+    process = subprocess.run(
         [*words, *flags], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=600
     )
-    return done, folder / "run"
+    return process, folder / "run"
 
 
 def arrays(folder):
@@ -279,8 +279,8 @@ def arrays(folder):
 @pytest.mark.parametrize("groups", [1, 2, 3])
 def test_two_workers_equal_one_with_the_whole_batch(tmp_path, groups):
     alone, one = train(tmp_path / "one", groups, 64, launch=False)
-    done, two = train(tmp_path / "two", groups, 32, "--kvstore", "dist_sync")
-    assert alone.returncode == 0 and done.returncode == 0, done.stderr
+    process, two = train(tmp_path / "two", groups, 32, "--kvstore", "dist_sync")
+    assert alone.returncode == 0 and process.returncode == 0, process.stderr
     for name, array in arrays(one).items():
         np.testing.assert_allclose(array, arrays(two)[name], rtol=1e-5, atol=1e-6, err_msg=name)
     progress = json.loads(np.load(two / "last.npz")["progress"].tobytes())
@@ -293,8 +293,8 @@ def test_workers_over_ssh_train(tmp_path, ssh, monkeypatch):
     monkeypatch.setattr(
         sys.modules[__name__], "LAUNCH", [*LAUNCH[:-1], "--hostfile", str(ssh), "--"]
     )
-    done, run = train(tmp_path, 1, 32, "--kvstore", "dist_sync")
-    assert done.returncode == 0, done.stderr
+    process, run = train(tmp_path, 1, 32, "--kvstore", "dist_sync")
+    assert process.returncode == 0, process.stderr
     assert json.loads((run / "result.json").read_text())["test_error"] < 50
 
 
@@ -303,16 +303,16 @@ def test_workers_over_ssh_train(tmp_path, ssh, monkeypatch):
     "flags", [("--kvstore", "dist_async"), ("--kvstore", "dist_sync", "--compression", "2bit")]
 )
 def test_other_stores_learn_too(tmp_path, flags):
-    done, run = train(tmp_path, 3, 32, *flags)
-    assert done.returncode == 0, done.stderr
+    process, run = train(tmp_path, 3, 32, *flags)
+    assert process.returncode == 0, process.stderr
     assert json.loads((run / "result.json").read_text())["test_error"] < 50
 
 
 @pytest.mark.slow
 def test_a_step_that_one_worker_skips_is_skipped_by_all(tmp_path, monkeypatch):
     monkeypatch.setenv("POISON", "1")
-    done, run = train(tmp_path, 2, 32, "--kvstore", "dist_sync", "--skip-nonfinite")
-    assert done.returncode == 0, done.stderr
+    process, run = train(tmp_path, 2, 32, "--kvstore", "dist_sync", "--skip-nonfinite")
+    assert process.returncode == 0, process.stderr
     with np.load(run / "last.npz") as archive:  # the first worker's, whose numbers were fine
         progress = json.loads(archive["progress"].tobytes())
     assert [record["skipped_steps"] for record in progress["history"]] == [

@@ -153,5 +153,5 @@ print(logits.__name__, *(t.__name__ for t in convolutions), *{t.__name__ for t i
 def test_a_graph_in_float16_keeps_its_weights_in_float32(name):
     """In a process of its own, for which MXNet's operators are changed; nothing is computed."""
     words = [sys.executable, "-c", GRAPH, name]
-    done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True)
-    assert done.stdout.split() == ["float16", "float16", "float32"]
+    process = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True)
+    assert process.stdout.split() == ["float16", "float16", "float32"]

@@ -41,21 +41,21 @@ def settled(net: gluon.Block) -> gluon.Block:
     ],
 )
 def test_features_keep_their_places(name: str, channels: int, stride: int) -> None:
-    made = backbone(name)
-    made.initialize()
-    assert made.channels == channels
-    found = made(images_of(96)).shape
-    assert found[1] == channels and abs(found[2] - 96 // stride) <= 1 and found[2] == found[3]
+    net = backbone(name)
+    net.initialize()
+    assert net.channels == channels
+    shape = net(images_of(96)).shape
+    assert shape[1] == channels and abs(shape[2] - 96 // stride) <= 1 and shape[2] == shape[3]
 
 
 @pytest.mark.parametrize("name", ["mobilenetv2_0.25", "resnet18_v2"])
 def test_weights_of_a_whole_network_fit(name: str, tmp_path: Any) -> None:
     whole, images, file = settled(vision.get_model(name)), images_of(), str(tmp_path / "w.params")
     whole.save_parameters(file)
-    made = backbone(name)
-    load_backbone(made, file)
-    wanted = whole.features(images).asnumpy().reshape(1, -1)
-    np.testing.assert_allclose(made(images).mean(axis=(2, 3)).asnumpy(), wanted, rtol=1e-4)
+    net = backbone(name)
+    load_backbone(net, file)
+    expected = whole.features(images).asnumpy().reshape(1, -1)
+    np.testing.assert_allclose(net(images).mean(axis=(2, 3)).asnumpy(), expected, rtol=1e-4)
 
 
 def test_files_of_old_versions_fit(tmp_path: Any) -> None:
@@ -63,22 +63,22 @@ def test_files_of_old_versions_fit(tmp_path: Any) -> None:
     named = whole.collect_params().items()
     nd.waitall()  # a forward pass changes the layout of weights, and nd.save does not wait for it
     nd.save(file, {name[len(whole.prefix) :]: parameter.data() for name, parameter in named})
-    made = backbone("resnet18_v1")
-    load_backbone(made, file)
-    wanted = whole.features(images).asnumpy().reshape(1, -1)
-    np.testing.assert_allclose(made(images).mean(axis=(2, 3)).asnumpy(), wanted, rtol=1e-4)
+    net = backbone("resnet18_v1")
+    load_backbone(net, file)
+    expected = whole.features(images).asnumpy().reshape(1, -1)
+    np.testing.assert_allclose(net(images).mean(axis=(2, 3)).asnumpy(), expected, rtol=1e-4)
 
 
 def test_mobilenet_v2_of_gluoncv_gives_its_features(tmp_path: Any) -> None:
     whole = settled(import_gluoncv().model_zoo.get_model("mobilenetv2_0.25"))
     images, file = images_of(), str(tmp_path / "w.params")
     whole.save_parameters(file)
-    made = backbone("mobilenetv2_0.25")
-    load_backbone(made, file)
-    wanted = whole.features(images).asnumpy()[:, :, 0, 0]
-    assert wanted.std() > 0.1
-    np.testing.assert_allclose(made(images).mean(axis=(2, 3)).asnumpy(), wanted, rtol=1e-3)
-    first = made.layers[3].out
+    net = backbone("mobilenetv2_0.25")
+    load_backbone(net, file)
+    expected = whole.features(images).asnumpy()[:, :, 0, 0]
+    assert expected.std() > 0.1
+    np.testing.assert_allclose(net(images).mean(axis=(2, 3)).asnumpy(), expected, rtol=1e-3)
+    first = net.layers[3].out
     assert first[0].weight.grad_req == first[1].gamma.grad_req == "null"
 
 
@@ -95,17 +95,17 @@ def test_weights_that_do_not_fit_are_refused(content: str, tmp_path: Any) -> Non
 
 
 def test_frozen_batchnorm_stays_as_it_was_loaded(hybridize: bool) -> None:
-    made = settled(backbone("tiny", frozen_bn=True))
-    made.hybridize(hybridize)
-    named = made._collect_params_with_prefix()
+    net = settled(backbone("tiny", frozen_bn=True))
+    net.hybridize(hybridize)
+    named = net._collect_params_with_prefix()
     fixed = [n for n in named if n.endswith(("gamma", "beta", "mean", "var"))]
     assert len(fixed) == 4 * 6 and {named[n].grad_req for n in fixed} == {"null"}
     before, images = {n: named[n].data().asnumpy() for n in fixed}, images_of(count=4)
     with autograd.record():
-        features = made(images)
+        features = net(images)
     features.backward()
     nd.waitall()
-    np.testing.assert_allclose(features.asnumpy(), made(images).asnumpy(), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(features.asnumpy(), net(images).asnumpy(), rtol=1e-4, atol=1e-5)
     for name in fixed:
         np.testing.assert_array_equal(named[name].data().asnumpy(), before[name])
     assert named["layers.0.weight"].grad().norm().asscalar() > 0
@@ -139,8 +139,8 @@ def test_a_steady_twin_trains_as_the_network_predicts(name: str, hybridize: bool
 
 
 def _batchnorms(block: gluon.Block) -> list:
-    found = [block] if isinstance(block, gluon.nn.BatchNorm) else []
-    return found + [b for child in block._children.values() for b in _batchnorms(child)]
+    layers = [block] if isinstance(block, gluon.nn.BatchNorm) else []
+    return layers + [b for child in block._children.values() for b in _batchnorms(child)]
 
 
 def test_a_network_that_wants_a_download_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,5 +161,5 @@ def test_a_finer_stem_keeps_its_weights(tmp_path: Any) -> None:
     load_backbone(fine, file)
     assert fine(view).shape == (1, 512, 3, 3)
     stem = whole.features[0].weight.data()
-    wanted = nd.Convolution(view, stem, kernel=(7, 7), pad=(3, 3), num_filter=64, no_bias=True)
-    np.testing.assert_allclose(fine.layers[0](view).asnumpy(), wanted.asnumpy(), atol=1e-5)
+    expected = nd.Convolution(view, stem, kernel=(7, 7), pad=(3, 3), num_filter=64, no_bias=True)
+    np.testing.assert_allclose(fine.layers[0](view).asnumpy(), expected.asnumpy(), atol=1e-5)

@@ -138,8 +138,8 @@ class RecurrentAttention(nn.Module):
             if step and not self.random:
                 mean = self.locator(hiddens[-1])
                 mean = mean + location if self.relative else mean
-            drawn = mean if noise is None else mean + noise[:, step]
-            location = drawn.detach().clamp(-1, 1)
+            sample = mean if noise is None else mean + noise[:, step]
+            location = sample.detach().clamp(-1, 1)
             state = self.core(self.glimpse(self.retina(levels, location), location), state)
             hiddens.append(state[:, : self.core.width])
             locations.append(location)

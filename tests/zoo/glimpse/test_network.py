@@ -78,8 +78,8 @@ def reference(net: Any, image: np.ndarray) -> Tuple[Any, ...]:
         weights = softmax(scores).reshape(regions, regions)
         location = np.array([weights.sum(axis=0) @ middles, weights.sum(axis=1) @ middles])
         views = [patch_of(image, round(4 * s), location, 16) for s in net.encoder.sides]
-        seen = np.concatenate([encode(view).mean(axis=(1, 2)) for view in views])
-        gates = p["core.step.weight"] @ np.concatenate([seen, hidden]) + p["core.step.bias"]
+        means = np.concatenate([encode(view).mean(axis=(1, 2)) for view in views])
+        gates = p["core.step.weight"] @ np.concatenate([means, hidden]) + p["core.step.bias"]
         enter, keep, leave, fresh = np.split(gates, 4)
         cell = sigmoid(keep + 1) * cell + sigmoid(enter) * np.tanh(fresh)
         hidden = sigmoid(leave) * np.tanh(cell)

@@ -138,10 +138,10 @@ def test_noise_of_locations(options: dict, spread: float) -> None:
 
 
 def test_predict_averages_probabilities_of_episodes() -> None:
-    net, drawn = small_glimpse(1), nd.random.normal(scale=2, shape=(4, 3, 5))
-    left = list(drawn)
+    net, episodes = small_glimpse(1), nd.random.normal(scale=2, shape=(4, 3, 5))
+    left = list(episodes)
     net.sample = lambda images: (SimpleNamespace(logits=left.pop()), None)
-    expected = nd.softmax(drawn).mean(axis=0).asnumpy()
+    expected = nd.softmax(episodes).mean(axis=0).asnumpy()
     np.testing.assert_allclose(net.predict(None, samples=4).asnumpy(), expected, rtol=1e-5)
 
 

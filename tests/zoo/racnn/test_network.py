@@ -222,8 +222,8 @@ def test_activation_shares_all_and_averages_logits(hybridize: bool) -> None:
     mean = trace.scale_logits.mean(axis=1)
     np.testing.assert_allclose(trace.logits.asnumpy(), mean.asnumpy(), 1e-4, 1e-6)
     for view, logits in zip([images, *trace.crops], trace.scale_logits.swapaxes(0, 1)):
-        _, wanted = net.body.heads[0](net.body.features(view, 0))
-        np.testing.assert_allclose(logits.asnumpy(), wanted.asnumpy(), 1e-4, 1e-5)
+        _, expected = net.body.heads[0](net.body.features(view, 0))
+        np.testing.assert_allclose(logits.asnumpy(), expected.asnumpy(), 1e-4, 1e-5)
 
 
 def test_rectangles_are_nested_and_crops_show_them() -> None:
@@ -237,8 +237,8 @@ def test_rectangles_are_nested_and_crops_show_them() -> None:
     columns, rows = x + width * np.linspace(-1, 1, 16), y + height * np.linspace(-1, 1, 16)
     picture, side = images[0].asnumpy().transpose(1, 2, 0), np.float32(47)
     columns, rows = np.meshgrid(*((axis + 1) / 2 * side for axis in (columns, rows)))
-    wanted = cv2.remap(picture, columns.astype("f"), rows.astype("f"), cv2.INTER_LINEAR)
-    np.testing.assert_allclose(trace.crops[0][0].asnumpy().transpose(1, 2, 0), wanted, atol=0.1)
+    expected = cv2.remap(picture, columns.astype("f"), rows.astype("f"), cv2.INTER_LINEAR)
+    np.testing.assert_allclose(trace.crops[0][0].asnumpy().transpose(1, 2, 0), expected, atol=0.1)
 
 
 def test_boxes_by_the_feature_map_have_no_bounds() -> None:

@@ -78,9 +78,9 @@ def test_an_episode_is_a_function_of_images_and_noise() -> None:
 def test_predict_averages_probabilities_of_episodes() -> None:
     net = small_ram()
     images = images_of(3, 28, 1)
-    drawn = [net.draw_noise(images)[0] for _ in range(4)]
-    expected = np.mean([nd.softmax(net.body(images, n)[0]).asnumpy() for n in drawn], axis=0)
-    net.draw_noise = lambda repeated: (nd.concat(*drawn, dim=0),)
+    noise = [net.draw_noise(images)[0] for _ in range(4)]
+    expected = np.mean([nd.softmax(net.body(images, n)[0]).asnumpy() for n in noise], axis=0)
+    net.draw_noise = lambda repeated: (nd.concat(*noise, dim=0),)
     actual = net.predict(images, samples=4)
     np.testing.assert_allclose(actual.asnumpy(), expected, rtol=1e-5)
 

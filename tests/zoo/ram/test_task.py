@@ -93,12 +93,12 @@ def test_gradient_of_a_choice_between_two_arms() -> None:
 
 def test_gains_reward_the_glimpse_that_made_them() -> None:
     net = small_ram()
-    known = np.log([[0.1, 0.2, 0.2, 0.8], [0.5, 0.001, 0.5, 0.5]])  # of the label, after each
-    steps = np.stack([known, np.log1p(-np.exp(known))], axis=2)
+    log_probs = np.log([[0.1, 0.2, 0.2, 0.8], [0.5, 0.001, 0.5, 0.5]])  # of the label, after each
+    steps = np.stack([log_probs, np.log1p(-np.exp(log_probs))], axis=2)
     empty = nd.zeros((2, 3))
     trace = net.Trace(None, None, None, empty, nd.array(steps), None)
     actual = Reinforce(net).rewards(trace, nd.zeros((2,), dtype="int32"))
-    gains = np.diff(np.maximum(known, -4), axis=1)
+    gains = np.diff(np.maximum(log_probs, -4), axis=1)
     last, middle = gains[:, 2], gains[:, 1] + 0.7 * gains[:, 2]
     expected = np.stack([gains[:, 0] + 0.7 * middle, middle, last], axis=1)
     np.testing.assert_allclose(actual.asnumpy(), expected, rtol=1e-4)

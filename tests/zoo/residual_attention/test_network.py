@@ -157,10 +157,10 @@ def test_export_keeps_the_numbers_and_any_size(variant: str, tmp_path: Path) -> 
     net(nd.zeros((1, 3, 32, 32)))
     net.export(str(tmp_path / "net"))
     parts = str(tmp_path / "net-symbol.json"), "data", str(tmp_path / "net-0000.params")
-    loaded = gluon.SymbolBlock.imports(*parts)
+    block = gluon.SymbolBlock.imports(*parts)
     for size in ((32, 32), (21, 30)):
         image = nd.random.normal(shape=(2, 3, *size))
-        np.testing.assert_allclose(loaded(image).asnumpy(), net(image).asnumpy(), 1e-5, 1e-6)
+        np.testing.assert_allclose(block(image).asnumpy(), net(image).asnumpy(), 1e-5, 1e-6)
 
 
 def module(depth: int = 1, **options: str) -> AttentionModule:
