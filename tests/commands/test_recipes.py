@@ -59,6 +59,8 @@ def test_a_recipe_of_cub200_trains_the_network_of_its_name(name: str, monkeypatc
     assert cub200.name_of(config) == name and config.backbone_weights == "x.params"
     with pytest.raises(UserError, match=f"--recipe {name} starts from a backbone trained on Imag"):
         trained(monkeypatch, cub200, "--recipe", name)
+    with pytest.raises(UserError, match=f"--recipe {name} trains on birds: leave --dataset det"):
+        trained(monkeypatch, cub200, "--recipe", name, "--dataset", "detail")
 
 
 @pytest.mark.parametrize("name", CIFAR10_RECIPES)

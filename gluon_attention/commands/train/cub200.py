@@ -111,6 +111,10 @@ def without_effect(config: Cub, defaults: Mapping[str, Any]) -> List[str]:
 def main(argv: Optional[Sequence[str]] = None, prog: Optional[str] = None) -> None:
     defaults = preset(argv, "--dataset", {"detail": DETAIL})
     for config in parse_stages(Cub, CUB200_RECIPES, argv, prog, __doc__, defaults):
+        if config.recipe and config.dataset != "cub":
+            raise UserError(
+                f"--recipe {config.recipe} trains on birds: leave --dataset {config.dataset} out"
+            )
         if config.recipe and not (config.backbone_weights or config.start_from):
             raise UserError(
                 f"--recipe {config.recipe} starts from a backbone trained on ImageNet: give its "
