@@ -128,8 +128,8 @@ def describe(origin: str, document: Dict[str, Any]) -> Description:
 
 def check_sides(view: Dict[str, Any]) -> Dict[str, Any]:
     """The keys of a checked `view` that a fixed crop uses."""
-    sides = {key: view[key] for key in ("size", "short", "mean", "std") if key in view}
-    sides.setdefault("short", sides["size"])
-    if sides["short"] < sides["size"]:
-        raise UserError(f"view: short must be size, {sides['size']}, or more, not {sides['short']}")
-    return sides
+    crop = {key: view[key] for key in ("size", "short", "mean", "std") if key in view}
+    crop.setdefault("short", crop["size"])
+    if crop["short"] < crop["size"]:
+        raise UserError(f"view: short must be size, {crop['size']}, or more, not {crop['short']}")
+    return crop

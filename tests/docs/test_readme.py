@@ -104,19 +104,19 @@ def test_commands_are_those_of_the_command_line(shell: Any) -> None:
 
 def test_data_of_ones_own(tmp_path: Path, monkeypatch: Any) -> None:
     (block,) = blocks("docs/your_data.md", "Your own data")
-    rng, inputs = np.random.RandomState(0), {}
+    rng, namespace = np.random.RandomState(0), {}
     for name, count in (("", 16), ("v", 8), ("t", 5)):
-        inputs[name + "x"] = rng.randint(256, size=(count, 3, 16, 16)).astype("uint8")
-        inputs[name + "y"] = np.arange(count) % 2
+        namespace[name + "x"] = rng.randint(256, size=(count, 3, 16, 16)).astype("uint8")
+        namespace[name + "y"] = np.arange(count) % 2
     flags = "-b 8 --epochs 1 --num-gpus 0 --log-dir".split()
     monkeypatch.setattr(sys, "argv", ["own.py", *flags, str(tmp_path)])
     with pytest.raises(SystemExit) as stopped:
-        exec(block, inputs)
+        exec(block, namespace)
     assert stopped.value.code == 0
     assert json.loads((tmp_path / "pets" / "result.json").read_text())["test_images"] == 5
     monkeypatch.setattr(sys, "argv", ["own.py", "--epochs", "none"])
     with pytest.raises(SystemExit) as stopped:
-        exec(block, inputs)
+        exec(block, namespace)
     assert stopped.value.code == 2
 
 

@@ -28,9 +28,11 @@ def tiles(scene: Scene, **options: Any) -> Any:
     return draw(scene, glimpse_look(scene, **options))
 
 
-@pytest.mark.parametrize(("channels", "inputs"), [(1, 1), (1, 3), (3, 3)])
-def test_a_row_for_each_image_and_a_tile_for_each_glimpse(channels: int, inputs: int) -> None:
-    images = np.random.randint(0, 256, size=(2, 40, 30, inputs), dtype=np.uint8)
+@pytest.mark.parametrize(("channels", "image_channels"), [(1, 1), (1, 3), (3, 3)])
+def test_a_row_for_each_image_and_a_tile_for_each_glimpse(
+    channels: int, image_channels: int
+) -> None:
+    images = np.random.randint(0, 256, size=(2, 40, 30, image_channels), dtype=np.uint8)
     net = small_ram(channels=channels, scales=2)
     rows = paint(net, images, [0] * channels, [1] * channels)
     side = 160 + GAP  # a tile is as wide as the image is high, 40 pixels grown by 4

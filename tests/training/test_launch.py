@@ -195,8 +195,8 @@ def test_arguments_and_variables_arrive_unchanged_over_ssh(ssh, tmp_path, monkey
     words = ["it's", "$HOME", 'a "b"', ""]
     with _start([sys.executable, "-c", tell, *words], {"DMLC_ROLE": "a b;c"}, "localhost") as guard:
         assert guard.wait() == 0
-    rank, place, environment = json.loads((tmp_path / "a").read_text())
-    assert (rank[1:], place) == (words, str(tmp_path)) and environment["DMLC_ROLE"] == "a b;c"
+    argv, place, environment = json.loads((tmp_path / "a").read_text())
+    assert (argv[1:], place) == (words, str(tmp_path)) and environment["DMLC_ROLE"] == "a b;c"
 
 
 def guarded(silence, *words):
