@@ -7,6 +7,7 @@ from typing import Any, Callable, Dict, Tuple
 
 from gluon_attention import UserError, get_model
 from gluon_attention.native import Twin, library, twin
+from gluon_attention.ops import resize
 from gluon_attention.zoo.backbones import backbone
 from gluon_attention.zoo.freezing import freeze, frozen_stats_twin
 
@@ -183,10 +184,54 @@ def step_features(forward: Callable, x: nd.NDArray) -> nd.NDArray:
     return features
 
 
+@pytest.fixture
+def double(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, gluon.Block], gluon.Block]:
+    """A function that copies a network into one that computes in float64."""
+    weights = resize._weights
+
+    def float64_weights(F: Any, source: Any, axis: int, target: Any, target_axis: int) -> Any:
+        hat = weights(F, source.astype("float32"), axis, target.astype("float32"), target_axis)
+        return hat.astype(source.dtype)
+
+    def copy(name: str, net: gluon.Block) -> gluon.Block:
+        other = network(name)
+        other(images())
+        for parameter, source in zip(*(n.collect_params().values() for n in (other, net))):
+            parameter.set_data(source.data())
+        gluon.HybridBlock.cast(other, "float64")
+        return other
+
+    monkeypatch.setattr(resize, "_weights", float64_weights)
+    return copy
+
+
+def results(net: gluon.Block, forward: Callable, x: nd.NDArray) -> Tuple[np.ndarray, ...]:
+    """Logits, running statistics and gradients, the last two as one vector each."""
+    logits = step(forward, x).asnumpy()
+    arrays = state(net)
+    return logits, *(
+        np.concatenate([a.ravel() for n, a in arrays.items() if part in n]).astype("float64")
+        for part in ("running", ".g")
+    )
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "size"), LARGE)
-def test_equals_large_networks(name: str, size: int) -> None:
-    check_parity(network(name), images(8, size))
+def test_large_networks_err_no_more_than_mxnet(
+    name: str, size: int, double: Callable[[str, gluon.Block], gluon.Block]
+) -> None:
+    """Rounding adds up in a large network: the reference is float64 in MXNet."""
+    net, x = network(name), images(8, size)
+    net.trace(x)
+    exact_net, start = double(name, net), state(net)
+    exact = results(exact_net, exact_net, x.astype("float64"))
+    theirs = results(net, net, x)
+    restore(net, start)
+    mine = results(net, Twin(net), x)
+    for expected, actual, other in zip(exact, mine, theirs):
+        scale = np.linalg.norm(expected)
+        error, mxnet_error = (np.linalg.norm(a - expected) / scale for a in (actual, other))
+        assert error < 1.5 * mxnet_error < 0.1
 
 
 @pytest.mark.slow
