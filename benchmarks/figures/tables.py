@@ -11,9 +11,10 @@ _BLOCK = re.compile(r"(<!-- results:(\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def latest(rows: Sequence[Row]) -> List[Row]:
-    """The last row of each figure: later measurements replace earlier ones."""
+    """The last row of each figure, in order: later measurements replace earlier ones."""
     last = {(r.name, r.dataset, r.metric, r.against, r.samples, r.machine, r.seed): r for r in rows}
-    return list(last.values())
+    kept = set(map(id, last.values()))
+    return [r for r in rows if id(r) in kept]
 
 
 def markdown(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:

@@ -216,6 +216,18 @@ def test_tables_show_the_latest_rows() -> None:
     assert "1.25 %" in errors and "| 10 | 0.50 %" in errors and "2.50" not in errors
 
 
+def test_a_machine_measures_again_after_another() -> None:
+    """The last row counts, although its machine also has the first."""
+    machines = {"90": "AMD EPYC, 2 cores", "91": "Xeon, 2 cores", "92": "AMD EPYC, 2 cores"}
+    table_rows = [
+        row(metric=metric, value=value, seed="", machine=machine)
+        for value, machine in machines.items()
+        for metric in ("float32_accuracy", "int8_accuracy", "int8_agreement")
+    ]
+    page = tables.rendered("<!-- results:eight_bits -->\n<!-- end -->", table_rows)
+    assert "92.00 %" in page and "91.00 %" not in page
+
+
 def test_8_bits_stand_beside_float32() -> None:
     values = dict(float32_accuracy="98.5", int8_accuracy="98.25", int8_agreement="99")
     table_rows = [row(metric=m, value=v, seed="") for m, v in values.items()]
