@@ -12,10 +12,10 @@ from ..ops.onednn import portable
 
 
 class PortableBlock(gluon.HybridBlock):
-    """A block of one input."""
+    """A block that need not use all of its parameters in `hybrid_forward`."""
 
     def export(self, *args: Any, **kwargs: Any) -> None:
-        """Gluon's `export`, of a graph without operators for this build of MXNet alone."""
+        """Gluon's `export`, of one input and without operators for this build of MXNet alone."""
         if self._cached_graph and not self._backend:
             self._cached_graph = ()
             with portable():
@@ -27,6 +27,6 @@ class PortableBlock(gluon.HybridBlock):
             if self._backend:
                 stack.enter_context(portable())
             stack.enter_context(warnings.catch_warnings())
-            # Some parameters serve only the trace: that is intended.
+            # Some parameters serve only the trace, or only a second glimpse: that is intended.
             warnings.filterwarnings("ignore", ".* is not used by any computation")
             super()._build_cache(*args)

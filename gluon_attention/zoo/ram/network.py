@@ -29,6 +29,7 @@ from ...ops.safe import concat, detach
 from ...tasks.task import options_from
 from ..attention_net import AttentionNet
 from ..classifier import Classifier
+from ..portable_block import PortableBlock
 from ..recurrent_core import RecurrentCore, zeros_like_batch
 from .options import RamOptions, ReinforceOptions
 from .task import Reinforce
@@ -83,7 +84,7 @@ class Locator(gluon.HybridBlock):
         return F.tanh(self.mean(self.hidden(hidden)))
 
 
-class Episode(gluon.HybridBlock):
+class Episode(PortableBlock):
     """All glimpses, unrolled: (images, noise) to the parts of a `Trace`."""
 
     def __init__(self, classes: int, options: RamOptions, **kwargs: Any) -> None:

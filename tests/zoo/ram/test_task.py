@@ -43,9 +43,12 @@ def test_entropy_is_that_of_a_normal_distribution() -> None:
     assert entropy(nd.array(places)).asscalar() == pytest.approx(expected, rel=1e-4)
 
 
-def test_a_single_glimpse_trains_no_policy() -> None:
+@pytest.mark.parametrize("hybridize", [False, True])
+def test_a_single_glimpse_trains_no_policy(hybridize: bool) -> None:
+    """Hybridized, too, Gluon does not warn of the locator, which nothing uses."""
     images, labels = nd.random.uniform(shape=(2, 1, 28, 28)), nd.zeros((2,), dtype="int32")
     net = small_ram(glimpses=1)
+    net.hybridize(hybridize)
     assert not Reinforce(net).loss(images, labels)["reinforce"].asnumpy().any()
     assert {p.grad_req for p in net.body.locator.collect_params().values()} == {"null"}
 
