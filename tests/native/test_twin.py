@@ -227,11 +227,16 @@ def test_large_networks_err_no_more_than_mxnet(
     exact = results(exact_net, exact_net, x.astype("float64"))
     theirs = results(net, net, x)
     restore(net, start)
-    mine = results(net, Twin(net), x)
+    native_net = Twin(net)
+    mine = results(net, native_net, x)
     for expected, actual, other in zip(exact, mine, theirs):
         scale = np.linalg.norm(expected)
         error, mxnet_error = (np.linalg.norm(a - expected) / scale for a in (actual, other))
         assert error < 1.5 * mxnet_error < 0.1
+    with autograd.record():
+        masks, expected_masks = native_net.trace(x)[1], net.trace(x).masks
+    for mask, expected_mask in zip(masks, expected_masks):
+        np.testing.assert_allclose(mask.asnumpy(), expected_mask.asnumpy(), atol=1e-2)
 
 
 @pytest.mark.slow
