@@ -20,6 +20,7 @@ FAMILIES = {  # names of networks, and of their rows, by shell pattern
     "racnn": ("racnn_*",),
     "glimpse": ("glimpse*",),
 }
+FORMER = re.compile(r", (in (six|seven|ten) commands|after the first \d+ of)")  # weights, in data
 
 
 def names(family: str) -> List[str]:
@@ -48,9 +49,14 @@ def variants(family: str, rows: Sequence[Row] = ()) -> str:
     return head + "".join(variant(name) + "\n" for name in names(family))
 
 
-def errors(family: str, rows: Sequence[Row]) -> str:
-    """Test errors of a family, and the scores of its scales where it has any."""
+def errors(family: str, rows: Sequence[Row], former: bool = False) -> str:
+    """Test errors of a family, and the scores of its scales where it has any.
+
+    Args:
+        former: only of weights that shipped before, and of their training; else all others.
+    """
     own = [r for r in rows if any(fnmatchcase(r.name, name) for name in FAMILIES[family])]
+    own = [r for r in own if bool(FORMER.search(r.dataset)) == former]
     errors = [r for r in own if r.metric in ("test_error", "kept_features_error", TTA)]
     parts = [errors_table(errors)] if errors else []
     if any(r.metric == "accuracy_1" for r in own):
@@ -65,3 +71,4 @@ CARDS: Dict[str, Callable[[Sequence[Row]], str]] = {
     for family in FAMILIES
     for table in (variants, errors)
 }
+CARDS.update({f"former_{family}": partial(errors, family, former=True) for family in FAMILIES})

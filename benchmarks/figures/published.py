@@ -21,8 +21,8 @@ class Published(NamedTuple):
 
 RACNN = "racnn_mobilenet_v2, shared backbone, last epoch"
 ACTIVATION = "racnn_mobilenet_v2_activation"
-BIRDS = "CUB-200-2011, 20 kinds"
-GLIMPSES = "cub200, 20 classes, learned, k=2, start_size=1, 3 glimpses, noise 0.2"
+BIRDS = "CUB-200-2011, 20 classes"
+GLIMPSES = "cub200, 20 classes, learned, patches=2, start_size=1, 3 glimpses, noise 0.2"
 
 PUBLISHED = (
     Published("cifar_residual_attention56_slim", "cifar10", "CIFAR-10", "5.52", "-"),

@@ -22,5 +22,5 @@ def test_ours_stand_beside_what_others_published() -> None:
     ]
     lines = published.published_table(table_rows).splitlines()[2:]
     assert lines[0].startswith("| `ram_28` | MNIST | 0.50, 1.50 | 1.29, 1.12 |")
-    assert lines[1].startswith("| `racnn_mobilenet_v2` | CUB-200-2011, 20 kinds | 15.00 |")
+    assert lines[1].startswith("| `racnn_mobilenet_v2` | CUB-200-2011, 20 classes | 15.00 |")
     assert len(lines) == 2

@@ -17,9 +17,13 @@ from figures import cards, rows, tables
 ROOT = Path(__file__).parents[2]
 
 FAMILIES = {"residual": "residual_attention", "ram": "ram", "racnn": "racnn", "glimpse": "glimpse"}
-DOCS = (ROOT / "docs").glob("*.md")
+DOCS = sorted(
+    str(page.relative_to(ROOT))
+    for glob in ("*.md", "log/*.md")
+    for page in (ROOT / "docs").glob(glob)
+)
 HEADINGS = ("Variants", "Where it differs from the paper", "Figures", "How to reproduce", "Limits")
-REDRAW = "run benchmarks/results.py --readme README.md docs/*.md"
+REDRAW = "run benchmarks/results.py --readme README.md docs/*.md docs/log/*.md"
 LARGE = re.compile(r".*(128|164|200|236|452|residual.*net92).*")  # graphs of hundreds of layers
 
 
@@ -38,11 +42,21 @@ def test_a_card_is_complete(family: str) -> None:
         assert f"\n| `{name}` |" in card
 
 
-@pytest.mark.parametrize("page", ["README.md", *(f"docs/{p.name}" for p in sorted(DOCS))])
+@pytest.mark.parametrize("page", ["README.md", *DOCS])
 def test_tables_match_results(page: str) -> None:
     table_rows, text = tables.latest(rows.read()), (ROOT / page).read_text(encoding="utf-8")
     for name, table in re.findall(r"<!-- results:(\w+) -->\n(.*?)<!-- end -->", text, re.DOTALL):
         assert tables.TABLES[name](table_rows) == table, REDRAW
+
+
+def test_former_weights_are_in_the_log_alone() -> None:
+    now, before = (
+        rows.measured("ram_28", f"mnist-28{chain}", "test_error", 1, "%", parameters=1)
+        for chain in ("", ", in six commands")
+    )
+    card, log = (cards.CARDS[name]([now, before]) for name in ("errors_ram", "former_ram"))
+    assert "| mnist-28 |" in card and "commands" not in card
+    assert "| mnist-28, in six commands |" in log and "| mnist-28 |" not in log
 
 
 @pytest.mark.parametrize(
