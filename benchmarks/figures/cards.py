@@ -71,4 +71,6 @@ CARDS: Dict[str, Callable[[Sequence[Row]], str]] = {
     for family in FAMILIES
     for table in (variants, errors)
 }
-CARDS.update({f"former_{family}": partial(errors, family, former=True) for family in FAMILIES})
+CARDS.update(
+    {f"former_{family}": partial(errors, family, former=True) for family in ("residual", "ram")}
+)
