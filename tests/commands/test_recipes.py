@@ -79,9 +79,7 @@ def test_a_recipe_of_cifar10_trains_the_network_of_its_name(
     settings = json.loads((tmp_path / name / "config.json").read_text())["settings"]
     assert settings["recipe"] == name and settings["decay"] == "linear"
     last = run.steps * run.config.epochs - 1
-    assert run.optimizers["net"].learning_rate(last) == pytest.approx(
-        run.config.swa_lr or 0, abs=1e-3
-    )
+    assert run.optimizers["net"].learning_rate(last) == pytest.approx(0, abs=1e-3)
 
 
 def test_flags_override_a_recipe(monkeypatch: Any) -> None:
