@@ -37,7 +37,7 @@ WHOLE = "the whole image"
 METRIC, OVERLAP = "linear_accuracy", "overlaps_bird"  # by half of the union of both
 
 
-def views(features: nd.NDArray, birds: np.ndarray) -> Dict[str, nd.NDArray]:
+def views(features: nd.NDArray, earlier: nd.NDArray, birds: np.ndarray) -> Dict[str, nd.NDArray]:
     """Boxes (N, 3 or 4) of every view but the whole image; `birds` are corners (N, 4)."""
     centres = (birds[:, :2] + birds[:, 2:]) / 2
     tight = np.clip((birds[:, 2:] - birds[:, :2]).max(axis=1, keepdims=True) / 2 * 1.1, 0.3, 1)
@@ -45,7 +45,7 @@ def views(features: nd.NDArray, birds: np.ndarray) -> Dict[str, nd.NDArray]:
     return {
         "a box in the middle": _boxes(0 * centres, SIDE),
         "a box at the strongest response": _boxes(response, SIDE),
-        "a box around what is active": activation_box(nd, features),
+        "a box around what is active": activation_box(nd, features, earlier),
         "a box around the bird's middle": _boxes(centres, SIDE),
         "a box as large as the bird": _boxes(centres, tight),
     }
@@ -74,10 +74,11 @@ def features(
         pictures = [decode(birds.source.content(row), birds.source.name(row)) for row in batch]
         images = nd.array(np.stack([view(picture) for picture in pictures]))
         half = nd.Pooling(images, kernel=(2, 2), stride=(2, 2), pool_type="avg")
-        maps = {WHOLE: net(half), "all its pixels": net(images)}
+        last, earlier = net(half)
+        maps = {WHOLE: last, "all its pixels": net(images)[0]}
         regions_here = corners[start : start + BATCH]
-        for name, boxes in views(maps[WHOLE], regions_here).items():
-            maps[name] = net(crop_box(nd, images, boxes, size // 2))
+        for name, boxes in views(last, earlier, regions_here).items():
+            maps[name], _ = net(crop_box(nd, images, boxes, size // 2))
             scores = region_scores(boxes.expand_dims(1).asnumpy(), regions_here)
             overlaps.setdefault(name, []).append(len(batch) * scores["box_overlaps_region"])
         for name, feature_map in maps.items():
@@ -165,7 +166,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     flags = parser.parse_args(argv)
     birds = read_birds(flags.data_dir)
     rows = np.flatnonzero(birds.training)
-    net = backbone(flags.backbone)
+    net = backbone(flags.backbone, earlier=True)
     load_backbone(net, flags.backbone_weights)
     net.hybridize()
     means, overlaps = features(birds, rows, net, flags.size)

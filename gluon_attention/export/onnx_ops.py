@@ -41,7 +41,7 @@ SCALAR = {
     "_minimum_scalar": "Min",
 }
 REVERSED = {"_rminus_scalar": "Sub", "_rdiv_scalar": "Div"}  # the number comes first
-REDUCE = {"mean": "ReduceMean", "sum": "ReduceSum", "max": "ReduceMax"}
+REDUCE = {"mean": "ReduceMean", "sum": "ReduceSum", "max": "ReduceMax", "min": "ReduceMin"}
 IDENTITY = ("BlockGrad", "_copy", "Dropout", "amp_cast", "amp_multicast")
 END = 2**63 - 1  # of a slice that goes to the end
 

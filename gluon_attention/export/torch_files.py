@@ -75,6 +75,7 @@ def _racnn(net: RACNN) -> Dict[str, Any]:
         {name: getattr(options, name) for name in alike},
         layers=describe_layer(backbone.layers),
         channels=backbone.channels,
+        earlier=backbone.earlier,
         bounds=options.bounds(),
         flat=[layer.weight.shape[1] for layer in dense],
     )

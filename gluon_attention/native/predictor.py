@@ -12,7 +12,7 @@ from mxnet.gluon import nn
 
 from .loader import library
 from .program import Instruction, Program, Unsupported, text_of
-from .twin import check_device, usable_library
+from .twin import check_device, unwrap, usable_library
 
 FEATURES = ("x", "a", "b", "z", "trunk", "add", "like")  # arguments that an instruction reads
 VALUES = ("weight", "bias", "gamma", "beta", "mean", "variance")  # those that are parameters
@@ -38,10 +38,11 @@ class Predictor:
         for array in arrays:
             self._library.constant(self._number, array)
 
-    def __call__(self, images: nd.NDArray) -> nd.NDArray:
-        """The outputs of the network, such as logits (N, classes)."""
+    def __call__(self, images: nd.NDArray) -> Any:
+        """The output of the network, such as logits (N, classes), or a list of several."""
         check_device(images)
-        return self._head(self._library.run(self._number, [images])[0])
+        first, *others = self._library.run(self._number, [images])
+        return unwrap([self._head(first), *others])
 
 
 def predictor(net: gluon.Block, dtype: str = "float32") -> Optional[Predictor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import mxnet as mx
 from mxnet import autograd, gluon, nd
@@ -61,9 +61,9 @@ class Twin:
         self._programs: Dict[bool, Compiled] = {}
         self._compiled(False)  # raises `Unsupported`
 
-    def __call__(self, images: nd.NDArray) -> nd.NDArray:
-        """The outputs of the network, such as logits (N, classes)."""
-        return self._run(images, False)[0]
+    def __call__(self, images: nd.NDArray) -> Any:
+        """The output of the network, such as logits (N, classes), or a list of several."""
+        return unwrap(self._run(images, False))
 
     def trace(self, images: nd.NDArray) -> Tuple[nd.NDArray, List[nd.NDArray]]:
         """Logits, and the masks of all attention modules (N, C, H, W)."""
@@ -123,6 +123,11 @@ class Twin:
             compiled = Compiled(number, program, lowered.head, program.requests())
             self._programs[masks] = compiled
         return compiled
+
+
+def unwrap(outputs: List[nd.NDArray]) -> Any:
+    """The only output, or the list of several."""
+    return outputs if len(outputs) > 1 else outputs[0]
 
 
 def usable_library(dtype: str) -> Library:

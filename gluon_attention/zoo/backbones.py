@@ -19,6 +19,7 @@ from mxnet.gluon.model_zoo import vision
 from .. import native
 from ..errors import UserError
 from .fast_relu6 import replace_relu6
+from .feature_maps import stages_of
 from .freezing import freeze_bn, walk_blocks
 
 VARIANTS = {  # names of this package: the networks of Gluon that they modify
@@ -36,13 +37,15 @@ class Backbone(native.NativeBlock, gluon.HybridBlock):
 
     Attributes:
         layers: the network up to its last feature map.
-        channels: of the feature maps.
+        channels: of the last feature map.
+        earlier: number of layers up to an earlier feature map, which is the second output; 0 if
+            there is one output.
         legacy: by the name of a parameter, its name in files of old versions of MXNet.
     """
 
     def __init__(self, layers: nn.HybridSequential, legacy: str = "", **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.layers = layers
+        self.layers, self.earlier = layers, 0
         self.channels = _channels(layers)
         self.legacy: Dict[str, str] = {
             name: parameter.name[len(legacy) :]
@@ -50,15 +53,27 @@ class Backbone(native.NativeBlock, gluon.HybridBlock):
         }
 
     def hybrid_forward(self, F: Any, images: Any) -> Any:
-        return self.layers(images)
+        x, earlier = images, None
+        for number, layer in enumerate(self.layers, 1):
+            x = layer(x)
+            if number == self.earlier:
+                earlier = x
+        return (x, earlier) if self.earlier else x
 
     def lower(self, program: native.Program) -> native.Lowered:
         """Add the layers to a program of the native library."""
-        program.give(program.layers(program.images(), self.layers))
+        x = program.images()
+        if self.earlier:
+            x = earlier = program.layers(x, self.layers[: self.earlier])
+        program.give(program.layers(x, self.layers[self.earlier :]))
+        if self.earlier:
+            program.give(earlier)
         return native.Lowered(nn.HybridSequential())  # nothing follows
 
 
-def backbone(name: str, frozen_bn: bool = False, stem_stride: Optional[int] = None) -> Backbone:
+def backbone(
+    name: str, frozen_bn: bool = False, stem_stride: Optional[int] = None, earlier: bool = False
+) -> Backbone:
     """A backbone by name, without weights.
 
     Args:
@@ -68,6 +83,7 @@ def backbone(name: str, frozen_bn: bool = False, stem_stride: Optional[int] = No
             batches are too noisy.
         stem_stride: stride of the first convolution, whose weights fit any stride; None for the
             backbone's own.
+        earlier: return the last map of the next finer resolution, too.
     """
     network = Backbone(_tiny()) if name == "tiny" else _features_of(name)
     if stem_stride:
@@ -75,6 +91,8 @@ def backbone(name: str, frozen_bn: bool = False, stem_stride: Optional[int] = No
         stem._kwargs["stride"] = (stem_stride, stem_stride)
     if frozen_bn:
         freeze_bn(network)
+    if earlier:
+        network.earlier = sum(len(stage.layers) for stage in stages_of(list(network.layers))[:-1])
     return network
 
 

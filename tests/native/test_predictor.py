@@ -27,6 +27,7 @@ SLIM = "cifar_residual_attention56_slim"
 PARTS = [
     ("racnn_vgg19", dict(backbone="tiny", crops=(16,)), 32),
     ("racnn_mobilenet_v2", dict(crops=(32,), shared=True), 64),
+    ("racnn_mobilenet_v2_activation", dict(crops=(32,)), 128),
     ("glimpse_resnet50_stage1", dict(backbone="resnet18_v1", patch=32), 128),
 ]
 

@@ -16,8 +16,8 @@ DIAGONAL = [[1, 0, 0, 1], [0, 1, 0, 1], [0, 0, 1, 0]]  # one group: corners touc
 
 
 class Boxes(gluon.HybridBlock):
-    def hybrid_forward(self, F: Any, features: Any) -> Any:
-        return activation_box(F, features)
+    def hybrid_forward(self, F: Any, features: Any, earlier: Any) -> Any:
+        return activation_box(F, features, earlier)
 
 
 def group_of(mask: Any) -> np.ndarray:
@@ -52,16 +52,36 @@ def test_size_of_a_group(mask: Any, size: int) -> None:
     assert group_of(mask).sum() == size
 
 
-def test_the_box_encloses_whole_cells(hybridize: bool) -> None:
-    features = nd.zeros((2, 3, 4, 5))
-    features[0, 1, 1:3, 2:5], features[0, 2, 0, 0] = 1, 9  # a group, and a stronger single cell
-    features[0, 0, 3, 0] = 0.1  # below the mean
+def test_the_box_encloses_whole_cells_of_the_earlier_map(hybridize: bool) -> None:
+    earlier = nd.zeros((2, 3, 4, 5))
+    earlier[0, 1, 1:3, 2:5], earlier[0, 2, 0, 0] = -1, 9  # a group, and a stronger single cell
+    earlier[0, 0, 3, 0] = 0.1  # below the mean
     net = Boxes()
     net.hybridize(hybridize)
-    boxes = net(features).asnumpy()
+    boxes = net(nd.ones((2, 4, 2, 3)), earlier).asnumpy()
     left, right, top, bottom = 2 / 5 * 2 - 1, 1, 1 / 4 * 2 - 1, 3 / 4 * 2 - 1
     edges = [(left + right) / 2, (top + bottom) / 2, (right - left) / 2, (bottom - top) / 2]
     np.testing.assert_allclose(boxes, [edges, [0, 0, 1, 1]], atol=1e-6)
+
+
+def test_the_last_map_chooses_between_objects_of_the_earlier() -> None:
+    earlier, features = nd.ones((2, 3, 8, 8)), nd.zeros((2, 4, 2, 2))
+    earlier[:, :, 2:5, :2] = earlier[:, :, 2:5, 6:] = 2  # objects on the left and on the right
+    features[0, :, :, 0], features[1, :, :, 1] = -1, 4
+    boxes = activation_box(nd, features, earlier).asnumpy()
+    np.testing.assert_allclose(boxes, [[x, -0.125, 0.25, 0.375] for x in (-0.75, 0.75)])
+
+
+def test_strength_is_the_product_of_both_maps() -> None:
+    features, earlier = nd.random.normal(shape=(20, 6, 7, 7)), nd.random.normal(shape=(20, 5, 7, 7))
+    boxes = activation_box(nd, features, earlier).asnumpy()
+    last, outline = (abs(x.asnumpy()).sum(axis=1) for x in (features, earlier))
+    strength = np.sqrt(last) * (outline - outline.min(axis=(1, 2), keepdims=True))
+    for box, one in zip(boxes, strength):
+        rows, columns = np.nonzero(group_of(one > 0.8 * one.mean()))
+        edges = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+        corners = np.concatenate([box[:2] - box[2:], box[:2] + box[2:]])
+        np.testing.assert_allclose((corners + 1) * 7 / 2, edges, atol=1e-5)
 
 
 def test_no_gradient_reaches_the_features(hybridize: bool) -> None:
@@ -69,6 +89,6 @@ def test_no_gradient_reaches_the_features(hybridize: bool) -> None:
     net.hybridize(hybridize)
     features.attach_grad()
     with autograd.record():
-        total = net(features).sum() + (features * 2).sum()
+        total = net(features, features).sum() + (features * 2).sum()
     total.backward()
     np.testing.assert_array_equal(features.grad.asnumpy(), 2 * np.ones((2, 3, 6, 6)))

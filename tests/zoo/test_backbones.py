@@ -48,6 +48,19 @@ def test_features_keep_their_places(name: str, channels: int, stride: int) -> No
     assert shape[1] == channels and abs(shape[2] - 96 // stride) <= 1 and shape[2] == shape[3]
 
 
+@pytest.mark.parametrize(
+    ("name", "channels"),
+    [("mobilenetv2_1.0", 96), ("resnet18_v2", 256), ("vgg11_bn", 512), ("tiny", 64)],
+)
+def test_an_earlier_map_of_twice_the_resolution(name: str, channels: int, hybridize: bool) -> None:
+    net, images = settled(backbone(name, earlier=True)), images_of(96)
+    net.hybridize(hybridize)
+    features, earlier = net(images)
+    _, _, height, width = features.shape
+    assert earlier.shape == (1, channels, 2 * height, 2 * width)
+    np.testing.assert_allclose(features.asnumpy(), net.layers(images).asnumpy(), rtol=1e-4)
+
+
 @pytest.mark.parametrize("name", ["mobilenetv2_0.25", "resnet18_v2"])
 def test_weights_of_a_whole_network_fit(name: str, tmp_path: Any) -> None:
     whole, images, file = settled(vision.get_model(name)), images_of(), str(tmp_path / "w.params")

@@ -81,6 +81,7 @@ class RACNN(nn.Module):
         layers: of a backbone.
         channels: of its feature maps.
         crops: side of the crop of each finer scale in pixels.
+        earlier: number of layers up to the feature map with the outline of objects; 0 with an APN.
         bounds: smallest and largest side of each box, as shares of the view it is proposed in.
         flat: numbers that each fully connected APN reads; none of the light APN.
         classes: length of the logits.
@@ -93,6 +94,7 @@ class RACNN(nn.Module):
         channels: int,
         crops: Sequence[int],
         bounds: Sequence[Sequence[float]],
+        earlier: int = 0,
         flat: Sequence[int] = (),
         classes: int = 200,
         shrink: int = 1,
@@ -102,7 +104,7 @@ class RACNN(nn.Module):
         descriptor: str = "scaled",
     ) -> None:
         super().__init__()
-        self.crops, self.bounds, self.shrink = crops, bounds, shrink
+        self.crops, self.bounds, self.shrink, self.earlier = crops, bounds, shrink, earlier
         self.averaged = locate == "activation"  # no APN, one head, no fused classifier
         scales = len(crops) + 1
         heads = 1 if self.averaged else scales
@@ -116,10 +118,10 @@ class RACNN(nn.Module):
         if not self.averaged:
             self.fused = nn.Linear(scales * channels, classes) if classes else nn.Identity()
 
-    def box(self, features: Tensor, outer: Optional[Tensor], scale: int) -> Tensor:
+    def box(self, features: Tensor, earlier: Tensor, outer: Optional[Tensor], scale: int) -> Tensor:
         """The box that a scale proposes inside the outer box, or in the image if None."""
         if self.averaged:
-            box = activation_box(features.detach())
+            box = activation_box(features.detach(), earlier.detach())
         else:
             smallest, largest = self.bounds[scale]
             numbers = torch.sigmoid(self.apns[scale](features.detach()))
@@ -135,12 +137,14 @@ class RACNN(nn.Module):
         view = F.avg_pool2d(images, self.shrink) if self.shrink > 1 else images
         descriptors, logits, boxes, crops = [], [], [], []
         for scale in range(len(self.crops) + 1):
-            features = self.backbones[scale % len(self.backbones)](view)
+            layers = self.backbones[scale % len(self.backbones)].layers
+            earlier = layers[: self.earlier](view)
+            features = layers[self.earlier :](earlier)
             head = self.heads[scale % len(self.heads)]
             descriptors.append(head(features))
             logits.append(head.classifier(descriptors[-1]))
             if scale < len(self.crops):
-                boxes.append(self.box(features, boxes[-1] if boxes else None, scale))
+                boxes.append(self.box(features, earlier, boxes[-1] if boxes else None, scale))
                 view = crop(images, boxes[-1], self.crops[scale])
                 crops.append(view)
         scale_logits = torch.stack(logits, 1)
@@ -152,9 +156,20 @@ class RACNN(nn.Module):
         return self.trace(images).logits
 
 
-def activation_box(features: Tensor, level: float = 0.6, steps: int = 32) -> Tensor:
-    """The box (N, 4) of the largest group of strong positions in features (N, C, h, w)."""
-    strength = features.sum(1, keepdim=True)
+def activation_box(
+    features: Tensor, earlier: Tensor, level: float = 0.8, steps: int = 32
+) -> Tensor:
+    """The box (N, 4) of the largest group of strong positions.
+
+    Args:
+        features: the last feature map (N, C, h, w).
+        earlier: a feature map (N, C', H, W), to whose cells the box is exact.
+    """
+    response, outline = (x.abs().sum(1, keepdim=True) for x in (features, earlier))
+    outline = outline - outline.amin((2, 3), keepdim=True)
+    size = outline.shape[2:]
+    response = F.interpolate(response.sqrt(), size, mode="bilinear", align_corners=True)
+    strength = response * outline
     mask = (strength > level * strength.mean((2, 3), keepdim=True)).to(strength)
     numbers = mask * torch.arange(1, mask[0].numel() + 1).to(mask).view(mask.shape[1:])
     for _ in range(steps):  # a position takes the largest number among its neighbours

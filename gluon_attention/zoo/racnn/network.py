@@ -20,8 +20,8 @@ Where this differs from the paper, and why:
 - `apn="light"` has no fully connected layer over the whole feature map: of the 266 M parameters of
   the paper's network, 206 M are two of those. It regresses the box from expected positions of a
   few softmax maps instead.
-- `locate="activation"` has no APN and no fused classifier: boxes enclose what the feature map
-  responds to (`ops.activation_box`), rectangular and as large as the object, and crops are
+- `locate="activation"` has no APN and no fused classifier: boxes enclose what two feature maps
+  respond to (`ops.activation_box`), rectangular and as large as the object, and crops are
   stretched to squares. All scales share one backbone and one classifier, and their logits are
   averaged. Public code reaches its published figures with this variant.
 - `shrink` downscales the image for the first scale, so that finer scales add more detail.
@@ -138,14 +138,19 @@ class View:
 
     def __init__(self, pixels: Any, box: Optional[Any], encode: Callable[[Any], Any]) -> None:
         self.pixels, self.box, self._encode = pixels, box, encode
-        self._features: Optional[Any] = None
+        self._maps: Optional[Sequence[Any]] = None
+
+    @property
+    def maps(self) -> Sequence[Any]:
+        """The feature maps of the scale's backbone that the next box depends on, the last first."""
+        if self._maps is None:
+            self._maps = self._encode(self.pixels)
+        return self._maps
 
     @property
     def features(self) -> Any:
-        """Feature map of the scale's backbone, (N, C, h, w)."""
-        if self._features is None:
-            self._features = self._encode(self.pixels)
-        return self._features
+        """The last feature map of the scale's backbone, (N, C, h, w)."""
+        return self.maps[0]
 
 
 class Scales(gluon.HybridBlock):
@@ -163,7 +168,9 @@ class Scales(gluon.HybridBlock):
         with self.name_scope():
             self.backbones = nn.HybridSequential()
             for _ in range(1 if self.shared else self.scales):
-                self.backbones.add(build_backbone(options.backbone, options.frozen_bn))
+                self.backbones.add(
+                    build_backbone(options.backbone, options.frozen_bn, earlier=averaged)
+                )
             channels = self.backbones[0].channels
             self.heads, self.apns = nn.HybridSequential(), nn.HybridSequential()
             for _ in range(1 if averaged else self.scales):
@@ -180,9 +187,10 @@ class Scales(gluon.HybridBlock):
         """The head that reads the features of a scale."""
         return self.heads[scale % len(self.heads)]
 
-    def features(self, pixels: Any, scale: int) -> Any:
-        """Feature map of the input of a scale."""
-        return self.backbones[0 if self.shared else scale](pixels)
+    def maps(self, pixels: Any, scale: int) -> Sequence[Any]:
+        """The feature maps of the input of a scale that the next box depends on, the last first."""
+        maps = self.backbones[0 if self.shared else scale](pixels)
+        return maps if isinstance(maps, (list, tuple)) else [maps]
 
     def first_view(self, F: Any, images: Any) -> Any:
         """Input of the first scale."""
@@ -196,23 +204,23 @@ class Scales(gluon.HybridBlock):
         F: Any,
         images: Any,
         *,
-        features: Optional[Callable[[Any, int], Any]] = None,
+        maps: Optional[Callable[[Any, int], Sequence[Any]]] = None,
         crop: Optional[Callable[[Any, Any, int], Any]] = None,
         fixed_boxes: bool = False,
     ) -> Iterator[View]:
         """The view of every scale, from the image to the finest crop.
 
         Args:
-            features: a function (pixels, scale) to features, in place of the body's backbones.
+            maps: a function (pixels, scale) to feature maps, in place of the body's backbones.
             crop: a function (images, boxes, scale) to pixels, in place of `crop_box`.
             fixed_boxes: whether boxes and crops are computed outside of the autograd graph.
         """
-        features = features or self.features
-        view = View(self.first_view(F, images), None, partial(features, scale=0))
+        maps = maps or self.maps
+        view = View(self.first_view(F, images), None, partial(maps, scale=0))
         for scale, size in enumerate(self.crops):
             yield view
             with autograd.pause() if fixed_boxes else nullcontext():
-                box = self.apns[scale](detach(F, view.features))  # in coordinates of the view
+                box = self.apns[scale](*(detach(F, one) for one in view.maps))  # in the view
                 nested = box if view.box is None else inner_box(F, view.box, box)
                 if self.pixels:
                     pixels = pixel_crop(F, view.pixels, box, size)
@@ -220,7 +228,7 @@ class Scales(gluon.HybridBlock):
                     pixels = crop_box(F, images, nested, size)
                 else:
                     pixels = crop(images, nested, scale)
-            view = View(pixels, nested, partial(features, scale=scale + 1))
+            view = View(pixels, nested, partial(maps, scale=scale + 1))
         yield view
 
     def hybrid_forward(self, F: Any, images: Any) -> Trace:

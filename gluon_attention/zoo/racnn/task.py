@@ -165,7 +165,7 @@ class RankedScales(Task):
             cropped[-1].attach_grad()
             return self.crops[scale](images, cropped[-1])
 
-        views = self.body.views(nd, images, features=self._frozen_features, crop=crop)
+        views = self.body.views(nd, images, maps=self._frozen_maps, crop=crop)
         count = self.body.scales if last is None else last + 1
         for scale, view in enumerate(islice(views, count)):
             if not scale:
@@ -180,9 +180,9 @@ class RankedScales(Task):
             reference = confidence.detach()
         return losses
 
-    def _frozen_features(self, pixels: nd.NDArray, scale: int) -> nd.NDArray:
-        """Features of a backbone that keeps its BatchNorm statistics."""
-        return self.frozen_backbones[0 if self.body.shared else scale](pixels)
+    def _frozen_maps(self, pixels: nd.NDArray, scale: int) -> List[nd.NDArray]:
+        """The feature map of a backbone that keeps its BatchNorm statistics."""
+        return [self.frozen_backbones[0 if self.body.shared else scale](pixels)]
 
     def _confidence(self, view: View, labels: nd.NDArray, scale: int) -> nd.NDArray:
         """Probability of the true class (N,)."""

@@ -38,10 +38,10 @@ def test_folds_are_stratified() -> None:
 
 
 def test_boxes_lie_inside_the_image_around_their_targets() -> None:
-    features = nd.zeros((2, 4, 5, 5))
-    features[0, :, 0, 4] = 1  # top right
+    features, earlier = nd.zeros((2, 4, 5, 5)), nd.zeros((2, 3, 10, 10))
+    features[0, :, 0, 4], earlier[0, :, :2, 8:] = 1, 1  # top right
     birds = np.array([[-0.5, -0.1, 0.3, 0.5], [0.6, 0.6, 1.0, 1.0]])
-    views = closer_look.views(features, birds).values()
+    views = closer_look.views(features, earlier, birds).values()
     middle, response, active, around, tight = (boxes.asnumpy() for boxes in views)
     np.testing.assert_allclose(middle, [[0, 0, 0.74]] * 2, rtol=1e-5)
     np.testing.assert_allclose(response[0], [0.26, -0.26, 0.74], rtol=1e-5)
@@ -52,7 +52,7 @@ def test_boxes_lie_inside_the_image_around_their_targets() -> None:
 
 def test_features_of_every_view(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_cub(str(tmp_path), 40, size=64, coarse=32)
-    birds, net = read_birds(tmp_path), backbone("tiny", frozen_bn=True)
+    birds, net = read_birds(tmp_path), backbone("tiny", frozen_bn=True, earlier=True)
     net.initialize(mx.init.Xavier())
     means, overlaps = closer_look.features(birds, np.flatnonzero(birds.training), net, 64)
     assert len(means) == 7 and {mean.shape for mean in means.values()} == {(24, net.channels)}

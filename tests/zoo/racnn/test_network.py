@@ -49,7 +49,7 @@ def test_shapes_of_a_trace(batch: int, hybridize: bool) -> None:
 
 def test_features_of_a_view_are_computed_once() -> None:
     inputs: list = []
-    view = View(3, None, lambda pixels: inputs.append(pixels) or 2 * pixels)
+    view = View(3, None, lambda pixels: inputs.append(pixels) or [2 * pixels])
     assert not inputs and view.features == view.features == 6 and inputs == [3]
 
 
@@ -79,7 +79,7 @@ def test_each_box_can_have_a_smallest_side_of_its_own() -> None:
 def test_the_first_scale_sees_the_downscaled_image() -> None:
     net, images = small_racnn(shrink=2, crops=(16,)), images_of(2, 32)
     shrunk = images.reshape((2, 3, 16, 2, 16, 2)).mean(axis=(3, 5))
-    _, logits = net.body.heads[0](net.body.features(shrunk, 0))
+    _, logits = net.body.heads[0](net.body.maps(shrunk, 0)[0])
     traced = net.trace(images).scale_logits[:, 0]
     np.testing.assert_allclose(traced.asnumpy(), logits.asnumpy(), rtol=1e-4, atol=1e-5)
 
@@ -92,7 +92,7 @@ def test_logits_are_linear_in_descriptors(name: str, descriptor: str) -> None:
     net.initialize(net.initializer)
     trace, descriptors = net.trace(images), []
     for scale, view in enumerate([images, *trace.crops]):
-        pooled = net.body.features(view, scale).asnumpy().mean(axis=(2, 3))
+        pooled = net.body.maps(view, scale)[0].asnumpy().mean(axis=(2, 3))
         rms = np.sqrt((pooled**2).mean(axis=1, keepdims=True))
         descriptors.append(pooled * 0.1 if descriptor == "scaled" else pooled / rms)
         classifier = net.body.heads[scale].classifier
@@ -222,14 +222,14 @@ def test_activation_shares_all_and_averages_logits(hybridize: bool) -> None:
     mean = trace.scale_logits.mean(axis=1)
     np.testing.assert_allclose(trace.logits.asnumpy(), mean.asnumpy(), 1e-4, 1e-6)
     for view, logits in zip([images, *trace.crops], trace.scale_logits.swapaxes(0, 1)):
-        _, expected = net.body.heads[0](net.body.features(view, 0))
+        _, expected = net.body.heads[0](net.body.maps(view, 0)[0])
         np.testing.assert_allclose(logits.asnumpy(), expected.asnumpy(), 1e-4, 1e-5)
 
 
 def test_rectangles_are_nested_and_crops_show_them() -> None:
     net, images = small_racnn(locate="activation", crops=(16, 24)), images_of(4, 48)
     trace = net.trace(images)
-    inner = activation_box(nd, net.body.features(trace.crops[0], 0)).asnumpy()
+    inner = activation_box(nd, *net.body.maps(trace.crops[0], 0)).asnumpy()
     outer, nested = trace.boxes.asnumpy().swapaxes(0, 1)
     center = outer[:, :2] + inner[:, :2] * outer[:, 2:]
     np.testing.assert_allclose(nested, np.concatenate([center, inner[:, 2:] * outer[:, 2:]], 1))

@@ -149,7 +149,7 @@ def test_classifiers_have_smoothed_targets() -> None:
 def test_boxes_are_located_by_the_chosen_response(response: str) -> None:
     net, images = small_racnn(crops=(16,)), images_of(2, 32)
     task = task_of(net, response=response)
-    target = strongest(net.body.features(images, 0), response)
+    target = strongest(net.body.maps(images, 0)[0], response)
     boxes = net.trace(images).boxes[:, 0]
     distance = nd.smooth_l1(boxes - target, scalar=1).sum(axis=1)
     loss = task.locate(images, None, 0)["locate2"]
@@ -175,7 +175,7 @@ def test_locating_learns_where_the_response_is(apn: str) -> None:
     for sample in range(16):
         row, column = 4 + 8 * (sample // 4), 4 + 8 * (sample % 4)
         images[sample, :, row - 3 : row + 3, column - 3 : column + 3] = 3
-    features = net.body.features(images, 0)
+    features = net.body.maps(images, 0)[0]
     net.body.features = lambda view, scale: features  # which took most of the time
     net.hybridize()
     trainer = gluon.Trainer(net.body.apns.collect_params(), "adam", {"learning_rate": 3e-3})
