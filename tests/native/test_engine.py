@@ -192,6 +192,7 @@ def test_racnn_takes_bfloat16_with_the_library_only(refused: Callable) -> None:
 PARTS = [
     ("racnn_vgg19", dict(backbone="vgg11", crops=(32,)), 64),
     ("racnn_mobilenet_v2", dict(frozen_bn=True, crops=(32,), shared=True), 64),
+    ("racnn_mobilenet_v2_activation", dict(frozen_bn=True, crops=(32,)), 128),
     ("glimpse_resnet50_stage1", dict(backbone="resnet18_v1", patch=32), 128),
     ("glimpse_mobilenet_v2_stage1", dict(backbone="tiny", frozen_bn=False, patch=16), 64),
 ]
