@@ -132,29 +132,6 @@ def test_a_network_that_is_not_trained_passes_gradients_on(name: str) -> None:
     assert all((p.grad() == 0).asnumpy().all() for p in net.collect_params(".*weight").values())
 
 
-@pytest.mark.parametrize("name", ["mobilenetv2_1.0", "resnet18_v1", "vgg11_bn", "tiny"])
-def test_a_backbone_of_two_maps(name: str) -> None:
-    net, x = backbone(name, earlier=True), images(2, 64)
-    net.initialize(mx.init.Xavier())
-    net(x)
-    before, results = state(net), []
-    for forward in (net, Twin(net)):
-        with autograd.record():
-            features, earlier = forward(x)
-            loss = (features * features).sum() + earlier.detach().sum()
-        loss.backward()
-        results.append((features.asnumpy(), earlier.asnumpy(), state(net)))
-        restore(net, before)
-    (features, earlier, gradients), (native_features, native_earlier, native_gradients) = results
-    assert earlier.shape[2] == 2 * features.shape[2]
-    for actual, expected in ((native_features, features), (native_earlier, earlier)):
-        np.testing.assert_allclose(actual, expected, rtol=1e-3, atol=1e-3 * abs(expected).max())
-    for key, expected in gradients.items():
-        if key.endswith("weight.g"):
-            one, other = expected.ravel(), native_gradients[key].ravel()
-            assert one @ other > 0.99 * np.linalg.norm(one) * np.linalg.norm(other), key
-
-
 def test_gradients_are_computed_of_what_is_trained_now() -> None:
     net, x = network(), images(4)
     net(x)
