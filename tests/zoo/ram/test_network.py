@@ -189,6 +189,11 @@ def test_more_scales_start_from_weights_of_fewer(tmp_path: Any) -> None:
     narrow, wide = small_ram(scales=2), get_model("ram_28", **SMALL_RAM, scales=3)
     narrow.save_parameters(str(tmp_path / "narrow.params"))
     load_weights(wide, str(tmp_path / "narrow.params"), new_head=True)
+    arrays = [net._collect_params_with_prefix() for net in (narrow, wide)]
+    for name, parameter in arrays[0].items():
+        fewer, more = parameter.data().asnumpy(), arrays[1][name].data().asnumpy()
+        np.testing.assert_array_equal(more[..., : fewer.shape[-1]], fewer)
+        assert not more[..., fewer.shape[-1] :].any()  # of the new scale
     images = images_of(2, 28, 1)
     logits = narrow(images).asnumpy()
     np.testing.assert_allclose(wide(images).asnumpy(), logits, rtol=1e-4, atol=1e-5)
