@@ -220,7 +220,8 @@ class Scales(gluon.HybridBlock):
         for scale, size in enumerate(self.crops):
             yield view
             with autograd.pause() if fixed_boxes else nullcontext():
-                box = self.apns[scale](*(detach(F, one) for one in view.maps))  # in the view
+                maps_of_view = [detach(F, feature_map) for feature_map in view.maps]
+                box = self.apns[scale](*maps_of_view)  # in coordinates of the view
                 nested = box if view.box is None else inner_box(F, view.box, box)
                 if self.pixels:
                     pixels = pixel_crop(F, view.pixels, box, size)
