@@ -45,7 +45,9 @@ def portable_command(line: str) -> str:
     """The command of a run without folders and devices of one machine."""
     words, portable = shlex.split(line), []
     program = Path(words.pop(0))
-    if program.suffix == ".py":
+    if program.name == "__main__.py":  # python -m gluon_attention
+        portable = ["gluon-attention"]
+    elif program.suffix == ".py":
         portable = ["python", str(program)]
     else:  # installed, by its whole path
         portable = [program.name]

@@ -261,8 +261,9 @@ def test_a_command_is_recorded_without_folders() -> None:
         "train/a.py --log-dir=/x -j 2 --backbone-weights /w --lr 1 --b=c"
     )
     assert command == "python train/a.py --backbone-weights=FILE --lr 1 --b=c"
-    command = runs.portable_command("/venv/bin/gluon-attention train mnist --lr 1 --log-dir /x")
-    assert command == "gluon-attention train mnist --lr 1"
+    for program in ("/venv/bin/gluon-attention", "/clone/gluon_attention/__main__.py"):
+        command = runs.portable_command(f"{program} train mnist --lr 1 --log-dir /x")
+        assert command == "gluon-attention train mnist --lr 1"
 
 
 def test_an_unknown_table_is_refused() -> None:
