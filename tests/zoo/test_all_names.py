@@ -56,7 +56,6 @@ PARAMETERS = {
     "cifar_residualattentionnet92": 12_170_730,
     "cifar_residualattentionnet452": 41_647_722,
     "ram_28": 244_375,
-    "ram_28_wide": 586_007,
     "ram_translated_60": 291_479,
     "ram_cluttered_60": 513_559,
     "ram_cluttered_100": 309_911,

@@ -7,22 +7,20 @@ gluon-attention train mnist --recipe ram_cluttered_100
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import chain
 from typing import Optional, Sequence
 
 from ...datasets.mnist import TASKS, mnist
-from ...errors import UserError
 from ...scripts import ZooConfig, network_flags, task_flags, train
-from ...training.config import data_setting, network_setting, setting
+from ...training.config import data_setting, setting
 from ...zoo.ram.options import RamOptions, ReinforceOptions
 from .recipes import MNIST_RECIPES, parse_stages, recipe_setting
 
-MODELS = {  # names without ram_ of the networks for a task; the first one is the default
-    "28": ("28", "28_wide"),
-    "translated60": ("translated_60",),
-    "cluttered60": ("cluttered_60",),
-    "cluttered100": ("cluttered_100",),
-    "cluttered100_4": ("cluttered_100",),
+MODELS = {
+    "28": "ram_28",
+    "translated60": "ram_translated_60",
+    "cluttered60": "ram_cluttered_60",
+    "cluttered100": "ram_cluttered_100",
+    "cluttered100_4": "ram_cluttered_100",
 }
 
 
@@ -35,11 +33,6 @@ class Mnist(network_flags(RamOptions, "glimpses"), task_flags(ReinforceOptions),
         "28", "canvas of the digits, which determines the network", choices=tuple(TASKS)
     )
     recipe: Optional[str] = recipe_setting(MNIST_RECIPES)
-    model: Optional[str] = network_setting(
-        None,
-        "network: its name without ram_ (default: the task's)",
-        choices=tuple(dict.fromkeys(chain.from_iterable(MODELS.values()))),
-    )
     optimizer: str = ZooConfig.redefine("optimizer", "adam")
     batch_size: int = ZooConfig.redefine("batch_size", 128)
     weight_decay: float = ZooConfig.redefine("weight_decay", 0.0)
@@ -56,23 +49,11 @@ def main(argv: Optional[Sequence[str]] = None, prog: Optional[str] = None) -> No
         train_network(config)
 
 
-def name_of(config: Mnist) -> str:
-    """The network's name in the zoo."""
-    names = MODELS[config.task]
-    model = config.model or names[0]
-    if model not in names:
-        raise UserError(
-            f"--model {model} is not for --task {config.task}: choose {' or '.join(names)}"
-        )
-    return f"ram_{model}"
-
-
 def train_network(config: Mnist) -> None:
-    name = name_of(config)
     train(
         config,
         name="mnist-" + config.task,
-        network=lambda classes: config.network(name, classes),
+        network=lambda classes: config.network(MODELS[config.task], classes),
         data=lambda: mnist(
             config.data_dir,
             task=config.task,

@@ -73,17 +73,21 @@ EASIER = (
 )
 WIDEST = "widths=(256,128,256,384,128)"
 WIDE_RAM = dict(RAM, samples=2, lr=1.5e-3)
-PLAIN_RAM = dict(
-    RAM, task="28", epochs=100, lr=1.5e-3, decay="linear", ema=0.999, samples=4, augment=0.8
-)
 MNIST_RECIPES = {
     "ram_28": Recipe(
         "100 epochs; 0.58 % with ten episodes, 1.37 % with one; 37 minutes on one busy core.",
-        (PLAIN_RAM,),
-    ),
-    "ram_28_wide": Recipe(
-        "100 epochs in wider layers; time and error: not run.",
-        (dict(PLAIN_RAM, model="28_wide"),),
+        (
+            dict(
+                RAM,
+                task="28",
+                epochs=100,
+                lr=1.5e-3,
+                decay="linear",
+                ema=0.999,
+                samples=4,
+                augment=0.8,
+            ),
+        ),
     ),
     "ram_translated_60": Recipe(
         "82 epochs, 46 of them with clutter; 0.78 % with ten episodes, 1.13 % with one; 50 minutes "

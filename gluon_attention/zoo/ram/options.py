@@ -75,7 +75,6 @@ class ReinforceOptions:
 CANVAS = RamOptions(patch=12, scales=3, start="center", move="relative", std=0.06)
 SPECS = {
     "ram_28": (28, RamOptions()),
-    "ram_28_wide": (28, RamOptions(widths=(256, 128, 256, 512, 128))),
     "ram_translated_60": (60, replace(CANVAS, std=0.05)),
     "ram_cluttered_60": (60, replace(CANVAS, glimpses=8, widths=(256, 128, 256, 384, 128))),
     "ram_cluttered_100": (100, replace(CANVAS, glimpses=8, scales=4)),
