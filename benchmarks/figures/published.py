@@ -25,11 +25,12 @@ BIRDS = "CUB-200-2011, 20 classes"
 GLIMPSES = "cub200, 20 classes, learned, patches=2, start_size=1, 3 glimpses, noise 0.2"
 
 PUBLISHED = (
-    Published("cifar_residual_attention56_slim", "cifar10", "CIFAR-10", "5.52", "-"),
+    Published("cifar_residual_attention56_slim", "cifar10", "CIFAR-10, 90 epochs", "5.52", "-"),
+    Published("cifar_residual_attention92_slim", "cifar10", "CIFAR-10, 24 epochs", "4.99", "-"),
     Published(
         "cifar_residual_attention56",
         "cifar10",
-        "CIFAR-10",
+        "CIFAR-10, 24 epochs",
         "-",
         "3.50 haoxintong, best test epoch",
     ),

@@ -53,8 +53,9 @@ CIFAR10_RECIPES = {
         (dict(SLIM, num_layers=56),),
     ),
     "cifar_residual_attention92_slim": Recipe(
-        "90 epochs on all 50,000 images, to a learning rate of 0; time and error: not run.",
-        (dict(SLIM, num_layers=92),),
+        "24 epochs on all 50,000 images, to a learning rate of 0; 7.46 %, 7.05 % with mirror "
+        "images; two and a half hours on two cores. More epochs were not run.",
+        (dict(SLIM, num_layers=92, epochs=24),),
     ),
     "cifar_residual_attention56": Recipe(
         "24 epochs on all 50,000 images, to a learning rate of 0; 6.55 %, 6.46 % with mirror "
