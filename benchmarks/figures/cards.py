@@ -20,7 +20,9 @@ FAMILIES = {  # names of networks, and of their rows, by shell pattern
     "racnn": ("racnn_*",),
     "glimpse": ("glimpse*",),
 }
-FORMER = re.compile(r", (in (six|seven|ten) commands|after the first \d+ of)")  # weights, in data
+FORMER = re.compile(  # in data: weights that shipped before, and other runs of a recipe
+    r", (in (three|four|six|seven|ten) commands|the recipe on an |after the first \d+ of)"
+)
 
 
 def names(family: str) -> List[str]:

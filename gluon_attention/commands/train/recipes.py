@@ -76,7 +76,7 @@ WIDEST = "widths=(256,128,256,384,128)"
 WIDE_RAM = dict(RAM, samples=2, lr=1.5e-3)
 MNIST_RECIPES = {
     "ram_28": Recipe(
-        "100 epochs; 0.58 % with ten episodes, 1.37 % with one; 37 minutes on one busy core.",
+        "100 epochs; 0.55 % with ten episodes, 1.35 % with one; half an hour on one busy core.",
         (
             dict(
                 RAM,
@@ -91,8 +91,8 @@ MNIST_RECIPES = {
         ),
     ),
     "ram_translated_60": Recipe(
-        "82 epochs, 46 of them with clutter; 0.78 % with ten episodes, 1.13 % with one; 50 minutes "
-        "on one busy core.",
+        "82 epochs, 46 of them with clutter; 0.78 % with ten episodes, 1.02 % with one; half an "
+        "hour on one busy core.",
         (*EASIER, dict(RAM, task="translated60", epochs=20, lr=1e-3, options="std=0.05")),
     ),
     "ram_cluttered_60": Recipe(
