@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, List
+from typing import Any, Dict, List
 
 from gluon_attention import UserError, fields
 from gluon_attention.commands.train import cifar10, cub200, mnist
@@ -14,6 +14,7 @@ from gluon_attention.commands.train.recipes import (
     MNIST_RECIPES,
 )
 from gluon_attention.training import engine
+from gluon_attention.training.config import BEST
 
 import pytest
 
@@ -68,22 +69,31 @@ def test_a_recipe_of_cifar10_trains_the_network_of_its_name(
     name: str, monkeypatch: Any, tmp_path: Path
 ) -> None:
     runs: List[Any] = []
-    monkeypatch.setattr(engine.Run, "complete", lambda run: runs.append(run) or {})
+
+    def complete(run: Any) -> Dict[str, Any]:
+        runs.append(run)
+        run.net.save_parameters(f"{run.folder.path}/{BEST}")
+        return {}
+
+    monkeypatch.setattr(engine.Run, "complete", complete)
     words = ["--data-dir", f"{SAMPLE}/cifar10", "--log-dir", str(tmp_path), "--native", "0"]
     cifar10.main(["--recipe", name, *words, "--num-gpus", "0", "--dtype", "float32"], "train")
-    (run,) = runs
-    assert run.net.arguments["name"] == name and run.folder.path == str(tmp_path / name)
+    *earlier, run = runs
+    folders = [f"{name}-stage{number}" for number in range(1, len(earlier) + 1)]
+    assert [Path(run.folder.path) for run in runs] == [tmp_path / n for n in [*folders, name]]
+    assert run.net.arguments["name"] == name
     assert len(run.splits.validation) == 0 and run.splits.train.load_epoch
     run._begin()
     run.monitor.close()
     settings = json.loads((tmp_path / name / "config.json").read_text())["settings"]
     assert settings["recipe"] == name and settings["decay"] == "linear"
     last = run.steps * run.config.epochs - 1
-    assert run.optimizers["net"].learning_rate(last) == pytest.approx(0, abs=1e-3)
+    end = run.config.swa_lr or 0
+    assert run.optimizers["net"].learning_rate(last) == pytest.approx(end, abs=1e-3)
 
 
 def test_flags_override_a_recipe(monkeypatch: Any) -> None:
-    words = "--recipe cifar_residual_attention56_slim --epochs 3 --name short --validation 50"
+    words = "--recipe cifar_residual_attention92_slim --epochs 3 --name short --validation 50"
     (config,) = trained(monkeypatch, cifar10, *words.split())
     assert (config.epochs, config.name, config.validation) == (3, "short", 50)
     assert (config.shape, config.ema) == ("slim", 0.9995)

@@ -48,9 +48,21 @@ CIFAR = dict(
 SLIM = dict(CIFAR, shape="slim", epochs=90, batch_size=128)
 CIFAR10_RECIPES = {
     "cifar_residual_attention56_slim": Recipe(
-        "90 epochs on all 50,000 images, to a learning rate of 0; 5.24 %, 4.87 % with mirror "
-        "images; four and a half hours on two cores.",
-        (dict(SLIM, num_layers=56),),
+        "90 epochs on all 50,000 images, to a learning rate of 0, then 24 at a constant one, the "
+        "last 18 averaged; 5.15 %, 4.69 % with mirror images; six hours on two cores.",
+        (
+            dict(SLIM, num_layers=56),
+            dict(
+                SLIM,
+                num_layers=56,
+                epochs=24,
+                lr=0.02,
+                warmup_epochs=1.0,
+                ema=0.0,
+                swa=0.75,
+                swa_lr=0.02,
+            ),
+        ),
     ),
     "cifar_residual_attention92_slim": Recipe(
         "24 epochs on all 50,000 images, to a learning rate of 0; 7.46 %, 7.05 % with mirror "
