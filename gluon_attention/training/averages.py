@@ -10,7 +10,6 @@ import mxnet as mx
 from mxnet import autograd, gluon, nd
 
 from ..datasets.sampling import Batches
-from ..errors import UserError
 from .config import Config
 from .evaluation import split
 from .optimizers import named_parameters
@@ -118,8 +117,6 @@ def make_average(net: gluon.Block, config: Config) -> WeightAverage:
     """The average of weights of the settings."""
     if not config.swa:
         return WeightAverage(net, config.ema)
-    if config.ema:
-        raise UserError("--ema and --swa both average the weights: set one of them to 0")
     return WeightAverage(net, first=config.epochs - averaged_epochs(config))
 
 

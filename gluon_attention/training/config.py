@@ -10,6 +10,7 @@ from typing import Any, Dict, Mapping, Optional, Sequence, Tuple, TypeVar
 
 from .. import fields
 from ..command_line import Parser
+from ..errors import UserError
 
 BEST = "best.params"  # weights of the best epoch, in the run folder
 DISTRIBUTED = ("dist_sync", "dist_device_sync", "dist_async", "horovod")  # over processes
@@ -186,6 +187,10 @@ class Config:
         "epochs between histograms of the kernels in TensorBoard (default: no histograms)",
         low=1,
     )
+
+    def __post_init__(self) -> None:
+        if self.ema and self.swa:  # before the first of several stages
+            raise UserError("--ema and --swa both average the weights: set one of them to 0")
 
     @classmethod
     def redefine(cls, name: str, default: Any, **changes: Any) -> Any:

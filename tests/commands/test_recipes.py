@@ -99,6 +99,15 @@ def test_flags_override_a_recipe(monkeypatch: Any) -> None:
     assert (config.shape, config.ema) == ("slim", 0.9995)
 
 
+def test_flags_are_checked_for_all_stages_before_the_first(monkeypatch: Any) -> None:
+    runs: List[Any] = []
+    monkeypatch.setattr(cifar10, "train", lambda config, *rest: runs.append(config))
+    words = "--recipe cifar_residual_attention56_slim --ema 0.999".split()
+    with pytest.raises(UserError, match="--ema and --swa both"):
+        cifar10.main(words, "train")
+    assert not runs
+
+
 def test_without_a_recipe_the_defaults_hold(monkeypatch: Any) -> None:
     (config,) = trained(monkeypatch, mnist)
     assert (config.recipe, config.name, config.epochs) == (None, None, 80)

@@ -12,7 +12,6 @@ from gluon_attention.datasets.sampling import Batches
 from gluon_attention.training import engine
 from gluon_attention.training.averages import (
     WeightAverage,
-    make_average,
     recompute_statistics,
 )
 from gluon_attention.training.config import Config
@@ -63,7 +62,7 @@ def test_the_mean_of_epochs_begins_with_the_first_of_them() -> None:
 
 def test_two_averages_at_once_are_refused() -> None:
     with pytest.raises(UserError, match="--ema and --swa both"):
-        make_average(weight(), Config(ema=0.9, swa=0.25))
+        Config(ema=0.9, swa=0.25)
 
 
 def test_recomputed_statistics_are_those_of_the_data_and_nothing_else_changes() -> None:
